@@ -1,0 +1,38 @@
+"""Small views of an MDP that the simulator and the oracle share, so that both run the same dynamics."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from casim.types import MDP
+
+
+def absorb(mdp: MDP) -> MDP:
+    """The same process with terminal states made absorbing in the tables: they stay put and earn 0."""
+    terminal = mdp.terminal[None, :, None, None]
+    stay = jnp.arange(mdp.terminal.shape[0])[None, :, None, None]
+    first = (jnp.arange(mdp.prob.shape[-1]) == 0)[None, None, None, :]
+    return mdp._replace(
+        successor=jnp.where(terminal, stay, mdp.successor),
+        prob=jnp.where(terminal, first.astype(mdp.prob.dtype), mdp.prob),
+        reward=jnp.where(terminal, 0.0, mdp.reward),
+    )
+
+
+def force(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, "M O A"]:
+    """The policy as it acts: on kernels that are no decision it plays action 0."""
+    first = (jnp.arange(policy.shape[-1]) == 0)[None, None, :]
+    return jnp.where(mdp.decision[:, None, None], policy, first.astype(policy.dtype))
+
+
+def state_policy(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, "M S A"]:
+    """pi(a | s) = sum_o P(o | s) pi(a | o): the policy seen from the latent state."""
+    return jnp.einsum("mso,moa->msa", mdp.emission, force(mdp, policy), precision="highest")
+
+
+def observe(mdp: MDP) -> MDP:
+    """The fully observed twin: the same latent process, with the state itself as the observation."""
+    kernels, states = mdp.emission.shape[:2]
+    identity = jnp.eye(states, dtype=mdp.emission.dtype)[None]
+    return mdp._replace(emission=jnp.broadcast_to(identity, (kernels, states, states)))

@@ -1,0 +1,160 @@
+"""Small pure functions along the time axis: returns, GAE, group scaling, whitening, segment sums.
+
+All are JIT-compatible, take arrays `[..., T]` or `[..., N]`, and check nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def expectation(weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"]) -> Float[Array, "*shape"]:
+    """Mean of `value` under the probabilities `weight`, over the last axis.
+
+    In maths: v_0 + sum_k w_k (v_k - v_0), which reads the first weight as one minus the others. A
+    constant comes out unchanged to the last bit, so that rounded rows that miss 1 by 1e-8 do not grow
+    or shrink a value over a million steps of dynamic programming.
+    """
+    first = value[..., :1]
+    return first[..., 0] + jnp.sum(weight * (value - first), axis=-1)
+
+
+def returns_to_go(
+    reward: Float[Array, "*batch T"], discount: float | Float[Array, ""], live: Bool[Array, "*batch T"]
+) -> Float[Array, "*batch T"]:
+    """Discounted sum of the rewards from each step on: G_t = r_t + discount G_{t+1}.
+
+    Steps where `live` is False are skipped: they neither earn nor discount, and receive 0.
+    """
+
+    def step(future: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        reward_t, live_t = now
+        value = jnp.where(live_t, reward_t + discount * future, future)
+        return value, jnp.where(live_t, value, 0.0)
+
+    return _backward(step, jnp.zeros_like(reward[..., 0]), (reward, live))
+
+
+def gae(
+    reward: Float[Array, "*batch T"],
+    value: Float[Array, "*batch T"],
+    live: Bool[Array, "*batch T"],
+    discount: float | Float[Array, ""],
+    lambda_: float | Float[Array, ""],
+) -> Float[Array, "*batch T"]:
+    """Generalised advantage estimation, not whitened.
+
+    In maths, over the live steps, with value 0 after the last of them:
+    delta_t = r_t + discount v_{t+1} - v_t and A_t = delta_t + discount lambda A_{t+1}.
+    Masked steps are skipped: the recursion passes over them (their rewards do not count) and they get 0.
+
+    References:
+        Schulman et al. 2016, arXiv:1506.02438.
+    """
+
+    def step(carry: tuple[Array, Array], now: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        next_value, future = carry
+        reward_t, value_t, live_t = now
+        delta = reward_t + discount * next_value - value_t
+        advantage = delta + discount * lambda_ * future
+        carry = (jnp.where(live_t, value_t, next_value), jnp.where(live_t, advantage, future))
+        return carry, jnp.where(live_t, advantage, 0.0)
+
+    zero = jnp.zeros_like(reward[..., 0])
+    return _backward(step, (zero, zero), (reward, value, live))
+
+
+def group_advantage(
+    returns: Float[Array, "*batch N"],
+    scale: Literal["none", "group", "batch"] = "none",
+    ddof: int = 1,
+    epsilon: float = 1e-6,
+    where: Bool[Array, "*batch N"] | None = None,
+) -> Float[Array, "*batch N"]:
+    """Returns centred by the mean of their group (the last axis), and scaled if asked.
+
+    In maths: A_i = (R_i - mean R) / (std R + epsilon), with std over the group ("group"), over all
+    groups ("batch"), or no division at all ("none", Dr. GRPO). The standard deviation divides by
+    n - ddof; a group too small for that has std 0, so its members get 0. Entries outside `where` count
+    nowhere and get 0.
+
+    References:
+        Shao et al. 2024, arXiv:2402.03300 (GRPO); Liu et al. 2025, arXiv:2503.20783 (Dr. GRPO).
+    """
+    if scale not in ("none", "group", "batch"):
+        raise ValueError(f"scale must be one of ('none', 'group', 'batch'), got {scale!r}")
+    where = jnp.ones_like(returns, bool) if where is None else where
+    centred = jnp.where(where, returns - _mean(returns, where, axis=-1), 0.0)
+    if scale == "none":
+        return centred
+    axis = -1 if scale == "group" else None
+    spread = returns if scale == "batch" else centred
+    return centred / (jnp.sqrt(_variance(spread, where, ddof, axis)) + epsilon)
+
+
+def leave_one_out(returns: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
+    """Each return minus the mean of the others of its group; a group of one keeps its raw return.
+
+    References:
+        Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740 (RLOO).
+    """
+    num = returns.shape[-1]
+    others = jnp.sum(returns, axis=-1, keepdims=True) - returns
+    return returns - others / max(num - 1, 1)
+
+
+def whiten(
+    x: Float[Array, "*shape"], where: Bool[Array, "*shape"], ddof: int = 1, epsilon: float = 1e-8
+) -> Float[Array, "*shape"]:
+    """(x - mean) / sqrt(variance + epsilon) over the entries in `where`; the others get 0."""
+    centred = x - _mean(x, where)
+    return jnp.where(where, centred * jax.lax.rsqrt(_variance(x, where, ddof) + epsilon), 0.0)
+
+
+def segment_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int) -> Float[Array, "*batch G"]:
+    """Sums over the steps of each of `num_segments` segments; segment g's total is entry g."""
+    return jnp.zeros((*x.shape[:-1], num_segments), x.dtype).at[..., segment].add(x)
+
+
+def segment_broadcast(y: Float[Array, "*batch G"], segment: Int[Array, " T"]) -> Float[Array, "*batch T"]:
+    """Gives every step the entry of its segment."""
+    return y[..., segment]
+
+
+def last_live(x: Array, live: Bool[Array, "*batch T"]) -> Array:
+    """The entry of `x` `[*batch, T]` at the last live step of each row, shape `[*batch]`."""
+    index = live.shape[-1] - 1 - jnp.argmax(live[..., ::-1], axis=-1)
+    return jnp.take_along_axis(x, index[..., None], axis=-1)[..., 0]
+
+
+def shift_left(x: Array, fill: Array | float = 0.0) -> Array:
+    """x_{t+1} at step t along the last axis, and `fill` at the last step."""
+    return jnp.concatenate([x[..., 1:], jnp.full_like(x[..., :1], fill)], axis=-1)
+
+
+def shift_right(x: Array, fill: Array | float = 0.0) -> Array:
+    """x_{t-1} at step t along the last axis, and `fill` at the first step."""
+    return jnp.concatenate([jnp.full_like(x[..., :1], fill), x[..., :-1]], axis=-1)
+
+
+def _backward(step, init, xs):
+    """Scans `step` from the last step to the first over arrays `[*batch, T]`, time kept last."""
+    xs = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), xs)
+    _, out = jax.lax.scan(step, init, xs, reverse=True)
+    return jnp.moveaxis(out, 0, -1)
+
+
+def _mean(x: Array, where: Array, axis: int | None = None) -> Array:
+    count = jnp.sum(where, axis=axis, keepdims=True)
+    return jnp.sum(jnp.where(where, x, 0.0), axis=axis, keepdims=True) / jnp.maximum(count, 1)
+
+
+def _variance(x: Array, where: Array, ddof: int, axis: int | None = None) -> Array:
+    count = jnp.sum(where, axis=axis, keepdims=True)
+    square = jnp.where(where, (x - _mean(x, where, axis)) ** 2, 0.0)
+    total = jnp.sum(square, axis=axis, keepdims=True)
+    return jnp.where(count > ddof, total / jnp.maximum(count - ddof, 1), 0.0)

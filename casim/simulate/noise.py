@@ -1,0 +1,83 @@
+"""Addressed randomness: every random number is a pure function of (key, episode, step, channel).
+
+In maths: word = Threefry-2x32_{20}(key; episode, 2 step + channel // 2)[channel % 2]. Because no number
+depends on how many others are drawn, a trajectory can be replayed from any step, branched with common
+random numbers, or produced by another engine, with identical results.
+
+References:
+    Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, UInt32
+
+ACTION, TRANSITION, OBSERVATION, LATENT = range(4)
+"""Channels of a step. LATENT draws the start state at step 0 and a redrawn hidden state at a refed branch."""
+
+_ROTATION = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:
+    """The two words that key the hash, whatever generator the typed key belongs to."""
+    return jax.random.bits(key, (2,), jnp.uint32)
+
+
+def threefry(words: UInt32[Array, " 2"], x0: Array, x1: Array) -> tuple[Array, Array]:
+    """Threefry-2x32 with 20 rounds, elementwise over two equal shapes of uint32 counters."""
+    schedule = (words[0], words[1], words[0] ^ words[1] ^ jnp.uint32(0x1BD11BDA))
+    x0, x1 = x0 + schedule[0], x1 + schedule[1]
+    for group in range(5):
+        for distance in _ROTATION[group % 2]:
+            x0 = x0 + x1
+            x1 = x0 ^ ((x1 << distance) | (x1 >> (32 - distance)))
+        x0 = x0 + schedule[(group + 1) % 3]
+        x1 = x1 + schedule[(group + 2) % 3] + jnp.uint32(group + 1)
+    return x0, x1
+
+
+def uniform(bits: Array) -> Array:
+    """Uniform float32 on the grid of 2^-24 in [0, 1), from uint32 words."""
+    return (bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)
+
+
+def step_noise(
+    words: UInt32[Array, " 2"], episode: Int[Array, " N"], step: Int[Array, " B"], observed: bool
+) -> Float[Array, "B C N"]:
+    """Uniforms of a block of B steps and N episodes, for channels ACTION, TRANSITION (and two more if asked).
+
+    Args:
+        words: from `key_words`.
+        episode: address of each episode.
+        step: address of each step.
+        observed: also draw the channels OBSERVATION and LATENT; the first two do not depend on this.
+    """
+    pairs = jnp.arange(2 if observed else 1)
+    shape = (step.shape[0], pairs.shape[0], episode.shape[0])
+    counter = jnp.broadcast_to((2 * step[:, None] + pairs[None, :])[:, :, None], shape).astype(jnp.uint32)
+    row = jnp.broadcast_to(episode[None, None, :], shape).astype(jnp.uint32)
+    out = jnp.stack(threefry(words, row, counter), axis=2)
+    return uniform(out).reshape(shape[0], 2 * shape[1], shape[2])
+
+
+def single(words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int) -> Array:
+    """Uniforms at one channel, elementwise over equal shapes of episode and step addresses."""
+    counter = (2 * step + channel // 2).astype(jnp.uint32)
+    return uniform(threefry(words, episode.astype(jnp.uint32), counter)[channel % 2])
+
+
+def thresholds(prob: Float[Array, "*shape K"]) -> Float[Array, "*shape K-1"]:
+    """Where a uniform must reach to pass outcome k: the index drawn is `sum_k (u >= threshold_k)`.
+
+    In maths: the cumulative sums c_1..c_{K-1}, raised to 2 from the last outcome of positive probability
+    on, so that rounding can never draw an outcome of probability 0.
+    """
+    rest = jnp.cumsum(prob[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+    return jnp.where(rest > 0, jnp.cumsum(prob, axis=-1)[..., :-1], 2.0).astype(jnp.float32)
+
+
+def draw(threshold: Float[Array, "*batch K-1"], noise: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
+    """The outcome whose interval holds the uniform."""
+    return jnp.sum(noise[..., None] >= threshold, axis=-1, dtype=jnp.int32)

@@ -1,0 +1,88 @@
+"""Task: a frozen recipe for an MDP, with one horizon knob."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import ClassVar, Self, final
+
+import jax
+import numpy as np
+
+from casim.dynamics import observe
+from casim.types import MDP
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(abc.ABC):
+    """A frozen dataclass whose fields are settings, checked when it is made.
+
+    Class attributes:
+        knob: the one field that sets the horizon.
+    """
+
+    knob: ClassVar[str]
+
+    @abc.abstractmethod
+    def build(self) -> MDP:
+        """The process itself."""
+
+    @property
+    def horizon(self) -> int:
+        """The value of the horizon knob, in the task's own unit (steps or turns)."""
+        return getattr(self, self.knob)
+
+    def with_horizon(self, horizon: int) -> Self:
+        """The same task at another value of its horizon knob."""
+        return dataclasses.replace(self, **{self.knob: horizon})
+
+    def observed(self) -> Task:
+        """The fully observed twin: the same latent law, with the state shown."""
+        return Observed(self)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Observed(Task):
+    """The fully observed twin of a task: its emission replaced by the identity."""
+
+    task: Task
+    knob: ClassVar[str] = "task"
+
+    def build(self) -> MDP:
+        return observe(self.task.build())
+
+    @property
+    def horizon(self) -> int:
+        return self.task.horizon
+
+    def with_horizon(self, horizon: int) -> Observed:
+        return Observed(self.task.with_horizon(horizon))
+
+    def observed(self) -> Observed:
+        return self
+
+
+def table(kernels: list[dict]) -> dict[str, jax.Array]:
+    """Packs kernels written as outcome lists into the arrays `successor`, `prob`, `reward` of an MDP.
+
+    Args:
+        kernels: one dict per kernel, from (state, action) to a list of (successor, probability, reward).
+            Every kernel must list the same pairs. Outcomes of probability 0 are dropped; rows with fewer
+            outcomes than the longest are padded by outcomes of probability 0.
+    """
+    pairs = list(kernels[0])
+    states, actions = (1 + max(pair[axis] for pair in pairs) for axis in (0, 1))
+    rows = [{pair: [x for x in kernel[pair] if x[1] > 0] for pair in pairs} for kernel in kernels]
+    width = max(len(outcomes) for kernel in rows for outcomes in kernel.values())
+    packed = np.zeros((3, len(kernels), states, actions, width))
+    for index, kernel in enumerate(rows):
+        for (state, action), outcomes in kernel.items():
+            padded = outcomes + [(outcomes[0][0], 0.0, 0.0)] * (width - len(outcomes))
+            packed[:, index, state, action] = np.array(padded).T
+    successor, prob, reward = packed
+    return {
+        "successor": jax.numpy.asarray(successor, int),
+        "prob": jax.numpy.asarray(prob),
+        "reward": jax.numpy.asarray(reward),
+    }

@@ -1,0 +1,148 @@
+"""Bifurcation: a token chain in which a few pivotal steps decide the outcome and all others do not matter.
+
+In maths: the latent state is (g, w), g in {good, bad} and w the last filler symbol. At a pivot the right
+action (0) keeps g = good and lifts g = bad with probability `recovery`; any other action makes g = bad; then
+g flips with probability `noise`. At every other step g stays and w is redrawn, whatever the action. The
+last step pays 1 with probability `base + gap / 2` if g = good and `base - gap / 2` if g = bad.
+
+One pivot without noise: A(right) - A(wrong) = gap at the pivot, and A = 0 everywhere else.
+
+References:
+    The controlled bifurcation tasks asked for by Zhang 2026, arXiv:2604.09459. With horizon 16, the pivot at
+    step 0 and gap 0.6 this is the delayed-effect world of AgentCreditBench (success 0.8 against 0.2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, Literal, final
+
+import jax.numpy as jnp
+import numpy as np
+
+from casim.checks import check_choice, check_distinct, check_integer, check_range
+from casim.tasks.base import Task, table
+from casim.types import MDP, Kind
+
+GOOD, BAD = 0, 1
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Bifurcation(Task):
+    """A chain of `horizon` tokens with pivots; fully observed.
+
+    Attributes:
+        horizon: number of steps, at least 1.
+        pivots: how many pivots, or their positions.
+        placement: where counted pivots go: "even" (the middles of equal parts) or "random" (by `seed`).
+        gap: how much g moves the success probability, in [0, 1].
+        base: success probability midway between good and bad, in [gap / 2, 1 - gap / 2].
+        recovery: probability that the right action at a pivot turns bad into good, in [0, 1].
+        noise: probability that g flips after a pivot, in [0, 1].
+        num_actions: actions at every step, at least 2.
+        filler_entropy: entropy, in nats, of the symbol that the environment shows after each filler step,
+            in [0, ln num_actions]. It is noise that a state-indexed estimator must average over; 0 is none.
+        num_segments: reasoning steps that the chain is cut into, at most one per token.
+        discount: in [0, 1].
+        seed: draws the positions if `placement` is "random".
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    horizon: int = 32
+    pivots: int | tuple[int, ...] = 1
+    placement: Literal["even", "random"] = "even"
+    gap: float = 0.6
+    base: float = 0.5
+    recovery: float = 0.0
+    noise: float = 0.0
+    num_actions: int = 2
+    filler_entropy: float = 0.0
+    num_segments: int = 8
+    discount: float = 1.0
+    seed: int = 0
+    knob: ClassVar[str] = "horizon"
+
+    def __post_init__(self) -> None:
+        check_integer("horizon", self.horizon, 1)
+        check_integer("num_actions", self.num_actions, 2)
+        check_integer("num_segments", self.num_segments, 1)
+        check_integer("seed", self.seed, 0)
+        check_choice("placement", self.placement, ("even", "random"))
+        for field in ("gap", "recovery", "noise", "discount"):
+            check_range(field, getattr(self, field), 0.0, 1.0)
+        check_range("base", self.base, self.gap / 2, 1 - self.gap / 2)
+        check_range("filler_entropy", self.filler_entropy, 0.0, math.log(self.num_actions))
+        if isinstance(self.pivots, tuple):
+            for position in self.pivots:
+                check_integer("pivots (a position)", position, 0, self.horizon - 1)
+            check_distinct("pivots", self.pivots)
+        else:
+            check_integer("pivots", self.pivots, 0, self.horizon)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The steps of the pivots, in order."""
+        if isinstance(self.pivots, tuple):
+            return tuple(sorted(self.pivots))
+        if self.placement == "random":
+            drawn = np.random.default_rng(self.seed).choice(self.horizon, self.pivots, replace=False)
+            return tuple(sorted(int(position) for position in drawn))
+        return tuple((2 * i + 1) * self.horizon // (2 * self.pivots) for i in range(self.pivots))
+
+    def build(self) -> MDP:
+        pivot = np.zeros(self.horizon, bool)
+        pivot[list(self.positions)] = True
+        code = pivot + 2 * (np.arange(self.horizon) == self.horizon - 1)  # + 2: the step that pays
+        used, schedule = np.unique(code, return_inverse=True)
+        states = 2 * len(self._symbols())
+        step = np.arange(self.horizon)
+        return MDP(
+            start=jnp.eye(states)[0],
+            schedule=jnp.asarray(schedule, int),
+            **table([self._kernel(bool(c & 1), bool(c & 2)) for c in used]),
+            emission=jnp.broadcast_to(jnp.eye(states), (len(used), states, states)),
+            terminal=jnp.zeros(states, bool),
+            decision=jnp.ones(len(used), bool),
+            kind=jnp.full(len(used), Kind.THINK, int),
+            segment=jnp.asarray(step * min(self.num_segments, self.horizon) // self.horizon, int),
+            turn=jnp.zeros(self.horizon, int),
+            agent=jnp.zeros(self.horizon, int),
+            discount=jnp.asarray(self.discount, float),
+        )
+
+    def _kernel(self, pivot: bool, pays: bool) -> dict:
+        symbols = self._symbols()
+        success = (self.base + self.gap / 2, self.base - self.gap / 2)
+        rows = {}
+        for level in (GOOD, BAD):
+            for symbol in range(len(symbols)):
+                for action in range(self.num_actions):
+                    good = self._good_after(level, action) if pivot else float(level == GOOD)
+                    shown = [(symbol, 1.0)] if pivot else list(enumerate(symbols))
+                    rows[level * len(symbols) + symbol, action] = [
+                        (g * len(symbols) + w, p * q * r, reward)
+                        for g, p in ((GOOD, good), (BAD, 1 - good))
+                        for w, q in shown
+                        for reward, r in (((1.0, success[g]), (0.0, 1 - success[g])) if pays else ((0.0, 1.0),))
+                    ]
+        return rows
+
+    def _good_after(self, level: int, action: int) -> float:
+        good = 0.0 if action != 0 else 1.0 if level == GOOD else self.recovery
+        return good * (1 - self.noise) + (1 - good) * self.noise
+
+    def _symbols(self) -> list[float]:
+        """Distribution of the filler symbol: one likely symbol, the others alike, with the entropy asked for."""
+        if self.filler_entropy == 0:
+            return [1.0]
+        low, high = 0.0, 1 - 1 / self.num_actions  # mass off the likely symbol; entropy rises with it
+        for _ in range(60):
+            middle = (low + high) / 2
+            others = middle / (self.num_actions - 1)
+            entropy = -(1 - middle) * math.log(1 - middle) - middle * math.log(others)
+            low, high = (middle, high) if entropy < self.filler_entropy else (low, middle)
+        return [1 - high] + [high / (self.num_actions - 1)] * (self.num_actions - 1)
