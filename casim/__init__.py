@@ -1,0 +1,69 @@
+"""casim: a JAX simulator of credit assignment.
+
+Small worlds shaped like reinforcement learning of language models (long token chains, turns, tools, hidden state,
+one sparse verified reward), exact truth by dynamic programming, and the credit-assignment methods of the literature
+run on the same trajectories and scored against that truth, with their cost.
+"""
+
+from casim.estimators import (
+    ESTIMATORS,
+    Estimator,
+    Gae,
+    GaeNetwork,
+    GroupRelative,
+    Hindsight,
+    InformationGain,
+    LeaveOneOut,
+    ProcessReward,
+    Return,
+    RewardToGo,
+    Shapley,
+    Vine,
+)
+from casim.judges import Judge
+from casim.oracle import solve
+from casim.policies import POLICIES, EpsilonOptimal, Policy, Softmax, Uniform
+from casim.report import Row, load, tabulate
+from casim.simulate import World
+from casim.study import Study
+from casim.tasks import TASKS, Bifurcation, Task, ToolChain
+from casim.types import MDP, Cost, Credit, Trajectory, Truth
+from casim.version import __version__
+
+__all__ = [
+    "ESTIMATORS",
+    "MDP",
+    "POLICIES",
+    "TASKS",
+    "Bifurcation",
+    "Cost",
+    "Credit",
+    "EpsilonOptimal",
+    "Estimator",
+    "Gae",
+    "GaeNetwork",
+    "GroupRelative",
+    "Hindsight",
+    "InformationGain",
+    "Judge",
+    "LeaveOneOut",
+    "Policy",
+    "ProcessReward",
+    "Return",
+    "RewardToGo",
+    "Row",
+    "Shapley",
+    "Softmax",
+    "Study",
+    "Task",
+    "ToolChain",
+    "Trajectory",
+    "Truth",
+    "Uniform",
+    "Vine",
+    "World",
+    "__version__",
+    "load",
+    "solve",
+    "tabulate",
+]

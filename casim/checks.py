@@ -44,8 +44,8 @@ def check_probability(field: str, rows: np.ndarray) -> None:
     """Raises `ValueError` unless entries are in [0, 1] and the last axis sums to 1."""
     rows = np.asarray(rows, np.float64)
     _first(field, "finite probabilities in [0, 1]", rows, ~((rows >= 0) & (rows <= 1)))
-    total = rows.sum(-1)
-    _first(f"{field} row sum", "1", total, ~(np.abs(total - 1) <= ROW_SUM_TOLERANCE))
+    total = np.asarray(rows.sum(-1))
+    _first(f"{field} row sum", "1", total, np.asarray(~(np.abs(total - 1) <= ROW_SUM_TOLERANCE)))
 
 
 def check_policy(policy: np.ndarray, mdp: MDP) -> None:

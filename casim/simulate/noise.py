@@ -78,6 +78,6 @@ def thresholds(prob: Float[Array, "*shape K"]) -> Float[Array, "*shape K-1"]:
     return jnp.where(rest > 0, jnp.cumsum(prob, axis=-1)[..., :-1], 2.0).astype(jnp.float32)
 
 
-def draw(threshold: Float[Array, "*batch K-1"], noise: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
+def draw(threshold: Float[Array, "*batch cut"], noise: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
     """The outcome whose interval holds the uniform."""
     return jnp.sum(noise[..., None] >= threshold, axis=-1, dtype=jnp.int32)

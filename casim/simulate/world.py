@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Protocol, final
+from typing import Literal, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from casim.simulate.scan import Script, roll
 from casim.types import MDP, Trajectory
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A simulated judge, made from a recipe in `casim.judges`: a JAX pytree with these two methods."""
 
@@ -44,6 +45,7 @@ class World:
     policy: Float[Array, "M O A"]
     reference: Float[Array, "M O A"] | None = None
     scorer: Scorer | None = None
+    num_segments: int = dataclasses.field(default=1, metadata={"static": True})
     noisy_emission: bool = dataclasses.field(default=True, metadata={"static": True})
 
     @classmethod
@@ -54,7 +56,8 @@ class World:
         if reference is not None:
             check_policy(np.asarray(reference), mdp)
         noisy = bool(np.any(np.asarray(mdp.emission).max(-1) < 1.0))
-        return cls(jax.tree.map(jnp.asarray, mdp), jnp.asarray(policy), reference, scorer, noisy)
+        segments = int(np.asarray(mdp.segment)[-1]) + 1
+        return cls(jax.tree.map(jnp.asarray, mdp), jnp.asarray(policy), reference, scorer, segments, noisy)
 
     @property
     def discount(self) -> Float[Array, ""]:
@@ -144,14 +147,15 @@ class World:
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
 
     def intervene(self, key: Key[Array, ""], batch: Trajectory, keep: Bool[Array, "N T"], num: int) -> Trajectory:
-        """Reruns each episode from its start with some of its actions imposed: `[N, num, T]`.
+        """Reruns each episode from its start state with some of its actions imposed: `[N, num, T]`.
 
         Where `keep` is True the action of the batch is taken, elsewhere the policy's; the environment's
         noise is drawn afresh. Addresses as in `branch`.
         """
         rows, steps = batch.action.shape
         first = jnp.broadcast_to((jnp.arange(steps) == 0)[None, :], (rows, steps))
-        script = Script(batch.state, batch.observation, batch.action, first, first, keep & batch.live)
+        nowhere = jnp.zeros_like(first)
+        script = Script(batch.state, batch.observation, batch.action, first, nowhere, keep & batch.live)
 
         def copy(words: Array, episode: Array) -> Trajectory:
             return roll(self.mdp, self.policy, words, episode, batch.state[:, 0], self.noisy_emission, script)

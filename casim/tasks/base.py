@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import ClassVar, Self, final
+from typing import ClassVar, final
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ class Task(abc.ABC):
         """The value of the horizon knob, in the task's own unit (steps or turns)."""
         return getattr(self, self.knob)
 
-    def with_horizon(self, horizon: int) -> Self:
+    def with_horizon(self, horizon: int) -> Task:
         """The same task at another value of its horizon knob."""
         return dataclasses.replace(self, **{self.knob: horizon})
 

@@ -85,7 +85,7 @@ class ToolChain(Task):
         return MDP(
             start=jnp.asarray(self._start()),
             schedule=jnp.asarray(schedule, int),
-            **table([self._kernel(c) for c in used]),
+            **table([self._kernel(int(c)) for c in used]),
             emission=jnp.broadcast_to(jnp.eye(2)[told], (len(used), 8, 2)),
             terminal=jnp.zeros(8, bool),
             decision=jnp.asarray(used < IDLE),

@@ -1,0 +1,65 @@
+"""Controls that run beside every study: what perfect, absent, undifferentiated and misplaced credit score.
+
+In maths: exact c_t = A_t(s_t, a_t); zero c_t = 0; broadcast c_t = G_0; shuffled = the exact credits of a trajectory,
+permuted over its decision steps.
+
+References:
+    The shuffled control follows the replication reported in Zhang 2026, arXiv:2604.09459, where one dense-credit
+    method did no better than its own labels shuffled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from casim.checks import check_choice
+from casim.oracle.targets import along
+from casim.simulate import World
+from casim.types import Cost, Credit, Trajectory, Truth
+
+CONTROLS = ("exact", "zero", "broadcast", "shuffled")
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Control:
+    """One of the controls. Not an estimator: it may read the truth.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+
+    name: Literal["exact", "zero", "broadcast", "shuffled"]
+    scored_target = "advantage"
+
+    def __post_init__(self) -> None:
+        check_choice("name", self.name, CONTROLS)
+
+    def __call__(self, key: Key[Array, ""], world: World, truth: Truth, batch: Trajectory) -> Credit:
+        """Credit `[N, T]` of a batch, free of cost."""
+        value, q_value, _ = along(truth, batch)
+        decided = batch.live & world.decision[None, :]
+        credit = jnp.where(decided, q_value - value, 0.0)
+        if self.name == "zero":
+            credit = jnp.zeros_like(credit)
+        elif self.name == "broadcast":
+            scaling = (world.discount ** jnp.arange(credit.shape[1]))[None, :]
+            credit = jnp.where(batch.live, jnp.sum(scaling * batch.reward, axis=1, keepdims=True), 0.0)
+        elif self.name == "shuffled":
+            credit = shuffle(key, credit, decided)
+        zero = jnp.zeros(())
+        return Credit(credit, Cost(zero, zero, zero))
+
+
+def shuffle(key: Key[Array, ""], value: Float[Array, "N T"], where: Bool[Array, "N T"]) -> Float[Array, "N T"]:
+    """The values of each row permuted over the steps in `where`; the others stay."""
+    place = jnp.argsort(~where, axis=1, stable=True)  # the steps in `where`, in order
+    order = jnp.argsort(jnp.where(where, jax.random.uniform(key, value.shape), 2.0), axis=1)
+    order = jnp.where(jnp.take_along_axis(where, place, axis=1), order, place)
+    rows = jnp.broadcast_to(jnp.arange(value.shape[0])[:, None], value.shape)
+    return value.at[rows, place].set(jnp.take_along_axis(value, order, axis=1))

@@ -1,0 +1,106 @@
+"""Estimator: the one interface of every credit-assignment method."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from casim.simulate import World
+from casim.types import Cost, Credit, Trajectory
+
+GRANULARITIES = ("token", "segment", "step", "turn", "trajectory", "multi_agent")
+METHODOLOGIES = (
+    "monte_carlo",
+    "temporal_difference",
+    "model_based",
+    "game_theoretic",
+    "information_theoretic",
+)
+TARGETS = (
+    "advantage",
+    "trajectory_advantage",
+    "td_error",
+    "segment_advantage",
+    "shapley",
+    "information_gain",
+    "log_information_gain",
+    "subgoal",
+)
+NEEDS = ("group", "reset", "critic", "reference", "judge", "privileged", "outcome")
+CLAIMS = ("target", "advantage", "gradient")
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator(abc.ABC):
+    """A rule that gives credit to the steps of one group: N trajectories of one prompt.
+
+    Subclasses are final frozen dataclasses; fields are hyperparameters, checked when set.
+
+    Class attributes, the taxonomy in code:
+        granularity: the unit that receives credit, one of `GRANULARITIES`.
+        methodology: one of `METHODOLOGIES`.
+        target: what it estimates, one of `TARGETS`.
+        needs: what it needs beyond the batch, from `NEEDS`.
+        unbiased: what it is unbiased for, from `CLAIMS`: its "target" or the "advantage" in every cell
+            (t, s, a), or the policy "gradient". Holds for every setting of the fields unless the
+            docstring says otherwise; each claim has a test.
+    """
+
+    granularity: ClassVar[str]
+    methodology: ClassVar[str]
+    target: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+    unbiased: ClassVar[frozenset[str]]
+
+    @property
+    def scored_target(self) -> str:
+        """The target under the settings of this instance: `target`, unless a setting changes it."""
+        return self.target
+
+    @abc.abstractmethod
+    def __call__(self, key: Key[Array, ""], world: World | None, batch: Trajectory) -> Credit:
+        """Credit `[N, T]` of a batch `[N, T]`, 0 where not live, and what it cost.
+
+        Args:
+            key: for whatever the estimator draws.
+            world: the door to more rollouts, branches or a judge; None is enough for estimators that
+                need only the batch, so that logged rollouts can be scored too.
+            batch: the trajectories to score.
+
+        Raises:
+            ValueError: the estimator needs a world and got None.
+        """
+
+
+def cost(env_steps: Array | float = 0.0, judge_calls: Array | float = 0.0, critic_updates: Array | float = 0.0) -> Cost:
+    """A `Cost` of float scalars."""
+    return Cost(*(jnp.asarray(x, jnp.float32) for x in (env_steps, judge_calls, critic_updates)))
+
+
+def count(mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
+    """How many entries are True, as a float."""
+    return jnp.sum(mask, dtype=jnp.float32)
+
+
+def episode_return(batch: Trajectory, discount: float) -> Float[Array, "*batch"]:
+    """The discounted return of each episode, from its first step."""
+    scaling = discount ** jnp.arange(batch.reward.shape[-1])
+    return jnp.sum(batch.reward * scaling.reshape((1,) * (batch.reward.ndim - 1) + (-1,)), axis=-1)
+
+
+def to_steps(value: Float[Array, " N"], batch: Trajectory) -> Float[Array, "N T"]:
+    """The same credit for every live step of a trajectory."""
+    return jnp.where(batch.live, value[:, None], 0.0)
+
+
+def required(world: World | None, estimator: Estimator) -> World:
+    """The world, or a `ValueError` that says who needs it."""
+    if world is None:
+        raise ValueError(
+            f"world must be given to {type(estimator).__name__}, which needs {sorted(estimator.needs)}, got None"
+        )
+    return world

@@ -1,0 +1,1 @@
+"""Game-theoretic: credit from coalitions and counterfactuals."""

@@ -1,0 +1,1 @@
+"""Hindsight: credit from how the outcome changes the belief about the action."""

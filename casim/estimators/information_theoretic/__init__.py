@@ -1,0 +1,1 @@
+"""Information-theoretic: credit from gains of information."""

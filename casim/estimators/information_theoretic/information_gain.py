@@ -1,0 +1,74 @@
+"""Information gain: how much each step changed the probability of success, as a judge sees it.
+
+In maths: c_t = p_t - p_{t-1} or log p_t - log p_{t-1}, with p_t the judge's score of the prefix that ends with step t,
+less the reward already banked in it, and p_{-1} its score of the prompt. A step without a score gets 0.
+
+References:
+    Wang et al. 2025, arXiv:2510.14967 (IGPO: the probability form, on the answer's own probability); the log form
+    is the survey's reading of it, arXiv:2604.09459.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from casim.checks import check_choice, check_range
+from casim.estimators.base import Estimator, cost, count, required
+from casim.types import Credit
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class InformationGain(Estimator):
+    """Change of the judged success probability. Needs a judge of values.
+
+    With a judge that is exact, the probability form is r_t + V_{t+1} - V_t at discount 1: its mean in a cell is
+    the advantage, and the gradient is exact. The log form has a mean below zero under the policy (Jensen) and
+    is biased. Neither is claimed for a judge that may be wrong, so `unbiased` is empty.
+
+    Attributes:
+        form: "probability" or "log".
+        floor: smallest probability inside the logarithm, in (0, 1).
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    form: Literal["probability", "log"] = "probability"
+    floor: float = 1e-2
+    granularity: ClassVar[str] = "turn"
+    methodology: ClassVar[str] = "information_theoretic"
+    target: ClassVar[str] = "information_gain"
+    needs: ClassVar[frozenset[str]] = frozenset({"judge"})
+    unbiased: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_choice("form", self.form, ("probability", "log"))
+        check_range("floor", self.floor, 1e-12, 1 - 1e-12)
+
+    @property
+    def scored_target(self) -> str:
+        return self.target if self.form == "probability" else "log_information_gain"
+
+    def __call__(self, key, world, batch) -> Credit:
+        world = required(world, self)
+        score = world.judge(key, batch)
+
+        def step(before: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+            score_t, reward_t = now
+            scored = jnp.isfinite(score_t)
+            after = jnp.where(scored, score_t, before)
+            gain = jnp.where(scored, self._potential(after) - self._potential(before), 0.0)
+            return jnp.where(scored, after - reward_t, before), gain
+
+        _, gain = jax.lax.scan(step, world.judge_prompt(key, batch), (score.T, batch.reward.T))
+        calls = count(jnp.isfinite(score)) + score.shape[0]
+        return Credit(jnp.where(batch.live, gain.T, 0.0), cost(judge_calls=calls))
+
+    def _potential(self, probability: Array) -> Array:
+        return probability if self.form == "probability" else jnp.log(jnp.maximum(probability, self.floor))

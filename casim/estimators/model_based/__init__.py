@@ -1,0 +1,1 @@
+"""Model-based: credit from a judge or a learned model."""

@@ -1,0 +1,1 @@
+"""Monte Carlo: credit from sampled returns."""

@@ -1,0 +1,86 @@
+"""Vine: values of prefixes by fresh rollouts from them, and credit as the change of value.
+
+In maths, for a unit of steps [b, e): c_t = sum_{b <= u < e} discount^(u - b) r_u + discount^(e - b) Vhat(s_e) -
+Vhat(s_b) for all its steps, with Vhat the mean return of K rollouts from the restored state and Vhat = 0 after
+the end. Not whitened; prefixes that coincide are not shared.
+
+References:
+    Kazemnejad et al. 2024, arXiv:2410.01679 (VinePPO).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from casim.checks import check_choice, check_integer, check_range
+from casim.estimators.base import Estimator, cost, count, required
+from casim.ops import segment_broadcast, segment_sum
+from casim.simulate import World
+from casim.types import Credit, Trajectory
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Vine(Estimator):
+    """VinePPO at step or segment boundaries.
+
+    With unit "step" its mean in a cell is the advantage itself. With segments it is the advantage plus a
+    function of the state alone, so the gradient is still exact.
+
+    Attributes:
+        num_branches: K, rollouts per boundary and trajectory, at least 1.
+        unit: "step" or "segment".
+        discount: of the values.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    num_branches: int = 4
+    unit: Literal["step", "segment"] = "segment"
+    discount: float = 1.0
+    granularity: ClassVar[str] = "step"
+    methodology: ClassVar[str] = "monte_carlo"
+    target: ClassVar[str] = "segment_advantage"
+    needs: ClassVar[frozenset[str]] = frozenset({"reset"})
+    unbiased: ClassVar[frozenset[str]] = frozenset({"target", "gradient"})
+
+    def __post_init__(self) -> None:
+        check_integer("num_branches", self.num_branches, 1)
+        check_choice("unit", self.unit, ("step", "segment"))
+        check_range("discount", self.discount, 0.0, 1.0)
+
+    @property
+    def scored_target(self) -> str:
+        return "td_error" if self.unit == "step" else self.target
+
+    def __call__(self, key, world, batch) -> Credit:
+        world = required(world, self)
+        steps = jnp.arange(batch.reward.shape[-1])
+        unit, size = (steps, steps.shape[0]) if self.unit == "step" else (world.segment, world.num_segments)
+        first = jnp.searchsorted(unit, jnp.arange(size))
+
+        def at_boundary(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+            return self._value(*inputs, world, batch)
+
+        value, used = jax.lax.map(at_boundary, (jax.random.split(key, size), first))
+        value = value.T
+        after = jnp.concatenate([value[:, 1:], jnp.zeros_like(value[:, :1])], axis=1)
+        length = jnp.diff(first, append=steps.shape[0])
+        within = self.discount ** (steps - first[unit])
+        earned = segment_sum(batch.reward * within[None, :], unit, size)
+        credit = earned + (self.discount**length)[None, :] * after - value
+        return Credit(jnp.where(batch.live, segment_broadcast(credit, unit), 0.0), cost(env_steps=jnp.sum(used)))
+
+    def _value(self, key: Array, step: Int[Array, ""], world: World, batch: Trajectory) -> tuple[Array, Array]:
+        """Mean return from `step` over the branches of each row, and the live steps that they took."""
+        branch = world.branch(key, batch, step, self.num_branches)
+        steps = jnp.arange(batch.reward.shape[-1])
+        scaling = jnp.where(steps >= step, self.discount ** jnp.maximum(steps - step, 0), 0.0)
+        fresh = branch.live & (steps >= step)[None, None, :]
+        return jnp.mean(jnp.sum(branch.reward * scaling[None, None, :], axis=-1), axis=1), count(fresh)

@@ -1,0 +1,1 @@
+"""Temporal difference: credit from learned, bootstrapped values."""

@@ -1,0 +1,108 @@
+"""Generalised advantage estimation over a critic that is learned inside the call.
+
+In maths: A_t = sum_l (discount lambda)^l delta_{t+l}, delta_t = r_t + discount v(o_{t+1}) - v(o_t), with v a
+table over (step, observation) fitted to fresh rollouts, which are charged.
+Monte Carlo fit: v = the mean return-to-go of the cell. TD(lambda) fit: sweeps of
+v <- v + rate (mean lambda-return of the cell - v), from v = 0.
+
+References:
+    Schulman et al. 2016, arXiv:1506.02438 (GAE); Sutton 1988 (TD(lambda)).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from casim.checks import check_choice, check_integer, check_range
+from casim.estimators.base import Estimator, cost, count, required
+from casim.ops import gae, returns_to_go
+from casim.types import Credit, Trajectory
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Gae(Estimator):
+    """GAE over a tabular critic.
+
+    With lambda = 1 its mean in a cell is Q_t(s, a) minus the critic's value of the observation, whatever that
+    is, and the gradient is exact; with a critic that is V itself it is unbiased at every lambda. A learned
+    critic and lambda < 1 give bias, so no claim is made for the defaults. (The critic is fitted to rollouts of
+    its own, which keeps it independent of the scored batch.)
+
+    Attributes:
+        lambda_: of the advantage, in [0, 1].
+        fit: "monte_carlo" or "td".
+        num_rollouts: fresh rollouts for the fit; 0 fits to the scored batch itself, which costs nothing but makes
+            the baseline depend on the scored action.
+        critic_lambda: of the TD fit, in [0, 1].
+        num_sweeps: of the TD fit, at least 1.
+        learning_rate: of the TD fit, in (0, 1].
+        discount: in [0, 1].
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    lambda_: float = 0.95
+    fit: Literal["monte_carlo", "td"] = "monte_carlo"
+    num_rollouts: int = 16
+    critic_lambda: float = 0.95
+    num_sweeps: int = 10
+    learning_rate: float = 0.5
+    discount: float = 1.0
+    granularity: ClassVar[str] = "token"
+    methodology: ClassVar[str] = "temporal_difference"
+    target: ClassVar[str] = "advantage"
+    needs: ClassVar[frozenset[str]] = frozenset({"critic"})
+    unbiased: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_choice("fit", self.fit, ("monte_carlo", "td"))
+        check_integer("num_rollouts", self.num_rollouts, 0)
+        check_integer("num_sweeps", self.num_sweeps, 1)
+        for field in ("lambda_", "critic_lambda", "discount"):
+            check_range(field, getattr(self, field), 0.0, 1.0)
+        check_range("learning_rate", self.learning_rate, 1e-6, 1.0)
+
+    def __call__(self, key, world, batch) -> Credit:
+        world = required(world, self)
+        data = world.rollout(key, self.num_rollouts) if self.num_rollouts > 0 else batch
+        used = count(data.live) if self.num_rollouts > 0 else 0.0
+        table, sweeps = self._table(data, world.mdp.emission.shape[2])
+        value = table[time_of(batch), batch.observation]
+        advantage = gae(batch.reward, value, batch.live, self.discount, self.lambda_)
+        return Credit(advantage, cost(env_steps=used, critic_updates=sweeps * count(data.live)))
+
+    def _table(self, data: Trajectory, size: int) -> tuple[Float[Array, "T O"], int]:
+        """The fitted critic, and how many sweeps over the data it took."""
+        if self.fit == "monte_carlo":
+            return cell_mean(returns_to_go(data.reward, self.discount, data.live), data, size), 1
+
+        def sweep(table: Array, _) -> tuple[Array, None]:
+            value = table[time_of(data), data.observation]
+            target = value + gae(data.reward, value, data.live, self.discount, self.critic_lambda)
+            return table + self.learning_rate * (cell_mean(target, data, size) - table), None
+
+        table = jnp.zeros((data.reward.shape[-1], size))
+        return jax.lax.scan(sweep, table, None, length=self.num_sweeps)[0], self.num_sweeps
+
+
+def time_of(batch: Trajectory) -> Int[Array, "N T"]:
+    """The step index of every entry of a batch."""
+    return jnp.broadcast_to(jnp.arange(batch.action.shape[-1])[None, :], batch.action.shape)
+
+
+def cell_mean(x: Float[Array, "N T"], data: Trajectory, size: int) -> Float[Array, "T O"]:
+    """Mean of `x` in each cell (step, observation) over live steps; cells never seen get the mean of their step."""
+    live = data.live.astype(x.dtype)
+    zero = jnp.zeros((x.shape[-1], size), x.dtype)
+    where = (time_of(data), data.observation)
+    total, seen = zero.at[where].add(live * x), zero.at[where].add(live)
+    step_total, step_seen = (jnp.sum(y, axis=1, keepdims=True) for y in (total, seen))
+    default = jnp.broadcast_to(step_total / jnp.maximum(step_seen, 1.0), zero.shape)
+    return jnp.where(seen > 0, total / jnp.maximum(seen, 1.0), default)

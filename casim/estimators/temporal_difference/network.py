@@ -1,0 +1,128 @@
+"""GAE over a small network critic, trained inside the call by optax.
+
+In maths: v(o, t) = MLP([onehot(o), t / T]), two hidden layers of tanh units, fitted by Adam to the mean squared
+error against returns-to-go of fresh rollouts, which are charged; then GAE as in `Gae`.
+
+References:
+    Schulman et al. 2016, arXiv:1506.02438 (GAE); Kingma and Ba 2015, arXiv:1412.6980 (Adam).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from casim.checks import check_integer, check_range
+from casim.estimators.base import Estimator, cost, count, required
+from casim.estimators.temporal_difference.gae import time_of
+from casim.ops import gae, returns_to_go
+from casim.types import Credit, Trajectory
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class GaeNetwork(Estimator):
+    """GAE over a flax critic. With lambda = 1 the gradient is exact, whatever the network says.
+
+    Attributes:
+        lambda_: of the advantage, in [0, 1].
+        num_rollouts: fresh rollouts for the fit, at least 1.
+        hidden: units in each of the two hidden layers, at least 1.
+        num_updates: Adam steps, at least 1.
+        minibatch: (episode, step) pairs per Adam step, at least 1.
+        learning_rate: of Adam, positive.
+        discount: in [0, 1].
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    lambda_: float = 0.95
+    num_rollouts: int = 16
+    hidden: int = 16
+    num_updates: int = 100
+    minibatch: int = 128
+    learning_rate: float = 0.01
+    discount: float = 1.0
+    granularity: ClassVar[str] = "token"
+    methodology: ClassVar[str] = "temporal_difference"
+    target: ClassVar[str] = "advantage"
+    needs: ClassVar[frozenset[str]] = frozenset({"critic"})
+    unbiased: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        for field in ("num_rollouts", "hidden", "num_updates", "minibatch"):
+            check_integer(field, getattr(self, field), 1)
+        check_range("lambda_", self.lambda_, 0.0, 1.0)
+        check_range("discount", self.discount, 0.0, 1.0)
+        check_range("learning_rate", self.learning_rate, 1e-8, math.inf)
+
+    def __call__(self, key, world, batch) -> Credit:
+        world = required(world, self)
+        key_data, key_fit = jax.random.split(key)
+        data = world.rollout(key_data, self.num_rollouts)
+        target = returns_to_go(data.reward, self.discount, data.live)
+        size = world.mdp.emission.shape[2]
+        model, params = self._fit(key_fit, features(data, size), target, data.live)
+        value = model.apply(params, features(batch, size))
+        advantage = gae(batch.reward, value, batch.live, self.discount, self.lambda_)
+        updates = float(self.num_updates * self.minibatch)
+        return Credit(advantage, cost(env_steps=count(data.live), critic_updates=updates))
+
+    def _fit(self, key: Array, inputs: Float[Array, "N T F"], target: Float[Array, "N T"], live: Array):
+        """Adam on minibatches of live steps, drawn with replacement."""
+        import optax
+
+        model = critic(self.hidden)
+        optimiser = optax.adam(self.learning_rate)
+        key_init, key_steps = jax.random.split(key)
+        params = model.init(key_init, inputs[:1, 0])
+        flat, goal = inputs.reshape(-1, inputs.shape[-1]), target.reshape(-1)
+        # Live steps lead each row, so a random row and a random live step of it are two draws.
+        length = jnp.sum(live, axis=1)
+
+        def loss(params, x: Array, y: Array) -> Array:
+            return jnp.mean((model.apply(params, x) - y) ** 2)
+
+        def update(carry, pick: Array):
+            params, state = carry
+            grads = jax.grad(loss)(params, flat[pick], goal[pick])
+            change, state = optimiser.update(grads, state)
+            return (optax.apply_updates(params, change), state), None
+
+        picks = self._picks(key_steps, length, live.shape[1])
+        (params, _), _ = jax.lax.scan(update, (params, optimiser.init(params)), picks)
+        return model, params
+
+    def _picks(self, key: Array, length: Int[Array, " N"], steps: int) -> Int[Array, "U B"]:
+        """Flat indices of one minibatch of live steps per update."""
+        row, step = jax.random.uniform(key, (2, self.num_updates, self.minibatch))
+        row = (row * length.shape[0]).astype(int)
+        return row * steps + (step * length[row]).astype(int)
+
+
+def features(batch: Trajectory, size: int) -> Float[Array, "N T F"]:
+    """One-hot observation and the share of the horizon that has passed."""
+    time = time_of(batch)[..., None] / batch.action.shape[-1]
+    return jnp.concatenate([jax.nn.one_hot(batch.observation, size), time], axis=-1)
+
+
+def critic(hidden: int):
+    """The network; flax is imported here because importing it takes long."""
+    import flax.linen as nn
+
+    class Critic(nn.Module):
+        """Two hidden layers of tanh units and one output."""
+
+        @nn.compact
+        def __call__(self, x: Array) -> Array:
+            for _ in range(2):
+                x = nn.tanh(nn.Dense(hidden)(x))
+            return nn.Dense(1)(x)[..., 0]
+
+    return Critic()

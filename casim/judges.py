@@ -1,0 +1,175 @@
+"""Simulated judges: the truth, made worse in stated ways. Stands for verifiers, process reward models, LLM judges.
+
+In maths, with label l_t (below), its mean mu and standard deviation sigma along on-policy episodes, R the
+episode's discounted return and J its mean:
+score_t = mu + f (l_t - mu) + sqrt(1 - f^2) sigma eps_t + bias + leak (R - J), rounded to `resolution` levels
+over the range of the label, and missing (NaN) with probability 1 - `density`.
+Labels: signal "value" is r_t + discount V_{t+1}(s_{t+1}), the success probability of the prefix that ends with
+step t; signal "advantage" is A_t(s_t, a_t).
+
+References:
+    The `rho A + sqrt(1 - rho^2) noise` model of a judge is casim's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from casim.checks import check_choice, check_integer, check_range
+from casim.ops import shift_left
+from casim.simulate.noise import ACTION, OBSERVATION, TRANSITION, key_words, single
+from casim.types import MDP, Trajectory, Truth
+
+
+@final
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class JudgeModel:
+    """A judge made for one MDP and policy; see `Judge` for the knobs. A JAX pytree, called by `World.judge`."""
+
+    value: Float[Array, "T+1 S"]
+    advantage: Float[Array, "T S A"]
+    terminal: Bool[Array, " S"]
+    discount: Float[Array, ""]
+    expected_return: Float[Array, ""]
+    mean: Float[Array, ""]
+    spread: Float[Array, ""]
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    fidelity: Float[Array, ""]
+    bias: Float[Array, ""]
+    leak: Float[Array, ""]
+    density: Float[Array, ""]
+    signal: str = dataclasses.field(metadata={"static": True})
+    resolution: int | None = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
+        """Scores of the live steps; NaN where a step was not scored."""
+        steps = jnp.arange(batch.state.shape[-1])
+        time = jnp.broadcast_to(steps[None, :], batch.state.shape)
+        if self.signal == "advantage":
+            label = self.advantage[time, batch.state, batch.action]
+        else:
+            after = jnp.where(shift_left(batch.live, False), shift_left(batch.state, 0), -1)
+            later = jnp.where(after >= 0, self.value[time + 1, after], 0.0)
+            label = batch.reward + self.discount * later
+        scaling = jnp.broadcast_to((self.discount**steps)[None, :], batch.reward.shape)
+        returns = jnp.sum(scaling * batch.reward, axis=-1, keepdims=True)
+        score = self._distort(key, label, time, returns)
+        episode = jnp.broadcast_to(jnp.arange(time.shape[0])[:, None], time.shape)
+        scored = batch.live & (single(key_words(key), episode, time, OBSERVATION) < self.density)
+        return jnp.where(scored, score, jnp.nan)
+
+    def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
+        """The score of the prompt: its value, distorted like any other; no outcome leaks into it.
+
+        Raises:
+            ValueError: the judge scores advantages, which a prompt does not have.
+        """
+        if self.signal != "value":
+            raise ValueError(f"signal must be 'value' to score a prompt, got {self.signal!r}")
+        time = jnp.full((batch.state.shape[0], 1), batch.state.shape[-1])  # an address that no step uses
+        label = jnp.broadcast_to(self.expected_return[None, None], time.shape)
+        return self._distort(key, label, time, label)[:, 0]
+
+    def _distort(self, key: Key[Array, ""], label: Array, time: Int[Array, "N T"], returns: Array) -> Array:
+        words = key_words(key)
+        episode = jnp.broadcast_to(jnp.arange(time.shape[0])[:, None], time.shape)
+        radius = jnp.sqrt(-2 * jnp.log1p(-single(words, episode, time, ACTION)))
+        noise = radius * jnp.cos(2 * math.pi * single(words, episode, time, TRANSITION))
+        score = self.mean + self.fidelity * (label - self.mean) + jnp.sqrt(1 - self.fidelity**2) * self.spread * noise
+        score = score + self.bias + self.leak * (returns - self.expected_return)
+        if self.resolution is None:
+            return score
+        width = (self.high - self.low) / (self.resolution - 1)
+        level = jnp.round((score - self.low) / jnp.where(width > 0, width, 1.0))
+        return self.low + width * jnp.clip(level, 0, self.resolution - 1)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """A recipe for a judge of steps.
+
+    Attributes:
+        signal: what it scores: "value" of the prefix that a step ends, or the step's "advantage".
+        fidelity: correlation of its score with the label, in [0, 1]; 1 is noise-free.
+        bias: added to every score, in units of reward.
+        leak: how much of the episode's own outcome enters each score, in [-1, 1].
+        resolution: levels of the scale (2 = binary, 3 = ternary), at least 2; None is continuous.
+        density: share of the steps that it scores, in (0, 1].
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    signal: Literal["value", "advantage"] = "value"
+    fidelity: float = 1.0
+    bias: float = 0.0
+    leak: float = 0.0
+    resolution: int | None = None
+    density: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("signal", self.signal, ("value", "advantage"))
+        check_range("fidelity", self.fidelity, 0.0, 1.0)
+        check_range("bias", self.bias, -np.finfo(np.float32).max, np.finfo(np.float32).max)
+        check_range("leak", self.leak, -1.0, 1.0)
+        check_range("density", self.density, np.finfo(np.float32).tiny, 1.0)
+        if self.resolution is not None:
+            check_integer("resolution", self.resolution, 2)
+
+    def model(self, mdp: MDP, truth: Truth) -> JudgeModel:
+        """The judge for one MDP and the truth of its policy."""
+        mean, square, low, high = _label_range(mdp, truth, self.signal)
+        numbers = [jnp.asarray(x, float) for x in (self.fidelity, self.bias, self.leak, self.density)]
+        return JudgeModel(
+            truth.value,
+            truth.advantage,
+            mdp.terminal,
+            mdp.discount,
+            truth.expected_return,
+            mean,
+            jnp.sqrt(jnp.maximum(square - mean**2, 0.0)),
+            low,
+            high,
+            *numbers,
+            signal=self.signal,
+            resolution=self.resolution,
+        )
+
+
+def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Array, Array]:
+    """Mean, mean square, smallest and largest label over the live steps of on-policy episodes, scanning in time."""
+    still = ~mdp.terminal
+
+    def step(carry, inputs):
+        kernel, occupancy, later, advantage = inputs
+        weight = (occupancy[:, None] * truth.state_policy[kernel])[:, :, None] * mdp.prob[kernel]
+        if signal == "advantage":
+            label = jnp.broadcast_to(advantage[:, :, None], weight.shape)
+        else:
+            after = mdp.successor[kernel]
+            label = mdp.reward[kernel] + mdp.discount * jnp.where(still[after], later[after], 0.0)
+        mass, total, square, low, high = carry
+        seen = weight > 0
+        return (
+            mass + jnp.sum(weight),
+            total + jnp.sum(weight * label),
+            square + jnp.sum(weight * label**2),
+            jnp.minimum(low, jnp.min(jnp.where(seen, label, jnp.inf))),
+            jnp.maximum(high, jnp.max(jnp.where(seen, label, -jnp.inf))),
+        ), None
+
+    zero = jnp.zeros(())
+    xs = (mdp.schedule, truth.occupancy, truth.value[1:], truth.advantage)
+    init = (zero, zero, zero, zero + jnp.inf, zero - jnp.inf)
+    (mass, total, square, low, high), _ = jax.lax.scan(step, init, xs)
+    return total / mass, square / mass, low, high

@@ -1,0 +1,258 @@
+"""Study: tasks x policies x estimators x seeds, scored against the truth, row by row, resumable.
+
+All estimators of a (task, policy, seed) see the same trajectories: the batch of replicate r is drawn from a key
+that depends on the seed and r alone, and each estimator draws from a key of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import platform
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from casim import report
+from casim.checks import check_choice, check_distinct, check_integer
+from casim.controls import CONTROLS, Control
+from casim.estimators import Estimator
+from casim.judges import Judge
+from casim.metrics import Blocks, Sums, advantage_on_path, finalise, measure
+from casim.oracle import path_target, solve
+from casim.policies import Policy, Uniform
+from casim.report import Row, describe, identity, label
+from casim.simulate import World
+from casim.tasks import Task
+from casim.types import Credit, Trajectory, Truth
+from casim.version import __version__
+
+NUM_BLOCKS = 10
+"""Blocks of replicates, over which intervals are computed."""
+CHUNK_ENTRIES = 2**22
+"""Entries [replicate, trajectory, step] that are scored at once: what bounds memory."""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A frozen recipe of measurements.
+
+    Attributes:
+        name: names the study and its files.
+        tasks: worlds, all different.
+        estimators: methods, all different.
+        policies: behaviours, all different.
+        judge: the judge that worlds have, if any estimator needs one.
+        num_trajectories: N, the size of the group that an estimator sees, at least 1.
+        replicates: fresh groups per row: 2 to 9, or a multiple of 10.
+        seeds: one row each, all different.
+        controls: which controls run along.
+
+    Raises:
+        ValueError: an empty or repeated entry, or a number out of its range.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    estimators: tuple[Estimator, ...]
+    policies: tuple[Policy, ...] = (Uniform(),)
+    judge: Judge | None = Judge()
+    num_trajectories: int = 8
+    replicates: int = 200
+    seeds: tuple[int, ...] = (0,)
+    controls: tuple[Literal["exact", "zero", "broadcast", "shuffled"], ...] = CONTROLS
+
+    def __post_init__(self) -> None:
+        for field in ("tasks", "estimators", "policies", "seeds", "controls"):
+            check_distinct(field, getattr(self, field))
+        for field in ("tasks", "policies", "seeds"):
+            check_integer(f"number of {field}", len(getattr(self, field)), 1)
+        check_integer("num_trajectories", self.num_trajectories, 1)
+        check_integer("replicates", self.replicates, 2)
+        if self.replicates > NUM_BLOCKS and self.replicates % NUM_BLOCKS:
+            raise ValueError(f"replicates must be in [2, {NUM_BLOCKS}] or a multiple of it, got {self.replicates}")
+        for seed in self.seeds:
+            check_integer("seeds", seed, 0, 2**63 - 1)
+        for control in self.controls:
+            check_choice("controls", control, CONTROLS)
+
+    def run(self, path: str | Path | None = None, progress: Callable[[Row, bool], None] | None = None) -> list[Row]:
+        """Measures everything; rows already in the file at `path` are kept and not measured again.
+
+        Args:
+            path: a JSON-lines file; each row is written to it as soon as it is finished.
+            progress: called with every row and whether it is new.
+
+        Raises:
+            ValueError: the file holds something that is no row, or an estimator gave credit that is not finite.
+        """
+        done: dict[str, Row] = {}
+        if path is not None:
+            path = Path(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            report.repair(path)
+            done = {row.identity: row for row in report.load(path)} if path.exists() else {}
+        rows = []
+        for task, policy in ((task, policy) for task in self.tasks for policy in self.policies):
+            pending = list(self._pending(task, policy))
+            setting = None
+            for method, seed, key in pending:
+                row, new = done.get(key), key not in done
+                if row is None:
+                    setting = setting or _Setting.make(task, policy, self.judge)
+                    row = self._measure(setting, task, policy, method, seed)
+                    if path is not None:
+                        report.append(path, row)
+                rows.append(row)
+                if progress is not None:
+                    progress(row, new)
+        return rows
+
+    @property
+    def methods(self) -> tuple[Estimator | Control, ...]:
+        """The estimators, then the controls."""
+        return (*self.estimators, *(Control(name) for name in self.controls))
+
+    def _pending(self, task: Task, policy: Policy) -> Iterator[tuple[Estimator | Control, int, str]]:
+        for seed in self.seeds:
+            for method in self.methods:
+                recipes = (describe(x) for x in (task, policy, self.judge, method))
+                yield method, seed, identity(*recipes, self.num_trajectories, self.replicates, seed)
+
+    def _measure(self, setting: _Setting, task: Task, policy: Policy, method: Estimator | Control, seed: int) -> Row:
+        num_blocks = min(NUM_BLOCKS, self.replicates)
+        per_block = self.replicates // num_blocks
+        steps = setting.world.mdp.schedule.shape[0]
+        chunk = _largest_divisor(per_block, CHUNK_ENTRIES // (self.num_trajectories * steps))
+        keys = jax.random.split(jax.random.key(seed), self.replicates).reshape(-1, chunk)
+        started = time.perf_counter()
+        score = _scorer(method, self.num_trajectories, setting, keys[0])
+        compiled = time.perf_counter()
+        blocks = Blocks(num_blocks)
+        for index, chunk_keys in enumerate(keys):
+            sums = score(chunk_keys)
+            if not np.isfinite(np.asarray(sums.error)).all():
+                raise ValueError(f"credit of {label(method)} must be finite, got NaN or infinity on {label(task)}")
+            blocks.add(index * chunk // per_block, sums)
+        scores = finalise(setting.world.mdp, setting.truth, blocks.sums)
+        return Row(
+            study=self.name,
+            task=describe(task),
+            policy=describe(policy),
+            judge=describe(self.judge),
+            estimator=describe(method),
+            label=method.name if isinstance(method, Control) else label(method),
+            methodology="control" if isinstance(method, Control) else method.methodology,
+            horizon=task.horizon,
+            num_steps=steps,
+            num_trajectories=self.num_trajectories,
+            replicates=self.replicates,
+            seed=seed,
+            scores=scores,
+            exact=setting.exact,
+            versions=_versions(),
+            device=jax.devices()[0].device_kind,
+            compile_time=compiled - started,
+            wall_time=time.perf_counter() - compiled,
+        )
+
+
+class _Setting(NamedTuple):
+    """One task under one policy, solved."""
+
+    world: World
+    truth: Truth
+    exact: dict[str, float]
+
+    @classmethod
+    def make(cls, task: Task, policy: Policy, judge: Judge | None) -> _Setting:
+        mdp = task.build()
+        table = policy.table(mdp)
+        truth = jax.jit(solve)(mdp, table)
+        scorer = None if judge is None else judge.model(mdp, truth)
+        advantage = advantage_on_path(mdp, truth)
+        weight = truth.occupancy[:, :, None] * truth.state_policy[mdp.schedule]
+        decided = mdp.decision[mdp.schedule][:, None, None]
+        signal = jnp.sum(weight * advantage**2) / jnp.sum(jnp.where(decided, weight, 0.0))
+        exact = {"expected_return": float(truth.expected_return), "signal": float(signal)}
+        return cls(World.make(mdp, table, scorer=scorer), truth, exact)
+
+
+def _scorer(method: Estimator | Control, num: int, setting: _Setting, keys: Array) -> Callable[[Array], Sums]:
+    """Compiles what scores one chunk of replicates. Only the method's own part differs between methods."""
+    world, truth = setting.world, setting.truth
+    rollout = _compile(_rollout, num, world, keys)
+    batch = jax.eval_shape(functools.partial(_rollout, num), world, keys)
+    credit = _compile(_credit, method, world, truth, batch, keys)
+    target = _compile(_target, method.scored_target, world, truth, batch)
+    given = jax.eval_shape(functools.partial(_credit, method), world, truth, batch, keys)
+    aim = jax.eval_shape(functools.partial(_target, method.scored_target), world, truth, batch)
+    sums = _compile(_sums, None, world, truth, batch, given, aim)
+
+    def score(keys: Array) -> Sums:
+        batch = rollout(world, keys)
+        return sums(world, truth, batch, credit(world, truth, batch, keys), target(world, truth, batch))
+
+    return score
+
+
+@functools.cache
+def _jitted(function: Callable, static: object) -> Callable:
+    return jax.jit(functools.partial(function, static))
+
+
+_COMPILED: dict[object, Callable] = {}
+
+
+def _compile(function: Callable, static: object, *args) -> Callable:
+    """The program for these shapes, compiled at most once in a process."""
+    leaves, structure = jax.tree.flatten(args)
+    key = (function, static, structure, tuple((x.shape, x.dtype) for x in leaves))
+    if key not in _COMPILED:
+        _COMPILED[key] = _jitted(function, static).lower(*args).compile()
+    return _COMPILED[key]
+
+
+def _rollout(num: int, world: World, keys: Array) -> Trajectory:
+    """One group per key. Every method draws the same groups from the same keys."""
+    return jax.vmap(lambda key: world.rollout(jax.random.fold_in(key, 0), num))(keys)
+
+
+def _credit(method: Estimator | Control, world: World, truth: Truth, batch: Trajectory, keys: Array) -> Credit:
+    name = zlib.crc32(repr(method).encode())
+
+    def group(batch: Trajectory, key: Array) -> Credit:
+        key = jax.random.fold_in(jax.random.fold_in(key, 1), name)
+        return method(key, world, truth, batch) if isinstance(method, Control) else method(key, world, batch)
+
+    return jax.vmap(group)(batch, keys)
+
+
+def _target(name: str, world: World, truth: Truth, batch: Trajectory) -> Array:
+    """The method's own target; NaN where it has no exact value."""
+
+    def group(batch: Trajectory) -> Array:
+        target = path_target(name, world.mdp, world.policy, truth, batch, world.num_segments)
+        return jnp.full_like(batch.reward, jnp.nan) if target is None else target
+
+    return jax.vmap(group)(batch)
+
+
+def _sums(_: None, world: World, truth: Truth, batch: Trajectory, credit: Credit, target: Array) -> Sums:
+    return measure(world.mdp, world.policy, truth, batch, credit, target)
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(limit, 1))
+
+
+def _versions() -> dict[str, str]:
+    return {"casim": __version__, "jax": jax.__version__, "numpy": np.__version__, "python": platform.python_version()}
