@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from casim.types import MDP
+from casim.types import MDP, Kind
 
 ROW_SUM_TOLERANCE = 1e-5  # float32 rows of up to a few hundred entries
 
 
 def check_range(field: str, value: float, low: float, high: float) -> None:
-    """Raises `ValueError` unless `low <= value <= high` (NaN fails)."""
-    if not low <= value <= high:
+    """Raises `ValueError` unless `low <= value <= high` and finite."""
+    if not (low <= value <= high and math.isfinite(value)):
         raise ValueError(f"{field} must be in [{low}, {high}], got {value!r}")
 
 
@@ -60,9 +60,9 @@ def check_mdp(mdp: MDP) -> MDP:
     """Returns the MDP if every array is well formed.
 
     Raises:
-        ValueError: a shape that disagrees with the others, a probability row that does not sum to 1, an
-            index out of range, a reward that is not finite, units that are not numbered 0, 1, 2, ... in
-            order of time, or a discount outside [0, 1]. The message names field, range and value.
+        ValueError: a shape that disagrees with the others, an array of the wrong type, a probability row that does
+            not sum to 1, an index out of range, a reward that is not finite, units that are not numbered 0, 1, 2,
+            ... in order of time, or a discount outside [0, 1]. The message names field, range and value.
     """
     arrays = {name: np.asarray(value) for name, value in mdp._asdict().items()}
     if arrays["prob"].ndim != 4 or arrays["emission"].ndim != 3 or arrays["schedule"].ndim != 1:
@@ -88,11 +88,16 @@ def check_mdp(mdp: MDP) -> MDP:
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {arrays[name].shape}")
+    for name in ("terminal", "decision"):
+        _dtype(name, arrays[name], np.bool_, "booleans")
+    for name in ("schedule", "successor", "kind", "segment", "turn", "agent"):
+        _dtype(name, arrays[name], np.integer, "integers")
     for name in ("start", "prob", "emission"):
         check_probability(name, arrays[name])
     _indices("schedule", arrays["schedule"], kernels)
     _indices("successor", arrays["successor"], states)
     _indices("agent", arrays["agent"], np.inf)
+    _indices("kind", arrays["kind"], len(Kind))
     _first("reward", "finite", arrays["reward"], ~np.isfinite(arrays["reward"]))
     for name in ("segment", "turn"):
         check_range(f"{name}[0]", int(arrays[name][0]), 0, 0)
@@ -100,6 +105,11 @@ def check_mdp(mdp: MDP) -> MDP:
         _first(name, "numbered 0, 1, 2, ... in order of time", arrays[name], (rise != 0) & (rise != 1))
     check_range("discount", float(arrays["discount"]), 0.0, 1.0)
     return mdp
+
+
+def _dtype(field: str, values: np.ndarray, kind: type, words: str) -> None:
+    if not np.issubdtype(values.dtype, kind):
+        raise ValueError(f"{field} must hold {words}, got {values.dtype}")
 
 
 def _indices(field: str, values: np.ndarray, size: float) -> None:

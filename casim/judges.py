@@ -24,18 +24,19 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.ops import shift_left
+from casim.pytree import pytree
 from casim.simulate.noise import ACTION, OBSERVATION, TRANSITION, key_words, single
 from casim.types import MDP, Trajectory, Truth
 
 
 @final
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class JudgeModel:
     """A judge made for one MDP and policy; see `Judge` for the knobs. A JAX pytree, called by `World.judge`."""
 
-    value: Float[Array, "T+1 S"]
     advantage: Float[Array, "T S A"]
+    value: Float[Array, "T+1 S"]
     terminal: Bool[Array, " S"]
     discount: Float[Array, ""]
     expected_return: Float[Array, ""]
@@ -68,7 +69,7 @@ class JudgeModel:
         return jnp.where(scored, score, jnp.nan)
 
     def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
-        """The score of the prompt: its value, distorted like any other; no outcome leaks into it.
+        """The score of the prompt: the value of its state, distorted like any other; no outcome leaks into it.
 
         Raises:
             ValueError: the judge scores advantages, which a prompt does not have.
@@ -76,8 +77,8 @@ class JudgeModel:
         if self.signal != "value":
             raise ValueError(f"signal must be 'value' to score a prompt, got {self.signal!r}")
         time = jnp.full((batch.state.shape[0], 1), batch.state.shape[-1])  # an address that no step uses
-        label = jnp.broadcast_to(self.expected_return[None, None], time.shape)
-        return self._distort(key, label, time, label)[:, 0]
+        label = self.value[0, batch.state[:, :1]]
+        return self._distort(key, label, time, jnp.broadcast_to(self.expected_return, time.shape))[:, 0]
 
     def _distort(self, key: Key[Array, ""], label: Array, time: Int[Array, "N T"], returns: Array) -> Array:
         words = key_words(key)
@@ -131,8 +132,8 @@ class Judge:
         mean, square, low, high = _label_range(mdp, truth, self.signal)
         numbers = [jnp.asarray(x, float) for x in (self.fidelity, self.bias, self.leak, self.density)]
         return JudgeModel(
-            truth.value,
             truth.advantage,
+            truth.value,
             mdp.terminal,
             mdp.discount,
             truth.expected_return,

@@ -79,7 +79,8 @@ def measure(
     matters = matters_mask(mdp, truth)
     time = jnp.broadcast_to(jnp.arange(error.shape[1])[None, :], error.shape)
     here = matters[time, flat.state] & decided
-    grad_error = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, credit.value) - truth.gradient
+    grad_error = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, credit.value)
+    grad_error = grad_error - truth.gradient[None]
 
     def cells(x: Array) -> Array:
         shape = truth.q_value.shape
@@ -286,7 +287,8 @@ def _gradient_scores(exact: _Exact, total: Sums) -> dict[str, float]:
     groups, norm = total.groups, np.sum(exact.gradient**2)
     error = total.gradient_error / groups
     mean_square = total.gradient_square / groups
-    variance = (mean_square - np.sum(error**2)) * groups / (groups - 1)
+    bessel = groups / (groups - 1) if groups > 1 else np.nan  # one group alone, as in a jackknife over two
+    variance = (mean_square - np.sum(error**2)) * bessel
     bias = np.sum(error**2) - variance / groups
     mean = exact.gradient + error
     along = np.sum(mean * exact.gradient)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 
 def expectation(weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"]) -> Float[Array, "*shape"]:
@@ -79,7 +79,7 @@ def group_advantage(
 
     In maths: A_i = (R_i - mean R) / (std R + epsilon), with std over the group ("group"), over all
     groups ("batch"), or no division at all ("none", Dr. GRPO). The standard deviation divides by
-    n - ddof; a group too small for that has std 0, so its members get 0. Entries outside `where` count
+    n - ddof; members of a group too small for that get 0. Entries outside `where` count
     nowhere and get 0.
 
     References:
@@ -93,7 +93,8 @@ def group_advantage(
         return centred
     axis = -1 if scale == "group" else None
     spread = returns if scale == "batch" else centred
-    return centred / (jnp.sqrt(_variance(spread, where, ddof, axis)) + epsilon)
+    enough = jnp.sum(where, axis=axis, keepdims=True) > ddof
+    return jnp.where(enough, centred / (jnp.sqrt(_variance(spread, where, ddof, axis)) + epsilon), 0.0)
 
 
 def leave_one_out(returns: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
@@ -120,7 +121,7 @@ def segment_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segm
     return jnp.zeros((*x.shape[:-1], num_segments), x.dtype).at[..., segment].add(x)
 
 
-def segment_broadcast(y: Float[Array, "*batch G"], segment: Int[Array, " T"]) -> Float[Array, "*batch T"]:
+def segment_broadcast(y: Shaped[Array, "*batch G"], segment: Int[Array, " T"]) -> Shaped[Array, "*batch T"]:
     """Gives every step the entry of its segment."""
     return y[..., segment]
 

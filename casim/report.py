@@ -28,7 +28,7 @@ class Row:
         replicates: number of groups.
         seed: what the person typed.
         scores: name to `Score`.
-        exact: exact numbers of the task: expected_return, signal (mean squared advantage of a decision).
+        exact: exact numbers of the task under the policy, see `casim.oracle.summary`.
         versions: of casim, jax, numpy and python.
         device: what it ran on.
         compile_time, wall_time: seconds; wall_time excludes compilation.
@@ -72,9 +72,11 @@ class Row:
         """Reads one line.
 
         Raises:
-            ValueError: an unknown or missing key, or a score that is not four numbers.
+            ValueError: no JSON object, an unknown or missing key, or a score that is not four numbers.
         """
         fields = json.loads(line)
+        if not isinstance(fields, dict):
+            raise ValueError(f"row must be a JSON object, got {fields!r}")
         known = [field.name for field in dataclasses.fields(cls)]
         for key in fields:
             if key not in known:
@@ -83,7 +85,8 @@ class Row:
             if key not in fields:
                 raise ValueError(f"row must hold every key of {known}, got none for {key!r}")
         for name, score in fields["scores"].items():
-            if not isinstance(score, list) or len(score) != 4:
+            numbers = isinstance(score, list) and all(x is None or isinstance(x, int | float) for x in score)
+            if not numbers or len(score) != 4:
                 raise ValueError(f"scores[{name!r}] must be [value, low, high, count], got {score!r}")
         fields["scores"] = {name: Score(*(_nan(x) for x in score)) for name, score in fields["scores"].items()}
         fields["exact"] = {name: _nan(x) for name, x in fields["exact"].items()}

@@ -25,8 +25,8 @@ from casim.checks import check_choice, check_distinct, check_integer
 from casim.controls import CONTROLS, Control
 from casim.estimators import Estimator
 from casim.judges import Judge
-from casim.metrics import Blocks, Sums, advantage_on_path, finalise, measure
-from casim.oracle import path_target, solve
+from casim.metrics import Blocks, Sums, finalise, measure
+from casim.oracle import path_target, solve, summary
 from casim.policies import Policy, Uniform
 from casim.report import Row, describe, identity, label
 from casim.simulate import World
@@ -36,8 +36,9 @@ from casim.version import __version__
 
 NUM_BLOCKS = 10
 """Blocks of replicates, over which intervals are computed."""
-CHUNK_ENTRIES = 2**22
-"""Entries [replicate, trajectory, step] that are scored at once: what bounds memory."""
+CHUNK_ENTRIES = {"cpu": 2**17}
+ACCELERATOR_ENTRIES = 2**22
+"""Entries [replicate, trajectory, step] that are scored at once, by platform: what bounds memory."""
 
 
 @final
@@ -131,7 +132,8 @@ class Study:
         num_blocks = min(NUM_BLOCKS, self.replicates)
         per_block = self.replicates // num_blocks
         steps = setting.world.mdp.schedule.shape[0]
-        chunk = _largest_divisor(per_block, CHUNK_ENTRIES // (self.num_trajectories * steps))
+        entries = CHUNK_ENTRIES.get(jax.default_backend(), ACCELERATOR_ENTRIES)
+        chunk = _largest_divisor(per_block, entries // (self.num_trajectories * steps))
         keys = jax.random.split(jax.random.key(seed), self.replicates).reshape(-1, chunk)
         started = time.perf_counter()
         score = _scorer(method, self.num_trajectories, setting, keys[0])
@@ -178,11 +180,7 @@ class _Setting(NamedTuple):
         table = policy.table(mdp)
         truth = jax.jit(solve)(mdp, table)
         scorer = None if judge is None else judge.model(mdp, truth)
-        advantage = advantage_on_path(mdp, truth)
-        weight = truth.occupancy[:, :, None] * truth.state_policy[mdp.schedule]
-        decided = mdp.decision[mdp.schedule][:, None, None]
-        signal = jnp.sum(weight * advantage**2) / jnp.sum(jnp.where(decided, weight, 0.0))
-        exact = {"expected_return": float(truth.expected_return), "signal": float(signal)}
+        exact = {name: float(x) for name, x in jax.jit(summary)(mdp, truth).items()}
         return cls(World.make(mdp, table, scorer=scorer), truth, exact)
 
 
@@ -247,7 +245,9 @@ def _target(name: str, world: World, truth: Truth, batch: Trajectory) -> Array:
 
 
 def _sums(_: None, world: World, truth: Truth, batch: Trajectory, credit: Credit, target: Array) -> Sums:
-    return measure(world.mdp, world.policy, truth, batch, credit, target)
+    sums = measure(world.mdp, world.policy, truth, batch, credit, target)
+    # Only decision steps are summed, but credit that is not finite is an error anywhere.
+    return sums._replace(error=jnp.where(jnp.isfinite(credit.value).all(), sums.error, jnp.nan))
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -2,10 +2,29 @@
 
 from jaxtyping import install_import_hook
 
-with install_import_hook("casim", "beartype.beartype"):
+import tests.typed  # noqa: F401  (the hook looks it up by name)
+
+with install_import_hook("casim", "tests.typed.typed"):
     import casim.simulate
     import casim.tasks  # noqa: F401
 
 import jax
+import jaxtyping
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """Keeps compiled programs between runs, in the cache of pytest."""
+    if hasattr(config, "cache"):
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture
+def unhooked():
+    """Calls casim without the run-time types, so that a wrong argument reaches casim's own checks."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -18,7 +18,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from casim.dynamics import absorb, force
 from casim.types import MDP, Trajectory
@@ -72,16 +72,20 @@ def _segment_maps(mdp: MDP, policy: Array, batch: Trajectory, num_segments: int)
     move = mdp.discount * jnp.einsum("msak,msakz->masz", mdp.prob, onehot, precision="highest")
     earn = jnp.einsum("msak,msak->mas", mdp.prob, mdp.reward, precision="highest")
 
-    def step(maps, inputs: tuple[Int[Array, ""], Int[Array, ""], Int[Array, " N"]]):
-        kernel, segment, action = inputs
-        taken = (earn[kernel][action], move[kernel][action])
+    def step(maps, inputs: tuple[Int[Array, ""], Int[Array, ""], Int[Array, " N"], Bool[Array, " N"]]):
+        kernel, segment, action, live = inputs
         mixed = [jnp.einsum("sa,as...->s...", table[kernel], x[kernel], precision="highest") for x in (earn, move)]
         average = [jnp.broadcast_to(x[None], (rows, *x.shape)) for x in mixed]
+        # A rerun may outlive the trajectory: there it took no action, so the policy goes on.
+        taken = (
+            jnp.where(live[:, None], earn[kernel][action], average[0]),
+            jnp.where(live[:, None, None], move[kernel][action], average[1]),
+        )
         return tuple(_prepend(m, now, segment) for m, now in zip(maps, (taken, average), strict=True)), None
 
     zero = jnp.zeros((rows, num_segments, states))
     identity = jnp.broadcast_to(jnp.eye(states)[None, None], (rows, num_segments, states, states))
-    xs = (mdp.schedule, mdp.segment, batch.action.T)
+    xs = (mdp.schedule, mdp.segment, batch.action.T, batch.live.T)
     return jax.lax.scan(step, ((zero, identity), (zero, identity)), xs, reverse=True)[0]
 
 

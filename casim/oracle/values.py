@@ -95,7 +95,6 @@ def _forward(mdp: MDP, acting: Array) -> tuple[Array, Array]:
         gain = scale * jnp.matmul(reached, earn[kernel], precision="highest")
         earned_onward = jnp.matmul(earned, move[kernel], precision="highest") + gain
         # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
-        # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
         total = jnp.sum(onward)
         later = (onward / total, earned_onward / total, scale * mdp.discount)
         return later, (reached, earned)

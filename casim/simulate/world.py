@@ -12,9 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_choice, check_mdp, check_policy
 from casim.dynamics import force
+from casim.pytree import pytree
 from casim.simulate.belief import filter_to, redraw
 from casim.simulate.noise import LATENT, draw, key_words, single, thresholds
-from casim.simulate.scan import Script, roll
+from casim.simulate.scan import Script, Tables, prepare, roll
 from casim.types import MDP, Trajectory
 
 
@@ -32,7 +33,7 @@ class Scorer(Protocol):
 
 
 @final
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class World:
     """An MDP, a policy table, optionally a reference policy and a judge. A JAX pytree.
@@ -47,6 +48,10 @@ class World:
     scorer: Scorer | None = None
     num_segments: int = dataclasses.field(default=1, metadata={"static": True})
     noisy_emission: bool = dataclasses.field(default=True, metadata={"static": True})
+    tables: Tables = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tables", prepare(self.mdp, self.policy))
 
     @classmethod
     def make(cls, mdp: MDP, policy: Array, reference: Array | None = None, scorer: Scorer | None = None) -> World:
@@ -57,7 +62,8 @@ class World:
             check_policy(np.asarray(reference), mdp)
         noisy = bool(np.any(np.asarray(mdp.emission).max(-1) < 1.0))
         segments = int(np.asarray(mdp.segment)[-1]) + 1
-        return cls(jax.tree.map(jnp.asarray, mdp), jnp.asarray(policy), reference, scorer, segments, noisy)
+        mdp, policy, reference = jax.tree.map(jnp.asarray, (mdp, policy, reference))
+        return cls(mdp, policy, reference, scorer, segments, noisy)
 
     @property
     def discount(self) -> Float[Array, ""]:
@@ -90,7 +96,7 @@ class World:
             )
         else:
             start = jnp.full((num,), prompt, jnp.int32)
-        return roll(self.mdp, self.policy, words, episode, start, self.noisy_emission)
+        return roll(self.tables, self.mdp.schedule, words, episode, start, self.noisy_emission)
 
     def branch(
         self,
@@ -100,6 +106,7 @@ class World:
         num: int,
         action: Int[Array, ""] | Int[Array, " N"] | int | None = None,
         replay: Literal["restored", "refed"] = "restored",
+        prompt: Int[Array, ""] | int | None = None,
     ) -> Trajectory:
         """Continues each trajectory of a batch `[N, T]` from a step, `num` times: `[N, num, T]`.
 
@@ -116,6 +123,8 @@ class World:
                 action that the policy never takes has log_prob -inf.
             replay: "restored" continues from the exact state; "refed" redraws the state from its belief
                 given the observed prefix, which is what feeding a text prefix again does.
+            prompt: for "refed", the start state that the prefix is known to begin in; None knows P(s_0) only.
+                Where the prefix is impossible from there, the exact state is restored.
 
         Raises:
             ValueError: an unknown `replay`.
@@ -128,18 +137,25 @@ class World:
         forced = batch.action
         if action is not None:
             forced = jnp.where(here, jnp.broadcast_to(jnp.asarray(action, jnp.int32), (rows,))[:, None], forced)
-        belief = filter_to(self.mdp, batch, step) if replay == "refed" else None
-        running = jnp.take_along_axis(batch.live, step[:, None], axis=1)
+        belief = None
+        if replay == "refed":
+            states = self.mdp.start.shape[0]
+            prior = self.mdp.start if prompt is None else jax.nn.one_hot(prompt, states, dtype=self.mdp.start.dtype)
+            belief = filter_to(self.mdp, batch, step, prior)
+            running = jnp.take_along_axis(batch.live, step[:, None], axis=1)
+            redrawn = here & running & (jnp.sum(belief, axis=1, keepdims=True) > 0)
 
         def copy(words: Array, episode: Array) -> Trajectory:
             state = batch.state
             if belief is not None:
                 hidden = redraw(belief, single(words, episode, step, LATENT))[:, None]
-                state = jnp.where(here & running, hidden, state)
+                state = jnp.where(redrawn, hidden, state)
             fixed = before | here if action is not None else before
             script = Script(state, batch.observation, forced, before | here, before | here, fixed)
             start = state[:, 0]
-            new = roll(self.mdp, self.policy, words, episode, start, self.noisy_emission, script, jnp.min(step))
+            new = roll(
+                self.tables, self.mdp.schedule, words, episode, start, self.noisy_emission, script, jnp.min(step)
+            )
             return jax.tree.map(lambda old, now: jnp.where(before, old, now), batch, new)
 
         episode = jnp.arange(num)[:, None] * rows + jnp.arange(rows)[None, :]
@@ -158,7 +174,7 @@ class World:
         script = Script(batch.state, batch.observation, batch.action, first, nowhere, keep & batch.live)
 
         def copy(words: Array, episode: Array) -> Trajectory:
-            return roll(self.mdp, self.policy, words, episode, batch.state[:, 0], self.noisy_emission, script)
+            return roll(self.tables, self.mdp.schedule, words, episode, batch.state[:, 0], self.noisy_emission, script)
 
         episode = jnp.arange(num)[:, None] * rows + jnp.arange(rows)[None, :]
         out = jax.vmap(copy, in_axes=(None, 0))(key_words(key), episode)

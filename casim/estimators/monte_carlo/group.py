@@ -32,7 +32,7 @@ class GroupRelative(Estimator):
     Attributes:
         scale: "group" (GRPO), "batch" (here the same: one group is the batch), or "none" (Dr. GRPO).
         ddof: the standard deviation divides by N - ddof: 0 or 1.
-        epsilon: added to the standard deviation.
+        epsilon: added to the standard deviation; positive, so that equal returns give 0 and not 0 / 0.
         discount: of the return.
 
     Raises:
@@ -52,7 +52,7 @@ class GroupRelative(Estimator):
     def __post_init__(self) -> None:
         check_choice("scale", self.scale, ("none", "group", "batch"))
         check_integer("ddof", self.ddof, 0, 1)
-        check_range("epsilon", self.epsilon, 0.0, 1.0)
+        check_range("epsilon", self.epsilon, 1e-12, 1.0)
         check_range("discount", self.discount, 0.0, 1.0)
 
     def __call__(self, key, world, batch) -> Credit:

@@ -29,8 +29,9 @@ from casim.types import Credit, Trajectory
 class Vine(Estimator):
     """VinePPO at step or segment boundaries.
 
-    With unit "step" its mean in a cell is the advantage itself. With segments it is the advantage plus a
-    function of the state alone, so the gradient is still exact.
+    With unit "step" its mean in a cell is the advantage itself. With segments, at discount 1, it is the advantage
+    plus a function of the state alone, so the gradient is still exact; with discount < 1 a segment's credit is
+    discounted to its first step, and its later steps weigh too little.
 
     Attributes:
         num_branches: K, rollouts per boundary and trajectory, at least 1.

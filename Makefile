@@ -1,0 +1,48 @@
+# Everything runs in .venv, which `make` builds from pyproject.toml when it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-slow lint format figure clean
+
+demo: $(VENV)/.core ## quick horizon study: a table, the rows and the figure, under results/
+	$(BIN)/casim run experiments/horizon.py --quick --out results
+
+test: $(VENV)/.test ## the fast test suite
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.test ## the tests that take long
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.dev ## the checks that pre-commit runs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+figure: $(VENV)/.core ## the full horizon study and the README's figure
+	$(BIN)/casim run experiments/horizon.py --out results
+	$(BIN)/casim figure experiments/horizon.py results/horizon.jsonl --out docs/horizon.png
+
+clean:
+	rm -rf $(VENV) results
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(PIP) -e ".[test]"
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) -e ".[dev]"
+	touch $@

@@ -1,0 +1,170 @@
+"""The command line: `casim list | show | run | figure`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+import casim
+from casim.controls import CONTROLS
+from casim.report import Row, load, tabulate
+
+console = Console()
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """List what casim holds.
+
+    Attributes:
+        what: which room to list; all of them if left out.
+    """
+
+    what: tyro.conf.Positional[Literal["all", "tasks", "estimators", "policies", "controls"]] = "all"
+
+    def run(self) -> None:
+        """Prints one line per recipe."""
+        rooms = {"tasks": _tasks, "estimators": _estimators, "policies": _policies, "controls": lambda: list(CONTROLS)}
+        for name, lines in rooms.items():
+            if self.what in ("all", name):
+                console.print(f"[bold]{name}[/bold]")
+                for line in lines():
+                    console.print(f"  {line}", highlight=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Show:
+    """Show one recipe: what it is, in words and in maths, and its settings.
+
+    Attributes:
+        name: of a task, an estimator or a policy, as `casim list` prints it.
+    """
+
+    name: tyro.conf.Positional[str]
+
+    def run(self) -> None:
+        """Prints the documentation of the module and the class."""
+        recipes = {recipe.__name__: recipe for recipe in (*casim.TASKS, *casim.ESTIMATORS, *casim.POLICIES)}
+        if self.name not in recipes:
+            raise ValueError(f"name must be one of {sorted(recipes)}, got {self.name!r}")
+        recipe = recipes[self.name]
+        console.print(inspect.getdoc(sys.modules[recipe.__module__]), highlight=False, markup=False)
+        console.print(f"\n[bold]{self.name}[/bold]")
+        console.print(inspect.getdoc(recipe), highlight=False, markup=False)
+        defaults = ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(recipe))
+        console.print(f"\nDefaults: {self.name}({defaults})", highlight=False, markup=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Run the study of an experiment file, save its rows and draw its figure.
+
+    Rows that are already saved are kept: an interrupted run goes on where it stopped.
+
+    Attributes:
+        path: a Python file with STUDY, QUICK and draw(rows).
+        quick: run QUICK, the small version.
+        out: folder for the rows and the figure.
+    """
+
+    path: tyro.conf.Positional[Path]
+    quick: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
+    out: Path = Path("results")
+
+    def run(self) -> None:
+        """Measures, saves, prints and draws."""
+        experiment = _experiment(self.path)
+        study = experiment.QUICK if self.quick else experiment.STUDY
+        rows_path = self.out / f"{study.name}.jsonl"
+        total = len(study.tasks) * len(study.policies) * len(study.seeds) * len(study.methods)
+        with Progress(console=console) as bar:
+            job = bar.add_task(study.name, total=total)
+
+            def report(row: Row, _: bool) -> None:
+                bar.update(job, advance=1, description=f"{study.name}: {row.label} at {row.horizon}")
+
+            rows = study.run(rows_path, progress=report)
+        print(tabulate(rows, experiment.SCORES))
+        print(f"\nrows:   {rows_path}")
+        _draw(experiment, rows, self.out / f"{study.name}.png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """Draw an experiment's figure again, from saved rows alone.
+
+    Attributes:
+        path: the experiment file.
+        rows: the saved rows.
+        out: where the picture goes; its ending chooses the format.
+    """
+
+    path: tyro.conf.Positional[Path]
+    rows: tyro.conf.Positional[Path]
+    out: Path = Path("figure.png")
+
+    def run(self) -> None:
+        """Loads and draws."""
+        _draw(_experiment(self.path), load(self.rows), self.out)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Parses the command line and runs the command; bad input ends with one line that says what is wrong."""
+    commands = {"list": List, "show": Show, "run": Run, "figure": Figure}
+    command = tyro.extras.subcommand_cli_from_dict(commands, args=args, prog="casim", description=casim.__doc__)
+    try:
+        command.run()
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"casim: {error}")
+
+
+def _experiment(path: Path) -> ModuleType:
+    """The module in a file, checked for what an experiment must define."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise ValueError(f"path must be a Python file, got {str(path)!r}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("STUDY", "QUICK", "SCORES", "draw"):
+        if not hasattr(module, name):
+            raise ValueError(f"{path} must define STUDY, QUICK, SCORES and draw, got none of the name {name!r}")
+    return module
+
+
+def _draw(experiment: ModuleType, rows: list[Row], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    experiment.draw(rows).savefig(path)
+    print(f"figure: {path}")
+
+
+def _tasks() -> list[str]:
+    return [f"{task.__name__:<14} horizon knob: {task.knob:<10} {_settings(task)}" for task in casim.TASKS]
+
+
+def _estimators() -> list[str]:
+    lines = []
+    for estimator in casim.ESTIMATORS:
+        needs = ", ".join(sorted(estimator.needs)) or "nothing"
+        unbiased = ", ".join(sorted(estimator.unbiased)) or "-"
+        lines.append(
+            f"{estimator.__name__:<16} {estimator.granularity:<11} {estimator.methodology:<22} "
+            f"target: {estimator.target:<21} unbiased for: {unbiased:<17} needs: {needs}"
+        )
+    return lines
+
+
+def _policies() -> list[str]:
+    return [f"{policy.__name__:<14} {_settings(policy)}" for policy in casim.POLICIES]
+
+
+def _settings(recipe: type) -> str:
+    return ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(recipe))

@@ -1,0 +1,60 @@
+"""Exact scores of the broadcast family, in closed form from the numbers of `casim.oracle.summary`.
+
+At discount 1 with reward only at the end, c = kappa (R - baseline) has mean kappa (A + offset) in a cell, so with A
+averaging to 0 in every state:
+bias = (kappa - 1)^2 signal + kappa^2 offset^2, centred_bias = (kappa - 1)^2 signal, both divided by the signal.
+kappa is 1 for the return (offset V) and RLOO (offset V - J), (N - 1) / N for Dr. GRPO, and for GRPO with binary
+returns c_p(N) = (N - 1) / N E[std] / (p (1 - p)), the mean over Binomial(N, p) groups of the ddof = 1 deviation.
+variance = Var(R | s, a) for the return, plus Var(R) / (N - 1) for RLOO.
+
+References:
+    Derived for casim; `tests/estimators` checks each against enumeration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+
+def binary_group_scale(success: float, num: int) -> float:
+    """The kappa of GRPO: E[credit | s, a] = kappa (Q - V(prompt)) for returns in {0, 1}, epsilon -> 0.
+
+    Args:
+        success: V(prompt), the success probability, in (0, 1).
+        num: N, the group size, at least 2.
+    """
+    mean = 0.0
+    for k in range(num + 1):
+        weight = math.comb(num, k) * success**k * (1 - success) ** (num - k)
+        mean += weight * math.sqrt(k * (num - k) / (num * (num - 1)))
+    return (num - 1) / num * mean / (success * (1 - success))
+
+
+def closed_forms(exact: Mapping[str, float], num: int) -> dict[str, dict[str, float]]:
+    """Exact scores by the label of the estimator (default settings), as `Row.scores` defines them.
+
+    Args:
+        exact: from `summary`, of a task with binary return at discount 1.
+        num: N, the group size, at least 2.
+    """
+    signal, mean = exact["signal"], exact["expected_return"]
+
+    def biases(kappa: float, offset_square: float) -> dict[str, float]:
+        centred = (kappa - 1) ** 2
+        return {"bias": centred + kappa**2 * offset_square / signal, "centred_bias": centred}
+
+    plain = {**biases(1.0, exact["value_square"]), "variance": exact["future_variance"] / signal}
+    baseline = exact["future_variance"] + exact["return_variance"] / (num - 1)
+    centred = exact["offset_square"]
+    return {
+        "Return": plain,
+        "RewardToGo": plain,
+        "LeaveOneOut": {**biases(1.0, centred), "variance": baseline / signal},
+        "GroupRelative(scale=none)": {
+            **biases((num - 1) / num, centred),
+            "variance": ((num - 1) / num) ** 2 * baseline / signal,
+        },
+        "GroupRelative": biases(binary_group_scale(mean, num), centred),
+        "exact": {"bias": 0.0, "centred_bias": 0.0, "sign_accuracy": 1.0},
+    }

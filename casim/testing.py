@@ -1,0 +1,234 @@
+"""The contracts of tasks and estimators, for casim's own and for anybody else's.
+
+`check_task(task)` and `check_estimator(estimator)` raise `AssertionError` with what is wrong, and return nothing.
+`enumerate_trajectories` lists every trajectory of a small world with its probability, in float64: with it, any
+expectation can be computed exactly by a second way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from casim.checks import check_mdp
+from casim.estimators import Estimator
+from casim.estimators.base import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS, TARGETS
+from casim.judges import Judge
+from casim.metrics import group_gradient
+from casim.oracle import optimal, path_target, solve
+from casim.policies import EpsilonOptimal, Softmax
+from casim.simulate import World
+from casim.tasks import Bifurcation, Task
+from casim.types import MDP, Trajectory
+
+STANDARD_ERRORS = 5.0
+"""A two-sided z-test at 5 standard errors fails by chance once in 1.7 million numbers."""
+RELATIVE = 1e-5
+"""Agreement asked of float32 dynamic programming with float64 enumeration, relative to the largest value."""
+
+
+class Enumeration(NamedTuple):
+    """Every trajectory of positive probability: `trajectory` has arrays `[num, T]` (NumPy)."""
+
+    probability: np.ndarray
+    trajectory: Trajectory
+
+
+def enumerate_trajectories(mdp: MDP, policy: np.ndarray, limit: int = 2_000_000) -> Enumeration:
+    """All trajectories of a small world, by breadth-first expansion in NumPy float64.
+
+    Raises:
+        ValueError: there are more than `limit` of them.
+    """
+    mdp = jax.tree.map(np.asarray, mdp)
+    policy = np.asarray(policy, np.float64)
+    weight = mdp.start[mdp.start > 0].astype(np.float64)
+    state = np.flatnonzero(mdp.start > 0)
+    columns: list[dict[str, np.ndarray]] = []
+    for kernel in mdp.schedule:
+        parent, fields, successor, weight = _expand(mdp, policy, kernel, state, weight)
+        columns = [{name: x[parent] for name, x in column.items()} for column in columns]
+        columns.append(fields)
+        state = successor
+        if len(weight) > limit:
+            raise ValueError(f"number of trajectories must be in [1, {limit}], got more")
+    arrays = {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
+    return Enumeration(weight, Trajectory(**arrays))
+
+
+def _expand(mdp: MDP, policy: np.ndarray, kernel: int, state: np.ndarray, weight: np.ndarray):
+    """Every continuation of every path by one step: who it continues, what happened, where it went, how likely."""
+    observations, (actions, slots) = mdp.emission.shape[2], mdp.prob.shape[2:]
+    shape = (len(state), observations, actions, slots)
+    parent, observation, action, slot = (x.ravel() for x in np.indices(shape))
+    before = state[parent]
+    live = ~mdp.terminal[before]
+    decides = live & mdp.decision[kernel]
+    chosen = np.where(decides, policy[kernel, observation, action], action == 0)
+    moved = np.where(live, mdp.prob[kernel, before, action, slot], slot == 0)
+    joint = weight[parent] * mdp.emission[kernel, before, observation] * chosen * moved
+    keep = joint > 0
+    parent, observation, action, slot, before, live, decides = (
+        x[keep] for x in (parent, observation, action, slot, before, live, decides)
+    )
+    fields = {
+        "state": before,
+        "observation": observation,
+        "action": action,
+        "log_prob": np.where(decides, np.log(policy[kernel, observation, action]), 0.0),
+        "reward": np.where(live, mdp.reward[kernel, before, action, slot], 0.0),
+        "live": live,
+    }
+    return parent, fields, np.where(live, mdp.successor[kernel, before, action, slot], before), joint[keep]
+
+
+def check_task(task: Task, enumerable: Task | None = None, num: int = 20_000) -> None:
+    """The contract of a task.
+
+    It is a frozen, hashable recipe whose settings print and compare; it builds the same valid MDP twice; its
+    horizon knob changes the number of steps and nothing else; every state and kernel can be reached; Monte Carlo
+    agrees with dynamic programming within 5 standard errors; its fully observed twin has the same latent law; the
+    optimal policy of the observed twin attains the optimum if no kernel and state share two steps.
+
+    Args:
+        task: the recipe.
+        enumerable: the same family at a size whose trajectories can be listed; dynamic programming must agree
+            with the list. None skips this part.
+        num: episodes of the Monte Carlo part.
+    """
+    assert hash(task) == hash(dataclasses.replace(task)), "equal recipes must hash alike"
+    assert task.with_horizon(task.horizon) == task, "with_horizon at the present horizon must change nothing"
+    mdp = check_mdp(task.build())
+    _same(mdp, task.build(), "build() must give the same MDP twice")
+    longer = task.with_horizon(task.horizon + 1).build()
+    assert longer.schedule.shape[0] > mdp.schedule.shape[0], "a larger horizon must give more steps"
+    policy = Softmax(seed=1).table(mdp)
+    truth = solve(mdp, policy)
+    reached = np.asarray(truth.occupancy).sum(axis=0) > 0
+    assert (reached | np.asarray(mdp.terminal)).all(), f"states {np.flatnonzero(~reached)} cannot be reached"
+    assert set(np.asarray(mdp.schedule)) == set(range(mdp.prob.shape[0])), "every kernel must be scheduled"
+    _check_monte_carlo(mdp, policy, num)
+    twin = task.observed().build()
+    lifted = jnp.where(mdp.decision[:, None, None], truth.state_policy, 1.0 / policy.shape[-1])
+    _close(solve(twin, lifted).value, truth.value, "the observed twin must have the same latent law")
+    if enumerable is not None:
+        _check_enumeration(enumerable)
+
+
+def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
+    """The contract of an estimator, on a small bifurcation chain with recovery and noise.
+
+    Its taxonomy is from the allowed sets; it is frozen and hashable; its credit is finite, shaped `[N, T]`, the same
+    for the same key, and does not depend on the latent state unless it declares a need for it; it runs under jit and
+    vmap; costs are not negative; and what it claims to be unbiased for passes a z-test at 5 standard errors.
+
+    Args:
+        estimator: an instance.
+        num_groups: groups of 3 trajectories for the z-tests.
+    """
+    assert estimator.granularity in GRANULARITIES, estimator.granularity
+    assert estimator.methodology in METHODOLOGIES, estimator.methodology
+    assert {estimator.target, estimator.scored_target} <= set(TARGETS), estimator.target
+    assert estimator.needs <= set(NEEDS), estimator.needs
+    assert estimator.unbiased <= set(CLAIMS), estimator.unbiased
+    assert hash(estimator) == hash(dataclasses.replace(estimator)), "equal estimators must hash alike"
+    mdp = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=3).build()
+    policy = Softmax(seed=2).table(mdp)
+    truth = solve(mdp, policy)
+    world = World.make(mdp, policy, reference=Softmax(seed=3).table(mdp), scorer=Judge().model(mdp, truth))
+
+    @jax.jit
+    def group(key):
+        batch = world.rollout(jax.random.fold_in(key, 0), 3)
+        return batch, estimator(jax.random.fold_in(key, 1), world, batch)
+
+    key = jax.random.key(0)
+    batch, credit = group(key)
+    assert credit.value.shape == batch.action.shape, f"credit must be [N, T], got {credit.value.shape}"
+    assert bool(jnp.isfinite(credit.value).all()), "credit must be finite"
+    assert not bool(jnp.any(jnp.where(batch.live, 0.0, credit.value))), "credit must be 0 where not live"
+    assert all(x.shape == () and float(x) >= 0 for x in credit.cost), f"costs must be scalars >= 0, got {credit.cost}"
+    _same(group(key), (batch, credit), "the same key must give the same credit")
+    if not estimator.needs & {"reset", "judge", "privileged"}:
+        blind = estimator(jax.random.fold_in(key, 1), world, batch._replace(state=jnp.zeros_like(batch.state)))
+        _close(blind.value, credit.value, "credit must not read the latent state without declaring it")
+    batch, credit = jax.lax.map(group, jax.random.split(key, num_groups), batch_size=200)
+    if "gradient" in estimator.unbiased:
+        gradient = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, credit.value)
+        _unbiased(gradient - truth.gradient, "policy gradient")
+    for claim in estimator.unbiased - {"gradient"}:
+        name = estimator.scored_target if claim == "target" else claim
+
+        def target(batch: Trajectory, name: str = name):
+            return path_target(name, mdp, policy, truth, batch, world.num_segments)
+
+        error = credit.value - jax.vmap(target)(batch)
+        cell = jax.nn.one_hot(batch.state * policy.shape[-1] + batch.action, policy.shape[-1] * mdp.start.shape[0])
+        _unbiased(jnp.mean(error[..., None] * cell, axis=1), f"{name} in every cell")
+
+
+def _unbiased(error, what: str) -> None:
+    """z-tests that the mean over the leading axis is 0."""
+    error = np.asarray(error, np.float64)
+    spread = error.std(axis=0, ddof=1) / np.sqrt(len(error))
+    z = np.abs(error.mean(axis=0)) / (spread + 1e-6)
+    assert z.max() < STANDARD_ERRORS, f"the {what} must be unbiased, got {z.max():.1f} standard errors"
+
+
+def _check_monte_carlo(mdp: MDP, policy, num: int) -> None:
+    returns = jnp.sum(
+        World.make(mdp, policy).rollout(jax.random.key(5), num).reward
+        * (mdp.discount ** jnp.arange(mdp.schedule.shape[0]))[None, :],
+        axis=1,
+    )
+    error = float(returns.mean() - solve(mdp, policy).expected_return)
+    spread = float(returns.std() / num**0.5)
+    assert abs(error) <= STANDARD_ERRORS * spread + 1e-6, f"Monte Carlo is off by {error:.2g}, error {spread:.2g}"
+
+
+def _check_enumeration(task: Task) -> None:
+    mdp = task.build()
+    policy = Softmax(seed=4).table(mdp)
+    truth = solve(mdp, policy)
+    weight, paths = enumerate_trajectories(mdp, np.asarray(policy))
+    steps = np.arange(paths.reward.shape[1])
+    scaling = float(mdp.discount) ** steps
+    earned = paths.reward * scaling
+    returns = earned.sum(axis=1)
+    _close(truth.expected_return, weight @ returns, "the expected return must equal the enumeration's")
+    future = (np.cumsum(earned[:, ::-1], axis=1)[:, ::-1]) / scaling
+    shape = truth.q_value.shape
+    mass, total = np.zeros(shape), np.zeros(shape)
+    where = (np.broadcast_to(steps, paths.state.shape), paths.state, paths.action)
+    live = weight[:, None] * paths.live
+    np.add.at(mass, where, live)
+    np.add.at(total, where, live * future)
+    met = mass > 0
+    _close(np.asarray(truth.q_value)[met], total[met] / mass[met], "Q must equal the enumeration's")
+    _close(truth.occupancy, mass.sum(axis=2), "the occupancy must equal the enumeration's")
+    # The score-function form of the gradient: E[return * sum_t grad log pi].
+    kernel = np.broadcast_to(np.asarray(mdp.schedule), paths.state.shape)
+    decides = live * np.asarray(mdp.decision)[kernel] * returns[:, None]
+    taken = np.zeros(policy.shape)
+    np.add.at(taken, (kernel, paths.observation, paths.action), decides)
+    gradient = taken - np.asarray(policy) * taken.sum(axis=-1, keepdims=True)
+    _close(truth.gradient, gradient, "the policy gradient must equal the enumeration's")
+    best = EpsilonOptimal(epsilon=0.0).table(mdp)
+    gap = float(jnp.sum(mdp.start * optimal(mdp).value[0]) - solve(mdp, best).expected_return)
+    assert gap >= -RELATIVE, f"no policy may beat the optimum, got one by {-gap:.2g}"
+
+
+def _close(actual, wanted, message: str) -> None:
+    actual, wanted = np.asarray(actual, np.float64), np.asarray(wanted, np.float64)
+    scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
+    error = float(np.abs(actual - wanted).max(initial=0.0))
+    assert error <= RELATIVE * scale, f"{message}: off by {error:.2g}"
+
+
+def _same(actual, wanted, message: str) -> None:
+    for x, y in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
+        assert np.array_equal(np.asarray(x), np.asarray(y)), message

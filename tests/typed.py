@@ -1,0 +1,8 @@
+"""The run-time type checker of the tests: beartype, with the numbers of NumPy welcome, and an int where a float is."""
+
+import numpy as np
+from beartype import BeartypeConf, FrozenDict, beartype
+
+_NUMBERS = FrozenDict({int: int | np.integer, float: float | int | np.floating | np.integer})
+
+typed = beartype(conf=BeartypeConf(hint_overrides=_NUMBERS))
