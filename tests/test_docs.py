@@ -1,0 +1,28 @@
+"""The code in the README and in the docs runs and says what it claims."""
+
+import doctest
+import re
+from pathlib import Path
+
+import casim.testing
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_readme_quick_start():
+    failed, attempted = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert attempted > 10
+    assert failed == 0
+
+
+def test_added_estimator_passes_the_contract():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "add-your-own.md").read_text(), re.DOTALL).group(1)
+    names = {"__name__": "add_your_own"}
+    exec(code, names)  # dataclasses look their module up by name
+    casim.testing.check_estimator(names["StepBaseline"](), num_groups=200)
+
+
+def test_links_in_the_docs_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
