@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from casim.checks import check_choice, check_integer, check_range
 from casim.ops import shift_left
 from casim.pytree import pytree
-from casim.simulate.noise import ACTION, OBSERVATION, TRANSITION, key_words, single
+from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair, single
 from casim.types import MDP, Trajectory, Truth
 
 
@@ -83,8 +83,8 @@ class JudgeModel:
     def _distort(self, key: Key[Array, ""], label: Array, time: Int[Array, "N T"], returns: Array) -> Array:
         words = key_words(key)
         episode = jnp.broadcast_to(jnp.arange(time.shape[0])[:, None], time.shape)
-        radius = jnp.sqrt(-2 * jnp.log1p(-single(words, episode, time, ACTION)))
-        noise = radius * jnp.cos(2 * math.pi * single(words, episode, time, TRANSITION))
+        first, second = pair(words, episode, time, ACTION)
+        noise = jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)  # Box and Muller's normal
         score = self.mean + self.fidelity * (label - self.mean) + jnp.sqrt(1 - self.fidelity**2) * self.spread * noise
         score = score + self.bias + self.leak * (returns - self.expected_return)
         if self.resolution is None:

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from casim.dynamics import force
+from casim.ops import class_sum
 from casim.oracle.targets import along
 from casim.types import MDP, Credit, Trajectory, Truth
 
@@ -82,9 +83,11 @@ def measure(
     grad_error = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, credit.value)
     grad_error = grad_error - truth.gradient[None]
 
+    _, states, actions = truth.q_value.shape
+    index = flat.state * actions + flat.action
+
     def cells(x: Array) -> Array:
-        shape = truth.q_value.shape
-        return jnp.zeros(shape).at[time, flat.state, flat.action].add(jnp.where(decided, x, 0.0))
+        return class_sum(jnp.where(decided, x, 0.0), index, states * actions).reshape(-1, states, actions)
 
     tolerance = TOLERANCE * jnp.max(jnp.abs(advantage_on_path(mdp, truth)))
     signed = decided & (jnp.abs(advantage) > tolerance)

@@ -126,6 +126,22 @@ def segment_broadcast(y: Shaped[Array, "*batch G"], segment: Int[Array, " T"]) -
     return y[..., segment]
 
 
+def class_sum(x: Float[Array, "N T"], index: Int[Array, "N T"], size: int) -> Float[Array, "T C"]:
+    """Sums over the trajectories at each step, apart for each of `size` classes.
+
+    Compares with every class instead of scattering: for the few classes of small worlds that is faster, to compile
+    too, and the order of summation is fixed.
+    """
+    member = index[..., None] == jnp.arange(size)[None, None, :]
+    return jnp.sum(jnp.where(member, x[..., None], 0.0), axis=0)
+
+
+def class_value(table: Float[Array, "T C"], index: Int[Array, "N T"]) -> Float[Array, "N T"]:
+    """The entry of each step's row of a table that the class of each trajectory picks."""
+    member = index[..., None] == jnp.arange(table.shape[1])[None, None, :]
+    return jnp.sum(jnp.where(member, table[None], 0.0), axis=-1)
+
+
 def last_live(x: Array, live: Bool[Array, "*batch T"]) -> Array:
     """The entry of `x` `[*batch, T]` at the last live step of each row, shape `[*batch]`."""
     index = live.shape[-1] - 1 - jnp.argmax(live[..., ::-1], axis=-1)

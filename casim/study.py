@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import platform
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -103,13 +106,14 @@ class Study:
             done = {row.identity: row for row in report.load(path)} if path.exists() else {}
         rows = []
         for task, policy in ((task, policy) for task in self.tasks for policy in self.policies):
-            pending = list(self._pending(task, policy))
-            setting = None
-            for method, seed, key in pending:
+            jobs = list(self._jobs(task, policy))
+            missing = {method: None for method, _, key in jobs if key not in done}
+            setting = _Setting.make(task, policy, self.judge) if missing else None
+            programs = self._compile(setting, list(missing)) if setting else {}
+            for method, seed, key in jobs:
                 row, new = done.get(key), key not in done
                 if row is None:
-                    setting = setting or _Setting.make(task, policy, self.judge)
-                    row = self._measure(setting, task, policy, method, seed)
+                    row = self._measure(setting, programs[method].result(), task, policy, method, seed)
                     if path is not None:
                         report.append(path, row)
                 rows.append(row)
@@ -122,22 +126,43 @@ class Study:
         """The estimators, then the controls."""
         return (*self.estimators, *(Control(name) for name in self.controls))
 
-    def _pending(self, task: Task, policy: Policy) -> Iterator[tuple[Estimator | Control, int, str]]:
+    def _jobs(self, task: Task, policy: Policy) -> Iterator[tuple[Estimator | Control, int, str]]:
         for seed in self.seeds:
             for method in self.methods:
                 recipes = (describe(x) for x in (task, policy, self.judge, method))
                 yield method, seed, identity(*recipes, self.num_trajectories, self.replicates, seed)
 
-    def _measure(self, setting: _Setting, task: Task, policy: Policy, method: Estimator | Control, seed: int) -> Row:
+    def _chunk(self, num_steps: int) -> tuple[int, int, int]:
+        """Blocks, replicates per block, and replicates scored at once."""
         num_blocks = min(NUM_BLOCKS, self.replicates)
         per_block = self.replicates // num_blocks
-        steps = setting.world.mdp.schedule.shape[0]
         entries = CHUNK_ENTRIES.get(jax.default_backend(), ACCELERATOR_ENTRIES)
-        chunk = _largest_divisor(per_block, entries // (self.num_trajectories * steps))
+        return num_blocks, per_block, _largest_divisor(per_block, entries // (self.num_trajectories * num_steps))
+
+    def _compile(self, setting: _Setting, methods: list[Estimator | Control]) -> dict[Estimator | Control, Future]:
+        """Compiles the programs of all methods at once, on as many threads as there are cores, and waits for them."""
+        keys = jax.random.split(jax.random.key(0), self._chunk(setting.num_steps)[2])
+
+        def compiled(method: Estimator | Control) -> tuple[Callable[[Array], Sums], float]:
+            started = time.perf_counter()
+            return _scorer(method, self.num_trajectories, setting, keys), time.perf_counter() - started
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            return {method: pool.submit(compiled, method) for method in methods}
+
+    def _measure(
+        self,
+        setting: _Setting,
+        program: tuple[Callable[[Array], Sums], float],
+        task: Task,
+        policy: Policy,
+        method: Estimator | Control,
+        seed: int,
+    ) -> Row:
+        score, compile_time = program
+        num_blocks, per_block, chunk = self._chunk(setting.num_steps)
         keys = jax.random.split(jax.random.key(seed), self.replicates).reshape(-1, chunk)
         started = time.perf_counter()
-        score = _scorer(method, self.num_trajectories, setting, keys[0])
-        compiled = time.perf_counter()
         blocks = Blocks(num_blocks)
         for index, chunk_keys in enumerate(keys):
             sums = score(chunk_keys)
@@ -154,7 +179,7 @@ class Study:
             label=method.name if isinstance(method, Control) else label(method),
             methodology="control" if isinstance(method, Control) else method.methodology,
             horizon=task.horizon,
-            num_steps=steps,
+            num_steps=setting.num_steps,
             num_trajectories=self.num_trajectories,
             replicates=self.replicates,
             seed=seed,
@@ -162,8 +187,8 @@ class Study:
             exact=setting.exact,
             versions=_versions(),
             device=jax.devices()[0].device_kind,
-            compile_time=compiled - started,
-            wall_time=time.perf_counter() - compiled,
+            compile_time=compile_time,
+            wall_time=time.perf_counter() - started,
         )
 
 
@@ -173,6 +198,10 @@ class _Setting(NamedTuple):
     world: World
     truth: Truth
     exact: dict[str, float]
+
+    @property
+    def num_steps(self) -> int:
+        return self.world.mdp.schedule.shape[0]
 
     @classmethod
     def make(cls, task: Task, policy: Policy, judge: Judge | None) -> _Setting:
@@ -187,36 +216,42 @@ class _Setting(NamedTuple):
 def _scorer(method: Estimator | Control, num: int, setting: _Setting, keys: Array) -> Callable[[Array], Sums]:
     """Compiles what scores one chunk of replicates. Only the method's own part differs between methods."""
     world, truth = setting.world, setting.truth
-    rollout = _compile(_rollout, num, world, keys)
-    batch = jax.eval_shape(functools.partial(_rollout, num), world, keys)
-    credit = _compile(_credit, method, world, truth, batch, keys)
-    target = _compile(_target, method.scored_target, world, truth, batch)
-    given = jax.eval_shape(functools.partial(_credit, method), world, truth, batch, keys)
-    aim = jax.eval_shape(functools.partial(_target, method.scored_target), world, truth, batch)
-    sums = _compile(_sums, None, world, truth, batch, given, aim)
+    name = jnp.uint32(zlib.crc32(repr(method).encode()))
+    rollout, batch = _compile(_rollout, num, world, keys)
+    own_keys, _ = _compile(_own_keys, None, keys, name)
+    credit, given = _compile(_credit, method, world, truth, batch, keys)
+    target, aim = _compile(_target, method.scored_target, world, truth, batch)
+    sums, _ = _compile(_sums, None, world, truth, batch, given, aim)
 
     def score(keys: Array) -> Sums:
         batch = rollout(world, keys)
-        return sums(world, truth, batch, credit(world, truth, batch, keys), target(world, truth, batch))
+        given = credit(world, truth, batch, own_keys(keys, name))
+        return sums(world, truth, batch, given, target(world, truth, batch))
 
     return score
 
 
-@functools.cache
-def _jitted(function: Callable, static: object) -> Callable:
-    return jax.jit(functools.partial(function, static))
+COMPILER_OPTIONS: dict[str, jax.stages.CompilerOptions] = {"cpu": {"xla_backend_optimization_level": 1}}
+"""By platform. On a CPU, level 1 compiled in two thirds of the time of the default and ran as fast."""
+_PROGRAMS: dict[object, Future] = {}
+_LOCK = threading.Lock()
 
 
-_COMPILED: dict[object, Callable] = {}
-
-
-def _compile(function: Callable, static: object, *args) -> Callable:
-    """The program for these shapes, compiled at most once in a process."""
+def _compile(function: Callable, static: object, *args) -> tuple[Callable, Any]:
+    """The program for these shapes and the shapes it returns, compiled once in a process, by whichever thread asks."""
     leaves, structure = jax.tree.flatten(args)
     key = (function, static, structure, tuple((x.shape, x.dtype) for x in leaves))
-    if key not in _COMPILED:
-        _COMPILED[key] = _jitted(function, static).lower(*args).compile()
-    return _COMPILED[key]
+    with _LOCK:
+        mine = key not in _PROGRAMS
+        program = _PROGRAMS.setdefault(key, Future())
+    if mine:
+        try:
+            lowered = jax.jit(functools.partial(function, static)).lower(*args)
+            program.set_result((lowered.compile(COMPILER_OPTIONS.get(jax.default_backend())), lowered.out_info))
+        except BaseException as error:
+            del _PROGRAMS[key]
+            program.set_exception(error)
+    return program.result()
 
 
 def _rollout(num: int, world: World, keys: Array) -> Trajectory:
@@ -224,11 +259,15 @@ def _rollout(num: int, world: World, keys: Array) -> Trajectory:
     return jax.vmap(lambda key: world.rollout(jax.random.fold_in(key, 0), num))(keys)
 
 
+def _own_keys(_: None, keys: Array, name: Array) -> Array:
+    """Keys of one method, apart from those of the groups and of other methods."""
+    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 1), name))(keys)
+
+
 def _credit(method: Estimator | Control, world: World, truth: Truth, batch: Trajectory, keys: Array) -> Credit:
-    name = zlib.crc32(repr(method).encode())
+    """The credit of every group, with a key of its own."""
 
     def group(batch: Trajectory, key: Array) -> Credit:
-        key = jax.random.fold_in(jax.random.fold_in(key, 1), name)
         return method(key, world, truth, batch) if isinstance(method, Control) else method(key, world, batch)
 
     return jax.vmap(group)(batch, keys)

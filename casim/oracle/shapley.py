@@ -3,7 +3,7 @@
 In maths: v(S) = E[R | s_0, a_t as taken for t in the segments of S, a_t ~ pi elsewhere], all noise of the environment
 averaged out; phi_i = sum_{S without i} |S|! (G - |S| - 1)! / G! [v(S + i) - v(S)].
 A segment acts on values as an affine map V -> r + P V, one map for taken and one for free actions, so v(S) for all
-2^G coalitions costs O(T S^2 K) for the maps and O(2^G S^2) for their products. In float32 the
+2^G coalitions costs O(T S^2 K) for the maps and O(G 2^G S^2) for their products. In float32 the
 relative error is at most about 1e-7 per step.
 
 References:
@@ -32,11 +32,16 @@ def coalition_values(
     """v(S) of all C = 2^G coalitions of segments; bit g of the index says that segment g is in."""
     mdp = absorb(mdp)
     forced, free = _segment_maps(mdp, policy, batch, num_segments)
-    rows, states = batch.action.shape[0], mdp.start.shape[0]
-    value = jnp.zeros((rows, 1, states))
-    for g in reversed(range(num_segments)):
-        pair = [_apply(jax.tree.map(lambda x, g=g: x[:, g], maps), value) for maps in (free, forced)]
-        value = jnp.stack(pair, axis=2).reshape(rows, -1, states)  # segment g becomes the lowest bit
+    index = jnp.arange(2**num_segments)
+
+    def prepend(value: Array, inputs) -> tuple[Array, None]:
+        segment, taken, open_ = inputs
+        member = ((index >> segment) & 1 == 1)[None, :, None]
+        return jnp.where(member, _apply(taken, value), _apply(open_, value)), None
+
+    maps = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (forced, free))
+    zero = jnp.zeros((batch.action.shape[0], 2**num_segments, mdp.start.shape[0]))
+    value, _ = jax.lax.scan(prepend, zero, (jnp.arange(num_segments), *maps), reverse=True)
     return jnp.take_along_axis(value, batch.state[:, :1, None], axis=2)[..., 0]
 
 

@@ -72,10 +72,15 @@ def step_noise(
     return jax.lax.complex(uniform(first), uniform(second))
 
 
+def pair(words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int) -> tuple[Array, Array]:
+    """Uniforms at `channel` (even) and the next one, from one hash, elementwise over equal shapes of addresses."""
+    first, second = threefry(words, episode.astype(jnp.uint32), (2 * step + channel // 2).astype(jnp.uint32))
+    return uniform(first), uniform(second)
+
+
 def single(words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int) -> Array:
     """Uniforms at one channel, elementwise over equal shapes of episode and step addresses."""
-    counter = (2 * step + channel // 2).astype(jnp.uint32)
-    return uniform(threefry(words, episode.astype(jnp.uint32), counter)[channel % 2])
+    return pair(words, episode, step, channel)[channel % 2]
 
 
 def thresholds(prob: Float[Array, "*shape K"]) -> Float[Array, "*shape K-1"]:

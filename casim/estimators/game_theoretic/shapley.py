@@ -54,25 +54,27 @@ class Shapley(Estimator):
 
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)
+        key_order, key_noise = jax.random.split(key)
+        shape = (self.num_permutations, batch.action.shape[0], world.num_segments)
+        draws = jax.random.uniform(key_order, shape)
+        rank = jnp.sum(draws[..., None, :] < draws[..., :, None], axis=-1)  # each segment's place in the order
 
-        def one_order(key: Array) -> tuple[Array, Array]:
-            return self._marginals(key, world, batch)
+        def one_order(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+            return self._marginals(*inputs, world, batch)
 
-        marginal, used = jax.lax.map(one_order, jax.random.split(key, self.num_permutations))
+        keys = jax.random.split(key_noise, self.num_permutations)
+        marginal, used = jax.lax.map(one_order, (keys, rank))
         credit = segment_broadcast(jnp.mean(marginal, axis=0), world.segment)
         return Credit(jnp.where(batch.live, credit, 0.0), cost(env_steps=jnp.sum(used)))
 
-    def _marginals(self, key: Array, world: World, batch: Trajectory) -> tuple[Array, Array]:
-        """Marginal of each segment `[N, G]` in one random order per trajectory, and the steps simulated."""
-        key_order, key_noise = jax.random.split(key)
-        players = world.num_segments
-        rank = jnp.argsort(jax.random.uniform(key_order, (batch.action.shape[0], players)), axis=1)
+    def _marginals(self, key: Array, rank: Array, world: World, batch: Trajectory) -> tuple[Array, Array]:
+        """Marginal of each segment `[N, G]` in one order per trajectory, and the steps simulated."""
 
         def coalition(size: Array) -> tuple[Array, Array]:
             keep = segment_broadcast(rank < size, world.segment)
-            rerun = world.intervene(key_noise, batch, keep, 1)
+            rerun = world.intervene(key, batch, keep, 1)
             return episode_return(rerun, self.discount)[:, 0], count(rerun.live)
 
-        value, used = jax.lax.map(coalition, jnp.arange(players + 1))
-        gain = jnp.diff(value.T, axis=1)  # of the player that comes at each place of the order
+        value, used = jax.lax.map(coalition, jnp.arange(world.num_segments + 1))
+        gain = jnp.diff(value.T, axis=1)  # of the segment at each place of the order
         return jnp.take_along_axis(gain, rank, axis=1), jnp.sum(used)

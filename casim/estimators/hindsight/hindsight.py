@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Estimator, cost, count, required
 from casim.estimators.temporal_difference.gae import time_of
-from casim.ops import last_live, returns_to_go
+from casim.ops import class_sum, last_live, returns_to_go
 from casim.simulate import World
 from casim.types import Credit, Trajectory
 
@@ -101,8 +101,9 @@ class Hindsight(Estimator):
         """h(a | t, o, u): counts with the policy as the prior."""
         _, observations, actions = world.policy.shape
         classes = observations if self.condition == "state" else self.num_bins
-        table = jnp.zeros((data.action.shape[-1], observations, actions, classes))
-        table = table.at[time_of(data), data.observation, data.action, outcome].add(data.live.astype(table.dtype))
+        index = (data.observation * actions + data.action) * classes + outcome
+        table = class_sum(data.live.astype(world.policy.dtype), index, observations * actions * classes)
+        table = table.reshape(-1, observations, actions, classes)
         policy = world.policy[world.mdp.schedule][..., None]
         seen = jnp.sum(table, axis=2, keepdims=True)
         return (table + self.prior * policy) / (seen + self.prior)

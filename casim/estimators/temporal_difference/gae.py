@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Estimator, cost, count, required
-from casim.ops import gae, returns_to_go
+from casim.ops import class_sum, class_value, gae, returns_to_go
 from casim.types import Credit, Trajectory
 
 
@@ -74,7 +74,7 @@ class Gae(Estimator):
         data = world.rollout(key, self.num_rollouts) if self.num_rollouts > 0 else batch
         used = count(data.live) if self.num_rollouts > 0 else 0.0
         table, sweeps = self._table(data, world.mdp.emission.shape[2])
-        value = table[time_of(batch), batch.observation]
+        value = class_value(table, batch.observation)
         advantage = gae(batch.reward, value, batch.live, self.discount, self.lambda_)
         return Credit(advantage, cost(env_steps=used, critic_updates=sweeps * count(data.live)))
 
@@ -84,7 +84,7 @@ class Gae(Estimator):
             return cell_mean(returns_to_go(data.reward, self.discount, data.live), data, size), 1
 
         def sweep(table: Array, _) -> tuple[Array, None]:
-            value = table[time_of(data), data.observation]
+            value = class_value(table, data.observation)
             target = value + gae(data.reward, value, data.live, self.discount, self.critic_lambda)
             return table + self.learning_rate * (cell_mean(target, data, size) - table), None
 
@@ -99,10 +99,8 @@ def time_of(batch: Trajectory) -> Int[Array, "N T"]:
 
 def cell_mean(x: Float[Array, "N T"], data: Trajectory, size: int) -> Float[Array, "T O"]:
     """Mean of `x` in each cell (step, observation) over live steps; cells never seen get the mean of their step."""
-    live = data.live.astype(x.dtype)
-    zero = jnp.zeros((x.shape[-1], size), x.dtype)
-    where = (time_of(data), data.observation)
-    total, seen = zero.at[where].add(live * x), zero.at[where].add(live)
+    total = class_sum(jnp.where(data.live, x, 0.0), data.observation, size)
+    seen = class_sum(data.live.astype(x.dtype), data.observation, size)
     step_total, step_seen = (jnp.sum(y, axis=1, keepdims=True) for y in (total, seen))
-    default = jnp.broadcast_to(step_total / jnp.maximum(step_seen, 1.0), zero.shape)
+    default = jnp.broadcast_to(step_total / jnp.maximum(step_seen, 1.0), total.shape)
     return jnp.where(seen > 0, total / jnp.maximum(seen, 1.0), default)

@@ -83,7 +83,7 @@ class GaeNetwork(Estimator):
         import optax
 
         model = critic(self.hidden)
-        optimiser = optax.adam(self.learning_rate)
+        optimiser = optax.flatten(optax.adam(self.learning_rate))
         params = initial(model, inputs[:1, 0], self.seed)
         flat, goal = inputs.reshape(-1, inputs.shape[-1]), target.reshape(-1)
         # Live steps lead each row, so a random row and a random live step of it are two draws.
