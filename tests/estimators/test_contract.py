@@ -1,0 +1,284 @@
+"""What holds for every estimator on every task, and what each of them refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import casim
+from casim.estimators import (
+    ESTIMATORS,
+    Estimator,
+    Gae,
+    GaeNetwork,
+    GroupRelative,
+    Hindsight,
+    InformationGain,
+    LeaveOneOut,
+    ProcessReward,
+    Return,
+    RewardToGo,
+    Shapley,
+    Vine,
+)
+from casim.estimators.base import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS, TARGETS
+from casim.judges import Judge
+from casim.metrics import group_gradient
+from casim.oracle import path_target
+from casim.simulate import World
+from casim.tasks import TASKS, Bifurcation, ToolChain
+from tests import reference
+from tests.enumeration import QUICK, assert_mean, solve
+
+SIZE, CHUNK, CALLS = 3, 500, 20
+SMALL = {
+    Bifurcation: Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, filler_entropy=0.4, num_segments=2),
+    ToolChain: ToolChain(num_turns=2, tokens_per_turn=2, reliability=0.8, damage=0.7, repair=0.25),
+}
+INSTANCES = {
+    Vine: Vine(2),
+    Gae: Gae(num_rollouts=4),
+    GaeNetwork: GaeNetwork(num_rollouts=4, hidden=3, num_updates=5, minibatch=7),
+    Hindsight: Hindsight(num_rollouts=8),
+    Shapley: Shapley(3),
+}
+
+
+def instance(kind: type[Estimator]) -> Estimator:
+    return INSTANCES.get(kind, kind())
+
+
+@functools.cache
+def setting(task):
+    mdp = SMALL[task].build()
+    policy = jnp.asarray(reference.random_policy(1, mdp))
+    truth = solve(mdp, policy)
+    return World.make(mdp, policy, scorer=Judge().model(mdp, truth)), truth
+
+
+jitted = functools.partial(jax.jit, compiler_options=QUICK)
+rollouts = jitted(jax.vmap(lambda key, world: world.rollout(jax.random.fold_in(key, 0), SIZE), in_axes=(0, None)))
+alone = jitted(lambda estimator, key, world, batch: estimator(key, world, batch), static_argnums=0)
+gradients = jitted(jax.vmap(group_gradient, in_axes=(None, None, 0, 0)))
+
+
+@functools.partial(jitted, static_argnums=0)
+def credits_of(estimator, keys, world, batch):
+    """Credit of many groups, under jit and vmap."""
+    return jax.vmap(lambda key, batch: estimator(jax.random.fold_in(key, 1), world, batch))(keys, batch)
+
+
+@functools.partial(jitted, static_argnums=0)
+def error_sums(name, world, truth, batch, value):
+    """Sums of credit less target over the visits of each cell, per group."""
+
+    def one(batch, value):
+        target = path_target(name, world.mdp, world.policy, truth, batch, world.num_segments)
+        cell = (jnp.broadcast_to(jnp.arange(value.shape[1])[None, :], value.shape), batch.state, batch.action)
+        return jnp.zeros(truth.q_value.shape).at[cell].add(jnp.where(batch.live, value - target, 0.0))
+
+    return jax.vmap(one)(batch, value)
+
+
+@functools.cache
+def batches(task, seed=0):
+    """Keys and groups `[CHUNK, SIZE, T]` of them."""
+    keys = jax.random.split(jax.random.key(seed), CHUNK)
+    return keys, rollouts(keys, setting(task)[0])
+
+
+@functools.cache
+def outcome(kind, task, seed=0):
+    """Groups, and their credit."""
+    keys, batch = batches(task, seed)
+    return jax.tree.map(np.asarray, (batch, credits_of(instance(kind), keys, setting(task)[0], batch)))
+
+
+def mixed(task):
+    """The number of a group in which some succeed and some fail, its key and its trajectories."""
+    keys, batch = batches(task)
+    total = np.asarray(batch.reward).sum(axis=(1, 2))
+    index = int(np.flatnonzero((total > 0) & (total < SIZE))[0])
+    return index, jax.random.fold_in(keys[index], 1), jax.tree.map(lambda x: x[index], batch)
+
+
+every = pytest.mark.parametrize("kind", ESTIMATORS, ids=lambda kind: kind.__name__)
+
+
+def pairs(kinds):
+    """Every kind on every task; those that simulate take long to compile, and take one task among the fast tests."""
+    out = []
+    for kind in kinds:
+        for task in TASKS:
+            slow = kind.needs & {"reset", "critic"} and task is not ToolChain
+            name = f"{kind.__name__}-{task.__name__}"
+            out.append(pytest.param(kind, task, id=name, marks=pytest.mark.slow if slow else ()))
+    return pytest.mark.parametrize(("kind", "task"), out)
+
+
+def test_the_list_holds_every_estimator_once():
+    public = {x for x in vars(casim.estimators).values() if inspect.isclass(x) and issubclass(x, Estimator)}
+    assert set(ESTIMATORS) == public - {Estimator}
+    assert len(set(ESTIMATORS)) == len(ESTIMATORS)
+    assert set(SMALL) == set(TASKS)
+
+
+@every
+def test_the_taxonomy_is_from_the_allowed_sets(kind):
+    assert kind.granularity in GRANULARITIES
+    assert kind.methodology in METHODOLOGIES
+    assert kind.target in TARGETS
+    assert instance(kind).scored_target in TARGETS
+    assert isinstance(kind.needs, frozenset)
+    assert kind.needs <= set(NEEDS)
+    assert isinstance(kind.unbiased, frozenset)
+    assert kind.unbiased <= set(CLAIMS)
+
+
+@every
+def test_it_is_a_final_frozen_hashable_recipe_that_prints_what_makes_it(kind):
+    estimator = instance(kind)
+    assert kind.__final__
+    assert not kind.__subclasses__()
+    assert hash(estimator) == hash(dataclasses.replace(estimator))
+    assert eval(repr(estimator)) == estimator
+    for field in dataclasses.fields(estimator):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(estimator, field.name, getattr(estimator, field.name))
+
+
+@pairs(ESTIMATORS)
+def test_credit_is_finite_and_0_after_the_end_and_costs_are_not_negative(kind, task):
+    batch, credit = outcome(kind, task)
+    assert credit.value.shape == batch.action.shape == (CHUNK, SIZE, batch.action.shape[2])
+    assert credit.value.dtype == np.float32
+    assert np.isfinite(credit.value).all()
+    assert credit.value.any()
+    assert not credit.value[~batch.live].any()
+    for cost in credit.cost:
+        assert cost.shape == (CHUNK,)
+        assert cost.dtype == np.float32
+        assert (cost >= 0).all()
+    used = {"env_steps": {"reset", "critic"}, "judge_calls": {"judge"}, "critic_updates": {"critic"}}
+    for name, needs in used.items():
+        assert (getattr(credit.cost, name) > 0).all() == bool(kind.needs & needs), name
+
+
+@every
+def test_it_is_the_same_without_vmap_and_does_not_read_the_hidden_state_unless_it_may(kind):
+    """In a world with a hidden state, a scrambled record of it changes nothing for those without a door to it."""
+    index, key, batch = mixed(ToolChain)
+    world, _ = setting(ToolChain)
+    credit = alone(instance(kind), key, world, batch)
+    np.testing.assert_allclose(credit.value, outcome(kind, ToolChain)[1].value[index], atol=1e-4)
+    if not kind.needs & {"reset", "judge", "privileged"}:
+        blind = alone(instance(kind), key, world, batch._replace(state=7 - batch.state))
+        np.testing.assert_array_equal(blind.value, credit.value)
+    other = alone(instance(kind), jax.random.key(77), world, batch).value
+    assert (np.asarray(other) != np.asarray(credit.value)).any() == bool(kind.needs & {"reset", "critic"})
+
+
+@every
+def test_a_world_is_required_exactly_where_the_batch_is_not_enough(kind):
+    index, key, batch = mixed(Bifurcation)
+    if kind.needs <= {"group"}:
+        logged = alone(instance(kind), key, None, batch)
+        np.testing.assert_allclose(logged.value, outcome(kind, Bifurcation)[1].value[index], atol=1e-5)
+    else:
+        with pytest.raises(ValueError, match=f"world must be given to {kind.__name__}.*got None"):
+            instance(kind)(key, None, batch)
+
+
+@pairs([kind for kind in ESTIMATORS if kind.unbiased])
+def test_what_it_claims_to_be_unbiased_for_it_is(kind, task):
+    """Over 10,000 groups; each test fails by chance once in a million."""
+    world, truth = setting(task)
+    chunks = [outcome(kind, task, seed) for seed in range(CALLS)]
+    if "gradient" in kind.unbiased:
+        parts = [gradients(world.mdp, world.policy, batch, credit.value) for batch, credit in chunks]
+        gradient, wanted = np.concatenate(parts), np.asarray(truth.gradient, np.float64)
+        decided = np.asarray(world.mdp.decision)
+        assert_mean(gradient[:, decided], wanted[decided])
+        slope = np.tensordot(gradient, wanted, axes=3) / np.sum(wanted**2)
+        assert_mean(slope, np.array(1.0))
+    for claim in kind.unbiased - {"gradient"}:
+        name = instance(kind).scored_target if claim == "target" else "advantage"
+        error = np.concatenate([error_sums(name, world, truth, batch, credit.value) for batch, credit in chunks])
+        assert_mean(error, np.zeros(error.shape[1:]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (Return, "discount", 1.5),
+        (Return, "discount", float("nan")),
+        (RewardToGo, "discount", -0.1),
+        (LeaveOneOut, "discount", 2.0),
+        (GroupRelative, "scale", "sometimes"),
+        (GroupRelative, "ddof", 2),
+        (GroupRelative, "ddof", True),
+        (GroupRelative, "epsilon", -1e-6),
+        (GroupRelative, "epsilon", 0.0),
+        (GroupRelative, "discount", 1.1),
+        (Vine, "num_branches", 0),
+        (Vine, "num_branches", 2.0),
+        (Vine, "unit", "turn"),
+        (Vine, "discount", -1.0),
+        (Gae, "fit", "neural"),
+        (Gae, "num_rollouts", -1),
+        (Gae, "num_sweeps", 0),
+        (Gae, "lambda_", 1.1),
+        (Gae, "critic_lambda", -0.1),
+        (Gae, "discount", 1.1),
+        (Gae, "learning_rate", 0.0),
+        (Gae, "learning_rate", 1.5),
+        (GaeNetwork, "num_rollouts", 0),
+        (GaeNetwork, "hidden", 0),
+        (GaeNetwork, "num_updates", 0),
+        (GaeNetwork, "minibatch", 0),
+        (GaeNetwork, "lambda_", -0.5),
+        (GaeNetwork, "discount", 1.5),
+        (GaeNetwork, "learning_rate", 0.0),
+        (GaeNetwork, "learning_rate", float("inf")),
+        (Hindsight, "condition", "future"),
+        (Hindsight, "num_rollouts", 0),
+        (Hindsight, "num_bins", 1),
+        (Hindsight, "prior", 0.0),
+        (Hindsight, "prior", float("inf")),
+        (Hindsight, "discount", 1.5),
+        (ProcessReward, "form", "max"),
+        (ProcessReward, "temperature", 0.0),
+        (ProcessReward, "temperature", float("inf")),
+        (Shapley, "num_permutations", 0),
+        (Shapley, "discount", 1.5),
+        (InformationGain, "form", "entropy"),
+        (InformationGain, "floor", 0.0),
+        (InformationGain, "floor", 1.0),
+    ],
+)
+def test_bad_settings_raise(kind, field, value, unhooked):
+    with pytest.raises(ValueError, match=f"{field} must be"):
+        kind(**{field: value})
+
+
+def test_the_field_tested_above_are_all_there_are():
+    tested = {
+        (mark.args[1][i][0], mark.args[1][i][1])
+        for mark in test_bad_settings_raise.pytestmark
+        for i in range(len(mark.args[1]))
+    }
+    free = {(ProcessReward, "baseline"), (GaeNetwork, "seed")}
+    assert tested | free == {(kind, field.name) for kind in ESTIMATORS for field in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize("kind", [GroupRelative, LeaveOneOut], ids=lambda kind: kind.__name__)
+def test_equal_returns_give_no_credit(kind):
+    _, key, batch = mixed(Bifurcation)
+    flat = batch._replace(reward=jnp.full_like(batch.reward, 0.5))
+    assert not np.asarray(alone(kind(), key, None, flat).value).any()

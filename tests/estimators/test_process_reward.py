@@ -1,0 +1,105 @@
+"""Process rewards of both forms against loops, with scores that are given."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from casim.estimators import ProcessReward
+from casim.simulate import World
+from tests import reference
+from tests.enumeration import FixedScores, case, expected_gradient, run
+
+KEY = jax.random.key(0)
+
+
+def setting(rows, seed=0, missing=0.3):
+    """A batch and a world whose judge gives random scores, some of them missing."""
+    given = case(binary=False, actions=2, prompt=False, discount=0.875)
+    batch = reference.rollout(given.world, jax.random.key(17), 7)
+    batch = jax.tree.map(lambda x: x[:rows], batch)
+    rng = np.random.default_rng(seed)
+    score = rng.normal(size=(rows, 4))
+    score[rng.uniform(size=score.shape) < missing] = np.nan
+    score = np.where(np.asarray(batch.live), score, np.nan)
+    judge = FixedScores(jnp.asarray(score, jnp.float32), jnp.zeros(rows))
+    return score, batch, World.make(given.mdp, jnp.asarray(given.policy), scorer=judge)
+
+
+def by_loops(settings, score, batch, decision):
+    scored = np.isfinite(score) & np.asarray(batch.live) & decision
+    weighted = []
+    for p, where in zip(score, scored, strict=True):
+        row = {int(t): p[t] for t in np.flatnonzero(where)}
+        if settings.form == "min" and row:
+            total = sum(np.exp(-p / settings.temperature) for p in row.values())
+            row = {t: np.exp(-p / settings.temperature) / total * p for t, p in row.items()}
+        weighted.append(row)
+    means = [sum(row.values()) / max(len(row), 1) for row in weighted]
+    credit = np.zeros(score.shape)
+    for i, row in enumerate(weighted):
+        others = means[:i] + means[i + 1 :]
+        baseline = np.mean(others) if settings.baseline and others else 0.0
+        for t in np.flatnonzero(np.asarray(batch.live)[i]):
+            credit[i, t] = sum(p - baseline for u, p in row.items() if u >= t)
+    return credit
+
+
+@pytest.mark.parametrize("form", ["sum", "min"])
+@pytest.mark.parametrize("baseline", [True, False])
+def test_both_forms_equal_loops(form, baseline):
+    score, batch, world = setting(5)
+    assert np.isnan(score[np.asarray(batch.live)]).any()
+    assert not np.asarray(batch.live).all()
+    settings = ProcessReward(form, temperature=0.4, baseline=baseline)
+    credit = run(settings, KEY, world, batch)
+    decision = np.asarray(world.decision)
+    assert not decision.all()
+    np.testing.assert_allclose(credit.value, by_loops(settings, score, batch, decision), atol=1e-5)
+    assert float(credit.cost.judge_calls) == np.isfinite(score).sum()
+    assert float(credit.cost.env_steps) == float(credit.cost.critic_updates) == 0.0
+
+
+def test_a_group_of_one_has_no_baseline():
+    _, batch, world = setting(1)
+    both = [run(ProcessReward("sum", baseline=flag), KEY, world, batch).value for flag in (True, False)]
+    np.testing.assert_array_equal(*both)
+
+
+def test_the_soft_minimum_tends_to_the_minimum():
+    score, batch, world = setting(7, missing=0.0)
+    where = np.asarray(batch.live) & np.asarray(world.decision)
+    smallest = np.array([row[seen].min() if seen.any() else 0.0 for row, seen in zip(score, where, strict=True)])
+    gaps = []
+    for temperature in (1.0, 0.1, 0.01, 1e-4):
+        value = run(ProcessReward("min", temperature, baseline=False), KEY, world, batch).value
+        gaps.append(np.abs(np.asarray(value)[:, 0] - smallest).max())
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < 1e-5
+    assert gaps[0] > 0.1
+
+
+def test_without_any_score_nothing_is_credited():
+    _, batch, world = setting(5, missing=1.1)
+    for form in ("sum", "min"):
+        assert not np.asarray(run(ProcessReward(form), KEY, world, batch).value).any()
+
+
+def test_it_is_biased_even_with_a_perfect_judge():
+    """The sum of the values to come is not the advantage, nor is it so after centring on the action."""
+    given = case()
+    batch = given.all.batch
+    value = np.zeros(batch.state.shape)
+    state, live = np.asarray(batch.state), np.asarray(batch.live)
+    for i, t in zip(*np.nonzero(live), strict=True):
+        after = given.exact.value[t + 1, state[i, t + 1]] if t < 3 and live[i, t + 1] else 0.0
+        value[i, t] = float(batch.reward[i, t]) + after
+    judge = FixedScores(jnp.asarray(np.where(live, value, np.nan), jnp.float32), jnp.zeros(len(value)))
+    world = World.make(given.mdp, jnp.asarray(given.policy), scorer=judge)
+    for form in ("sum", "min"):
+        credit = run(ProcessReward(form, baseline=False), KEY, world, batch).value
+        gradient = expected_gradient(given.mdp, given.policy, given.all, credit)
+        cosine = np.vdot(gradient, given.exact.gradient) / np.linalg.norm(gradient)
+        assert cosine < 0.99 * np.linalg.norm(given.exact.gradient)

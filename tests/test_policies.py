@@ -1,0 +1,116 @@
+"""Recipes of behaviour: tables that are policies, and what each promises."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from casim.checks import check_policy
+from casim.oracle import expected_return, optimal
+from casim.policies import POLICIES, EpsilonOptimal, Softmax, Uniform
+from casim.tasks import Bifurcation, ToolChain
+from tests import reference
+from tests.enumeration import QUICK
+
+expected_return = jax.jit(expected_return)
+optimal = jax.jit(optimal)
+table = jax.jit(lambda recipe, mdp: recipe.table(mdp), static_argnums=0, compiler_options=QUICK)
+CHAIN = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_actions=3, num_segments=2, discount=0.9)
+
+
+@pytest.mark.parametrize("recipe", [Uniform(), Softmax(2.0, 3), EpsilonOptimal(0.2)])
+@pytest.mark.parametrize("name", ["bifurcation", "tool_chain", "random"])
+def test_rows_sum_to_1_and_fit_the_world(recipe, name):
+    mdp = reference.random_mdp(3)[0] if name == "random" else reference.small_tasks()[name].build()
+    check_policy(np.asarray(table(recipe, mdp)), mdp)
+
+
+def test_every_recipe_is_hashable_frozen_and_prints_what_makes_it():
+    for kind in POLICIES:
+        recipe = kind()
+        assert hash(recipe) == hash(kind())
+        assert eval(repr(recipe)) == recipe
+        for field in dataclasses.fields(recipe):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(recipe, field.name, 1)
+
+
+def test_uniform_is_uniform_and_so_is_softmax_of_scale_0():
+    mdp = CHAIN.build()
+    np.testing.assert_allclose(table(Uniform(), mdp), 1 / 3, atol=1e-7)
+    np.testing.assert_allclose(table(Softmax(0.0, 4), mdp), 1 / 3, atol=1e-7)
+
+
+def test_softmax_is_the_softmax_of_normal_logits_drawn_by_its_seed():
+    mdp = reference.random_mdp(0)[0]
+    got = np.asarray(table(Softmax(0.7, 5), mdp), np.float64)
+    logits = np.log(got) / 0.7
+    again = np.log(np.asarray(table(Softmax(1.4, 5), mdp), np.float64)) / 1.4
+    gap = logits[..., 1] - logits[..., 0]
+    np.testing.assert_allclose(gap, again[..., 1] - again[..., 0], atol=1e-5)
+    other = np.log(np.asarray(table(Softmax(0.7, 6), mdp), np.float64)) / 0.7
+    assert np.abs(gap - (other[..., 1] - other[..., 0])).min() > 0
+    # A difference of two standard normals has variance 2; five standard errors of it over 21 rows.
+    assert abs(np.mean(gap**2) - 2) < 5 * 2 * np.sqrt(2 / gap.size)
+
+
+def test_epsilon_optimal_at_0_attains_the_optimum_of_a_bifurcation():
+    mdp = CHAIN.build()
+    attained = float(expected_return(mdp, table(EpsilonOptimal(0.0), mdp)))
+    assert attained == pytest.approx(float(reference.optimal_value(mdp)[0, 0]), abs=1e-5)
+    assert attained > float(expected_return(mdp, table(Uniform(), mdp))) + 0.05
+
+
+def test_epsilon_mixes_with_uniform():
+    mdp = CHAIN.build()
+    tables = [np.asarray(table(EpsilonOptimal(epsilon), mdp)) for epsilon in (0.0, 0.3, 1.0)]
+    np.testing.assert_allclose(tables[1], 0.7 * tables[0] + 0.1, atol=1e-6)
+    np.testing.assert_allclose(tables[2], 1 / 3, atol=1e-6)
+
+
+def test_equal_actions_share_the_probability():
+    mdp = CHAIN.build()
+    got = np.asarray(table(EpsilonOptimal(0.0), mdp))
+    fillers = [m for m in range(len(got)) if m not in np.asarray(mdp.schedule)[[1, 3]]]
+    np.testing.assert_allclose(got[fillers], 1 / 3, atol=1e-6)
+    pivot = int(mdp.schedule[1])
+    np.testing.assert_allclose(got[pivot], [[1, 0, 0]] * 2, atol=1e-6)  # recovery makes the right action best in both
+
+
+def test_a_state_without_recovery_stays_uniform_at_the_pivot():
+    mdp = Bifurcation(horizon=4, pivots=(1, 2), num_actions=3, num_segments=2).build()
+    got = np.asarray(table(EpsilonOptimal(0.0), mdp))
+    np.testing.assert_allclose(got[int(mdp.schedule[1])], [[1, 0, 0], [1 / 3] * 3], atol=1e-6)
+
+
+def test_under_partial_observability_it_is_greedy_on_the_averaged_optimal_values():
+    mdp = ToolChain(num_turns=2, tokens_per_turn=2, reliability=0.8, damage=0.7, repair=0.25, discount=0.9).build()
+    q_value = np.asarray(optimal(mdp).q_value, np.float64)
+    uniform = np.full((mdp.prob.shape[0], 2, 2), 0.5)
+    occupancy = reference.exact(mdp, uniform).occupancy
+    got = np.asarray(table(EpsilonOptimal(0.0), mdp))
+    for m in np.flatnonzero(np.asarray(mdp.decision)):
+        steps = np.flatnonzero(np.asarray(mdp.schedule) == m)
+        score = np.einsum("ts,so,tsa->oa", occupancy[steps], np.asarray(mdp.emission)[m], q_value[steps])
+        gap = score[:, 0] - score[:, 1]
+        wanted = np.where(np.abs(gap) < 1e-6, 0.5, gap > 0)
+        np.testing.assert_allclose(got[m, :, 0], wanted, atol=1e-6)
+    assert expected_return(mdp, jnp.asarray(got)) < (mdp.start * optimal(mdp).value[0]).sum()
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Softmax(-0.1), "scale"),
+        (lambda: Softmax(seed=-1), "seed"),
+        (lambda: EpsilonOptimal(1.5), "epsilon"),
+        (lambda: EpsilonOptimal(float("nan")), "epsilon"),
+    ],
+)
+def test_bad_settings_raise(make, field):
+    with pytest.raises(ValueError, match=f"{field} must be"):
+        make()

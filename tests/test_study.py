@@ -1,0 +1,290 @@
+"""Studies: resumable to the row, paired, and strict about what they measure."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import math
+from typing import ClassVar, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from casim import report, study
+from casim.controls import CONTROLS
+from casim.estimators import Estimator, GroupRelative, LeaveOneOut, ProcessReward, Return, RewardToGo
+from casim.estimators.base import cost
+from casim.judges import Judge
+from casim.policies import Softmax, Uniform
+from casim.study import Study
+from casim.tasks import Bifurcation, ToolChain
+from casim.types import Credit
+
+TASK = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=2)
+METHODS = (Return(), LeaveOneOut(), RewardToGo())
+
+
+@pytest.fixture(autouse=True)
+def _compiled_ahead(unhooked):
+    """Ahead-of-time compilation rebuilds worlds out of shapes, which the run-time types refuse."""
+
+
+def trial(**changes) -> Study:
+    settings = {
+        "name": "trial",
+        "tasks": (TASK,),
+        "estimators": METHODS,
+        "num_trajectories": 3,
+        "replicates": 20,
+        "controls": ("zero",),
+    }
+    return Study(**(settings | changes))
+
+
+def same_scores(one, other, rtol=0.0):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], rtol=rtol, atol=rtol, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The rows of an uninterrupted run."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    rows = trial().run()
+    jaxtyping.config.update("jaxtyping_disable", False)
+    return rows
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Counts what is measured: a list of (label of the method, seed)."""
+    calls = []
+    measure = Study._measure
+
+    def counting(self, *args):
+        method, seed = args[-2:]
+        calls.append((getattr(method, "name", None) or report.label(method), seed))
+        return measure(self, *args)
+
+    monkeypatch.setattr(Study, "_measure", counting)
+    return calls
+
+
+class StopHereError(Exception):
+    pass
+
+
+def stop_after(number):
+    seen = []
+
+    def progress(row, new):
+        seen.append((row.label, new))
+        if len(seen) == number:
+            raise StopHereError
+
+    return progress
+
+
+def test_an_interrupted_run_goes_on_without_losing_or_repeating_a_row(tmp_path, measured, whole):
+    path = tmp_path / "deep" / "rows.jsonl"
+    with pytest.raises(StopHereError):
+        trial().run(path, progress=stop_after(2))
+    assert [label for label, _ in measured] == ["Return", "LeaveOneOut"]
+    assert len(report.load(path)) == 2
+    seen = []
+    rows = trial().run(path, progress=lambda row, new: seen.append((row.label, new)))
+    assert seen == [("Return", False), ("LeaveOneOut", False), ("RewardToGo", True), ("zero", True)]
+    assert collections.Counter(label for label, _ in measured) == dict.fromkeys((x.label for x in whole), 1)
+    assert [row.label for row in report.load(path)] == [row.label for row in rows]
+    for one, other in zip(rows, whole, strict=True):
+        assert one.identity == other.identity
+        same_scores(one.scores, other.scores)
+    trial().run(path)
+    assert len(measured) == 4  # nothing was left to do
+
+
+def test_a_run_killed_while_writing_repeats_that_row_only(tmp_path, measured, whole):
+    path = tmp_path / "rows.jsonl"
+    lines = [row.to_json() + "\n" for row in whole]
+    path.write_text(lines[0] + lines[1] + lines[2][:-9], encoding="utf-8")
+    rows = trial().run(path)
+    assert [label for label, _ in measured] == ["RewardToGo", "zero"]
+    assert [x.identity for x in report.load(path)] == [x.identity for x in whole]
+    for one, other in zip(rows, whole, strict=True):
+        same_scores(one.scores, other.scores)
+
+
+def test_an_error_in_the_middle_keeps_the_rows_before_it(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(ValueError, match=r"credit of Broken.* must be finite"):
+        trial(estimators=(Return(), Broken(0))).run(path)
+    assert [row.label for row in report.load(path)] == ["Return"]
+
+
+def test_rows_of_other_studies_in_the_file_are_kept_and_left_out(tmp_path, measured, whole):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(row.to_json() + "\n" for row in whole), encoding="utf-8")
+    rows = trial(estimators=(Return(),), controls=()).run(path)
+    assert [row.label for row in rows] == ["Return"]
+    assert not measured
+    assert len(report.load(path)) == 4
+
+
+def test_a_file_with_something_that_is_no_row_raises(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"study": "trial"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1"):
+        trial().run(path)
+
+
+def test_rows_say_what_was_measured(whole):
+    row = whole[1]
+    assert row.task == report.describe(TASK)
+    assert row.policy == {"recipe": "Uniform"}
+    assert row.judge == report.describe(Judge())
+    assert row.estimator == {"recipe": "LeaveOneOut", "discount": 1.0}
+    assert (row.methodology, whole[3].methodology) == ("monte_carlo", "control")
+    assert (row.horizon, row.num_steps, row.num_trajectories, row.replicates, row.seed) == (5, 5, 3, 20, 0)
+    assert row.scores["batch_steps"].value == 15
+    assert row.scores["env_steps"].value == 0
+    assert row.exact["expected_return"] == pytest.approx(0.5 - 0.3 + 0.6 * good_at_the_end(), abs=1e-6)
+    assert row.compile_time >= 0
+    assert row.wall_time > 0
+    assert json.loads(row.to_json())["versions"]["jax"] == jax.__version__
+
+
+def good_at_the_end():
+    """P(good) of TASK under the uniform policy: a right action keeps or lifts, a wrong one breaks, then a flip."""
+    good = 1.0
+    for _ in range(2):
+        kept = 0.5 * (good + 0.4 * (1 - good))
+        good = 0.9 * kept + 0.1 * (1 - kept)
+    return good
+
+
+def test_all_methods_see_the_same_trajectories(whole):
+    """With one reward at the end, the return and the return-to-go are the same credit: so must be every score."""
+    one, other = ({k: v for k, v in whole[i].scores.items() if k != "target_bias"} for i in (0, 2))
+    same_scores(one, other)
+
+
+def test_the_order_and_the_company_of_estimators_change_nothing(whole):
+    rows = trial(estimators=METHODS[::-1], controls=("exact", "zero")).run()
+    by_label = {row.label: row for row in rows}
+    for row in whole:
+        same_scores(row.scores, by_label[row.label].scores)
+
+
+def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch, whole):
+    monkeypatch.setattr(study, "_largest_divisor", lambda number, limit: 1)
+    for one, other in zip(trial().run(), whole, strict=True):
+        same_scores(one.scores, other.scores, rtol=1e-4)
+
+
+def test_the_trajectories_of_a_replicate_depend_on_the_seed_and_its_number_alone():
+    few, many = (np.asarray(jax.random.key_data(jax.random.split(jax.random.key(3), n))) for n in (10, 30))
+    np.testing.assert_array_equal(few, many[:10])
+
+
+def test_seeds_are_rows_of_their_own():
+    rows = trial(estimators=(LeaveOneOut(),), controls=(), seeds=(4, 0)).run()
+    assert [row.seed for row in rows] == [4, 0]
+    assert rows[0].scores["rmse"].value != rows[1].scores["rmse"].value
+    assert rows[0].exact == rows[1].exact
+
+
+def test_tasks_and_policies_are_crossed():
+    tasks, policies = (TASK, dataclasses.replace(TASK, gap=0.3)), (Uniform(), Softmax())
+    rows = trial(tasks=tasks, policies=policies, estimators=(Return(),), controls=()).run()
+    crossed = [(report.describe(task), report.describe(policy)) for task in tasks for policy in policies]
+    assert [(row.task, row.policy) for row in rows] == crossed
+    assert len({row.scores["rmse"].value for row in rows}) == 4
+
+
+def test_controls_score_what_they_must():
+    rows = trial(estimators=(), controls=CONTROLS).run()
+    exact, zero, broadcast, shuffled = (row.scores for row in rows)
+    assert [row.label for row in rows] == list(CONTROLS)
+    assert exact["bias"].value == pytest.approx(0, abs=1e-6)
+    assert exact["sign_accuracy"].value == 1
+    assert exact["leakage"].value == pytest.approx(0, abs=1e-6)
+    assert exact["precision_at_k"].value == 1
+    assert zero["bias"].value == pytest.approx(1, abs=1e-4)
+    assert zero["gradient_bias"].value == pytest.approx(1, abs=1e-5)
+    assert math.isnan(broadcast["rank_correlation"].value)
+    assert broadcast["rank_correlation"].count == 0
+    assert broadcast["leakage"].value > 0.5
+    assert shuffled["sign_accuracy"].value < exact["sign_accuracy"].value
+    assert shuffled["leakage"].value > 0.3
+
+
+def test_targets_without_an_exact_value_are_nan_and_the_rest_is_scored():
+    row = trial(estimators=(ProcessReward(),), controls=(), tasks=(TASK,)).run()[0]
+    assert math.isnan(row.scores["target_bias"].value)
+    assert row.scores["target_bias"].count == 0
+    assert math.isfinite(row.scores["bias"].value)
+    assert row.scores["judge_calls"].value == 15
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Broken(Estimator):
+    """Gives NaN at one step."""
+
+    step: int
+    granularity: ClassVar[str] = "step"
+    methodology: ClassVar[str] = "monte_carlo"
+    target: ClassVar[str] = "advantage"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    unbiased: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, key, world, batch) -> Credit:
+        return Credit(jnp.where(jnp.arange(batch.reward.shape[1])[None, :] == self.step, jnp.nan, batch.reward), cost())
+
+
+def test_credit_that_is_nan_on_the_environments_own_step_raises_too():
+    chain = ToolChain(num_turns=1, tokens_per_turn=2, output_tokens=1)
+    with pytest.raises(ValueError, match=r"credit of Broken.* must be finite, got NaN or infinity on ToolChain"):
+        trial(tasks=(chain,), estimators=(Broken(2),), controls=(), replicates=2).run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": (1, 2, 1)}, "seeds must hold distinct values, got 1 twice"),
+        ({"estimators": (Return(), GroupRelative(), Return())}, r"estimators must hold distinct values, got Return\("),
+        ({"tasks": (TASK, TASK)}, "tasks must hold distinct values"),
+        ({"policies": (Uniform(), Uniform())}, "policies must hold distinct values"),
+        ({"controls": ("zero", "zero")}, "controls must hold distinct values"),
+        ({"controls": ("oracle",)}, "controls must be one of"),
+        ({"tasks": ()}, "number of tasks must be"),
+        ({"seeds": ()}, "number of seeds must be"),
+        ({"policies": ()}, "number of policies must be"),
+        ({"replicates": 1}, "replicates must be in"),
+        ({"replicates": 25}, "replicates must be .* got 25"),
+        ({"replicates": 20.0}, "replicates must be an integer"),
+        ({"num_trajectories": 0}, "num_trajectories must be"),
+        ({"seeds": (-1,)}, "seeds must be"),
+        ({"seeds": (0.5,)}, "seeds must be an integer"),
+    ],
+)
+def test_bad_settings_raise(changes, message):
+    with pytest.raises(ValueError, match=message):
+        trial(**changes)
+
+
+@pytest.mark.parametrize("replicates", [2, 3, 9, 10, 30])
+def test_these_numbers_of_replicates_are_fine(replicates):
+    trial(replicates=replicates)
+
+
+def test_a_study_is_a_hashable_recipe():
+    assert hash(trial()) == hash(trial())
+    assert trial() == dataclasses.replace(trial())
+    assert trial() != trial(replicates=30)
