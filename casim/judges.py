@@ -19,7 +19,6 @@ from typing import Literal, final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
@@ -121,9 +120,9 @@ class Judge:
     def __post_init__(self) -> None:
         check_choice("signal", self.signal, ("value", "advantage"))
         check_range("fidelity", self.fidelity, 0.0, 1.0)
-        check_range("bias", self.bias, -np.finfo(np.float32).max, np.finfo(np.float32).max)
+        check_range("bias", self.bias, -math.inf, math.inf)
         check_range("leak", self.leak, -1.0, 1.0)
-        check_range("density", self.density, np.finfo(np.float32).tiny, 1.0)
+        check_range("density", self.density, 1e-30, 1.0)
         if self.resolution is not None:
             check_integer("resolution", self.resolution, 2)
 

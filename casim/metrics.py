@@ -18,7 +18,7 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,21 +37,21 @@ STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365
 
 
 class Sums(NamedTuple):
-    """Sums over replicates; every field adds up."""
+    """Sums over replicates; every field adds up. JAX arrays from `measure`, NumPy arrays on the host."""
 
-    groups: Array
-    count: Array  # [T, S, A] visits of each cell
-    error: Array  # [T, S, A] of c - advantage
-    square: Array  # [T, S, A] of its square
-    target_error: Array  # [T, S, A] of c - the estimator's own target; NaN without one
-    sign: Array  # [2] right signs, steps that matter
-    rank: Array  # [2] within-trajectory rank correlations, trajectories where it is defined
-    precision: Array  # [2] precision among the top k steps, trajectories
-    leakage: Array  # [2] share of |c| on steps that do not matter, trajectories with any credit
-    trajectories: Array
-    gradient_error: Array  # [M, O, A] of g - g*
-    gradient_square: Array  # of |g - g*|^2
-    cost: Array  # [4] env_steps, judge_calls, critic_updates, live steps of the batches
+    groups: Any
+    count: Any  # [T, S, A] visits of each cell
+    error: Any  # [T, S, A] of c - advantage
+    square: Any  # [T, S, A] of its square
+    target_error: Any  # [T, S, A] of c - the estimator's own target; NaN without one
+    sign: Any  # [2] right signs, steps that matter
+    rank: Any  # [2] within-trajectory rank correlations, trajectories where it is defined
+    precision: Any  # [2] precision among the top k steps, trajectories
+    leakage: Any  # [2] share of |c| on steps that do not matter, trajectories with any credit
+    trajectories: Any
+    gradient_error: Any  # [M, O, A] of g - g*
+    gradient_square: Any  # of |g - g*|^2
+    cost: Any  # [4] env_steps, judge_calls, critic_updates, live steps of the batches
 
 
 class Score(NamedTuple):
@@ -195,7 +195,7 @@ class Blocks:
         """Adds one chunk's sums to a block."""
         fresh = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
         if self._sums is None:
-            self._sums = jax.tree.map(lambda x: np.zeros((self._num_blocks, *np.shape(x))), fresh)
+            self._sums = Sums(*(np.zeros((self._num_blocks, *np.shape(x))) for x in fresh))
         for total, new in zip(self._sums, fresh, strict=True):
             total[block] += new
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from casim.metrics import Score
 
 
@@ -96,11 +98,15 @@ class Row:
 def describe(recipe: Any) -> Any:
     """A recipe as a JSON value: its class under "recipe", its fields, nested recipes likewise."""
     if dataclasses.is_dataclass(recipe) and not isinstance(recipe, type):
-        fields = {field.name: describe(getattr(recipe, field.name)) for field in dataclasses.fields(recipe)}
+        fields = {}
+        for field in dataclasses.fields(recipe):
+            value = describe(getattr(recipe, field.name))
+            whole = isinstance(field.default, float) and isinstance(value, int)
+            fields[field.name] = float(value) if whole else value  # 1 and 1.0 are the same setting
         return {"recipe": type(recipe).__name__, **fields}
     if isinstance(recipe, tuple):
         return [describe(item) for item in recipe]
-    return recipe
+    return recipe.item() if isinstance(recipe, np.generic) else recipe
 
 
 def label(recipe: Any) -> str:

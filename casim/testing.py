@@ -8,7 +8,7 @@ expectation can be computed exactly by a second way.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,10 @@ RELATIVE = 1e-5
 
 
 class Enumeration(NamedTuple):
-    """Every trajectory of positive probability: `trajectory` has arrays `[num, T]` (NumPy)."""
+    """Every trajectory of positive probability: `trajectory` is a `Trajectory` of NumPy arrays `[num, T]`."""
 
     probability: np.ndarray
-    trajectory: Trajectory
+    trajectory: Any
 
 
 def enumerate_trajectories(mdp: MDP, policy: np.ndarray, limit: int = 2_000_000) -> Enumeration:
@@ -46,8 +46,9 @@ def enumerate_trajectories(mdp: MDP, policy: np.ndarray, limit: int = 2_000_000)
     """
     mdp = jax.tree.map(np.asarray, mdp)
     policy = np.asarray(policy, np.float64)
-    weight = mdp.start[mdp.start > 0].astype(np.float64)
-    state = np.flatnonzero(mdp.start > 0)
+    start = np.asarray(mdp.start, np.float64)
+    state = np.flatnonzero(start > 0)
+    weight = start[state]
     columns: list[dict[str, np.ndarray]] = []
     for kernel in mdp.schedule:
         parent, fields, successor, weight = _expand(mdp, policy, kernel, state, weight)
@@ -57,7 +58,7 @@ def enumerate_trajectories(mdp: MDP, policy: np.ndarray, limit: int = 2_000_000)
         if len(weight) > limit:
             raise ValueError(f"number of trajectories must be in [1, {limit}], got more")
     arrays = {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
-    return Enumeration(weight, Trajectory(**arrays))
+    return Enumeration(weight, Trajectory(**cast(Any, arrays)))
 
 
 def _expand(mdp: MDP, policy: np.ndarray, kernel: int, state: np.ndarray, weight: np.ndarray):
@@ -159,7 +160,7 @@ def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
     batch, credit = jax.lax.map(group, jax.random.split(key, num_groups), batch_size=200)
     if "gradient" in estimator.unbiased:
         gradient = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, credit.value)
-        _unbiased(gradient - truth.gradient, "policy gradient")
+        _unbiased(gradient - truth.gradient[None], "policy gradient")
     for claim in estimator.unbiased - {"gradient"}:
         name = estimator.scored_target if claim == "target" else claim
 

@@ -8,10 +8,14 @@ with install_import_hook("casim", "tests.typed.typed"):
     import casim.simulate
     import casim.tasks  # noqa: F401
 
+import os
+
 import jax
 import jaxtyping
 import pytest
 
+# Compilation is the budget of the suite; at this level it takes two thirds of the time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -98,7 +98,8 @@ def test_a_step_without_a_score_gets_0_and_the_next_one_bridges_it(given, form):
         for t in range(4):
             if np.isfinite(score[i, t]):
                 wanted[i, t] = potential(score[i, t]) - potential(before)
-                before = score[i, t] - reward[i, t]  # what it earned is banked
+                before = score[i, t]
+            before -= reward[i, t]  # what is earned is banked, scored or not
     np.testing.assert_allclose(credit.value, wanted, atol=1e-5)
     assert (np.isnan(score) & live).any()
     assert float(credit.cost.judge_calls) == np.isfinite(score).sum() + 7

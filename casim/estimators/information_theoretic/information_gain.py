@@ -1,7 +1,8 @@
 """Information gain: how much each step changed the probability of success, as a judge sees it.
 
 In maths: c_t = p_t - p_{t-1} or log p_t - log p_{t-1}, with p_t the judge's score of the prefix that ends with step t,
-less the reward already banked in it, and p_{-1} its score of the prompt. A step without a score gets 0.
+less the reward already banked in it, and p_{-1} its score of the prompt. A step without a score
+gets 0, and its gain goes to the next step that has one.
 
 References:
     Wang et al. 2025, arXiv:2510.14967 (IGPO: the probability form, on the answer's own probability); the log form
@@ -64,7 +65,7 @@ class InformationGain(Estimator):
             scored = jnp.isfinite(score_t)
             after = jnp.where(scored, score_t, before)
             gain = jnp.where(scored, self._potential(after) - self._potential(before), 0.0)
-            return jnp.where(scored, after - reward_t, before), gain
+            return after - reward_t, gain
 
         _, gain = jax.lax.scan(step, world.judge_prompt(key, batch), (score.T, batch.reward.T))
         calls = count(jnp.isfinite(score)) + score.shape[0]

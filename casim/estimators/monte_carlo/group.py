@@ -66,7 +66,8 @@ class LeaveOneOut(Estimator):
     """RLOO: the return minus the mean of the others.
 
     Its mean in a cell is Q_t(s, a) plus the rewards already earned, minus V(prompt), at discount 1: exactly its
-    target, and the exact gradient. With discount < 1 it is biased like `Return`.
+    target, and the exact gradient. (In a group that mixes prompts, V(prompt) is the mean over them.) With
+    discount < 1 it is biased like `Return`.
 
     Raises:
         ValueError: discount outside [0, 1].

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -73,12 +73,14 @@ class GaeNetwork(Estimator):
         target = returns_to_go(data.reward, self.discount, data.live)
         size = world.mdp.emission.shape[2]
         model, params = self._fit(key_fit, features(data, size), target, data.live)
-        value = model.apply(params, features(batch, size))
+        value = jnp.asarray(model.apply(params, features(batch, size)))
         advantage = gae(batch.reward, value, batch.live, self.discount, self.lambda_)
         updates = float(self.num_updates * self.minibatch)
         return Credit(advantage, cost(env_steps=count(data.live), critic_updates=updates))
 
-    def _fit(self, key: Array, inputs: Float[Array, "N T F"], target: Float[Array, "N T"], live: Array):
+    def _fit(
+        self, key: Array, inputs: Float[Array, "N T F"], target: Float[Array, "N T"], live: Array
+    ) -> tuple[Any, Any]:
         """Adam on minibatches of live steps, drawn with replacement."""
         import optax
 
@@ -90,7 +92,7 @@ class GaeNetwork(Estimator):
         length = jnp.sum(live, axis=1)
 
         def loss(params, x: Array, y: Array) -> Array:
-            return jnp.mean((model.apply(params, x) - y) ** 2)
+            return jnp.mean((jnp.asarray(model.apply(params, x)) - y) ** 2)
 
         def update(carry, pick: Array):
             params, state = carry

@@ -1,0 +1,74 @@
+"""The command line: lists, shows, runs, resumes, draws, and says what is wrong with bad input."""
+
+import pytest
+
+import casim
+from casim.cli import main
+
+EXPERIMENT = """
+import casim
+from casim.figures import horizon_panel, style
+
+def study(name, replicates):
+    task = casim.Bifurcation(horizon=5, pivots=(2,))
+    return casim.Study(name, (task,), (casim.LeaveOneOut(),), replicates=replicates, controls=("exact",))
+
+STUDY, QUICK, SCORES = study("full", 20), study("small", 10), ("bias", "snr")
+
+def draw(rows):
+    import matplotlib.pyplot as plt
+    with style():
+        figure, axes = plt.subplots(layout="constrained")
+        horizon_panel(axes, rows, "bias", "bias", "symlog", 0.1)
+    return figure
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    path = tmp_path / "experiment.py"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def test_list_names_every_recipe(capsys):
+    main(["list"])
+    out = capsys.readouterr().out
+    for recipe in (*casim.TASKS, *casim.ESTIMATORS, *casim.POLICIES):
+        assert recipe.__name__ in out
+
+
+def test_show_prints_formula_source_and_defaults(capsys):
+    main(["show", "LeaveOneOut"])
+    out = capsys.readouterr().out
+    assert "In maths" in out
+    assert "2402.14740" in out
+    assert "LeaveOneOut(discount=1.0)" in out
+
+
+def test_show_of_an_unknown_name_says_which_there_are():
+    with pytest.raises(SystemExit, match=r"name must be one of .*'Bifurcation'.*got 'Nothing'"):
+        main(["show", "Nothing"])
+
+
+def test_run_saves_rows_and_a_figure_and_draws_again_from_the_rows(experiment, tmp_path, capsys):
+    main(["run", str(experiment), "--quick", "--out", str(tmp_path / "out")])
+    rows = casim.load(tmp_path / "out" / "small.jsonl")
+    assert [row.label for row in rows] == ["LeaveOneOut", "exact"]
+    assert (tmp_path / "out" / "small.png").stat().st_size > 1000
+    assert "LeaveOneOut" in capsys.readouterr().out
+    main(["figure", str(experiment), str(tmp_path / "out" / "small.jsonl"), "--out", str(tmp_path / "again.png")])
+    assert (tmp_path / "again.png").stat().st_size > 1000
+
+
+def test_a_file_that_is_no_experiment_says_what_is_missing(tmp_path):
+    path = tmp_path / "empty.py"
+    path.write_text("STUDY = 1\n")
+    with pytest.raises(SystemExit, match="must define STUDY, QUICK, SCORES and draw, got none of the name 'QUICK'"):
+        main(["run", str(path)])
+
+
+def test_rows_with_an_unknown_key_are_refused(experiment, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"color": "blue"}\n')
+    with pytest.raises(SystemExit, match=r"line 1: row key must be one of .*got 'color'"):
+        main(["figure", str(experiment), str(tmp_path / "rows.jsonl")])
