@@ -38,7 +38,7 @@ class List:
             if self.what in ("all", name):
                 console.print(f"[bold]{name}[/bold]")
                 for line in lines():
-                    console.print(f"  {line}", highlight=False)
+                    console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Show:
         if self.name not in recipes:
             raise ValueError(f"name must be one of {sorted(recipes)}, got {self.name!r}")
         recipe = recipes[self.name]
-        console.print(inspect.getdoc(sys.modules[recipe.__module__]), highlight=False, markup=False)
+        console.print(inspect.getdoc(sys.modules[recipe.__module__]), highlight=False, markup=False, soft_wrap=True)
         console.print(f"\n[bold]{self.name}[/bold]")
-        console.print(inspect.getdoc(recipe), highlight=False, markup=False)
+        console.print(inspect.getdoc(recipe), highlight=False, markup=False, soft_wrap=True)
         defaults = ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(recipe))
-        console.print(f"\nDefaults: {self.name}({defaults})", highlight=False, markup=False)
+        console.print(f"\nDefaults: {self.name}({defaults})", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclasses.dataclass(frozen=True)

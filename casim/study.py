@@ -6,21 +6,16 @@ that depends on the seed and r alone, and each estimator draws from a key of its
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import os
 import platform
-import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, final
+from typing import Literal, final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -29,13 +24,11 @@ from casim.checks import check_choice, check_distinct, check_integer
 from casim.controls import CONTROLS, Control
 from casim.estimators import Estimator
 from casim.judges import Judge
-from casim.metrics import Blocks, Sums, finalise, measure
-from casim.oracle import path_target, solve, summary
+from casim.metrics import Blocks, Sums, finalise
 from casim.policies import Policy, Uniform
 from casim.report import Row, describe, identity, label
-from casim.simulate import World
+from casim.scoring import Setting, scorer
 from casim.tasks import Task
-from casim.types import Credit, Trajectory, Truth
 from casim.version import __version__
 
 NUM_BLOCKS = 10
@@ -85,7 +78,7 @@ class Study:
         if self.replicates > NUM_BLOCKS and self.replicates % NUM_BLOCKS:
             raise ValueError(f"replicates must be in [2, {NUM_BLOCKS}] or a multiple of it, got {self.replicates}")
         for seed in self.seeds:
-            check_integer("seeds", seed, 0, 2**63 - 1)
+            check_integer("seeds", seed, 0, 2**32 - 1)
         for control in self.controls:
             check_choice("controls", control, CONTROLS)
 
@@ -127,7 +120,7 @@ class Study:
 
     def _fresh(self, task: Task, policy: Policy, jobs: list[tuple[Estimator | Control, int, str]]) -> Iterator[Row]:
         """Measures jobs one by one, after compiling for all of them."""
-        setting = _Setting.make(task, policy, self.judge)
+        setting = Setting.make(task, policy, self.judge)
         programs = self._compile(setting, list(dict.fromkeys(method for method, _, _ in jobs)))
         for method, seed, _ in jobs:
             yield self._measure(setting, programs[method].result(), task, policy, method, seed)
@@ -146,20 +139,20 @@ class Study:
         entries = CHUNK_ENTRIES.get(jax.default_backend(), ACCELERATOR_ENTRIES)
         return num_blocks, per_block, _largest_divisor(per_block, entries // (self.num_trajectories * num_steps))
 
-    def _compile(self, setting: _Setting, methods: list[Estimator | Control]) -> dict[Estimator | Control, Future]:
+    def _compile(self, setting: Setting, methods: list[Estimator | Control]) -> dict[Estimator | Control, Future]:
         """Compiles the programs of all methods at once, on as many threads as there are cores, and waits for them."""
         keys = jax.random.split(jax.random.key(0), self._chunk(setting.num_steps)[2])
 
         def compiled(method: Estimator | Control) -> tuple[Callable[[Array], Sums], float]:
             started = time.perf_counter()
-            return _scorer(method, self.num_trajectories, setting, keys), time.perf_counter() - started
+            return scorer(method, self.num_trajectories, setting, keys), time.perf_counter() - started
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             return {method: pool.submit(compiled, method) for method in methods}
 
     def _measure(
         self,
-        setting: _Setting,
+        setting: Setting,
         program: tuple[Callable[[Array], Sums], float],
         task: Task,
         policy: Policy,
@@ -197,118 +190,6 @@ class Study:
             compile_time=compile_time,
             wall_time=time.perf_counter() - started,
         )
-
-
-class _Setting(NamedTuple):
-    """One task under one policy, solved."""
-
-    world: World
-    truth: Truth
-    exact: dict[str, float]
-
-    @property
-    def num_steps(self) -> int:
-        return self.world.mdp.schedule.shape[0]
-
-    @classmethod
-    def make(cls, task: Task, policy: Policy, judge: Judge | None) -> _Setting:
-        mdp = task.build()
-        table = policy.table(mdp)
-        truth = jax.jit(solve)(mdp, table)
-        scorer = None if judge is None else judge.model(mdp, truth)
-        exact = {name: float(x) for name, x in jax.jit(summary)(mdp, truth).items()}
-        return cls(World.make(mdp, table, scorer=scorer), truth, exact)
-
-
-def _scorer(method: Estimator | Control, num: int, setting: _Setting, keys: Array) -> Callable[[Array], Sums]:
-    """Compiles what scores one chunk of replicates. Only the method's own part differs between methods."""
-    world, truth = setting.world, setting.truth
-    name = jnp.uint32(zlib.crc32(repr(method).encode()))
-    rollout, batch = _compile(_rollout, num, world, keys)
-    own_keys, _ = _compile(_own_keys, None, keys, name)
-    credit, given = _compile(_credit, method, world, truth, batch, keys)
-    target, aim = _compile(_target, method.scored_target, world, truth, batch)
-    sums, _ = _compile(_sums, None, world, truth, batch, given, aim)
-
-    def score(keys: Array) -> Sums:
-        batch = rollout(world, keys)
-        given = credit(world, truth, batch, own_keys(keys, name))
-        return sums(world, truth, batch, given, target(world, truth, batch))
-
-    return score
-
-
-COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
-    "cpu": {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
-}
-"""By platform. On a CPU these halve the time that a study compiles, and its programs run as fast."""
-
-
-@functools.cache
-def _compiler_options() -> dict[str, Any]:
-    """Those of the options that this version of XLA knows."""
-    known = {}
-    for name, value in COMPILER_OPTIONS.get(jax.default_backend(), {}).items():
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            jax.jit(lambda x: x).lower(0.0).compile({name: value})
-            known[name] = value
-    return known
-
-
-_PROGRAMS: dict[object, Future] = {}
-_LOCK = threading.Lock()
-
-
-def _compile(function: Callable, static: object, *args) -> tuple[Callable, Any]:
-    """The program for these shapes and the shapes it returns, compiled once in a process, by whichever thread asks."""
-    leaves, structure = jax.tree.flatten(args)
-    key = (function, static, structure, tuple((x.shape, x.dtype) for x in leaves))
-    with _LOCK:
-        mine = key not in _PROGRAMS
-        program = _PROGRAMS.setdefault(key, Future())
-    if mine:
-        try:
-            lowered = jax.jit(functools.partial(function, static)).lower(*args)
-            program.set_result((lowered.compile(_compiler_options()), lowered.out_info))
-        except BaseException as error:
-            del _PROGRAMS[key]
-            program.set_exception(error)
-    return program.result()
-
-
-def _rollout(num: int, world: World, keys: Array) -> Trajectory:
-    """One group per key. Every method draws the same groups from the same keys."""
-    return jax.vmap(lambda key: world.rollout(jax.random.fold_in(key, 0), num))(keys)
-
-
-def _own_keys(_: None, keys: Array, name: Array) -> Array:
-    """Keys of one method, apart from those of the groups and of other methods."""
-    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 1), name))(keys)
-
-
-def _credit(method: Estimator | Control, world: World, truth: Truth, batch: Trajectory, keys: Array) -> Credit:
-    """The credit of every group, with a key of its own."""
-
-    def group(batch: Trajectory, key: Array) -> Credit:
-        return method(key, world, truth, batch) if isinstance(method, Control) else method(key, world, batch)
-
-    return jax.vmap(group)(batch, keys)
-
-
-def _target(name: str, world: World, truth: Truth, batch: Trajectory) -> Array:
-    """The method's own target; NaN where it has no exact value."""
-
-    def group(batch: Trajectory) -> Array:
-        target = path_target(name, world.mdp, world.policy, truth, batch, world.num_segments)
-        return jnp.full_like(batch.reward, jnp.nan) if target is None else target
-
-    return jax.vmap(group)(batch)
-
-
-def _sums(_: None, world: World, truth: Truth, batch: Trajectory, credit: Credit, target: Array) -> Sums:
-    sums = measure(world.mdp, world.policy, truth, batch, credit, target)
-    # Only decision steps are summed, but credit that is not finite is an error anywhere.
-    return sums._replace(error=jnp.where(jnp.isfinite(credit.value).all(), sums.error, jnp.nan))
 
 
 def _largest_divisor(number: int, limit: int) -> int:
