@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint format figure clean
+.PHONY: demo test test-slow lint format docs figure clean
 
 demo: $(VENV)/.core ## quick horizon study: a table, the rows and the figure, under results/
 	$(BIN)/casim run experiments/horizon.py --quick --out results
@@ -25,6 +25,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs ## the pages of docs/ as HTML
+	$(BIN)/sphinx-build -W -q docs docs/_build
+
 figure: $(VENV)/.core ## the full horizon study and the README's figure
 	$(BIN)/casim run experiments/horizon.py --out results
 	$(BIN)/casim figure experiments/horizon.py results/horizon.jsonl --out docs/horizon.png
@@ -41,6 +44,10 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(PIP) -e ".[test]"
+	touch $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(PIP) -e ".[docs]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
