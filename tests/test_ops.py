@@ -241,3 +241,15 @@ def test_shifts_move_one_step_and_fill():
     np.testing.assert_array_equal(ops.shift_right(x, 9.0), [[9, 0, 1], [9, 3, 4]])
     np.testing.assert_array_equal(ops.shift_left(x)[:, -1], [0, 0])
     np.testing.assert_array_equal(ops.shift_right(x)[:, 0], [0, 0])
+
+
+def test_class_sums_and_values_equal_loops():
+    rng = np.random.default_rng(8)
+    x, index = rng.normal(size=(5, 7)).astype(np.float32), rng.integers(0, 3, (5, 7))
+    wanted = np.zeros((7, 3))
+    for n, t in np.ndindex(5, 7):
+        wanted[t, index[n, t]] += x[n, t]
+    total = ops.class_sum(jnp.asarray(x), jnp.asarray(index), 3)
+    np.testing.assert_allclose(total, wanted, atol=1e-6)
+    picked = ops.class_value(total, jnp.asarray(index))
+    np.testing.assert_array_equal(picked, np.asarray(total)[np.arange(7), index])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from casim.simulate import World, scan
+from casim.tasks import ToolChain
 from tests import reference
 from tests.reference import assert_frequencies, intervene, mean_and_error, rollout
 
@@ -453,3 +454,37 @@ def test_a_world_is_a_pytree_for_jit_and_vmap(small, batch, unhooked):
         one = dataclasses.replace(world, policy=tables[i])
         wanted = branch(one, keys[i], batch, step[i], MANY, step[i, ::-1] % 2)
         assert_same(jax.tree.map(lambda x, i=i: x[i], out), jax.tree.map(lambda x: x[:, :COPIES], wanted))
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """A world whose prompt text (the first output) leaves two hidden modes possible."""
+    mdp = ToolChain(num_turns=2, tokens_per_turn=2, observation_noise=0.3).build()
+    return World.make(mdp, jnp.full((mdp.prob.shape[0], 2, 2), 0.5))
+
+
+def test_a_refed_branch_that_is_told_the_prompt_starts_from_it(tool):
+    """State 1 (a broken task) has no mass under P(s_0); told the prompt, the belief is the prompt itself."""
+    batch = tool.rollout(KEY, 4, prompt=1)
+    out = tool.branch(OTHER, batch, 0, 50, replay="refed", prompt=1)
+    assert np.all(np.asarray(out.state)[:, :, 0] == 1)
+
+
+def test_a_refed_branch_that_is_not_told_draws_the_hidden_mode(tool):
+    batch = tool.rollout(KEY, 4, prompt=0)  # mode 0, told 0, intact; mode 1 may also have told 0
+    state = np.asarray(tool.branch(OTHER, batch, 0, 4000, replay="refed").state)[:, :, 0]
+    assert set(np.unique(state)) == {0, 4}
+    # P(mode 1 | told 0) = 0.3; 16,000 draws, a 5-standard-error band.
+    assert abs(np.mean(state == 4) - 0.3) < 5 * np.sqrt(0.3 * 0.7 / state.size)
+
+
+def test_a_prefix_that_is_impossible_from_the_prompt_is_restored(tool):
+    batch = tool.rollout(KEY, 4, prompt=0)
+    out = tool.branch(OTHER, batch, 0, 50, replay="refed", prompt=7)  # a start that shows something else
+    assert np.all(np.asarray(out.state)[:, :, 0] == 0)
+
+
+def test_replacing_the_policy_of_a_world_changes_what_it_draws(tool):
+    never = jnp.zeros_like(tool.policy).at[..., 0].set(1.0)
+    assert not np.any(dataclasses.replace(tool, policy=never).rollout(KEY, 20).action)
+    assert np.any(tool.rollout(KEY, 20).action)
