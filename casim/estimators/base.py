@@ -7,7 +7,7 @@ import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.simulate import World
 from casim.types import Cost, Credit, Trajectory
@@ -95,6 +95,11 @@ def episode_return(batch: Trajectory, discount: float) -> Float[Array, "*batch"]
 def to_steps(value: Float[Array, " N"], batch: Trajectory) -> Float[Array, "N T"]:
     """The same credit for every live step of a trajectory."""
     return jnp.where(batch.live, value[:, None], 0.0)
+
+
+def time_of(batch: Trajectory) -> Int[Array, "N T"]:
+    """The step index of every entry of a batch."""
+    return jnp.broadcast_to(jnp.arange(batch.action.shape[-1])[None, :], batch.action.shape)
 
 
 def required(world: World | None, estimator: Estimator) -> World:

@@ -24,8 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import Estimator, cost, count, required
-from casim.estimators.temporal_difference.gae import time_of
+from casim.estimators.base import Estimator, cost, count, required, time_of
 from casim.ops import class_sum, last_live, returns_to_go
 from casim.simulate import World
 from casim.types import Credit, Trajectory

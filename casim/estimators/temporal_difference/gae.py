@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Estimator, cost, count, required
@@ -90,11 +90,6 @@ class Gae(Estimator):
 
         table = jnp.zeros((data.reward.shape[-1], size))
         return jax.lax.scan(sweep, table, None, length=self.num_sweeps)[0], self.num_sweeps
-
-
-def time_of(batch: Trajectory) -> Int[Array, "N T"]:
-    """The step index of every entry of a batch."""
-    return jnp.broadcast_to(jnp.arange(batch.action.shape[-1])[None, :], batch.action.shape)
 
 
 def cell_mean(x: Float[Array, "N T"], data: Trajectory, size: int) -> Float[Array, "T O"]:

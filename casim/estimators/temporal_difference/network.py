@@ -19,8 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from casim.checks import check_integer, check_range
-from casim.estimators.base import Estimator, cost, count, required
-from casim.estimators.temporal_difference.gae import time_of
+from casim.estimators.base import Estimator, cost, count, required, time_of
 from casim.ops import gae, returns_to_go
 from casim.types import Credit, Trajectory
 
