@@ -16,7 +16,7 @@ def expectation(weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"
     """Mean of `value` under the probabilities `weight`, over the last axis.
 
     In maths: v_0 + sum_k w_k (v_k - v_0), which reads the first weight as one minus the others. A
-    constant comes out unchanged to the last bit, so that rounded rows that miss 1 by 1e-8 do not grow
+    constant comes out unchanged to the last bit, so that rounded rows that miss 1 by 1e-7 do not grow
     or shrink a value over a million steps of dynamic programming.
     """
     first = value[..., :1]

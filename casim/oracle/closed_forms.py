@@ -8,7 +8,7 @@ returns c_p(N) = (N - 1) / N E[std] / (p (1 - p)), the mean over Binomial(N, p) 
 variance = Var(R | s, a) for the return, plus Var(R) / (N - 1) for RLOO.
 
 References:
-    Derived for casim; `tests/estimators` checks each against enumeration.
+    Derived for casim; `tests/oracle/test_summary.py` checks each score against a study, and c_p by enumeration.
 """
 
 from __future__ import annotations
