@@ -36,3 +36,17 @@ def observe(mdp: MDP) -> MDP:
     kernels, states = mdp.emission.shape[:2]
     identity = jnp.eye(states, dtype=mdp.emission.dtype)[None]
     return mdp._replace(emission=jnp.broadcast_to(identity, (kernels, states, states)))
+
+
+def untie(mdp: MDP) -> MDP:
+    """The same process with a kernel of its own for every step, so that a policy table may depend on the step."""
+    at = mdp.schedule
+    return mdp._replace(
+        schedule=jnp.arange(at.shape[0]),
+        successor=mdp.successor[at],
+        prob=mdp.prob[at],
+        reward=mdp.reward[at],
+        emission=mdp.emission[at],
+        decision=mdp.decision[at],
+        kind=mdp.kind[at],
+    )

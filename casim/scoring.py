@@ -44,9 +44,12 @@ class Setting(NamedTuple):
         mdp = task.build()
         table = policy.table(mdp)
         truth = jax.jit(solve)(mdp, table)
-        scorer = None if judge is None else judge.model(mdp, truth)
+        scorer = None
+        if judge is not None:
+            believed = task.believed()
+            scorer = judge.model(believed, jax.jit(solve)(believed, table))
         exact = {name: float(x) for name, x in jax.jit(summary)(mdp, truth).items()}
-        return cls(World.make(mdp, table, scorer=scorer), truth, exact)
+        return cls(World.make(mdp, table, scorer=scorer, replay=task.replay), truth, exact)
 
 
 def scorer(method: Estimator | Control, num: int, setting: Setting, keys: Array) -> Callable[[Array], Sums]:

@@ -76,6 +76,15 @@ class Trajectory(NamedTuple):
     live: Bool[Array, "*batch T"]
 
 
+class Replay(NamedTuple):
+    """How well a step of an episode can be gone back to."""
+
+    noise: float = 0.0
+    """Probability that what is hidden is redrawn from the belief instead of restored, in [0, 1]."""
+    possible: bool = True
+    """Whether going back is possible at all."""
+
+
 class Cost(NamedTuple):
     """What one call of an estimator used, beyond the batch it was given (scalars, float)."""
 

@@ -293,6 +293,7 @@ def small_tasks() -> dict[str, Bifurcation | ToolChain]:
             repair=0.25,
             switch=0.35,
             observation_noise=0.2,
+            unverified=0.3,
             discount=0.9,
         ),
     }

@@ -12,7 +12,7 @@ import pytest
 from casim.checks import check_policy
 from casim.oracle import expected_return, optimal
 from casim.policies import POLICIES, EpsilonOptimal, Softmax, Uniform
-from casim.tasks import Bifurcation, ToolChain
+from casim.tasks import Bifurcation
 from tests import reference
 from tests.enumeration import QUICK
 
@@ -88,9 +88,9 @@ def test_a_state_without_recovery_stays_uniform_at_the_pivot():
 
 
 def test_under_partial_observability_it_is_greedy_on_the_averaged_optimal_values():
-    mdp = ToolChain(num_turns=2, tokens_per_turn=2, reliability=0.8, damage=0.7, repair=0.25, discount=0.9).build()
+    mdp = reference.small_tasks()["tool_chain"].build()
     q_value = np.asarray(optimal(mdp).q_value, np.float64)
-    uniform = np.full((mdp.prob.shape[0], 2, 2), 0.5)
+    uniform = np.full((mdp.prob.shape[0], 4, 2), 0.5)
     occupancy = reference.exact(mdp, uniform).occupancy
     got = np.asarray(table(EpsilonOptimal(0.0), mdp))
     for m in np.flatnonzero(np.asarray(mdp.decision)):

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from casim.checks import check_choice, check_mdp, check_policy
+from casim.checks import check_choice, check_mdp, check_policy, check_range
 from casim.dynamics import force
 from casim.pytree import pytree
 from casim.simulate.belief import filter_to, redraw
-from casim.simulate.noise import LATENT, draw, key_words, single, thresholds
+from casim.simulate.noise import LATENT, OBSERVATION, draw, key_words, pair, single, thresholds
 from casim.simulate.scan import Script, Tables, prepare, roll
-from casim.types import MDP, Trajectory
+from casim.types import MDP, Replay, Trajectory
 
 
 @runtime_checkable
@@ -46,16 +46,36 @@ class World:
     policy: Float[Array, "M O A"]
     reference: Float[Array, "M O A"] | None = None
     scorer: Scorer | None = None
+    replay_noise: Float[Array, ""] | None = None
+    """Probability that a branch cannot restore what is hidden; None, like 0, always restores it, at less cost."""
     num_segments: int = dataclasses.field(default=1, metadata={"static": True})
     noisy_emission: bool = dataclasses.field(default=True, metadata={"static": True})
+    branching: bool = dataclasses.field(default=True, metadata={"static": True})
     tables: Tables = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tables", prepare(self.mdp, self.policy))
 
     @classmethod
-    def make(cls, mdp: MDP, policy: Array, reference: Array | None = None, scorer: Scorer | None = None) -> World:
-        """Checks the arrays (`ValueError` naming field, range and value) and builds the world."""
+    def make(
+        cls,
+        mdp: MDP,
+        policy: Array,
+        reference: Array | None = None,
+        scorer: Scorer | None = None,
+        replay: Replay | None = None,
+    ) -> World:
+        """Checks the arrays (`ValueError` naming field, range and value) and builds the world.
+
+        Args:
+            mdp: the process.
+            policy: the behaviour.
+            reference: a second policy, for estimators that need one.
+            scorer: a judge.
+            replay: how well `branch` can go back to a step; None restores exactly.
+        """
+        replay = Replay() if replay is None else replay
+        check_range("replay.noise", replay.noise, 0.0, 1.0)
         check_mdp(mdp)
         check_policy(np.asarray(policy), mdp)
         if reference is not None:
@@ -63,7 +83,8 @@ class World:
         noisy = bool(np.any(np.asarray(mdp.emission).max(-1) < 1.0))
         segments = int(np.asarray(mdp.segment)[-1]) + 1
         mdp, policy, reference = jax.tree.map(jnp.asarray, (mdp, policy, reference))
-        return cls(mdp, policy, reference, scorer, segments, noisy)
+        noise = jnp.asarray(replay.noise, float) if replay.noise > 0 else None
+        return cls(mdp, policy, reference, scorer, noise, segments, noisy, replay.possible)
 
     @property
     def discount(self) -> Float[Array, ""]:
@@ -122,14 +143,16 @@ class World:
             action: the action imposed at `step`, one for all rows or one per row; None draws it. An
                 action that the policy never takes has log_prob -inf.
             replay: "restored" continues from the exact state; "refed" redraws the state from its belief
-                given the observed prefix, which is what feeding a text prefix again does.
+                given the observed prefix, which is what feeding a text prefix again does. In a world with
+                replay noise, "restored" redraws it too, with that probability for each copy.
             prompt: for "refed", the start state that the prefix is known to begin in; None knows P(s_0) only.
                 Where the prefix is impossible from there, the exact state is restored.
 
         Raises:
-            ValueError: an unknown `replay`.
+            ValueError: an unknown `replay`, or a world without branching.
         """
         check_choice("replay", replay, ("restored", "refed"))
+        check_choice("branching", self.branching, (True,))
         rows, steps = batch.action.shape
         step = jnp.broadcast_to(jnp.asarray(step, jnp.int32), (rows,))
         time = jnp.arange(steps)[None, :]
@@ -138,7 +161,8 @@ class World:
         if action is not None:
             forced = jnp.where(here, jnp.broadcast_to(jnp.asarray(action, jnp.int32), (rows,))[:, None], forced)
         belief = None
-        if replay == "refed":
+        lost = jnp.ones(()) if replay == "refed" else self.replay_noise
+        if lost is not None:
             states = self.mdp.start.shape[0]
             prior = self.mdp.start if prompt is None else jax.nn.one_hot(prompt, states, dtype=self.mdp.start.dtype)
             belief = filter_to(self.mdp, batch, step, prior)
@@ -148,8 +172,10 @@ class World:
         def copy(words: Array, episode: Array) -> Trajectory:
             state = batch.state
             if belief is not None:
-                hidden = redraw(belief, single(words, episode, step, LATENT))[:, None]
-                state = jnp.where(redrawn, hidden, state)
+                # The observation at the branch is given, so its channel is free to say whether the state is lost.
+                chance, noise = pair(words, episode, step, OBSERVATION)
+                hidden = redraw(belief, noise)[:, None]
+                state = jnp.where(redrawn & (chance < lost)[:, None], hidden, state)
             fixed = before | here if action is not None else before
             script = Script(state, batch.observation, forced, before | here, before | here, fixed)
             start = state[:, 0]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from casim.dynamics import observe
-from casim.types import MDP
+from casim.types import MDP, Replay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,18 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def build(self) -> MDP:
         """The process itself."""
+
+    def believed(self) -> MDP:
+        """The process as a judge of this task takes it to be: the process itself, unless the task fools judges.
+
+        Dynamics, observations and units are those of `build`; rewards may differ.
+        """
+        return self.build()
+
+    @property
+    def replay(self) -> Replay:
+        """How well a step of this task can be gone back to."""
+        return Replay()
 
     @property
     def horizon(self) -> int:
@@ -52,6 +64,13 @@ class Observed(Task):
     def build(self) -> MDP:
         return observe(self.task.build())
 
+    def believed(self) -> MDP:
+        return observe(self.task.believed())
+
+    @property
+    def replay(self) -> Replay:
+        return self.task.replay
+
     @property
     def horizon(self) -> int:
         return self.task.horizon
@@ -61,6 +80,14 @@ class Observed(Task):
 
     def observed(self) -> Observed:
         return self
+
+
+def per_occasion(total: float, times: int) -> float:
+    """The probability p of one occasion for which `times` independent ones have probability `total`.
+
+    In maths: p = 1 - (1 - total)^(1 / times). With it a longer episode is longer, not harder.
+    """
+    return 1 - (1 - total) ** (1 / times)
 
 
 def table(kernels: list[dict]) -> dict[str, jax.Array]:

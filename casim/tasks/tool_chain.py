@@ -1,20 +1,33 @@
-"""ToolChain: turns of tokens around a stochastic tool with a hidden mode, and one sparse success at the end.
+"""ToolChain: turns of tokens around a stochastic tool, with the six diagnostics of agentic credit as knobs.
 
-In maths: the latent state is (z, y, g): the tool's mode z in {0, 1}, what its last output said y in {0, 1},
-and whether the task is intact, g in {intact, broken}. The agent sees y only. A turn is `tokens_per_turn`
-tokens of the agent, the last of them the call, then `output_tokens` tokens written by the tool:
+In maths: the latent state is (z, y, g, c, x): the tool's mode z in {0, 1} and what its last output said of it, y;
+whether the task is intact, g in {intact, broken}, and what the last output said of that, c; and the tool's session x
+in {live, stale}, which is never shown. The agent sees (y, c). A turn is `tokens_per_turn` tokens of the agent, the
+last of them the call, then `output_tokens` tokens written by the tool:
 - before the call nothing changes;
-- the call matches if its action equals z, and then works with probability `reliability`, else with
-  probability 1 - `reliability`; a call that fails breaks an intact task with probability h, one that works
-  mends a broken task with probability `repair`;
-- at the last output token z switches with probability `switch`, and y tells the new z, wrongly with
-  probability `observation_noise`.
-The last step of the last turn pays 1 if the task is intact. The break probability per failed call is
-h = 1 - (1 - damage)^(1 / num_turns), so that `damage` is the chance that failing every call breaks the
-task, whatever the number of turns: longer chains are longer, not harder.
+- the call matches if its action equals z in a live session, 1 - z in a stale one. A matching call works with
+  probability `reliability`, another with 1 - `reliability`. A call that fails breaks an intact task with probability
+  h w, one that works mends a broken task with probability m. Then z becomes min(action, 1) with probability C;
+- at the last output token z switches with probability `switch` and x with probability T; y tells the new z, wrongly
+  with probability O, and c tells g, wrongly with probability V / 2.
+The last step of the last turn pays 1 if the task is intact. h = 1 - (1 - damage)^(1 / num_turns), so that `damage` is
+the chance that failing every call breaks the task (at H = 0), and m likewise from `repair`: longer chains are longer,
+not harder.
+
+The diagnostics, each off at 0: T `non_closure`: equal text, other dynamics (hidden execution state). O
+`observation_noise`: the text omits what matters. R `replay_noise`: going back to a step restores the text, but with
+this probability redraws what is hidden; `branching` False forbids it. H `heterogeneity`: calls are tool calls, memory
+operations, messages and answers in turn, of weight w = 1, 1 - H/4, 1 - H/2, 1 - 3H/4. V `unverified`: whether the
+task is intact can be seen less and less, at 1 not at all. C `coupling`: two agents take turns, and what one calls
+moves the tool's mode under the other.
+
+Optimum with all of them off: see `tests/tasks/test_tool_chain.py` for the recursion; the best agent always matches,
+so that P(intact) obeys p' = p (1 - (1 - reliability) h) + (1 - p) reliability m.
+
+What it separates: which assumption of single-turn credit a method rests on, one at a time.
 
 References:
-    The turn POMDP with hidden execution state of Zhang 2026, arXiv:2604.09459; the table is casim's own.
+    The diagnostics T, O, R, H, V, C of Zhang 2026, arXiv:2604.09459; the table is casim's own.
 """
 
 from __future__ import annotations
@@ -22,21 +35,23 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, final
 
-import jax.numpy as jnp
 import numpy as np
 
 from casim.checks import check_integer, check_range
-from casim.tasks.base import Task, table
-from casim.types import MDP, Kind
+from casim.tasks.base import per_occasion
+from casim.tasks.rules import Layout, RuleTask
+from casim.types import Kind, Replay
 
-THINK, CALL, IDLE, OUTPUT, FINAL = range(5)
+THINK, CALL, IDLE, OUTPUT, FINAL = 0, 1, 5, 6, 7
+"""Codes of the steps; a call of the i-th kind has code CALL + i."""
+CALLS = (Kind.TOOL, Kind.MEMORY, Kind.MESSAGE, Kind.ANSWER)
 INTACT, BROKEN = 0, 1
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class ToolChain(Task):
-    """Turns of tokens with a tool whose mode is hidden: a POMDP. The horizon is `num_turns`.
+class ToolChain(RuleTask):
+    """Turns of tokens with a tool: a POMDP, unless all diagnostics are 0. The horizon is `num_turns`.
 
     Attributes:
         num_turns: turns, at least 1; T = num_turns (tokens_per_turn + output_tokens) steps.
@@ -44,9 +59,15 @@ class ToolChain(Task):
         output_tokens: the tool's tokens in a turn, at least 1.
         reliability: how much better a matching call works, in [0, 1]; 0.5 makes all calls alike.
         damage: probability that failing every call breaks the task, in [0, 1].
-        repair: probability that a working call mends a broken task, in [0, 1].
+        repair: probability that num_turns working calls mend a broken task, in [0, 1].
         switch: probability that the tool's mode changes in a turn, in [0, 1].
-        observation_noise: probability that the output tells the wrong mode, in [0, 1].
+        non_closure: T, in [0, 0.5].
+        observation_noise: O, in [0, 0.5].
+        replay_noise: R, in [0, 1]; 1 only feeds the text again.
+        heterogeneity: H, in [0, 1].
+        unverified: V, in [0, 1].
+        coupling: C, in [0, 1].
+        branching: whether going back to a step is possible at all.
         num_actions: actions at every token, at least 2; actions 2 and up never match.
         discount: in [0, 1].
 
@@ -61,74 +82,78 @@ class ToolChain(Task):
     damage: float = 0.95
     repair: float = 0.0
     switch: float = 0.3
-    observation_noise: float = 0.1
+    non_closure: float = 0.0
+    observation_noise: float = 0.0
+    replay_noise: float = 0.0
+    heterogeneity: float = 0.0
+    unverified: float = 0.0
+    coupling: float = 0.0
+    branching: bool = True
     num_actions: int = 2
     discount: float = 1.0
     knob: ClassVar[str] = "num_turns"
+    kinds: ClassVar = {
+        THINK: Kind.THINK,
+        **{CALL + i: kind for i, kind in enumerate(CALLS)},
+        **dict.fromkeys((IDLE, OUTPUT, FINAL), Kind.OUTPUT),
+    }
 
     def __post_init__(self) -> None:
         for field in ("num_turns", "tokens_per_turn", "output_tokens"):
             check_integer(field, getattr(self, field), 1)
         check_integer("num_actions", self.num_actions, 2)
-        for field in ("reliability", "damage", "repair", "switch", "observation_noise", "discount"):
+        for field in ("reliability", "damage", "repair", "switch", "discount"):
             check_range(field, getattr(self, field), 0.0, 1.0)
+        for field in ("replay_noise", "heterogeneity", "unverified", "coupling"):
+            check_range(field, getattr(self, field), 0.0, 1.0)
+        for field in ("non_closure", "observation_noise"):
+            check_range(field, getattr(self, field), 0.0, 0.5)
 
-    def build(self) -> MDP:
+    @property
+    def replay(self) -> Replay:
+        return Replay(self.replay_noise, self.branching)
+
+    def layout(self) -> Layout:
         turn = [THINK] * (self.tokens_per_turn - 1) + [CALL] + [IDLE] * (self.output_tokens - 1) + [OUTPUT]
-        code = np.array(turn * self.num_turns)
+        number = np.repeat(np.arange(self.num_turns), len(turn))
+        code = np.tile(turn, self.num_turns)
+        if self.heterogeneity > 0:
+            code = np.where(code == CALL, CALL + number % len(CALLS), code)
         code[-1] = FINAL
-        used, schedule = np.unique(code, return_inverse=True)
-        kinds = {THINK: Kind.THINK, CALL: Kind.TOOL, IDLE: Kind.OUTPUT, OUTPUT: Kind.OUTPUT, FINAL: Kind.OUTPUT}
-        step = np.arange(len(code))
-        written = code >= IDLE
-        told = np.array([(state // 2) % 2 for state in range(8)])
-        return MDP(
-            start=jnp.asarray(self._start()),
-            schedule=jnp.asarray(schedule, int),
-            **table([self._kernel(int(c)) for c in used]),
-            emission=jnp.broadcast_to(jnp.eye(2)[told], (len(used), 8, 2)),
-            terminal=jnp.zeros(8, bool),
-            decision=jnp.asarray(used < IDLE),
-            kind=jnp.asarray([int(kinds[c]) for c in used], int),
-            segment=jnp.asarray(2 * (step // len(turn)) + written, int),
-            turn=jnp.asarray(step // len(turn), int),
-            agent=jnp.zeros(len(code), int),
-            discount=jnp.asarray(self.discount, float),
-        )
+        agent = number % 2 if self.coupling > 0 else None
+        return Layout(code, segment=2 * number + (code >= IDLE), turn=number, agent=agent)
 
-    def _start(self) -> np.ndarray:
-        """A fair mode, a first output that tells it, an intact task."""
-        start = np.zeros(8)
-        for mode in (0, 1):
-            for told in (0, 1):
-                start[_state(mode, told, INTACT)] = 0.5 * self._told(mode, told)
-        return start
+    def start(self) -> dict:
+        """A fair mode, a first output that tells it and that all is well, a live session."""
+        return {(z, y, INTACT, INTACT, 0): 0.5 * _told(y, z, self.observation_noise) for z, y in np.ndindex(2, 2)}
 
-    def _told(self, mode: int, told: int) -> float:
-        return 1 - self.observation_noise if told == mode else self.observation_noise
+    def shows(self, code: int, state: tuple[int, ...]) -> tuple[int, int]:
+        return state[1], state[3]
 
-    def _kernel(self, code: int) -> dict:
-        rows = {}
-        for mode, told, task in np.ndindex(2, 2, 2):
-            for action in range(self.num_actions):
-                row = [(_state(mode, told, task), 1.0, 0.0)]
-                if code == CALL:
-                    broken = self._broken_after(task, action == mode)
-                    row = [(_state(mode, told, INTACT), 1 - broken, 0.0), (_state(mode, told, BROKEN), broken, 0.0)]
-                if code in (OUTPUT, FINAL):
-                    pay = float(code == FINAL and task == INTACT)
-                    row = [
-                        (_state(z, y, task), (self.switch if z != mode else 1 - self.switch) * self._told(z, y), pay)
-                        for z, y in np.ndindex(2, 2)
-                    ]
-                rows[_state(mode, told, task), action] = row
-        return rows
+    def moves(self, code: int, state: tuple[int, ...], action: int) -> list:
+        z, y, g, c, x = state
+        if CALL <= code < IDLE:
+            broken = self._broken_after(g, action == z ^ x, 1 - self.heterogeneity * (code - CALL) / len(CALLS))
+            modes = ((z, 1 - self.coupling), (min(action, 1), self.coupling))
+            tasks = ((INTACT, 1 - broken), (BROKEN, broken))
+            return [((mode, y, after, c, x), p * q, 0.0) for mode, p in modes for after, q in tasks]
+        if code in (OUTPUT, FINAL):
+            pay = float(code == FINAL and g == INTACT)
+            return [
+                ((mode, said, g, verdict, session), p * q * r * s, pay)
+                for mode, p in ((z, 1 - self.switch), (1 - z, self.switch))
+                for session, q in ((x, 1 - self.non_closure), (1 - x, self.non_closure))
+                for said, r in ((said, _told(said, mode, self.observation_noise)) for said in (0, 1))
+                for verdict, s in ((verdict, _told(verdict, g, self.unverified / 2)) for verdict in (0, 1))
+            ]
+        return [(state, 1.0, 0.0)]
 
-    def _broken_after(self, task: int, matches: bool) -> float:
+    def _broken_after(self, task: int, matches: bool, weight: float) -> float:
         works = self.reliability if matches else 1 - self.reliability
-        hazard = 1 - (1 - self.damage) ** (1 / self.num_turns)
-        return (1 - works) * hazard if task == INTACT else 1 - works * self.repair
+        if task == BROKEN:
+            return 1 - works * per_occasion(self.repair, self.num_turns)
+        return (1 - works) * per_occasion(self.damage, self.num_turns) * weight
 
 
-def _state(mode: int, told: int, task: int) -> int:
-    return 4 * mode + 2 * told + task
+def _told(said: int, truth: int, noise: float) -> float:
+    return 1 - noise if said == truth else noise

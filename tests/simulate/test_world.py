@@ -460,7 +460,7 @@ def test_a_world_is_a_pytree_for_jit_and_vmap(small, batch, unhooked):
 def tool():
     """A world whose prompt text (the first output) leaves two hidden modes possible."""
     mdp = ToolChain(num_turns=2, tokens_per_turn=2, observation_noise=0.3).build()
-    return World.make(mdp, jnp.full((mdp.prob.shape[0], 2, 2), 0.5))
+    return World.make(mdp, jnp.full((mdp.prob.shape[0], 4, 2), 0.5))
 
 
 def test_a_refed_branch_that_is_told_the_prompt_starts_from_it(tool):
@@ -473,9 +473,9 @@ def test_a_refed_branch_that_is_told_the_prompt_starts_from_it(tool):
 def test_a_refed_branch_that_is_not_told_draws_the_hidden_mode(tool):
     batch = tool.rollout(KEY, 4, prompt=0)  # mode 0, told 0, intact; mode 1 may also have told 0
     state = np.asarray(tool.branch(OTHER, batch, 0, 4000, replay="refed").state)[:, :, 0]
-    assert set(np.unique(state)) == {0, 4}
+    assert set(np.unique(state)) == {0, 6}
     # P(mode 1 | told 0) = 0.3; 16,000 draws, a 5-standard-error band.
-    assert abs(np.mean(state == 4) - 0.3) < 5 * np.sqrt(0.3 * 0.7 / state.size)
+    assert abs(np.mean(state == 6) - 0.3) < 5 * np.sqrt(0.3 * 0.7 / state.size)
 
 
 def test_a_prefix_that_is_impossible_from_the_prompt_is_restored(tool):

@@ -1,0 +1,161 @@
+"""RuleTask: a task written as rules for single states, from which the arrays of its MDP are assembled.
+
+The states of the MDP are those that the rules can reach from the start, in sorted order, whatever the policy does.
+A state that cannot be met at some kind of step stays put there and pays nothing.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from casim.tasks.base import Task
+from casim.types import MDP, Kind
+
+State = Any
+"""A sortable, hashable description of a latent state: a tuple of small integers."""
+Outcome = tuple[State, float, float]
+"""Successor, its probability, and the reward on the way."""
+
+
+class Layout(NamedTuple):
+    """What each step of an episode is; arrays `[T]`."""
+
+    code: np.ndarray
+    """Which kind of step, as the rules number them: steps of one code share a kernel."""
+    segment: np.ndarray
+    turn: np.ndarray | None = None
+    """None is one turn."""
+    agent: np.ndarray | None = None
+    """None is one agent."""
+
+
+class RuleTask(Task):
+    """A task that says what single states do; `build` makes the arrays.
+
+    Attributes:
+        num_actions: A, the number of actions at every step; a field or a class attribute.
+        discount: per step; a field or a class attribute.
+        kinds: type of the action, for each code. At codes of kind OUTPUT the policy decides nothing, and `moves` is
+            asked about action 0 alone.
+    """
+
+    num_actions: int
+    discount: float
+    kinds: ClassVar[Mapping[int, Kind]]
+
+    @abc.abstractmethod
+    def layout(self) -> Layout:
+        """The steps of an episode."""
+
+    @abc.abstractmethod
+    def start(self) -> Mapping[State, float]:
+        """P(s_0)."""
+
+    @abc.abstractmethod
+    def moves(self, code: int, state: State, action: int) -> Sequence[Outcome]:
+        """What can follow; probabilities sum to 1, and one successor may be listed with several rewards."""
+
+    def shows(self, code: int, state: State) -> Hashable | Mapping[Hashable, float]:
+        """The observation, or the probabilities of several; the state itself unless a task hides something."""
+        return state
+
+    def ends(self, state: State) -> bool:
+        """Whether the episode is over in a state."""
+        return False
+
+    def build(self) -> MDP:
+        layout = self.layout()
+        used, schedule = np.unique(layout.code, return_inverse=True)
+        codes = [int(code) for code in used]
+        decision = [self.kinds[code] != Kind.OUTPUT for code in codes]
+        start = {state: p for state, p in self.start().items() if p > 0}
+        here, rows, states = _explore(self, codes, decision, schedule.tolist(), frozenset(start))
+        zeros = np.zeros(len(schedule), int)
+        return MDP(
+            start=jnp.asarray([start.get(state, 0.0) for state in states], float),
+            schedule=jnp.asarray(schedule, int),
+            **_transitions(rows, states, decision, self.num_actions),
+            emission=_emission(self, codes, here, states),
+            terminal=jnp.asarray([self.ends(state) for state in states]),
+            decision=jnp.asarray(decision),
+            kind=jnp.asarray([int(self.kinds[code]) for code in codes], int),
+            segment=jnp.asarray(layout.segment, int),
+            turn=jnp.asarray(zeros if layout.turn is None else layout.turn, int),
+            agent=jnp.asarray(zeros if layout.agent is None else layout.agent, int),
+            discount=jnp.asarray(self.discount, float),
+        )
+
+
+def _explore(task: RuleTask, codes: list[int], decision: list[bool], schedule: list[int], start: frozenset):
+    """The states that each kernel can meet, the outcomes of each of their actions, and all states in order.
+
+    A set of states that meets a kernel it has met before is followed from memory, so that a million steps cost a
+    million look-ups.
+    """
+    rows: dict[tuple[int, State, int], list[Outcome]] = {}
+    here: list[set] = [set() for _ in codes]
+    seen = set(start)
+    follow: dict[tuple[frozenset, int], frozenset] = {}
+    present = start
+    for kernel in schedule:
+        after = follow.get((present, kernel))
+        if after is None:
+            here[kernel] |= present
+            reached = {state for state in present if task.ends(state)}
+            for state in present - reached:
+                for action in range(task.num_actions if decision[kernel] else 1):
+                    if (kernel, state, action) not in rows:
+                        rows[kernel, state, action] = [x for x in task.moves(codes[kernel], state, action) if x[1] > 0]
+                    reached.update(successor for successor, _, _ in rows[kernel, state, action])
+            after = follow[present, kernel] = frozenset(reached)
+            seen |= after
+        present = after
+    return here, rows, sorted(seen)
+
+
+def _transitions(rows: dict, states: list, decision: list[bool], num_actions: int) -> dict[str, Array]:
+    """The arrays `successor`, `prob`, `reward` [M, S, A, K]."""
+    index = {state: i for i, state in enumerate(states)}
+    width = max((len(outcomes) for outcomes in rows.values()), default=1)
+    shape = (len(decision), len(states), num_actions, width)
+    successor = np.broadcast_to(np.arange(len(states))[None, :, None, None], shape).copy()
+    prob, reward = np.zeros(shape), np.zeros(shape)
+    prob[..., 0] = 1.0
+    for (kernel, state, action), outcomes in rows.items():
+        # Where the policy decides nothing, every action does what action 0 does.
+        entry = (kernel, index[state], action if decision[kernel] else slice(None))
+        padded = outcomes + [(outcomes[0][0], 0.0, 0.0)] * (width - len(outcomes))
+        successor[entry] = [index[after] for after, _, _ in padded]
+        prob[entry] = [p for _, p, _ in padded]
+        reward[entry] = [pay for _, _, pay in padded]
+    return {"successor": jnp.asarray(successor, int), "prob": jnp.asarray(prob), "reward": jnp.asarray(reward)}
+
+
+def _emission(task: RuleTask, codes: list[int], here: list[set], states: list) -> Array:
+    """P(o | s) [M, S, O]; observations are numbered in sorted order.
+
+    A state that a kernel never meets shows there what it shows elsewhere, or the first observation.
+    """
+    shown: list[list[Mapping]] = []
+    for code, present in zip(codes, here, strict=True):
+        told = {state: task.shows(code, state) for state in present}
+        shown.append([_spread(told[state]) if state in told else {} for state in states])
+    names = sorted({name for told in shown for row in told for name in row})
+    index = {name: i for i, name in enumerate(names)}
+    emission = np.zeros((len(codes), len(states), len(names)))
+    for number in range(len(states)):
+        elsewhere = next((told[number] for told in shown if told[number]), {names[0]: 1.0})
+        for kernel, told in enumerate(shown):
+            for name, p in (told[number] or elsewhere).items():
+                emission[kernel, number, index[name]] = p
+    return jnp.asarray(emission)
+
+
+def _spread(told: Hashable | Mapping[Hashable, float]) -> Mapping[Hashable, float]:
+    return {name: p for name, p in told.items() if p > 0} if isinstance(told, Mapping) else {told: 1.0}
