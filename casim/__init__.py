@@ -22,7 +22,7 @@ from casim.estimators import (
 )
 from casim.judges import Judge
 from casim.oracle import solve
-from casim.policies import POLICIES, EpsilonOptimal, Policy, Softmax, Uniform
+from casim.policies import POLICIES, EntropyControlled, EpsilonOptimal, Policy, Softmax, Uniform
 from casim.report import Row, load, tabulate
 from casim.simulate import World
 from casim.study import Study
@@ -54,6 +54,7 @@ __all__ = [
     "Cost",
     "Credit",
     "EchoTrap",
+    "EntropyControlled",
     "EpsilonOptimal",
     "Estimator",
     "Gae",

@@ -10,15 +10,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
 
+import jax
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
 import casim
 from casim.controls import CONTROLS
+from casim.figures import style, task_figure
+from casim.oracle import optimal, solve
 from casim.report import Row, load, tabulate
+from casim.tasks import RuleTask
 
 console = Console()
+MAX_STATES = 64
+"""States whose meaning is printed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +36,17 @@ class List:
         what: which room to list; all of them if left out.
     """
 
-    what: tyro.conf.Positional[Literal["all", "tasks", "estimators", "policies", "controls"]] = "all"
+    what: tyro.conf.Positional[Literal["all", "tasks", "presets", "estimators", "policies", "controls"]] = "all"
 
     def run(self) -> None:
         """Prints one line per recipe."""
-        rooms = {"tasks": _tasks, "estimators": _estimators, "policies": _policies, "controls": lambda: list(CONTROLS)}
+        rooms = {
+            "tasks": _tasks,
+            "presets": lambda: [f"{name:<18} {task}" for name, task in casim.PRESETS.items()],
+            "estimators": _estimators,
+            "policies": _policies,
+            "controls": lambda: list(CONTROLS),
+        }
         for name, lines in rooms.items():
             if self.what in ("all", name):
                 console.print(f"[bold]{name}[/bold]")
@@ -43,25 +56,55 @@ class List:
 
 @dataclasses.dataclass(frozen=True)
 class Show:
-    """Show one recipe: what it is, in words and in maths, and its settings.
+    """Show one recipe: what it is, in words and in maths, and its settings. A task is also solved and drawn.
 
     Attributes:
-        name: of a task, an estimator or a policy, as `casim list` prints it.
+        name: of a task, a preset, an estimator or a policy, as `casim list` prints it.
+        horizon: draw the task at this value of its horizon knob.
+        out: folder for the picture of a task.
     """
 
     name: tyro.conf.Positional[str]
+    horizon: int | None = None
+    out: Path = Path("results")
 
     def run(self) -> None:
-        """Prints the documentation of the module and the class."""
+        """Prints the documentation of the module and the class; draws a task."""
         recipes = {recipe.__name__: recipe for recipe in (*casim.TASKS, *casim.ESTIMATORS, *casim.POLICIES)}
-        if self.name not in recipes:
-            raise ValueError(f"name must be one of {sorted(recipes)}, got {self.name!r}")
-        recipe = recipes[self.name]
+        if self.name not in {**recipes, **casim.PRESETS}:
+            raise ValueError(f"name must be one of {sorted((*recipes, *casim.PRESETS))}, got {self.name!r}")
+        preset = casim.PRESETS.get(self.name)
+        recipe = recipes[self.name] if preset is None else type(preset)
         console.print(inspect.getdoc(sys.modules[recipe.__module__]), highlight=False, markup=False, soft_wrap=True)
-        console.print(f"\n[bold]{self.name}[/bold]")
+        console.print(f"\n[bold]{recipe.__name__}[/bold]")
         console.print(inspect.getdoc(recipe), highlight=False, markup=False, soft_wrap=True)
-        defaults = ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(recipe))
-        console.print(f"\nDefaults: {self.name}({defaults})", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"\nDefaults: {recipe.__name__}({_settings(recipe)})", highlight=False, markup=False, soft_wrap=True
+        )
+        if issubclass(recipe, casim.Task):
+            task = recipe() if preset is None else preset
+            self._task(task if self.horizon is None else task.with_horizon(self.horizon))
+
+    def _task(self, task: casim.Task) -> None:
+        """Sizes, exact values, what the numbers of the states mean, and a picture under the uniform policy."""
+        mdp = task.build()
+        truth, best = jax.jit(lambda mdp, policy: (solve(mdp, policy), optimal(mdp).value[0]))(
+            mdp, casim.Uniform().table(mdp)
+        )
+        mdp, truth = jax.tree.map(np.asarray, (mdp, truth))
+        kernels, states, actions, _ = mdp.prob.shape
+        print(
+            f"\n{task}\nT = {len(mdp.schedule):,}, S = {states}, O = {mdp.emission.shape[2]}, A = {actions}, M = {kernels}"
+        )
+        print(f"expected return of the uniform policy: {float(truth.expected_return):.6g}")
+        print(f"optimum, seeing the state:             {float(mdp.start @ np.asarray(best)):.6g}")
+        if isinstance(task, RuleTask) and states <= MAX_STATES:
+            print("states: " + ", ".join(f"{i} = {state}" for i, state in enumerate(task.states())))
+        path = self.out / f"{self.name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with style():
+            task_figure(mdp, truth).savefig(path)
+        print(f"figure: {path}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +190,7 @@ def _draw(experiment: ModuleType, rows: list[Row], path: Path) -> None:
 
 
 def _tasks() -> list[str]:
-    return [f"{task.__name__:<14} horizon knob: {task.knob:<10} {_settings(task)}" for task in casim.TASKS]
+    return [f"{task.__name__:<18} horizon knob: {task.knob:<16} {_settings(task)}" for task in casim.TASKS]
 
 
 def _estimators() -> list[str]:

@@ -5,6 +5,8 @@ All are JIT-compatible, take arrays `[..., T]` or `[..., N]`, and check nothing.
 
 from __future__ import annotations
 
+import math
+
 from typing import Literal
 
 import jax
@@ -37,6 +39,22 @@ def returns_to_go(
         return value, jnp.where(live_t, value, 0.0)
 
     return _backward(step, jnp.zeros_like(reward[..., 0]), (reward, live))
+
+
+def rest_of_entropy(entropy: float, size: int) -> float:
+    """The probability off one likely outcome, the others alike, at which `size` outcomes have the given entropy.
+
+    In maths: the x in [0, 1 - 1 / size] with -(1 - x) ln(1 - x) - x ln(x / (size - 1)) = entropy, in nats, by
+    bisection; the entropy rises with x.
+    """
+    if entropy == 0:
+        return 0.0
+    low, high = 0.0, 1 - 1 / size
+    for _ in range(60):
+        middle = (low + high) / 2
+        reached = -(1 - middle) * math.log(1 - middle) - middle * math.log(middle / (size - 1))
+        low, high = (middle, high) if reached < entropy else (low, middle)
+    return high
 
 
 def gae(

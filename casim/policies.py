@@ -9,9 +9,10 @@ from typing import final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_integer, check_range
+from casim.ops import rest_of_entropy
 from casim.oracle import optimal, solve
 from casim.types import MDP
 
@@ -82,23 +83,73 @@ class EpsilonOptimal(Policy):
         check_range("epsilon", self.epsilon, 0.0, 1.0)
 
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
-        shape = _shape(mdp)
-        q_value = optimal(mdp).q_value
-        occupancy = solve(mdp, jnp.full(shape, 1.0 / shape[-1])).occupancy
-        # Differences to the first action keep the sum over a million steps from drowning them.
-        gain = occupancy[:, :, None] * (q_value - q_value[:, :, :1])
-        total = jax.ops.segment_sum(gain, mdp.schedule, num_segments=shape[0])
-        score = jnp.einsum("mso,msa->moa", mdp.emission, total, precision="highest")
-        best = jnp.max(score, axis=-1, keepdims=True)
-        scale = jnp.max(jnp.abs(score), axis=-1, keepdims=True)
-        greedy = (score >= best - TIE * scale - jnp.finfo(score.dtype).tiny).astype(score.dtype)
+        greedy = _best(_preference(mdp)).astype(mdp.prob.dtype)
         greedy = greedy / jnp.sum(greedy, axis=-1, keepdims=True)
-        return (1 - self.epsilon) * greedy + self.epsilon / shape[-1]
+        return (1 - self.epsilon) * greedy + self.epsilon / greedy.shape[-1]
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class EntropyControlled(Policy):
+    """Prefers a best action with one set entropy where actions differ in value and another where they do not.
+
+    In maths: the first of the best actions (in the sense of `EpsilonOptimal`) has probability 1 - x, the others share
+    x alike, with x such that the entropy of the row is as set. Rows in which all actions are equally good are fillers,
+    the others pivots. With it a decisive fork can have low entropy among harmless forks of high entropy, and so
+    separates entropy from criticality.
+
+    Attributes:
+        pivot: entropy in nats where actions differ, in [0, ln A].
+        filler: entropy in nats where they do not, in [0, ln A].
+
+    References:
+        Entropy at decisive and harmless decisions as settings of a controlled task: casim's own, for the claim that
+        high-entropy tokens are the forks (Wang et al. 2025, arXiv:2506.01939).
+
+    Raises:
+        ValueError: an entropy below 0, or above ln A when the table is made.
+    """
+
+    pivot: float = 0.3
+    filler: float = 0.6
+
+    def __post_init__(self) -> None:
+        check_range("pivot", self.pivot, 0.0, math.inf)
+        check_range("filler", self.filler, 0.0, math.inf)
+
+    def table(self, mdp: MDP) -> Float[Array, "M O A"]:
+        actions = mdp.prob.shape[2]
+        for field in ("pivot", "filler"):
+            check_range(field, getattr(self, field), 0.0, math.log(actions))
+        best = _best(_preference(mdp))
+        first = jnp.argmax(best, axis=-1)
+        chosen = jax.nn.one_hot(first, actions, dtype=mdp.prob.dtype)
+        off = [rest_of_entropy(x, actions) for x in (self.filler, self.pivot)]
+        rest = jnp.where(jnp.all(best, axis=-1), off[0], off[1])[..., None]
+        return chosen * (1 - rest) + (1 - chosen) * rest / max(actions - 1, 1)
+
+
+def _preference(mdp: MDP) -> Float[Array, "M O A"]:
+    """Optimal action values, less that of the first action, summed over steps and states that look alike."""
+    shape = _shape(mdp)
+    q_value = optimal(mdp).q_value
+    occupancy = solve(mdp, jnp.full(shape, 1.0 / shape[-1])).occupancy
+    # Differences to the first action keep the sum over a million steps from drowning them.
+    gain = occupancy[:, :, None] * (q_value - q_value[:, :, :1])
+    total = jax.ops.segment_sum(gain, mdp.schedule, num_segments=shape[0])
+    return jnp.einsum("mso,msa->moa", mdp.emission, total, precision="highest")
+
+
+def _best(score: Float[Array, "M O A"]) -> Bool[Array, "M O A"]:
+    """Which actions are best, up to rounding."""
+    best = jnp.max(score, axis=-1, keepdims=True)
+    scale = jnp.max(jnp.abs(score), axis=-1, keepdims=True)
+    return score >= best - TIE * scale - jnp.finfo(score.dtype).tiny
 
 
 def _shape(mdp: MDP) -> tuple[int, int, int]:
     return mdp.prob.shape[0], mdp.emission.shape[2], mdp.prob.shape[2]
 
 
-POLICIES: tuple[type[Policy], ...] = (Uniform, Softmax, EpsilonOptimal)
+POLICIES: tuple[type[Policy], ...] = (Uniform, Softmax, EpsilonOptimal, EntropyControlled)
 """Every policy recipe."""

@@ -22,6 +22,13 @@ def test_added_estimator_passes_the_contract():
     casim.testing.check_estimator(names["StepBaseline"](), num_groups=200)
 
 
+def test_added_task_passes_the_contract():
+    text = (ROOT / "docs" / "add-your-own.md").read_text()
+    names = {"__name__": "add_your_own_task"}
+    exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    casim.testing.check_task(names["Drafts"](), names["Drafts"](horizon=3, discount=0.9), num=3000)
+
+
 def test_links_in_the_docs_lead_somewhere():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 
 from casim.checks import check_policy
 from casim.oracle import expected_return, optimal
-from casim.policies import POLICIES, EpsilonOptimal, Softmax, Uniform
+from casim.policies import POLICIES, EntropyControlled, EpsilonOptimal, Softmax, Uniform
 from casim.tasks import Bifurcation
 from tests import reference
 from tests.enumeration import QUICK
@@ -22,7 +23,7 @@ table = jax.jit(lambda recipe, mdp: recipe.table(mdp), static_argnums=0, compile
 CHAIN = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_actions=3, num_segments=2, discount=0.9)
 
 
-@pytest.mark.parametrize("recipe", [Uniform(), Softmax(2.0, 3), EpsilonOptimal(0.2)])
+@pytest.mark.parametrize("recipe", [Uniform(), Softmax(2.0, 3), EpsilonOptimal(0.2), EntropyControlled(0.2, 0.5)])
 @pytest.mark.parametrize("name", ["bifurcation", "tool_chain", "random"])
 def test_rows_sum_to_1_and_fit_the_world(recipe, name):
     mdp = reference.random_mdp(3)[0] if name == "random" else reference.small_tasks()[name].build()
@@ -102,6 +103,24 @@ def test_under_partial_observability_it_is_greedy_on_the_averaged_optimal_values
     assert expected_return(mdp, jnp.asarray(got)) < (mdp.start * optimal(mdp).value[0]).sum()
 
 
+@pytest.mark.parametrize(("pivot", "filler"), [(0.1, 1.0), (0.9, 0.0), (0.0, math.log(3))])
+def test_rows_have_the_entropy_set_for_pivots_and_for_fillers(pivot, filler):
+    """A low-entropy pivot among high-entropy fillers, and the reverse; the right action is the likely one."""
+    mdp = CHAIN.build()
+    got = np.asarray(table(EntropyControlled(pivot, filler), mdp), np.float64)
+    entropy = -np.sum(np.where(got > 0, got * np.log(np.where(got > 0, got, 1.0)), 0.0), axis=-1)
+    is_pivot = np.isin(np.arange(len(got)), np.asarray(mdp.schedule)[[1, 3]])
+    # d entropy / d x is at most |ln x| < 20 where x > 0, at the float32 spacing of probabilities.
+    np.testing.assert_allclose(entropy[is_pivot], pivot, atol=20 * reference.EPS)
+    np.testing.assert_allclose(entropy[~is_pivot], filler, atol=20 * reference.EPS)
+    np.testing.assert_array_equal(got[is_pivot].argmax(-1), 0)
+
+
+def test_an_entropy_above_that_of_the_uniform_row_raises():
+    with pytest.raises(ValueError, match=r"pivot must be in \[0.0, 1.0986.*\], got 1.2"):
+        EntropyControlled(pivot=1.2).table(CHAIN.build())
+
+
 @pytest.mark.parametrize(
     ("make", "field"),
     [
@@ -109,6 +128,8 @@ def test_under_partial_observability_it_is_greedy_on_the_averaged_optimal_values
         (lambda: Softmax(seed=-1), "seed"),
         (lambda: EpsilonOptimal(1.5), "epsilon"),
         (lambda: EpsilonOptimal(float("nan")), "epsilon"),
+        (lambda: EntropyControlled(pivot=-0.1), "pivot"),
+        (lambda: EntropyControlled(filler=float("inf")), "filler"),
     ],
 )
 def test_bad_settings_raise(make, field):

@@ -2,6 +2,21 @@
 
 from casim.tasks.base import Observed, Task
 from casim.tasks.bifurcation import Bifurcation
+from casim.tasks.classics import (
+    CLASSICS,
+    AmbiguousBandit,
+    ContextChain,
+    DelayedEffect,
+    DiscountingChain,
+    KeyToDoor,
+    RandomWalk,
+    Recovery,
+    Shortcut,
+    TMaze,
+    Tree,
+    UmbrellaChain,
+    WatchRepair,
+)
 from casim.tasks.echo_trap import EchoTrap
 from casim.tasks.forced import Forced
 from casim.tasks.hackable_process import HackableProcess
@@ -25,6 +40,7 @@ TASKS: tuple[type[Task], ...] = (
     VariableTurns,
     Team,
     HiddenCause,
+    *CLASSICS,
 )
 """Every task family: contract tests, `casim list` and the docs are made from this."""
 
@@ -42,21 +58,34 @@ PRESETS: dict[str, Task] = {
 turns of 1,000 tokens, and a million tokens of turns."""
 
 __all__ = [
+    "CLASSICS",
     "PRESETS",
     "TASKS",
+    "AmbiguousBandit",
     "Bifurcation",
+    "ContextChain",
+    "DelayedEffect",
+    "DiscountingChain",
     "EchoTrap",
     "Forced",
     "HackableProcess",
     "HiddenCause",
     "InformationSeeking",
+    "KeyToDoor",
     "Layout",
     "MemoryChain",
     "Observed",
+    "RandomWalk",
     "ReasoningChain",
+    "Recovery",
     "RuleTask",
+    "Shortcut",
+    "TMaze",
     "Task",
     "Team",
     "ToolChain",
+    "Tree",
+    "UmbrellaChain",
     "VariableTurns",
+    "WatchRepair",
 ]

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from casim.checks import check_choice, check_distinct, check_integer, check_range
+from casim.ops import rest_of_entropy
 from casim.tasks.base import Task, table
 from casim.types import MDP, Kind
 
@@ -139,10 +140,5 @@ class Bifurcation(Task):
         """Distribution of the filler symbol: one likely symbol, the others alike, with the entropy asked for."""
         if self.filler_entropy == 0:
             return [1.0]
-        low, high = 0.0, 1 - 1 / self.num_actions  # mass off the likely symbol; entropy rises with it
-        for _ in range(60):
-            middle = (low + high) / 2
-            others = middle / (self.num_actions - 1)
-            entropy = -(1 - middle) * math.log(1 - middle) - middle * math.log(others)
-            low, high = (middle, high) if entropy < self.filler_entropy else (low, middle)
-        return [1 - high] + [high / (self.num_actions - 1)] * (self.num_actions - 1)
+        others = rest_of_entropy(self.filler_entropy, self.num_actions)
+        return [1 - others] + [others / (self.num_actions - 1)] * (self.num_actions - 1)

@@ -69,13 +69,21 @@ class RuleTask(Task):
         """Whether the episode is over in a state."""
         return False
 
+    def states(self) -> list[State]:
+        """What each latent state of the MDP is, in the order of their numbers."""
+        return _explore(self, *self._kernels())[2]
+
+    def _kernels(self) -> tuple[list[int], list[bool], list[int]]:
+        """The code of each kernel, whether it is a decision, and the kernel of each step."""
+        used, schedule = np.unique(self.layout().code, return_inverse=True)
+        codes = [int(code) for code in used]
+        return codes, [self.kinds[code] != Kind.OUTPUT for code in codes], schedule.tolist()
+
     def build(self) -> MDP:
         layout = self.layout()
-        used, schedule = np.unique(layout.code, return_inverse=True)
-        codes = [int(code) for code in used]
-        decision = [self.kinds[code] != Kind.OUTPUT for code in codes]
+        codes, decision, schedule = self._kernels()
         start = {state: p for state, p in self.start().items() if p > 0}
-        here, rows, states = _explore(self, codes, decision, schedule.tolist(), frozenset(start))
+        here, rows, states = _explore(self, codes, decision, schedule)
         zeros = np.zeros(len(schedule), int)
         return MDP(
             start=jnp.asarray([start.get(state, 0.0) for state in states], float),
@@ -92,7 +100,7 @@ class RuleTask(Task):
         )
 
 
-def _explore(task: RuleTask, codes: list[int], decision: list[bool], schedule: list[int], start: frozenset):
+def _explore(task: RuleTask, codes: list[int], decision: list[bool], schedule: list[int]):
     """The states that each kernel can meet, the outcomes of each of their actions, and all states in order.
 
     A set of states that meets a kernel it has met before is followed from memory, so that a million steps cost a
@@ -100,9 +108,9 @@ def _explore(task: RuleTask, codes: list[int], decision: list[bool], schedule: l
     """
     rows: dict[tuple[int, State, int], list[Outcome]] = {}
     here: list[set] = [set() for _ in codes]
-    seen = set(start)
+    present = frozenset(state for state, p in task.start().items() if p > 0)
+    seen = set(present)
     follow: dict[tuple[frozenset, int], frozenset] = {}
-    present = start
     for kernel in schedule:
         after = follow.get((present, kernel))
         if after is None:
