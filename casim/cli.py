@@ -93,9 +93,8 @@ class Show:
         )
         mdp, truth = jax.tree.map(np.asarray, (mdp, truth))
         kernels, states, actions, _ = mdp.prob.shape
-        print(
-            f"\n{task}\nT = {len(mdp.schedule):,}, S = {states}, O = {mdp.emission.shape[2]}, A = {actions}, M = {kernels}"
-        )
+        sizes = f"S = {states}, O = {mdp.emission.shape[2]}, A = {actions}, M = {kernels}"
+        print(f"\n{task}\nT = {len(mdp.schedule):,}, {sizes}")
         print(f"expected return of the uniform policy: {float(truth.expected_return):.6g}")
         print(f"optimum, seeing the state:             {float(mdp.start @ np.asarray(best)):.6g}")
         if isinstance(task, RuleTask) and states <= MAX_STATES:

@@ -6,7 +6,6 @@ All are JIT-compatible, take arrays `[..., T]` or `[..., N]`, and check nothing.
 from __future__ import annotations
 
 import math
-
 from typing import Literal
 
 import jax

@@ -46,6 +46,31 @@ def test_show_prints_formula_source_and_defaults(capsys):
     assert "LeaveOneOut(discount=1.0)" in out
 
 
+def test_list_names_every_preset_and_every_horizon_knob(capsys):
+    main(["list"])
+    out = capsys.readouterr().out
+    for name in casim.PRESETS:
+        assert name in out
+    for task in casim.TASKS:
+        assert f"horizon knob: {task.knob}" in out
+
+
+def test_show_of_a_task_solves_and_draws_it(capsys, tmp_path):
+    main(["show", "InformationSeeking", "--horizon", "3", "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "T = 3, S = 6, O = 3, A = 2, M = 3" in out
+    assert "expected return of the uniform policy: 0.45" in out  # a guess, and half a question
+    assert "0 = (0, -1)" in out
+    assert (tmp_path / "InformationSeeking.png").stat().st_size > 10_000
+
+
+def test_show_of_a_preset_names_its_settings(capsys, tmp_path):
+    main(["show", "reasoning_500", "--horizon", "2", "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "ReasoningChain(num_steps=2, tokens_per_step=50" in out
+    assert (tmp_path / "reasoning_500.png").exists()
+
+
 def test_show_of_an_unknown_name_says_which_there_are():
     with pytest.raises(SystemExit, match=r"name must be one of .*'Bifurcation'.*got 'Nothing'"):
         main(["show", "Nothing"])

@@ -175,7 +175,8 @@ def advantage_map(axes: Axes, mdp: MDP, truth: Truth):
     steps, _, actions = truth.q_value.shape
     decides = mdp.decision[mdp.schedule]
     reached = (truth.occupancy > 0) & decides[:, None]
-    advantage = np.where(reached[:, :, None], truth.advantage, np.nan).reshape(steps, -1).T  # [S A, T]
+    advantage = truth.q_value - truth.value[:-1, :, None]
+    advantage = np.where(reached[:, :, None], advantage, np.nan).reshape(steps, -1).T  # [S A, T]
     weight = np.nansum(np.abs(advantage) * np.repeat(truth.occupancy, actions, axis=1).T, axis=1)
     seen = np.flatnonzero(np.isfinite(advantage).any(1))
     rows = np.sort(seen[np.argsort(-weight[seen], kind="stable")][:MAX_ROWS])
