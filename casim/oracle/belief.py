@@ -1,0 +1,152 @@
+"""Belief: the hidden state given what was observed, and what critics that know more or less say of an action.
+
+In maths, with h_t = (o_0, a_0, ..., o_t) and the fact that the episode still runs; rewards are not observed:
+b_t(s) = P(s_t = s | h_t), filtered by b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' | s, a_t). With the latent values
+Q_t(s, a) of a policy pi(a | o_t), and z a class of latent states:
+- history: Q(h, a) = sum_s b_t(s) Q_t(s, a), V(h) = sum_a pi(a | o_t) Q(h, a), A = Q - V, the right answer;
+- (latent, history): Q(z, h, a) = E[Q_t(s, a) | z, h], V(z, h) = sum_a pi(a | o_t) Q(z, h, a), and
+  A(h, a) = sum_z P(z | h) A(z, h, a): right on average over what is hidden;
+- latent only: Q_t(z, a) = E[G_t | z_t = z, a_t = a], V_t(z) = E[G_t | z_t = z]. If z is the whole state, its mean is
+  A(h, a) plus a number that does not depend on the action: the wrong credit, the right gradient. If z is coarser,
+  it mixes histories, and not even that holds;
+- clairvoyant: Q*_t(s, a) - V*_t(s) of the best policy that sees the state. To it an action that only gathers
+  information is worth minus its cost, so its sign is wrong whenever A(h, a) > 0.
+The start of the process is the belief before o_0; for a known prompt, replace it. Cost: O(N T S^2) time for the filter,
+O(T S A (K + L)) for tables, and O(N T (S + L A)) memory for L classes.
+
+References:
+    Kaelbling, Littman and Cassandra 1998 (beliefs and values of histories); Baisero and Amato 2022, arXiv:2105.11674
+    (critics on history and state are unbiased, on the state alone in general not). What each critic says on average is
+    derived here, for policies that react to the observation.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from casim.dynamics import force
+from casim.oracle.values import optimal, solve
+from casim.simulate.belief import transition_matrix
+from casim.types import MDP, Trajectory, Truth
+
+
+class Critic(NamedTuple):
+    """What a critic says along each trajectory, knowing what it knows; 0 where not live."""
+
+    value: Float[Array, "N T"]
+    q_value: Float[Array, "N T A"]
+    """Of every action; NaN for one that the critic has never seen taken."""
+    mean_advantage: Float[Array, "N T A"]
+    """E[advantage | h_t]: the critic's advantage averaged over the belief, all that a policy can learn from it."""
+
+    @property
+    def advantage(self) -> Float[Array, "N T A"]:
+        """q_value - value, at the true hidden state."""
+        return self.q_value - self.value[..., None]
+
+
+class Critics(NamedTuple):
+    """Four critics of one policy, by what they know."""
+
+    history: Critic
+    latent_history: Critic
+    latent: Critic
+    clairvoyant: Critic
+
+
+def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
+    """P(s_t = s | h_t) at every step of each trajectory; 0 where not live, NaN from where the history is impossible."""
+    matrix = transition_matrix(mdp)
+    running = ~mdp.terminal[None, :]
+
+    def update(prior: Array, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+        kernel, observation, action, live = now
+        likelihood = jnp.where(running, mdp.emission[kernel].T[observation], 0.0)
+        joint = prior * likelihood
+        belief = jnp.where(live[:, None], joint / jnp.sum(joint, axis=-1, keepdims=True), 0.0)
+        moves = matrix[kernel][:, action].swapaxes(0, 1)
+        return jnp.einsum("ns,nsz->nz", belief, moves, precision="highest"), belief
+
+    start = jnp.broadcast_to(mdp.start[None, :], (batch.action.shape[0], mdp.start.shape[0]))
+    steps = (mdp.schedule, batch.observation.T, batch.action.T, batch.live.T)
+    return jax.lax.scan(update, start, steps)[1].swapaxes(0, 1)
+
+
+def history_values(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> Critic:
+    """V(h_t), Q(h_t, a) and A(h_t, a) of every action, along each trajectory."""
+    return _history(mdp, policy, solve(mdp, policy), beliefs(mdp, batch), batch)
+
+
+def critics(
+    mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, latent: Int[Array, " S"], num_classes: int
+) -> Critics:
+    """Values of the four critics along each trajectory.
+
+    Args:
+        mdp: the process.
+        policy: its policy, a table on observations.
+        batch: trajectories.
+        latent: the class z of every state, in [0, num_classes); `arange(S)` for the whole state.
+        num_classes: L, static under jit.
+    """
+    truth, belief = solve(mdp, policy), beliefs(mdp, batch)
+    member = jax.nn.one_hot(latent, num_classes, dtype=belief.dtype)
+    return Critics(
+        history=_history(mdp, policy, truth, belief, batch),
+        latent_history=_latent_history(mdp, policy, truth, belief, batch, member),
+        latent=_latent(mdp, truth, belief, batch, member),
+        clairvoyant=_clairvoyant(mdp, belief, batch),
+    )
+
+
+def _history(mdp: MDP, policy: Array, truth: Truth, belief: Array, batch: Trajectory) -> Critic:
+    q_value = jnp.einsum("nts,tsa->nta", belief, truth.q_value, precision="highest")
+    value = jnp.sum(_taken(mdp, policy, batch) * q_value, axis=-1)
+    return _critic(value, q_value, q_value - value[..., None], batch)
+
+
+def _latent_history(
+    mdp: MDP, policy: Array, truth: Truth, belief: Array, batch: Trajectory, member: Float[Array, "S L"]
+) -> Critic:
+    weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")
+    total = jnp.einsum("nts,sl,tsa->ntla", belief, member, truth.q_value, precision="highest")
+    q_value = total / jnp.where(weight > 0, weight, 1.0)[..., None]
+    value = jnp.sum(_taken(mdp, policy, batch)[:, :, None, :] * q_value, axis=-1)
+    mean = jnp.sum(weight[..., None] * (q_value - value[..., None]), axis=2)
+    here = member[batch.state]
+    return _critic(jnp.sum(here * value, axis=-1), jnp.sum(here[..., None] * q_value, axis=2), mean, batch)
+
+
+def _latent(mdp: MDP, truth: Truth, belief: Array, batch: Trajectory, member: Float[Array, "S L"]) -> Critic:
+    visit = truth.occupancy[..., None] * truth.state_policy[mdp.schedule]
+    mass, earned = (jnp.einsum("tsa,sl->tla", x, member, precision="highest") for x in (visit, visit * truth.q_value))
+    q_value = jnp.where(mass > 0, earned / jnp.where(mass > 0, mass, 1.0), jnp.nan)
+    seen = jnp.sum(mass, axis=-1)
+    value = jnp.where(seen > 0, jnp.sum(earned, axis=-1) / jnp.where(seen > 0, seen, 1.0), jnp.nan)
+    weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")[..., None]
+    term = jnp.where(weight == 0, 0.0, weight * (q_value - value[..., None])[None])
+    time = jnp.arange(mdp.schedule.shape[0])[None, :]
+    here = jnp.argmax(member, axis=-1)[batch.state]
+    return _critic(value[time, here], q_value[time, here], jnp.sum(term, axis=2), batch)
+
+
+def _clairvoyant(mdp: MDP, belief: Array, batch: Trajectory) -> Critic:
+    best = optimal(mdp)
+    value = best.value[:-1]
+    mean = jnp.einsum("nts,tsa->nta", belief, best.q_value - value[..., None], precision="highest")
+    time = jnp.arange(mdp.schedule.shape[0])[None, :]
+    return _critic(value[time, batch.state], best.q_value[time, batch.state], mean, batch)
+
+
+def _taken(mdp: MDP, policy: Array, batch: Trajectory) -> Float[Array, "N T A"]:
+    """pi(. | o_t)."""
+    return force(mdp, policy)[mdp.schedule[None, :], batch.observation]
+
+
+def _critic(value: Array, q_value: Array, mean: Array, batch: Trajectory) -> Critic:
+    live = batch.live[..., None]
+    return Critic(jnp.where(batch.live, value, 0.0), *(jnp.where(live, x, 0.0) for x in (q_value, mean)))

@@ -1,0 +1,284 @@
+"""Hindsight: how likely an action of the past looks once something that came after it is known.
+
+In maths, with s the latent state, pi(a | s) the policy averaged over the emission, and u anything later than a_t:
+h(a | s, u) = P(a_t = a | s_t = s, u) = pi(a | s) P(u | s, a) / P(u | s), NaN where P(u | s) = 0.
+- return, u = Z_t = sum_{k>=t} discount^(k-t) r_k: Q(s, a) = E[h(a | s, Z) / pi(a | s) Z | s], and on the action taken
+  A(s, a) = E[(1 - pi(a | s) / h(a | s, Z)) Z | s, a] if every return that s allows is possible after a.
+- state, u = S_k: Q(s, a) = r(s, a) + sum_{k>t} discount^(k-t) E[h_k(a | s, S_k) / pi(a | s) r_k | s].
+- feature, u = U_k = f(s_k, a_k, successor), with contribution coefficients w_k(s, a, u) = P(u | s, a) / P(u | s) - 1:
+  A(s, a) = r(s, a) - r_pi(s) + sum_{k>t} discount^(k-t) E[w_k(s, a, U_k) r_k | s] if U_k is fully predictive of the
+  reward: E[r_k | s, a, U_k = u] is the same for all a. Pooled over k > t, P(U_k = u | .) is replaced by
+  sum_{k>t} discount^(k-t) P(U_k = u | .), and E[r_k | U_k = u] must not depend on k either.
+Where pi(a | s) = 0 nothing is seen of the action: what hindsight says of its Q is NaN.
+Transitions and rewards may be random. Cost: returns O(T S A K Z); state and feature, for one step t,
+O(T S^2 A (S + U)) time with O(S A S) carried, and O(T S A U) memory only for a table that was asked for.
+
+References:
+    Harutyunyan et al. 2019, arXiv:1912.02503 (state and return hindsight); Meulemans et al. 2023, arXiv:2306.16803
+    (COCOA: contribution coefficients). Features per step, pooling with discount weights, and features of the
+    transition are written for casim; at discount 1 the pooled form is the paper's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from casim.dynamics import absorb, state_policy
+from casim.oracle.values import solve
+from casim.simulate.belief import transition_matrix
+from casim.types import MDP
+
+SUPPORT_TOLERANCE = 1e-5
+"""How far a return may lie from a point of the support, relative to the largest point (at least 1)."""
+
+
+class Outcomes(NamedTuple):
+    """The law of the return-to-go from every step and state, and what it says of the action."""
+
+    support: Float[Array, " Z"]
+    """The values that Z_t can take, ascending."""
+    given_action: Float[Array, "T S A Z"]
+    """P(Z_t = z | s_t = s, a_t = a)."""
+    given_state: Float[Array, "T S Z"]
+    """P(Z_t = z | s_t = s)."""
+    hindsight: Float[Array, "T S A Z"]
+    """h(a | s, z); NaN where z is impossible in s."""
+    discount: Float[Array, ""]
+    """The discount in Z_t."""
+
+
+class StateHindsight(NamedTuple):
+    """What the later states say of the action of one step t."""
+
+    q_value: Float[Array, "S A"]
+    """Q_t(s, a) by the identity of the module's docstring; NaN where pi(a | s) = 0."""
+    table: Float[Array, "T S A S"] | None
+    """h_k(a | s, y) for every later step k, if asked for; NaN for k <= t and where y is impossible."""
+
+
+class Contribution(NamedTuple):
+    """Contribution coefficients of the action of one step t, and the credit that they give on average."""
+
+    coefficient: Float[Array, "S A U"]
+    """w(s, a, u) pooled over the later steps; NaN where u is impossible."""
+    advantage: Float[Array, "S A"]
+    """Mean credit with the coefficients of each step: A_t(s, a) if the feature is fully predictive."""
+    pooled_advantage: Float[Array, "S A"]
+    """Mean credit with the pooled coefficients. Both are NaN where pi(a | s) = 0."""
+    table: Float[Array, "T S A U"] | None
+    """w_k(s, a, u) for every later step k, if asked for; NaN for k <= t and where u is impossible."""
+
+
+def success_hindsight(mdp: MDP, policy: Float[Array, "M O A"]) -> Outcomes:
+    """Hindsight on a binary outcome, where the rewards of every episode add up to 0 or 1.
+
+    In maths: P(Z_t = 1 | s, a) = Q_t(s, a) and h(a | s, 1) = pi(a | s) Q_t(s, a) / V_t(s), with discount 1 whatever the
+    discount of the process. `check_support(mdp at discount 1, [0, 1])` tells whether the outcome is binary; what is no
+    probability becomes NaN.
+    """
+    one = jnp.ones_like(mdp.discount)
+    truth = solve(mdp._replace(discount=one), policy)
+    given_action, given_state = _success(truth.q_value), _success(truth.value[:-1])
+    hindsight = truth.state_policy[mdp.schedule][..., None] * _ratio(given_action, given_state)
+    return Outcomes(jnp.arange(2, dtype=one.dtype), given_action, given_state, hindsight, one)
+
+
+def _success(probability: Float[Array, "*shape"]) -> Float[Array, "*shape 2"]:
+    """Failure and success, with rounding beyond [0, 1] removed."""
+    inside = jnp.clip(probability, 0.0, 1.0)
+    inside = jnp.where(jnp.abs(inside - probability) <= SUPPORT_TOLERANCE, inside, jnp.nan)
+    return jnp.stack([1.0 - inside, inside], axis=-1)
+
+
+def return_hindsight(mdp: MDP, policy: Float[Array, "M O A"], support: Float[Array, " Z"]) -> Outcomes:
+    """Hindsight on the discounted return-to-go, by dynamic programming on its distribution.
+
+    Probability that falls between the points of `support` makes the result NaN; `check_support` tells beforehand.
+    """
+    mdp, support = absorb(mdp), support.astype(mdp.prob.dtype)
+    acting = state_policy(mdp, policy)
+    row = jnp.arange(acting.shape[1])[:, None, None, None]
+    column = jnp.arange(acting.shape[2])[None, :, None, None]
+
+    def step(later: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+        index, hit, _ = _landing(mdp, support, kernel)
+        weight = mdp.prob[kernel][..., None] * later[mdp.successor[kernel]]
+        weight = jnp.where(hit | (weight == 0), weight, jnp.nan)
+        given_action = jnp.zeros((*acting.shape[1:], support.shape[0]), weight.dtype).at[row, column, index].add(weight)
+        # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
+        given_action = given_action / jnp.sum(given_action, axis=-1, keepdims=True)
+        given_state = jnp.einsum("sa,saz->sz", acting[kernel], given_action, precision="highest")
+        given_state = given_state / jnp.sum(given_state, axis=-1, keepdims=True)
+        return given_state, (given_action, given_state)
+
+    nothing = jnp.argmin(jnp.abs(support)) == jnp.arange(support.shape[0])
+    last = jnp.broadcast_to(nothing[None, :].astype(support.dtype), (acting.shape[1], support.shape[0]))
+    _, (given_action, given_state) = jax.lax.scan(step, last, mdp.schedule, reverse=True)
+    hindsight = acting[mdp.schedule][..., None] * _ratio(given_action, given_state)
+    return Outcomes(support, given_action, given_state, hindsight, mdp.discount)
+
+
+def nearest(
+    support: Float[Array, " Z"], value: Float[Array, "*shape"]
+) -> tuple[Int[Array, "*shape"], Bool[Array, "*shape"]]:
+    """The nearest point of the support, and whether it is near enough to be the value."""
+    index = jnp.searchsorted((support[1:] + support[:-1]) / 2, value)
+    close = SUPPORT_TOLERANCE * jnp.maximum(1.0, jnp.max(jnp.abs(support)))
+    return index, jnp.abs(value - support[index]) <= close
+
+
+def state_hindsight(
+    mdp: MDP, policy: Float[Array, "M O A"], step: Int[Array, ""] | int, table: bool = False
+) -> StateHindsight:
+    """What the states after step t say of a_t. Set `table` (static under jit) for the posteriors of every k."""
+    mdp = absorb(mdp)
+    acting = state_policy(mdp, policy)
+    mean = _mean_reward(mdp)
+    earned = jnp.sum(acting * mean, axis=-1)
+    seen = jnp.broadcast_to(jnp.eye(earned.shape[1], dtype=earned.dtype)[None], (*earned.shape, earned.shape[1]))
+    gain, _, _, ratio = _look_ahead(mdp, acting, step, seen, seen * earned[..., None], table)
+    kernel = mdp.schedule[step]
+    taken = acting[kernel]
+    q_value = jnp.where(taken > 0, mean[kernel] + gain, jnp.nan)
+    return StateHindsight(q_value, None if ratio is None else taken[None, :, :, None] * ratio)
+
+
+def contribution(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    step: Int[Array, ""] | int,
+    feature: Int[Array, "M S A K"],
+    num_features: int,
+    table: bool = False,
+) -> Contribution:
+    """Contribution coefficients of a_t with respect to a feature of the later steps on which the episode is live.
+
+    Args:
+        mdp: the process.
+        policy: its policy.
+        step: t.
+        feature: f in [0, num_features) of every transition. A feature of (s, a) is repeated along K; that of
+            `reward_feature` is the reward itself.
+        num_features: U, static under jit.
+        table: whether to return the coefficients of every k (static under jit).
+    """
+    mdp = absorb(mdp)
+    acting = state_policy(mdp, policy)
+    live = jnp.where(mdp.terminal, 0.0, jnp.ones_like(mdp.start))[None, :, None, None]
+    joint = acting[..., None] * mdp.prob * live
+    code = jax.nn.one_hot(feature, num_features, dtype=joint.dtype)
+    seen = jnp.einsum("msak,msaku->msu", joint, code, precision="highest")
+    paid = jnp.einsum("msak,msaku->msu", joint * mdp.reward, code, precision="highest")
+    gain, seen, paid, ratio = _look_ahead(mdp, acting, step, seen, paid, table)
+    mean, taken = _mean_reward(mdp)[mdp.schedule[step]], acting[mdp.schedule[step]]
+    now = mean - jnp.sum(taken * mean, axis=-1, keepdims=True) - jnp.sum(paid, axis=-1)[:, None]
+    pooled = _ratio(seen, jnp.einsum("sa,sau->su", taken, seen, precision="highest"))
+    each, at_once = (jnp.where(taken > 0, now + x, jnp.nan) for x in (gain, _paid(pooled, paid)))
+    return Contribution(pooled - 1.0, each, at_once, None if ratio is None else ratio - 1.0)
+
+
+def reward_feature(mdp: MDP) -> tuple[Int[Array, "M S A K"], np.ndarray]:
+    """The reward as a feature: its index among the distinct rewards, and those rewards `[U]`. Not for use in jit."""
+    paid = np.where(np.asarray(mdp.terminal)[:, None, None], 0.0, np.asarray(mdp.reward))
+    value, index = np.unique(paid, return_inverse=True)
+    return jnp.asarray(index.reshape(mdp.reward.shape), int), value
+
+
+def check_support(mdp: MDP, support: np.ndarray | Array) -> None:
+    """Checks that every return-to-go, from any step, state and action, is a point of the support. Not for use in jit.
+
+    Raises:
+        ValueError: a support that is not strictly ascending, has no 0 (the return after the horizon), or is not closed.
+    """
+    points = np.asarray(support)
+    apart = 4 * SUPPORT_TOLERANCE * max(1.0, float(np.max(np.abs(points), initial=0.0)))
+    if points.ndim != 1 or np.any(np.diff(points) <= apart):
+        raise ValueError(f"support must be ascending [Z] with gaps above {apart:.1g}, got {points}")
+    if not np.any(points == 0):
+        raise ValueError(f"support must contain 0, the return after the horizon, got {points}")
+    missing = float(_missing(mdp, jnp.asarray(points, mdp.prob.dtype)))
+    if not np.isnan(missing):
+        raise ValueError(f"support must hold every return-to-go, got {points} without {missing}")
+
+
+def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: Array, table: bool):
+    """Scans k > t = step, given P(u | s) and E[r; u | s] `[M, S, U]` of each kernel under the policy.
+
+    Returns:
+        Sums with weight discount^(k-t) of E[P(u_k | s, a) / P(u_k | s) r_k | s] `[S, A]`, P(u_k = u | s, a) `[S, A, U]`
+        and E[r_k; u_k = u | s] `[S, U]`; and P(u_k = u | s, a) / P(u_k = u | s) `[T, S, A, U]` if `table`, else None.
+    """
+    matrix = transition_matrix(mdp)
+    move = jnp.einsum("msa,msaz->msz", acting, matrix, precision="highest")
+    taken = acting[mdp.schedule[step]]
+
+    def look(carry: tuple[Array, Array, list[Array]], now: tuple[Array, Array]):
+        reached, scale, total = carry
+        index, kernel = now
+        state_reached = jnp.einsum("sa,say->sy", taken, reached, precision="highest")
+        seen_action = jnp.matmul(reached, seen[kernel], precision="highest")
+        ratio = _ratio(seen_action, jnp.matmul(state_reached, seen[kernel], precision="highest"))
+        paid_here = jnp.matmul(state_reached, paid[kernel], precision="highest")
+        here = (_paid(ratio, paid_here), seen_action, paid_here)
+        total = [x + scale * more for x, more in zip(total, here, strict=True)]
+        onward = jnp.matmul(reached, move[kernel], precision="highest")
+        # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
+        onward = onward / jnp.where(index > step, jnp.sum(onward, axis=-1, keepdims=True), 1.0)
+        later = jnp.where(index == step, matrix[kernel], onward)
+        return (later, jnp.where(index < step, 1.0, scale * mdp.discount), total), ratio if table else None
+
+    states, actions, size = *taken.shape, seen.shape[-1]
+    shapes = ((states, actions, states), (states, actions), (states, actions, size), (states, size))
+    reached, *total = (jnp.zeros(shape, seen.dtype) for shape in shapes)
+    init = (reached, jnp.ones((), seen.dtype), total)
+    (_, _, total), ratio = jax.lax.scan(look, init, (jnp.arange(mdp.schedule.shape[0]), mdp.schedule))
+    return *total, ratio
+
+
+def _paid(ratio: Float[Array, "S A U"], paid: Float[Array, "S U"]) -> Float[Array, "S A"]:
+    """The ratio averaged over what is paid; where u is impossible nothing is."""
+    return jnp.sum(jnp.where(jnp.isnan(ratio), 0.0, ratio * paid[:, None, :]), axis=-1)
+
+
+def _ratio(given_action: Float[Array, "*t S A U"], given_state: Float[Array, "*t S U"]) -> Float[Array, "*t S A U"]:
+    """P(u | s, a) / P(u | s); NaN where u is impossible in s."""
+    possible = given_state > 0
+    safe = jnp.where(possible, given_state, 1.0)[..., None, :]
+    return jnp.where(possible[..., None, :], given_action / safe, jnp.nan)
+
+
+def _mean_reward(mdp: MDP) -> Float[Array, "M S A"]:
+    return jnp.sum(mdp.prob * mdp.reward, axis=-1)
+
+
+def _landing(
+    mdp: MDP, support: Float[Array, " Z"], kernel: Int[Array, ""]
+) -> tuple[Int[Array, "S A K Z"], Bool[Array, "S A K Z"], Float[Array, "S A K Z"]]:
+    """Where r + discount z falls: the nearest point of the support, whether that is it, and the number itself."""
+    value = mdp.reward[kernel][..., None] + mdp.discount * support[None, None, None, :]
+    return *nearest(support, value), value
+
+
+@jax.jit
+def _missing(mdp: MDP, support: Float[Array, " Z"]) -> Float[Array, ""]:
+    """A return-to-go that the support lacks; NaN if it lacks none."""
+    mdp, point = absorb(mdp), jnp.arange(support.shape[0])
+
+    def step(carry: tuple[Array, Array], kernel: Array) -> tuple[tuple[Array, Array], None]:
+        possible, missing = carry
+        index, hit, value = _landing(mdp, support, kernel)
+        land = (mdp.prob[kernel] > 0)[..., None] & possible[mdp.successor[kernel]]
+        lost = jnp.max(jnp.where(land & ~hit, value, -jnp.inf))
+        reached = jnp.any(
+            (land & hit)[..., None] & (index[..., None] == point[None, None, None, None, :]), axis=(1, 2, 3)
+        )
+        return (reached, jnp.where(lost > -jnp.inf, lost, missing)), None
+
+    nothing = jnp.broadcast_to((support == 0)[None, :], (mdp.start.shape[0], support.shape[0]))
+    (_, missing), _ = jax.lax.scan(step, (nothing, jnp.full((), jnp.nan, support.dtype)), mdp.schedule, reverse=True)
+    return missing

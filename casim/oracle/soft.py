@@ -1,0 +1,117 @@
+"""Soft-optimal values: the best policy that pays for leaving a reference policy, and its implicit rewards.
+
+In maths, with temperature b > 0 and a reference ref(a | s), the maximum over policies of
+E[sum_t discount^t (r_t - b log(pi_t(a_t | s_t) / ref(a_t | s_t)))] is reached, backwards from V_T = 0, by
+Q_t(s, a) = E[r_t + discount V_{t+1}(s') | s, a], V_t(s) = b log sum_a ref(a | s) exp(Q_t(s, a) / b) and
+pi_t(a | s) = ref(a | s) exp(A_t(s, a) / b), with the soft advantage A_t = Q_t - V_t = b log(pi_t / ref).
+So sum_a ref(a | s) exp(A_t(s, a) / b) = 1: not every action can have a positive implicit reward b log(pi / ref).
+Along a trajectory, with n_u = r_u + discount V_{u+1}(s_{u+1}) - Q_u(s_u, a_u) what the environment did by chance,
+sum_{u<=t} discount^u [b log(pi_u / ref) - r_u + n_u] = discount^(t+1) V_{t+1}(s_{t+1}) - V_0(s_0).
+n_u is 0 if transitions and rewards are deterministic, and otherwise a martingale difference: E[n_u | s_u, a_u] = 0.
+As b grows, A_t tends to the advantage of the reference policy, with an error of order 1 / b.
+
+The policy sees the latent state and the step, as a language model sees its whole prefix; under partial
+observability it is a clairvoyant one, and ref(a | s) is the table averaged over the emission. It is a policy table of
+`untie(observe(mdp))`. Where the policy decides nothing, action 0 is forced and costs nothing.
+Cost: O(T S A K) time, O(T S A) memory.
+
+References:
+    Rafailov et al. 2024, arXiv:2404.12358 (From r to Q*: the identity for deterministic transitions and a
+    terminal reward); Ziebart 2010 (maximum causal entropy). Rewards at every step, discount and the martingale are
+    derived here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from casim.dynamics import absorb, state_policy
+from casim.ops import expectation, shift_left
+from casim.types import MDP, Trajectory
+
+
+class Soft(NamedTuple):
+    """Values of the KL-regularised optimal policy."""
+
+    value: Float[Array, "T+1 S"]
+    """V_t(s); the last row, after the horizon, is 0."""
+    q_value: Float[Array, "T S A"]
+    """Q_t(s, a), also of actions that the reference never takes."""
+    policy: Float[Array, "T S A"]
+    """pi_t(a | s) of the latent state and the step."""
+
+    @property
+    def advantage(self) -> Float[Array, "T S A"]:
+        """A_t(s, a) = Q_t(s, a) - V_t(s), which is b log(pi_t / ref) where the reference is positive."""
+        return self.q_value - self.value[:-1, :, None]
+
+
+class ImplicitReward(NamedTuple):
+    """The log-ratio of the soft-optimal policy along each trajectory, taken apart; 0 where not live.
+
+    At every step, cumulative = progress - sum_{u<=t} discount^u noise_u.
+    """
+
+    log_ratio: Float[Array, "N T"]
+    """b log(pi_t(a_t | s_t) / ref(a_t | s_t)): the implicit reward. NaN for an action that ref rules out."""
+    cumulative: Float[Array, "N T"]
+    """sum_{u<=t} discount^u log_ratio_u."""
+    progress: Float[Array, "N T"]
+    """discount^(t+1) V_{t+1}(s_{t+1}) + sum_{u<=t} discount^u r_u - V_0(s_0)."""
+    noise: Float[Array, "N T"]
+    """n_t = r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t): what the environment did."""
+
+
+def soft_optimal(mdp: MDP, reference: Float[Array, "M O A"], temperature: float | Float[Array, ""]) -> Soft:
+    """Soft values and the soft-optimal policy, by dynamic programming; `temperature` b must be positive."""
+    mdp = absorb(mdp)
+    prior = state_policy(mdp, reference)
+
+    def step(later: Array, kernel: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        q_value = expectation(mdp.prob[kernel], mdp.reward[kernel] + mdp.discount * later[mdp.successor[kernel]])
+        value, policy = _soft_maximum(prior[kernel], q_value, temperature)
+        return value, (later, q_value, policy)
+
+    zero = jnp.zeros(mdp.start.shape, mdp.prob.dtype)
+    first, (later, q_value, policy) = jax.lax.scan(step, zero, mdp.schedule, reverse=True)
+    return Soft(jnp.concatenate([first[None], later]), q_value, policy)
+
+
+def implicit_reward(mdp: MDP, reference: Float[Array, "M O A"], soft: Soft, batch: Trajectory) -> ImplicitReward:
+    """The implicit-reward identity along trajectories of any policy; `soft` was made with the same reference."""
+    steps = jnp.arange(batch.state.shape[-1])[None, :]
+    where = (jnp.broadcast_to(steps, batch.state.shape), batch.state, batch.action)
+    possible = state_policy(mdp, reference)[mdp.schedule][where] > 0
+    # As Q - V, because the probability itself underflows at a low temperature.
+    log_ratio = jnp.where(possible, soft.advantage[where], jnp.nan)
+    value = soft.value[where[:2]]
+    later = jnp.where(shift_left(batch.live, False), shift_left(value), 0.0)
+    noise = batch.reward + mdp.discount * later - soft.q_value[where]
+    log_ratio, noise = (jnp.where(batch.live, x, 0.0) for x in (log_ratio, noise))
+    scale = mdp.discount**steps
+    progress = scale * mdp.discount * later + jnp.cumsum(scale * batch.reward, axis=1) - value[:, :1]
+    cumulative = jnp.cumsum(scale * log_ratio, axis=1)
+    cumulative, progress = (jnp.where(batch.live, x, 0.0) for x in (cumulative, progress))
+    return ImplicitReward(log_ratio, cumulative, progress, noise)
+
+
+def _soft_maximum(
+    prior: Float[Array, "S A"], q_value: Float[Array, "S A"], temperature: float | Float[Array, ""]
+) -> tuple[Float[Array, " S"], Float[Array, "S A"]]:
+    """V = b log sum_a ref exp(Q / b), and the policy ref exp((Q - V) / b).
+
+    With x = (Q - max Q) / b, near 0 for a high temperature, log1p(sum ref expm1(x)) keeps the digits that log(sum ref
+    exp(x)) loses, and a constant Q comes out unchanged to the last bit; far from 0 the plain form is the better one.
+    """
+    possible = prior > 0
+    largest = jnp.max(jnp.where(possible, q_value, -jnp.inf), axis=-1, keepdims=True)
+    exponent = jnp.where(possible, (q_value - largest) / temperature, 0.0)
+    change = jnp.sum(prior * jnp.expm1(exponent), axis=-1)
+    weight = prior * jnp.exp(exponent)
+    mass = jnp.sum(weight, axis=-1)
+    log_mean = jnp.where(change > -0.5, jnp.log1p(jnp.maximum(change, -0.5)), jnp.log(mass))
+    return largest[:, 0] + temperature * log_mean, weight / mass[:, None]
