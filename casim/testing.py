@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,71 +22,18 @@ from casim.estimators.base import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS, T
 from casim.judges import Judge
 from casim.metrics import group_gradient
 from casim.oracle import expected_return, optimal, path_target, solve
+from casim.oracle.moments import Enumeration, enumerate_trajectories
 from casim.policies import EpsilonOptimal, Softmax
 from casim.simulate import World
 from casim.tasks import Bifurcation, Task
 from casim.types import MDP, Trajectory, Truth
 
+__all__ = ["Enumeration", "check_estimator", "check_task", "enumerate_trajectories"]
+
 STANDARD_ERRORS = 5.0
 """A two-sided z-test at 5 standard errors fails by chance once in 1.7 million numbers."""
 RELATIVE = 1e-5
 """Agreement asked of float32 dynamic programming with float64 enumeration, relative to the largest value."""
-
-
-class Enumeration(NamedTuple):
-    """Every trajectory of positive probability: `trajectory` is a `Trajectory` of NumPy arrays `[num, T]`."""
-
-    probability: np.ndarray
-    trajectory: Any
-
-
-def enumerate_trajectories(mdp: MDP, policy: np.ndarray, limit: int = 2_000_000) -> Enumeration:
-    """All trajectories of a small world, by breadth-first expansion in NumPy float64.
-
-    Raises:
-        ValueError: there are more than `limit` of them.
-    """
-    mdp = jax.tree.map(np.asarray, mdp)
-    policy = np.asarray(policy, np.float64)
-    start = np.asarray(mdp.start, np.float64)
-    state = np.flatnonzero(start > 0)
-    weight = start[state]
-    columns: list[dict[str, np.ndarray]] = []
-    for kernel in mdp.schedule:
-        parent, fields, successor, weight = _expand(mdp, policy, kernel, state, weight)
-        columns = [{name: x[parent] for name, x in column.items()} for column in columns]
-        columns.append(fields)
-        state = successor
-        if len(weight) > limit:
-            raise ValueError(f"number of trajectories must be in [1, {limit}], got more")
-    arrays = {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
-    return Enumeration(weight, Trajectory(**cast(Any, arrays)))
-
-
-def _expand(mdp: MDP, policy: np.ndarray, kernel: int, state: np.ndarray, weight: np.ndarray):
-    """Every continuation of every path by one step: who it continues, what happened, where it went, how likely."""
-    observations, (actions, slots) = mdp.emission.shape[2], mdp.prob.shape[2:]
-    shape = (len(state), observations, actions, slots)
-    parent, observation, action, slot = (x.ravel() for x in np.indices(shape))
-    before = state[parent]
-    live = ~mdp.terminal[before]
-    decides = live & mdp.decision[kernel]
-    chosen = np.where(decides, policy[kernel, observation, action], action == 0)
-    moved = np.where(live, mdp.prob[kernel, before, action, slot], slot == 0)
-    joint = weight[parent] * mdp.emission[kernel, before, observation] * chosen * moved
-    keep = joint > 0
-    parent, observation, action, slot, before, live, decides = (
-        x[keep] for x in (parent, observation, action, slot, before, live, decides)
-    )
-    fields = {
-        "state": before,
-        "observation": observation,
-        "action": action,
-        "log_prob": np.where(decides, np.log(policy[kernel, observation, action]), 0.0),
-        "reward": np.where(live, mdp.reward[kernel, before, action, slot], 0.0),
-        "live": live,
-    }
-    return parent, fields, np.where(live, mdp.successor[kernel, before, action, slot], before), joint[keep]
 
 
 def check_task(task: Task, enumerable: Task | None = None, num: int = 20_000) -> None:

@@ -50,7 +50,7 @@ def prepare(mdp: MDP, policy: Array) -> Tables:
     mdp, table = absorb(mdp), force(mdp, policy)
     kernels = mdp.successor.shape[0]
     return Tables(
-        successor=mdp.successor.reshape(kernels, -1),
+        successor=mdp.successor.reshape(kernels, -1).astype(jnp.int32),
         reward=mdp.reward.reshape(kernels, -1),
         terminal=mdp.terminal,
         log_policy=jnp.log(table),

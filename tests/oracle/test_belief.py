@@ -11,16 +11,11 @@ from casim.oracle import belief
 from casim.tasks.base import table
 from casim.types import MDP, Kind, Trajectory
 from tests import enumeration, reference
+from tests.precise import compiled, wide
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+pytestmark = pytest.mark.usefixtures("float64")
 EXACT = {"rtol": 0, "atol": 1e-10}
 LATENT = np.array([1, 0, 2, 1, 0])
-
-
-def compiled(function, *static):
-    """The function compiled quickly, from NumPy to NumPy."""
-    fast = jax.jit(function, static_argnames=static, compiler_options=QUICK)
-    return lambda *args, **settings: jax.tree.map(np.asarray, fast(*args, **settings))
 
 
 beliefs = compiled(belief.beliefs)
@@ -31,18 +26,6 @@ critics = compiled(belief.critics, "num_classes")
 def advantage(values):
     """The property `advantage` of JAX arrays."""
     return np.asarray(jax.tree.map(jnp.asarray, values).advantage)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def wide(mdp, policy):
-    """The same process in float64; the rows of the policy sum to 1 in float64, too."""
-    policy = np.asarray(policy, np.float64)
-    return reference.as_float64(mdp), policy / policy.sum(-1, keepdims=True)
 
 
 def process():

@@ -9,15 +9,10 @@ import pytest
 from casim import oracle
 from casim.oracle import hindsight
 from tests import enumeration, reference
+from tests.precise import compiled, wide
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+pytestmark = pytest.mark.usefixtures("float64")
 EXACT = {"rtol": 0, "atol": 1e-10}
-
-
-def compiled(function, *static):
-    """The function compiled quickly, from NumPy to NumPy."""
-    fast = jax.jit(function, static_argnames=static, compiler_options=QUICK)
-    return lambda *args, **settings: jax.tree.map(np.asarray, fast(*args, **settings))
 
 
 return_hindsight = compiled(hindsight.return_hindsight)
@@ -25,18 +20,6 @@ success_hindsight = compiled(hindsight.success_hindsight)
 state_hindsight = compiled(hindsight.state_hindsight, "table")
 contribution = compiled(hindsight.contribution, "num_features", "table")
 solve = compiled(oracle.solve)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def wide(mdp, policy):
-    """The same process in float64; the rows of the policy sum to 1 in float64, too."""
-    policy = np.asarray(policy, np.float64)
-    return reference.as_float64(mdp), policy / policy.sum(-1, keepdims=True)
 
 
 def process(**settings):

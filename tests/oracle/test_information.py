@@ -8,26 +8,15 @@ import pytest
 
 from casim.oracle import belief, hindsight, information
 from tests import enumeration, reference
+from tests.precise import compiled, wide
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+pytestmark = pytest.mark.usefixtures("float64")
 EXACT = {"rtol": 0, "atol": 1e-10}
-
-
-def compiled(function, *static):
-    """The function compiled quickly, from NumPy to NumPy."""
-    fast = jax.jit(function, static_argnames=static, compiler_options=QUICK)
-    return lambda *args, **settings: jax.tree.map(np.asarray, fast(*args, **settings))
 
 
 success_gain = compiled(information.success_gain)
 beliefs = compiled(belief.beliefs)
 latent_information = compiled(information.latent_information, "num_classes")
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @compiled
@@ -41,12 +30,6 @@ def of_returns(mdp, policy, support, batch):
     table = information.outcome_information(mdp, policy, outcomes)
     removed = information.entropy_removed(table, batch)
     return table, removed, information.pointwise_information(outcomes, batch)
-
-
-def wide(mdp, policy):
-    """The same process in float64; the rows of the policy sum to 1 in float64, too."""
-    policy = np.asarray(policy, np.float64)
-    return reference.as_float64(mdp), policy / policy.sum(-1, keepdims=True)
 
 
 def process(**settings):

@@ -1,0 +1,49 @@
+"""Exact expectation and variance of estimators: by enumerating groups, or by recursion in time at any horizon."""
+
+from casim.oracle.moments.classes import Classes, by_anchor, by_return, by_reward, whole
+from casim.oracle.moments.forms import (
+    Product,
+    Trace,
+    advantage,
+    all_action,
+    control_variate,
+    gae,
+    hindsight,
+    peer_baseline,
+    reward_to_go,
+    td_error,
+    value_baseline,
+    whole_return,
+)
+from casim.oracle.moments.group import Moments, group_moments
+from casim.oracle.moments.paths import Enumeration, enumerate_trajectories, precise, precise_truth
+from casim.oracle.moments.recursion import recursion_moments
+from casim.oracle.moments.scores import exact_scores
+
+__all__ = [
+    "Classes",
+    "Enumeration",
+    "Moments",
+    "Product",
+    "Trace",
+    "advantage",
+    "all_action",
+    "by_anchor",
+    "by_return",
+    "by_reward",
+    "control_variate",
+    "enumerate_trajectories",
+    "exact_scores",
+    "gae",
+    "group_moments",
+    "hindsight",
+    "peer_baseline",
+    "precise",
+    "precise_truth",
+    "recursion_moments",
+    "reward_to_go",
+    "td_error",
+    "value_baseline",
+    "whole",
+    "whole_return",
+]

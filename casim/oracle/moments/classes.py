@@ -1,0 +1,119 @@
+"""Trajectory classes: what an estimator cannot tell apart is counted once.
+
+A rule that sees a trajectory only through some statistic u(tau), its length and return for instance, gives every
+member of a class {tau: u(tau) = u} the same credit. So groups are enumerated over classes, and of the members only
+these moments matter, with z_t = discount^t grad log pi(a_t | o_t) at decisions and 0 elsewhere:
+P(u), P(s_t, a_t | u), E[z_t | u], and Cov(z_t, z_t' | u) per parameter.
+
+References:
+    Derived for casim; `tests/oracle/test_moments_group.py` checks it against the enumeration of ordered groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from casim.oracle.moments.paths import Enumeration
+from casim.types import MDP, Trajectory
+
+View = Callable[[Any], np.ndarray]
+"""From trajectories `[num, T]` (NumPy) to what of them an estimator sees, `[num, F]`."""
+
+CHUNK = 10_000
+"""Members that are read at once."""
+DIGITS = 10
+"""What is seen is compared after rounding to this many decimals: sums of the same rewards differ in their last bits."""
+
+
+class Classes(NamedTuple):
+    """Classes of trajectories (axis C), with the moments of their members; P = M O A parameters."""
+
+    probability: Float[np.ndarray, " C"]
+    member: Any
+    """All trajectories, class by class: a `Trajectory` of NumPy arrays `[num, T]`."""
+    first: Int[np.ndarray, " C"]
+    """Index of the first member of each class."""
+    size: Int[np.ndarray, " C"]
+    """Number of members of each class."""
+    cell: Float[np.ndarray, "C T S A"]
+    """P(s_t = s, a_t = a, the policy decides | class)."""
+    score: Float[np.ndarray, "C T P"]
+    """E[discount^t grad log pi(a_t | o_t) | class]."""
+    covariance: Float[np.ndarray, "C P T T"]
+    """Covariance of these scores over the steps, for each parameter, within the class."""
+
+
+def whole(batch: Trajectory) -> np.ndarray:
+    """Everything: each trajectory is its own class."""
+    return np.concatenate([np.asarray(x, np.float64) for x in batch], axis=1)
+
+
+def by_reward(batch: Trajectory) -> np.ndarray:
+    """The rewards of the steps, and the length: enough for group baselines, per trajectory or per step."""
+    return np.concatenate([np.asarray(x, np.float64) for x in (batch.reward, batch.live)], axis=1)
+
+
+def by_anchor(batch: Trajectory) -> np.ndarray:
+    """Observations, rewards and the length, not the actions: enough for groups of equal anchor observations."""
+    seen = np.where(batch.live, batch.observation, -1)
+    return np.concatenate([by_reward(batch), seen], axis=1)
+
+
+def by_return(discount: float = 1.0) -> View:
+    """The discounted return and the length: enough for a baseline of whole trajectories."""
+
+    def view(batch: Trajectory) -> np.ndarray:
+        returns = batch.reward @ discount ** np.arange(batch.reward.shape[1])
+        return np.concatenate([returns[:, None], np.asarray(batch.live, np.float64)], axis=1)
+
+    return view
+
+
+def make_classes(mdp: MDP, policy: np.ndarray, paths: Enumeration, sees: View) -> Classes:
+    """Groups enumerated trajectories by what is seen of them.
+
+    Args:
+        mdp: the process, from `precise`.
+        policy: the table, from `precise`.
+        paths: from `enumerate_trajectories`.
+        sees: what of a trajectory the estimator sees; it must tell apart trajectories of different length.
+    """
+    batch, weight = paths.trajectory, paths.probability
+    _, label = np.unique(np.round(sees(batch), DIGITS), axis=0, return_inverse=True)
+    order, size = np.argsort(label.ravel(), kind="stable"), np.bincount(label.ravel())
+    first = np.cumsum(size) - size
+    member = Trajectory(*cast(Any, [np.asarray(x)[order] for x in batch]))
+    total = np.add.reduceat(weight[order], first)
+    share = weight[order] / np.repeat(total, size)
+    steps, actions = batch.action.shape[1], policy.shape[2]
+    cell = np.zeros((len(size), steps, mdp.start.shape[0], actions))
+    mean, covariance = np.zeros((len(size), steps, policy.size)), np.zeros((len(size), policy.size, steps, steps))
+    for u, begin in enumerate(first):
+        for start in range(begin, begin + size[u], CHUNK):
+            rows = slice(start, min(start + CHUNK, begin + size[u]))
+            part = Trajectory(*(x[rows] for x in member))
+            decided = part.live & mdp.decision[mdp.schedule][None, :]
+            time = np.broadcast_to(np.arange(steps), part.state.shape)
+            np.add.at(cell[u], (time, part.state, part.action), share[rows, None] * decided)
+            score = _scores(mdp, policy, part)
+            mean[u] += np.einsum("n,ntp->tp", share[rows], score)
+            covariance[u] += np.einsum("n,ntp,nup->ptu", share[rows], score, score, optimize=True)
+        covariance[u] -= mean[u].T[:, :, None] * mean[u].T[:, None, :]
+    return Classes(total, member, first, size, cell, mean, covariance)
+
+
+def _scores(mdp: MDP, policy: np.ndarray, batch: Trajectory) -> np.ndarray:
+    """discount^t grad log pi(a_t | o_t) of every trajectory `[num, T, P]`; 0 where the policy decides nothing."""
+    num, steps = batch.action.shape
+    kernel = np.broadcast_to(np.asarray(mdp.schedule)[None, :], (num, steps))
+    decided = batch.live & mdp.decision[kernel]
+    scaling = np.where(decided, (float(mdp.discount) ** np.arange(steps))[None, :], 0.0)[..., None]
+    out = np.zeros((num, steps, *policy.shape))
+    row, time = np.indices((num, steps))
+    taken = np.arange(policy.shape[2])[None, None, :] == batch.action[..., None]
+    out[row, time, kernel, batch.observation] = scaling * (taken - policy[kernel, batch.observation])
+    return out.reshape(num, steps, -1)

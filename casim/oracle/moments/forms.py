@@ -1,0 +1,189 @@
+"""Estimators whose second moments obey a recursion in time, as tables. Two families hold them all.
+
+In maths, for a trajectory of states s, actions a and rewards r, with the credit of step t
+- `Trace`: c_t = every_t(s_t, a_t) + sum_{u >= t} decay^(u - t) e_u, where
+  e_u = reward r_u + discount after_{u+1}(s_{u+1}) - before_u(s_u, a_u);
+  `every` is given to all actions of the state and not only to the one taken, so its part of the gradient is
+  sum_a every_t(s_t, a) grad pi(a | o_t).
+- `Product`: c_t = (G - baseline) table_t(s_t, a_t), with G = sum_u discount^u r_u the whole return.
+
+A form is a function (mdp, truth) -> Trace | Product; settings are bound by a call, as in `gae(lambda_=0.9)`.
+
+References:
+    Williams 1992 (REINFORCE); Schulman et al. 2016, arXiv:1506.02438 (GAE); Harutyunyan et al. 2019,
+    arXiv:1912.02503 (hindsight); Meulemans et al. 2023, arXiv:2306.16803 (the trajectory control variate, as in the
+    public code). That each of them is a `Trace` or a `Product` is derived for casim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from casim.checks import check_range
+
+
+class Trace(NamedTuple):
+    """Credit that is a decaying sum of what each later transition earns."""
+
+    reward: float
+    """Weight of the rewards: 1, or 0 for credit that never looks at them."""
+    decay: float
+    after: Float[Array | np.ndarray, "T+1 S"]
+    before: Float[Array | np.ndarray, "T S A"]
+    every: Float[Array | np.ndarray, "T S A"]
+
+
+class Product(NamedTuple):
+    """Credit that is the whole return, less a baseline, times a table of the step."""
+
+    discount: float
+    """Of the return."""
+    baseline: float
+    table: Float[Array | np.ndarray, "T S A"]
+    peers: bool = False
+    """Subtract the mean return of the other trajectories of the group instead of `baseline`."""
+
+
+Form = Callable[[Any, Any], Trace | Product]
+"""From an MDP and its `Truth`, both in NumPy float64."""
+
+
+def whole_return(baseline: float = 0.0, discount: float = 1.0) -> Form:
+    """c_t = G_0 - baseline: REINFORCE with the whole return.
+
+    Raises:
+        ValueError: discount outside [0, 1].
+    """
+    check_range("discount", discount, 0.0, 1.0)
+    return lambda _, truth: Product(discount, baseline, np.ones_like(truth.q_value))
+
+
+def peer_baseline(discount: float = 1.0) -> Form:
+    """c_t = G_0 - mean of the others' G_0: RLOO.
+
+    Raises:
+        ValueError: discount outside [0, 1].
+    """
+    check_range("discount", discount, 0.0, 1.0)
+    return lambda _, truth: Product(discount, 0.0, np.ones_like(truth.q_value), peers=True)
+
+
+def reward_to_go(mdp: Any, truth: Any) -> Trace:
+    """c_t = G_t, at the discount of the MDP."""
+    zero = np.zeros_like(truth.q_value)
+    return Trace(1.0, float(mdp.discount), np.zeros_like(truth.value), zero, zero)
+
+
+def gae(lambda_: float, critic: Float[np.ndarray, "T+1 S"] | None = None) -> Callable[[Any, Any], Trace]:
+    """c_t = sum_l (discount lambda)^l delta_{t+l}: GAE over a fixed critic of the latent state.
+
+    lambda = 1 is the reward-to-go less a value baseline, lambda = 0 the TD error.
+
+    Args:
+        lambda_: in [0, 1].
+        critic: any values `[T+1, S]`, taken as 0 in terminal states and after the horizon; None is the exact V.
+
+    Raises:
+        ValueError: lambda_ outside [0, 1], or a critic of the wrong shape.
+    """
+    check_range("lambda_", lambda_, 0.0, 1.0)
+
+    def form(mdp: Any, truth: Any) -> Trace:
+        value = np.asarray(truth.value if critic is None else critic, np.float64)
+        if value.shape != truth.value.shape:
+            raise ValueError(f"critic must have shape [T+1, S] = {truth.value.shape}, got {value.shape}")
+        value = np.where(mdp.terminal[None, :], 0.0, value)
+        value[-1] = 0.0
+        before = np.broadcast_to(value[:-1, :, None], truth.q_value.shape)
+        return Trace(1.0, float(mdp.discount) * lambda_, value, before, np.zeros_like(truth.q_value))
+
+    return form
+
+
+def value_baseline(mdp: Any, truth: Any) -> Trace:
+    """c_t = G_t - V_t(s_t), with the exact V of the latent state."""
+    return gae(1.0)(mdp, truth)
+
+
+def td_error(mdp: Any, truth: Any) -> Trace:
+    """c_t = r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t), with the exact V of the latent state."""
+    return gae(0.0)(mdp, truth)
+
+
+def advantage(_: Any, truth: Any) -> Trace:
+    """c_t = A_t(s_t, a_t), exactly, on the action taken: the control of every study."""
+    return Trace(
+        0.0, 0.0, np.zeros_like(truth.value), truth.value[:-1, :, None] - truth.q_value, np.zeros_like(truth.q_value)
+    )
+
+
+def all_action(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
+    """Q_t(s_t, a) for every action a: the gradient is sum_a Q_t(s_t, a) grad pi(a | o_t), with no sampling of actions.
+
+    Args:
+        q_value: any table; None is the exact Q.
+    """
+
+    def form(_: Any, truth: Any) -> Trace:
+        every = np.asarray(truth.q_value if q_value is None else q_value, np.float64)
+        return Trace(0.0, 0.0, np.zeros_like(truth.value), np.zeros_like(every), every)
+
+    return form
+
+
+def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
+    """The trajectory control variate: Q for every action, and what the trajectory adds to it for the one taken.
+
+    In maths: Q_t(s_t, .) for all, plus sum_{k >= t} discount^(k-t) (r_k + discount V_{k+1}(s_{k+1}) - Q_k(s_k, a_k))
+    for a_t, with V = sum_a pi Q of the given Q: the gradient is exact for any Q.
+
+    Args:
+        q_value: any table; None is the exact Q.
+    """
+
+    def form(mdp: Any, truth: Any) -> Trace:
+        every = np.asarray(truth.q_value if q_value is None else q_value, np.float64)
+        every = np.where(mdp.terminal[None, :, None], 0.0, every)
+        value = (truth.state_policy[mdp.schedule] * every).sum(axis=-1)
+        after = np.concatenate([value, np.zeros_like(value[:1])])
+        return Trace(1.0, float(mdp.discount), after, every, every)
+
+    return form
+
+
+def hindsight(mdp: Any, truth: Any) -> Product:
+    """c_t = (1 - pi(a_t | s_t) / h(a_t | s_t, G)) G with the exact h, for a return in {0, 1} paid at the end.
+
+    There h(a | s, 1) / pi(a | s) = Q(s, a) / V(s), so that c_t = (1 - V_t(s_t) / Q_t(s_t, a_t)) G with mean Q - V; but
+    0, and so biased, where Q is 0: success that the action rules out is never seen with it. s is the latent state.
+
+    Raises:
+        ValueError: a return other than 0 or 1 is possible, or the discount is not 1.
+    """
+    check_range("discount of the MDP", float(mdp.discount), 1.0, 1.0)
+    paid = np.where((mdp.prob > 0) & ~mdp.terminal[None, :, None, None], mdp.reward, 0.0)
+    if not np.isin(paid, (0.0, 1.0)).all() or np.any(truth.past_reward):
+        raise ValueError("reward must be 0 or 1, and 1 only where the episode ends, got another")
+    q_value, value = np.asarray(truth.q_value), np.asarray(truth.value)[:-1, :, None]
+    safe = np.where(q_value > 0, q_value, 1.0)
+    return Product(1.0, 0.0, np.where(q_value > 0, 1.0 - value / safe, 0.0))
+
+
+def tables(form: Form, mdp: Any, truth: Any) -> Trace | Product:
+    """The tables of a form, from arrays in double precision.
+
+    Raises:
+        ValueError: a table that does not fit the MDP.
+    """
+    made = form(mdp, truth)
+    wanted = {"after": truth.value.shape, "before": truth.q_value.shape}
+    wanted |= {"every": truth.q_value.shape, "table": truth.q_value.shape}
+    for name, shape in wanted.items():
+        given = getattr(made, name, None)
+        if given is not None and np.shape(given) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {np.shape(given)}")
+    return made

@@ -1,0 +1,100 @@
+"""Every trajectory of a small world with its probability, in NumPy float64, and its exact values in the same precision.
+
+An MDP built in single precision is taken at its own numbers: they are widened, and rows that miss 1 by their rounding
+are divided by their sum, so that all exact answers about it agree with each other to double precision.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from casim.checks import check_mdp, check_policy
+from casim.oracle.values import solve
+from casim.types import MDP, Trajectory, Truth
+
+
+class Enumeration(NamedTuple):
+    """Every trajectory of positive probability: `trajectory` is a `Trajectory` of NumPy arrays `[num, T]`."""
+
+    probability: np.ndarray
+    trajectory: Any
+
+
+def precise(mdp: MDP, policy: Any) -> tuple[Any, np.ndarray]:
+    """The same process and policy table in NumPy float64, probability rows summing to 1 in that precision.
+
+    Raises:
+        ValueError: an array that `check_mdp` or `check_policy` refuses.
+    """
+    check_mdp(mdp)
+    check_policy(np.asarray(policy), mdp)
+    wide = {"f": np.float64, "i": np.int64, "b": np.bool_}
+    arrays = {name: np.asarray(x) for name, x in mdp._asdict().items()}
+    arrays = {name: x.astype(wide[x.dtype.kind]) for name, x in arrays.items()}
+    for name in ("start", "prob", "emission"):
+        arrays[name] = arrays[name] / arrays[name].sum(axis=-1, keepdims=True)
+    table = np.asarray(policy, np.float64)
+    return MDP(**cast(Any, arrays)), table / table.sum(axis=-1, keepdims=True)
+
+
+def precise_truth(mdp: MDP, policy: Any) -> Any:
+    """`casim.oracle.solve` in double precision: a `Truth` of NumPy arrays.
+
+    Raises:
+        ValueError: as `precise`.
+    """
+    with jax.enable_x64(True):
+        exact = jax.jit(solve)(*jax.tree.map(jnp.asarray, precise(mdp, policy)))
+        return Truth(*cast(Any, [np.asarray(x) for x in exact]))
+
+
+def enumerate_trajectories(mdp: MDP, policy: Any, limit: int = 2_000_000) -> Enumeration:
+    """All trajectories of a small world, by breadth-first expansion in NumPy float64.
+
+    Raises:
+        ValueError: there are more than `limit` of them, or as `precise`.
+    """
+    mdp, policy = precise(mdp, policy)
+    start = np.asarray(mdp.start)
+    state = np.flatnonzero(start > 0)
+    weight = start[state]
+    columns: list[dict[str, np.ndarray]] = []
+    for kernel in np.asarray(mdp.schedule):
+        parent, fields, successor, weight = _expand(mdp, policy, kernel, state, weight)
+        columns = [{name: x[parent] for name, x in column.items()} for column in columns]
+        columns.append(fields)
+        state = successor
+        if len(weight) > limit:
+            raise ValueError(f"number of trajectories must be in [1, {limit}], got more")
+    arrays = {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
+    return Enumeration(weight, Trajectory(**cast(Any, arrays)))
+
+
+def _expand(mdp: MDP, policy: np.ndarray, kernel: int, state: np.ndarray, weight: np.ndarray):
+    """Every continuation of every path by one step: who it continues, what happened, where it went, how likely."""
+    observations, (actions, slots) = mdp.emission.shape[2], mdp.prob.shape[2:]
+    shape = (len(state), observations, actions, slots)
+    parent, observation, action, slot = (x.ravel() for x in np.indices(shape))
+    before = state[parent]
+    live = ~mdp.terminal[before]
+    decides = live & mdp.decision[kernel]
+    chosen = np.where(decides, policy[kernel, observation, action], action == 0)
+    moved = np.where(live, mdp.prob[kernel, before, action, slot], slot == 0)
+    joint = weight[parent] * mdp.emission[kernel, before, observation] * chosen * moved
+    keep = joint > 0
+    parent, observation, action, slot, before, live, decides = (
+        x[keep] for x in (parent, observation, action, slot, before, live, decides)
+    )
+    fields = {
+        "state": before,
+        "observation": observation,
+        "action": action,
+        "log_prob": np.where(decides, np.log(policy[kernel, observation, action]), 0.0),
+        "reward": np.where(live, mdp.reward[kernel, before, action, slot], 0.0),
+        "live": live,
+    }
+    return parent, fields, np.where(live, mdp.successor[kernel, before, action, slot], before), joint[keep]

@@ -1,0 +1,132 @@
+"""Exact moments of an estimator at any horizon, by recursion in time: no samples, no enumeration.
+
+In maths, the credit in cells comes from `cells`; the gradient's component of one trajectory is X = sum_t c_t z_t + f_t
+with z_t = discount^t d log pi(a_t | o_t) / d theta, and E[X], E[X^2] come from `tied` where steps share logits and from
+`untied` where every step has its own. A group of N independent trajectories divides the variance by N. Under a
+baseline of peers, b_i = mean_{j != i} G_j, with x_i = (G_i - b_i) Z_i: Var(g) = [Var(x_1) + (N - 1) Cov(x_1, x_2)] / N,
+a polynomial in the moments E[G^j Z^k], j, k <= 2, which the same recursions give.
+
+Accuracy: double precision throughout; the tests measure the error at 10^4 steps.
+
+References:
+    Sobel 1982 (second moments by recursion). The forms for gradients and for peers are derived for casim.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from casim.checks import check_integer
+from casim.dynamics import absorb, force
+from casim.oracle.moments.cells import Cells, product_cells, trace_cells
+from casim.oracle.moments.forms import Form, Product, Trace, tables
+from casim.oracle.moments.group import Moments
+from casim.oracle.moments.paths import precise, precise_truth
+from casim.oracle.moments.tied import tied_moments
+from casim.oracle.moments.untied import untied_moments
+from casim.types import MDP
+
+
+def recursion_moments(mdp: MDP, policy: Any, form: Form, num: int = 1, tied: bool = True) -> Moments:
+    """Exact moments of an estimator on groups of `num` independent trajectories from P(s_0).
+
+    Args:
+        mdp: the process, of any horizon; the time is O(T) for each logit.
+        policy: the table `[M, O, A]`.
+        form: the estimator, see `casim.oracle.moments.forms`. The credit of a cell is that of the action taken.
+        num: N, the group size, at least 1, and at least 2 for a baseline of peers.
+        tied: True differentiates with respect to the table, as studies do; False gives every step logits of
+            its own, and gradients `[T, O, A]`, in O(T) for all of them.
+
+    Raises:
+        ValueError: a setting out of its range, or an invalid MDP, policy or form.
+    """
+    truth = precise_truth(mdp, policy)
+    mdp, policy = precise(mdp, policy)
+    made = tables(form, mdp, truth)
+    peers = isinstance(made, Product) and made.peers
+    check_integer("num", num, 2 if peers else 1)
+    with jax.enable_x64(True):
+        process, table = jax.tree.map(jnp.asarray, (mdp, policy))
+        process, table, arrays = absorb(process), force(process, table), jax.tree.map(jnp.asarray, made)
+        solved = jax.tree.map(np.asarray, jax.jit(_solve)(process, jnp.asarray(truth.state_policy), arrays))
+        if tied and len(np.unique(mdp.schedule)) < len(mdp.schedule):
+            second = _tied(process, table, arrays, solved)
+        else:
+            second = untied_moments(mdp, np.asarray(table), made, truth.occupancy, solved.cells, solved.total)
+            second = _by_kernel(second, mdp) if tied else second
+    weight = truth.occupancy[..., None] * truth.state_policy[mdp.schedule]
+    weight = np.where(mdp.decision[mdp.schedule][:, None, None], weight, 0.0)
+    mean, variance = _credit(made, solved.cells, solved.total, num)
+    gradient, gradient_variance = _group(second, num, peers)
+    return Moments(
+        probability=weight,
+        expectation=np.where(weight > 0, mean, np.nan),
+        variance=np.where(weight > 0, variance, np.nan),
+        gradient=gradient,
+        gradient_variance=np.maximum(gradient_variance, 0.0),
+    )
+
+
+class _Solved(NamedTuple):
+    cells: Cells  # of the sampled part of the credit: L_t, or the return less its centre
+    value: Any  # [T+1, S] of what is left of the return
+    centre: Any  # what is subtracted from the return
+    total: Any  # [2] mean and variance of what is left
+
+
+def _solve(mdp: MDP, acting: jax.Array, form: Trace | Product) -> _Solved:
+    if isinstance(form, Trace):
+        return _Solved(trace_cells(mdp, acting, form), form.after, jnp.zeros(()), jnp.zeros(2))
+    cells, value, total = product_cells(mdp, acting, form)
+    centre = jnp.where(form.peers, total[0], form.baseline)
+    shift = centre * (jnp.arange(2) == 0)
+    return _Solved(Cells(cells.mean - centre, cells.variance), value, centre, total - shift)
+
+
+def _credit(form: Trace | Product, cells: Cells, total: np.ndarray, num: int) -> tuple[Any, Any]:
+    """Mean and variance of the credit of the action taken, `[T, S, A]`."""
+    if isinstance(form, Trace):
+        return form.every + cells.mean, cells.variance
+    noise = total[1] / (num - 1) if form.peers else 0.0
+    return form.table * cells.mean, form.table**2 * (cells.variance + noise)
+
+
+def _tied(mdp: MDP, policy: jax.Array, form: Trace | Product, solved: _Solved) -> np.ndarray:
+    """E[y y'] `[D, D, M, O, A]`; 0 for logits that are never used."""
+    shown = np.asarray(mdp.emission)[:, ~np.asarray(mdp.terminal)].max(axis=1) > 0
+    used = shown & np.asarray(mdp.decision)[:, None]
+    used[np.setdiff1d(np.arange(len(used)), np.asarray(mdp.schedule))] = False
+    logit = np.argwhere(np.broadcast_to(used[..., None], policy.shape))
+    second = np.asarray(jax.jit(tied_moments)(mdp, policy, form, jnp.asarray(logit), solved.value, solved.centre))
+    out = np.zeros((*second.shape[:2], *policy.shape))
+    out[:, :, *logit.T] = second
+    return out
+
+
+def _by_kernel(second: np.ndarray, mdp: MDP) -> np.ndarray:
+    """Moments of the logits of steps as moments of the kernels that govern them, one step each."""
+    out = np.zeros((*second.shape[:2], len(mdp.prob), *second.shape[3:]))
+    out[:, :, np.asarray(mdp.schedule)] = second
+    return out
+
+
+def _group(second: np.ndarray, num: int, peers: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of a group's gradient, from E[y y'] of one trajectory, y = (1, ..., X)."""
+    mean = second[0, -1]
+    if not peers:
+        return mean, (second[-1, -1] - mean**2) / num
+    # y = (1, G, Z, X = G Z), and the sum S of the returns of the other N - 2 trajectories.
+    g, z, others = second[0, 1], second[0, 2], num - 2
+    gg, gzz, ggz, zz = second[1, 1], second[2, 3], second[1, 3], second[2, 2]
+    peer_square = g**2 + (gg - g**2) / (num - 1)
+    rest, rest_square = others * g, others * (gg - g**2) + (others * g) ** 2
+    own = second[3, 3] - 2 * g * gzz + zz * peer_square
+    pair = mean**2 - 2 / (num - 1) * (ggz * z + mean * z * rest)
+    pair = pair + (mean**2 + 2 * mean * z * rest + z**2 * rest_square) / (num - 1) ** 2
+    expected = mean - g * z
+    return expected, (own - expected**2 + (num - 1) * (pair - expected**2)) / num

@@ -1,0 +1,113 @@
+"""Second moments of the gradient where steps share logits, by one scan over time for all parameters.
+
+In maths, for one logit theta[m, o, a] let z_t = discount^t d log pi(a_t | o_t) / d theta (0 unless kernel m and
+observation o are met) and f_t its share of an all-action part. The gradient's component X = sum_t c_t z_t + f_t is the
+last entry of a vector y that each step maps linearly, y_{t+1} = B_t y_t, by what happened in it alone:
+- `Trace`: y = (1, E, X), with the eligibility E' = decay E + z_t and X' = X + e_t E' + f_t;
+- `Product`: y = (1, G, Z, X), with G' = G + g_t, Z' = Z + z_t table_t and X' = X + g_t Z' + z_t table_t G, where G is
+  the return as expected so far and g_t = discount^t (r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t)).
+So E[y y' 1{s_t = s}] moves forward by E[B (y y') B'], a Markov jump linear system: the variance of X, cross terms of
+all pairs of steps included, takes O(T) time. (The recursion of tabular returns is the adjoint of this one.)
+
+References:
+    Costa, Fragoso and Marques 2005 (Markov jump linear systems); Sutton 1988 (eligibility traces). The application
+    to policy gradients is derived for casim.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from casim.oracle.moments.forms import Product, Trace
+from casim.types import MDP
+
+
+def tied_moments(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    form: Trace | Product,
+    logit: Int[Array, "P 3"],
+    value: Float[Array, "T+1 S"],
+    centre: Float[Array, ""],
+) -> Float[Array, "D D P"]:
+    """E[y y'] after the last step, for each of P logits (kernel, observation, action).
+
+    Args:
+        mdp: with absorbing tables.
+        policy: as it acts.
+        form: the tables.
+        logit: the parameters; on kernels that are decisions.
+        value: of a `Product`, E[rewards from t on | s_t] at its discount.
+        centre: subtracted from the return of a `Product`.
+    """
+    states = mdp.start.shape[0]
+    trace = isinstance(form, Trace)
+    # A return is followed as the martingale of its expectation: that keeps its moments small, and precise, on the way.
+    after, before, table = (form.after, form.before, form.every) if trace else (value, value[:-1, :, None], form.table)
+    weigh, worth = (form.reward, mdp.discount) if trace else (1.0, form.discount)
+    one, zero = jnp.ones(states), jnp.zeros(states)
+    begin = jnp.stack([one, zero, zero] if trace else [one, value[0] - centre, zero, zero], axis=1)
+    second = (mdp.start[:, None, None] * begin[:, :, None] * begin[:, None, :])[..., None]
+    second = jnp.broadcast_to(second, (*second.shape[:3], len(logit)))
+    live = ~mdp.terminal[:, None, None]
+
+    def step(carry: tuple[Array, Array, Array], inputs) -> tuple[tuple[Array, Array, Array], None]:
+        second, scale, earning = carry
+        kernel, after, before, table = inputs
+        target = mdp.successor[kernel]
+        weight, score, share = _scores(mdp, policy, logit, kernel, table)
+        gain = jnp.where(live, weigh * mdp.reward[kernel] + worth * after[target] - before[..., None], 0.0)
+        gain = gain[None, ..., None]
+        if isinstance(form, Trace):
+            move = _trace_map(gain, form.decay, scale * score, scale * share)
+        else:
+            move = _product_map(earning * gain, scale * score * table[None, :, :, None, None])
+        joint = weight[:, :, :, None, :] * mdp.prob[kernel][None, :, :, :, None]
+        half = jnp.einsum("ijhsakn,sjln->ilhsakn", move, second)
+        onward = jnp.einsum("hsakn,ilhsakn,mlhsakn->sakimn", joint, half, move)
+        second = jax.ops.segment_sum(onward.reshape(-1, *onward.shape[3:]), target.ravel(), states)
+        return (second, scale * mdp.discount, earning * worth), None
+
+    carry = (second, jnp.ones(()), jnp.ones(()))
+    return jnp.sum(jax.lax.scan(step, carry, (mdp.schedule, after[1:], before, table))[0][0], axis=0)
+
+
+def _scores(mdp: MDP, policy: Array, logit: Array, kernel: Array, table: Array) -> tuple[Array, Array, Array]:
+    """For each logit, its row (kernel, observation) not met (0) or met (1), on the leading axis.
+
+    Returns:
+        P(met or not, a | s) `[2, S, A, P]`, d log pi(a | o) / d theta `[2, 1, A, 1, P]`, and
+        sum_a d pi(a | o) / d theta table(s, a) `[2, S, 1, 1, P]`.
+    """
+    own, observation, action = logit[:, 0], logit[:, 1], logit[:, 2]
+    met = mdp.emission[kernel][:, observation] * ((own == kernel)[None, :] & ~mdp.terminal[:, None])
+    chosen = policy[own, observation]
+    hit = met[:, None, :] * chosen.T[None]
+    acting = mdp.emission[kernel] @ policy[kernel]
+    taken = jnp.take_along_axis(chosen, action[:, None], axis=1)[:, 0]
+    score = (jnp.arange(policy.shape[2])[:, None] == action[None, :]) - taken[None, :]
+    share = taken[None, :] * (table[:, action] - table @ chosen.T)
+    first = jnp.arange(2)
+    return (
+        jnp.stack([acting[..., None] - hit, hit]),
+        first[:, None, None, None, None] * score[None, None, :, None, :],
+        first[:, None, None, None, None] * share[None, :, None, None, :],
+    )
+
+
+def _trace_map(gain: Array, decay: Array | float, z: Array, share: Array) -> Array:
+    """B of every transition: E' = decay E + z, X' = X + e E' + f."""
+    return _matrix([[1.0, 0.0, 0.0], [z, decay, 0.0], [gain * z + share, gain * decay, 1.0]])
+
+
+def _product_map(gain: Array, z: Array) -> Array:
+    """B of every transition: G' = G + g, Z' = Z + z, X' = X + g Z' + z G."""
+    return _matrix([[1.0, 0.0, 0.0, 0.0], [gain, 1.0, 0.0, 0.0], [z, 0.0, 1.0, 0.0], [gain * z, z, gain, 1.0]])
+
+
+def _matrix(rows: list[list[Array | float]]) -> Array:
+    """Stacks entries that broadcast to [2, S, A, K, P] into [D, D, 2, S, A, K, P]."""
+    shape = jnp.broadcast_shapes(*(jnp.shape(x) for row in rows for x in row))
+    return jnp.stack([jnp.stack([jnp.broadcast_to(x, shape) for x in row]) for row in rows])

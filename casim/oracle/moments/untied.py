@@ -1,0 +1,68 @@
+"""Second moments of the gradient where every step has logits of its own: sums over the states of one step.
+
+In maths, at most one step contributes to the component of theta[t, o, a'], so that with d_t(s) = P(s_t = s) and
+E[c], Var(c) of the cell, E[X^j] = sum_s d_t(s) P(o | s) sum_a pi(a | o) E[(z_a c + f)^j | s, a], where
+z_a = discount^t (1{a = a'} - pi(a' | o)) and f = discount^t pi(a' | o) (every(s, a') - sum_b pi(b | o) every(s, b)).
+
+References:
+    Derived for casim; `tests/oracle/test_moments_recursion.py` checks it against enumeration.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from casim.oracle.moments.cells import Cells
+from casim.oracle.moments.forms import Product, Trace
+from casim.types import MDP
+
+
+def untied_moments(
+    mdp: MDP, policy: np.ndarray, form: Trace | Product, occupancy: np.ndarray, cells: Cells, total: np.ndarray
+) -> np.ndarray:
+    """E[y y'] of one trajectory for each logit of each step, `[D, D, T, O, A]`.
+
+    y = (1, X) for a `Trace` and (1, G, Z, X) for a `Product`.
+
+    Args:
+        mdp: from `precise`.
+        policy: the table `[M, O, A]` as it acts.
+        form: the tables.
+        occupancy: P(s_t = s, live) `[T, S]`.
+        cells: moments of L_t, or of G, in each cell.
+        total: mean and variance of G over all trajectories.
+    """
+    decided = mdp.decision[mdp.schedule]
+    scale = np.where(decided, float(mdp.discount) ** np.arange(len(decided)), 0.0)[:, None, None]
+    columns = []
+    for o in range(policy.shape[1]):
+        chosen = policy[mdp.schedule, o][:, None, :]  # [T, 1, A]
+        here = occupancy * mdp.emission[mdp.schedule, :, o]
+        weight = here[:, :, None, None] * chosen[..., None]  # [T, S, A taken, 1]
+        score = scale * (np.eye(policy.shape[2])[None] - chosen)  # [T, A taken, A of the logit]
+        if isinstance(form, Trace):
+            centred = form.every - np.sum(chosen * form.every, axis=2, keepdims=True)
+            entries = _trace(score[:, None], (scale * chosen * centred)[:, :, None, :], cells)
+        else:
+            entries = _product(score[:, None] * form.table[..., None], cells)
+        columns.append([[np.sum(weight * x, axis=(1, 2)) for x in row] for row in entries])
+    second = np.moveaxis(np.array(columns), 0, 3)
+    second[0, 0] = 1.0
+    if isinstance(form, Product):
+        second[0, 1] = second[1, 0] = total[0]
+        second[1, 1] = total[1] + total[0] ** 2
+    return second
+
+
+def _trace(z: np.ndarray, share: np.ndarray, cells: Cells) -> list[list[np.ndarray]]:
+    """Moments of (1, X = z c + f) in each cell."""
+    mean = z * cells.mean[..., None] + share
+    return [[np.ones_like(z), mean], [mean, mean**2 + z**2 * cells.variance[..., None]]]
+
+
+def _product(z: np.ndarray, cells: Cells) -> list[list[np.ndarray]]:
+    """Moments of (1, G, Z, X = G Z) in each cell."""
+    g, one = cells.mean[..., None], np.ones_like(z)
+    gg = g**2 + cells.variance[..., None]
+    rows = [[1, g, z, g * z], [g, gg, g * z, gg * z], [z, g * z, z**2, g * z**2], [g * z, gg * z, g * z**2, gg * z**2]]
+    return [[x * one for x in row] for row in rows]
