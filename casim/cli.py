@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
@@ -13,19 +14,24 @@ from typing import Annotated, Literal
 import jax
 import numpy as np
 import tyro
+from matplotlib.figure import Figure as Picture
 from rich.console import Console
 from rich.progress import Progress
 
 import casim
+from casim.checks import check_choice, check_range
 from casim.controls import CONTROLS
-from casim.figures import style, task_figure
+from casim.figures import style, task_figure, truth_figure
 from casim.oracle import optimal, solve
 from casim.report import Row, load, tabulate
 from casim.tasks import RuleTask
+from casim.truths import TRUTHS, curves
 
 console = Console()
 MAX_STATES = 64
 """States whose meaning is printed."""
+MAX_STEPS = 20_000
+"""Steps of a trajectory whose truths are drawn."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +67,15 @@ class Show:
     Attributes:
         name: of a task, a preset, an estimator or a policy, as `casim list` prints it.
         horizon: draw the task at this value of its horizon knob.
+        truth: of a task, draw this kind of truth along one trajectory instead; "all" draws every kind.
+        seed: of that trajectory.
         out: folder for the picture of a task.
     """
 
     name: tyro.conf.Positional[str]
     horizon: int | None = None
+    truth: str | None = None
+    seed: int = 0
     out: Path = Path("results")
 
     def run(self) -> None:
@@ -91,6 +101,9 @@ class Show:
         truth, best = jax.jit(lambda mdp, policy: (solve(mdp, policy), optimal(mdp).value[0]))(
             mdp, casim.Uniform().table(mdp)
         )
+        if self.truth is not None:
+            self._truths(task, mdp, truth)
+            return
         mdp, truth = jax.tree.map(np.asarray, (mdp, truth))
         kernels, states, actions, _ = mdp.prob.shape
         sizes = f"S = {states}, O = {mdp.emission.shape[2]}, A = {actions}, M = {kernels}"
@@ -99,10 +112,26 @@ class Show:
         print(f"optimum, seeing the state:             {float(mdp.start @ np.asarray(best)):.6g}")
         if isinstance(task, RuleTask) and states <= MAX_STATES:
             print("states: " + ", ".join(f"{i} = {state}" for i, state in enumerate(task.states())))
-        path = self.out / f"{self.name}.png"
+        self._save(self.name, lambda: task_figure(mdp, truth))
+
+    def _truths(self, task: casim.Task, mdp: casim.MDP, truth: casim.Truth) -> None:
+        """Draws truths along one trajectory of the uniform policy."""
+        kinds = {kind.__name__: kind for kind in TRUTHS}
+        check_choice("truth", self.truth, (*kinds, "all"))
+        check_range("number of steps (choose --horizon)", len(mdp.schedule), 1, MAX_STEPS)
+        policy = casim.Uniform().table(mdp)
+        batch = casim.World.make(mdp, policy).rollout(jax.random.key(self.seed), 1)
+        chosen = kinds if self.truth == "all" else {str(self.truth): kinds[str(self.truth)]}
+        panels = {name: curves(kind, mdp, policy, truth, batch) for name, kind in chosen.items()}
+        decision = np.asarray(mdp.decision)[np.asarray(mdp.schedule)]
+        title = f"{type(task).__name__}: one trajectory of the uniform policy, return {float(batch.reward.sum()):.3g}"
+        self._save(f"{self.name}-{self.truth}", lambda: truth_figure(panels, decision, title))
+
+    def _save(self, name: str, draw: Callable[[], Picture]) -> None:
+        path = self.out / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         with style():
-            task_figure(mdp, truth).savefig(path)
+            draw().savefig(path)
         print(f"figure: {path}")
 
 

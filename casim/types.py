@@ -7,7 +7,7 @@ M kernels, R replicates.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
@@ -109,8 +109,8 @@ class Truth(NamedTuple):
 
     value: Float[Array, "T+1 S"]
     """V_t(s), discounted to step t; the last row, after the horizon, is 0."""
-    q_value: Float[Array, "T S A"]
-    """Q_t(s, a)."""
+    advantage: Float[Array, "T S A"]
+    """A_t(s, a) = Q_t(s, a) - V_t(s), computed without subtracting large numbers."""
     occupancy: Float[Array, "T S"]
     """P(s_t = s and the episode is live)."""
     past_reward: Float[Array, "T S"]
@@ -123,6 +123,6 @@ class Truth(NamedTuple):
     """E[sum_t discount^t r_t]."""
 
     @property
-    def advantage(self) -> Float[Array, "T S A"]:
-        """A_t(s, a) = Q_t(s, a) - V_t(s)."""
-        return self.q_value - self.value[:-1, :, None]
+    def q_value(self) -> Float[Any, "T S A"]:
+        """Q_t(s, a) = V_t(s) + A_t(s, a)."""
+        return self.value[:-1, :, None] + self.advantage

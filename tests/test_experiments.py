@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-EXPERIMENTS = sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
+EXPERIMENTS = [
+    path
+    for path in sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
+    if "STUDY =" in path.read_text()  # the others are programs of their own, with tests of their own
+]
 
 
 def load_experiment(path):
@@ -14,6 +18,10 @@ def load_experiment(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_studies_are_found():
+    assert "horizon" in [path.stem for path in EXPERIMENTS]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

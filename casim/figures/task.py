@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -41,7 +42,7 @@ def task_figure(mdp: MDP, truth: Truth) -> Figure:
     columns = graphs if graphs <= 4 else 3
     rows = -(-graphs // columns)
     figure = Figure(figsize=(PAGE, 2.1 * rows + 2.6), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.1 * rows, 2.6])
+    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.1 * rows, 2.6]))
     actions = mdp.prob.shape[2]
     keys = [Line2D([], [], color=ACTIONS[a % len(ACTIONS)], label=f"action {a}") for a in range(min(actions, 6))]
     top.legend(
@@ -175,8 +176,7 @@ def advantage_map(axes: Axes, mdp: MDP, truth: Truth):
     steps, _, actions = truth.q_value.shape
     decides = mdp.decision[mdp.schedule]
     reached = (truth.occupancy > 0) & decides[:, None]
-    advantage = truth.q_value - truth.value[:-1, :, None]
-    advantage = np.where(reached[:, :, None], advantage, np.nan).reshape(steps, -1).T  # [S A, T]
+    advantage = np.where(reached[:, :, None], truth.advantage, np.nan).reshape(steps, -1).T  # [S A, T]
     weight = np.nansum(np.abs(advantage) * np.repeat(truth.occupancy, actions, axis=1).T, axis=1)
     seen = np.flatnonzero(np.isfinite(advantage).any(1))
     rows = np.sort(seen[np.argsort(-weight[seen], kind="stable")][:MAX_ROWS])

@@ -40,7 +40,8 @@ def path_target(
     td_error = batch.reward + mdp.discount * later - value
     scaling = (mdp.discount ** jnp.arange(batch.state.shape[-1]))[None, :]
     if name == "advantage":
-        target = q_value - value
+        time = jnp.broadcast_to(jnp.arange(batch.state.shape[-1])[None, :], batch.state.shape)
+        target = truth.advantage[time, batch.state, batch.action]
     elif name in ("td_error", "information_gain"):
         target = td_error
     elif name == "log_information_gain":

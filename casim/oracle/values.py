@@ -5,7 +5,8 @@ Q_t(s, a) = sum_k P(k | s, a) [r(s, a, k) + discount V_{t+1}(s')] and V_t(s) = s
 forwards from P(s_0): d_{t+1}(s') = sum_{s, a} d_t(s) pi(a | s) P(s' | s, a).
 The policy gradient with respect to the logits theta[m, o, a] of the table is
 sum_{t: m_t = m} discount^t sum_s d_t(s) P(o | s) pi(a | o) [Q_t(s, a) - sum_b pi(b | o) Q_t(s, b)].
-Cost: O(T S A K) time, and O(T S A) memory for what is returned.
+Cost: O(T S A K) time, and O(T S A) memory for what is returned. Sums over time are compensated, so errors do not grow
+with the horizon: see `docs/performance.md`; `casim.oracle.solve_in_blocks` is parallel in time.
 
 References:
     Puterman 1994, chapter 4; Sutton et al. 1999 (policy gradient theorem).
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from casim.dynamics import absorb, force, state_policy
 from casim.ops import expectation
@@ -33,17 +34,27 @@ class Optimal(NamedTuple):
 
 def solve(mdp: MDP, policy: Float[Array, "M O A"]) -> Truth:
     """Everything exact about a policy: values, occupancy, past rewards, and the policy gradient."""
-    mdp = absorb(mdp)
+    mdp = likely_first(absorb(mdp))
     acting = state_policy(mdp, policy)
-    value, q_value = _backward(mdp, lambda q, kernel: expectation(acting[kernel], q))
-    occupancy, past_reward = _forward(mdp, acting)
+    occupancy, past_reward = arrive(mdp, flows(mdp, acting), mdp.schedule, mdp.start, jnp.zeros_like(mdp.start), 1.0)
+    nothing = jnp.zeros((2, *mdp.start.shape), mdp.prob.dtype)
+    _, value, advantage = evaluate(mdp, acting, mdp.schedule, nothing)
+    return assemble(mdp, policy, acting, value, advantage, occupancy, past_reward)
+
+
+def assemble(
+    mdp: MDP, policy: Array, acting: Array, value: Array, advantage: Array, reached: Array, past_reward: Array
+) -> Truth:
+    """The `Truth` made of V `[T, S]`, A, and what `arrive` gives."""
+    live = ~mdp.terminal[None, :]
+    occupancy = jnp.where(live, reached, 0.0)
     return Truth(
-        value=value,
-        q_value=q_value,
+        value=jnp.concatenate([value, jnp.zeros_like(value[:1])]),
+        advantage=advantage,
         occupancy=occupancy,
-        past_reward=past_reward,
+        past_reward=jnp.where(live, past_reward, 0.0),
         state_policy=acting,
-        gradient=_gradient(mdp, policy, q_value - value[:-1, :, None], occupancy),
+        gradient=_gradient(mdp, policy, advantage, occupancy),
         expected_return=expectation(mdp.start, value[0]),
     )
 
@@ -68,6 +79,48 @@ def expected_return(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, ""]
     return expectation(mdp.start, value[0])
 
 
+def likely_first(mdp: MDP) -> MDP:
+    """The same process with the likeliest outcome of every row listed first.
+
+    A mean over differences to the first entry reads its weight as one minus the others: of a large weight that loses
+    nothing, of a weight of 1e-6 in single precision it loses most digits.
+    """
+    order = jnp.argsort(-mdp.prob, axis=-1, stable=True)
+    successor, prob, reward = (jnp.take_along_axis(x, order, axis=-1) for x in (mdp.successor, mdp.prob, mdp.reward))
+    return mdp._replace(successor=successor, prob=prob, reward=reward)
+
+
+def evaluate(mdp: MDP, acting: Float[Array, "M S A"], schedule: Int[Array, " T"], after: Float[Array, "2 S"]):
+    """V and A along a schedule, from the values after it; `mdp` has absorbing tables.
+
+    A value is carried as a sum of two floats, and every mean is taken over differences to a first entry. So a value of
+    thousands neither rounds away the differences between actions nor adds up its own rounding over a long horizon.
+
+    Returns:
+        The values at the first step, as given and taken: the sum of the two rows; V `[T, S]`; A `[T, S, A]`.
+    """
+
+    def step(carry: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+        # Discounted state by state: so equal actions have equal numbers, and an advantage of exactly 0.
+        high, low = (mdp.discount * carry)[:, mdp.successor[kernel]]
+        base = high[..., 0]
+        small = expectation(mdp.prob[kernel], mdp.reward[kernel] + ((high - high[..., :1]) + low))  # Q = base + small
+        gain = (base - base[:, :1]) + (small - small[:, :1])
+        mean = jnp.sum(acting[kernel] * gain, axis=-1)
+        high, low = _two_sum(base[:, 0], small[:, 0] + mean)
+        return jnp.stack([high, low]), (high + low, gain - mean[:, None])
+
+    first, (value, advantage) = jax.lax.scan(step, after, schedule, reverse=True)
+    return first, value, advantage
+
+
+def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
+    """The rounded sum x + y and its rounding error, exactly (Knuth)."""
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part)
+
+
 def _backward(mdp: MDP, backup) -> tuple[Array, Array]:
     """Values `[T+1, S]` and action values `[T, S, A]`; `backup` turns Q_t into V_t."""
 
@@ -81,29 +134,54 @@ def _backward(mdp: MDP, backup) -> tuple[Array, Array]:
     return jnp.concatenate([first[None], later]), q_value
 
 
-def _forward(mdp: MDP, acting: Array) -> tuple[Array, Array]:
-    """P(s_t = s, live) and E[discounted rewards before t | s_t = s], both `[T, S]`."""
-    states = mdp.start.shape[0]
+def flows(mdp: MDP, acting: Float[Array, "M S A"]) -> tuple[Float[Array, "M S S"], Float[Array, "M S S"]]:
+    """P(s' | s) and E[r; s' | s] of every kernel under the policy; `mdp` has absorbing tables."""
     joint = acting[..., None] * mdp.prob
-    onehot = jax.nn.one_hot(mdp.successor, states, dtype=mdp.prob.dtype)
-    move = jnp.einsum("msak,msakz->msz", joint, onehot, precision="highest")
-    earn = jnp.einsum("msak,msakz->msz", joint * mdp.reward, onehot, precision="highest")
+    onehot = jax.nn.one_hot(mdp.successor, mdp.start.shape[0], dtype=mdp.prob.dtype)
+    move, earn = (jnp.einsum("msak,msakz->msz", x, onehot, precision="highest") for x in (joint, joint * mdp.reward))
+    return move, earn
+
+
+def arrive(
+    mdp: MDP,
+    flow: tuple[Float[Array, "M S S"], Float[Array, "M S S"]],
+    schedule: Int[Array, " T"],
+    reached: Float[Array, " S"],
+    earned: Float[Array, " S"],
+    scale: Float[Array, ""] | float,
+) -> tuple[Float[Array, "T S"], Float[Array, "T S"]]:
+    """P(s_t = s) and E[discounted rewards before t | s_t = s] along a schedule.
+
+    Args:
+        mdp: the process.
+        flow: from `flows`.
+        schedule: of these steps.
+        reached: P(s) at the first of them.
+        earned: E[rewards before; s] there.
+        scale: discount to the power of the first step.
+    """
+    move, earn = flow
+    # What leaves each state; what stays is the rest. So no rounding of rows makes a state gain or lose probability,
+    # and nothing is left in a state that all leave.
+    own = jnp.eye(move.shape[1], dtype=move.dtype)[None]
+    leave, keeps = move * (1 - own), jnp.sum(move * own, axis=-1) > 0
+    left = jnp.sum(leave, axis=-1)
 
     def step(carry: tuple[Array, Array, Array], kernel: Array):
-        reached, earned, scale = carry
-        onward = jnp.matmul(reached, move[kernel], precision="highest")
-        gain = scale * jnp.matmul(reached, earn[kernel], precision="highest")
-        earned_onward = jnp.matmul(earned, move[kernel], precision="highest") + gain
-        # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
-        total = jnp.sum(onward)
-        later = (onward / total, earned_onward / total, scale * mdp.discount)
-        return later, (reached, earned)
+        now, rest, scale = carry  # (reached, earned) as sums of two floats
+        keep = keeps[kernel][None]
+        come = jnp.matmul(now, leave[kernel], precision="highest")
+        gain = scale * jnp.matmul(now[0], earn[kernel], precision="highest")
+        # The total is 1 up to rounding; taking off what is too much keeps that error from growing with the horizon.
+        excess = (jnp.sum(now[0]) - 1) + jnp.sum(rest[0])
+        change = jnp.where(keep, come - now * left[kernel][None] + rest, come) - excess * jnp.where(keep, now, come)
+        later = _two_sum(jnp.where(keep, now, 0.0), change + jnp.stack([jnp.zeros_like(gain), gain]))
+        there = now[0] > 0
+        mean = jnp.where(there, now[1] / jnp.where(there, now[0], 1.0), 0.0)
+        return (*later, scale * mdp.discount), (jnp.maximum(now[0], 0.0), mean)
 
-    init = (mdp.start, jnp.zeros_like(mdp.start), jnp.ones((), mdp.start.dtype))
-    _, (reached, earned) = jax.lax.scan(step, init, mdp.schedule)
-    live = ~mdp.terminal[None, :]
-    past = jnp.where(reached > 0, earned / jnp.where(reached > 0, reached, 1.0), 0.0)
-    return jnp.where(live, reached, 0.0), jnp.where(live, past, 0.0)
+    now = jnp.stack([reached, earned])
+    return jax.lax.scan(step, (now, jnp.zeros_like(now), jnp.asarray(scale, now.dtype)), schedule)[1]
 
 
 def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array) -> Array:

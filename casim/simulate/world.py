@@ -171,7 +171,7 @@ class World:
 
         def copy(words: Array, episode: Array) -> Trajectory:
             state = batch.state
-            if belief is not None:
+            if belief is not None and lost is not None:
                 # The observation at the branch is given, so its channel is free to say whether the state is lost.
                 chance, noise = pair(words, episode, step, OBSERVATION)
                 hidden = redraw(belief, noise)[:, None]

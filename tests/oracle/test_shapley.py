@@ -1,4 +1,4 @@
-"""Exact Shapley values against their definition: coalitions and their values by enumeration, in float64."""
+"""Shapley values against their definition, coalitions by enumeration in float64, and their axioms."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given as draws
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from casim.oracle import coalition_values, shapley
+from casim.oracle.shapley import difference_rewards, shapley_values
 from casim.tasks import Bifurcation
 from tests import reference
 from tests.enumeration import QUICK, case, solved
@@ -59,20 +63,12 @@ def given():
     return mdp, one.policy, jax.tree.map(lambda x: x[rows], one.all.batch)
 
 
-@pytest.fixture(scope="module")
-def hidden():
-    mdp, policy = reference.random_mdp(6, schedule=(2, 1, 0), observations=3, successors=4)
-    one = solved(mdp, policy)
-    rows = np.random.default_rng(1).choice(len(one.all.weight), 9, replace=False)
-    return mdp, policy, jax.tree.map(lambda x: x[rows], one.all.batch)
-
-
-def test_coalition_values_and_shapley_values_equal_their_definition(given, hidden):
-    for mdp, policy, batch in (given, hidden):
-        wanted = np.stack([values_by_enumeration(mdp, policy, batch, i, PLAYERS) for i in range(len(batch.live))])
-        np.testing.assert_allclose(coalition_values(mdp, policy, batch, PLAYERS), wanted, atol=2e-6)
-        phi = np.stack([by_orders(value, PLAYERS) for value in wanted])
-        np.testing.assert_allclose(exact_shapley(mdp, policy, batch, PLAYERS), phi, atol=2e-6)
+def test_coalition_values_and_shapley_values_equal_their_definition(given):
+    mdp, policy, batch = given
+    wanted = np.stack([values_by_enumeration(mdp, policy, batch, i, PLAYERS) for i in range(len(batch.live))])
+    np.testing.assert_allclose(coalition_values(mdp, policy, batch, PLAYERS), wanted, atol=2e-6)
+    phi = np.stack([by_orders(value, PLAYERS) for value in wanted])
+    np.testing.assert_allclose(exact_shapley(mdp, policy, batch, PLAYERS), phi, atol=2e-6)
 
 
 def test_shapley_values_sum_to_the_grand_coalition_less_the_empty_one(given):
@@ -114,3 +110,53 @@ def test_more_than_twelve_segments_are_refused(given):
     mdp, policy, batch = given
     with pytest.raises(ValueError, match=r"num_segments must be in \[1, 12\].*got 13"):
         shapley(mdp, jnp.asarray(policy), batch, 13)
+
+
+EXACT = {"rtol": 0, "atol": 1e-10}
+MEMBERS = (np.arange(16)[:, None] >> np.arange(4)[None, :]) & 1
+compiled = jax.jit(lambda value, rule: rule(value), static_argnums=1, compiler_options=QUICK)
+
+
+def axiom_values(value, rule=shapley_values):
+    """In float64."""
+    with jax.enable_x64(True):
+        return np.asarray(compiled(np.asarray(value, np.float64), rule))
+
+
+VALUES = st.lists(st.integers(-50, 50), min_size=16, max_size=16).map(lambda x: np.array(x, float))
+AXIOMS = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@AXIOMS
+@draws(VALUES)
+def test_efficiency_and_the_mean_over_orders(value):
+    phi = axiom_values(value)
+    np.testing.assert_allclose(phi.sum(), value[-1] - value[0], **EXACT)
+    np.testing.assert_allclose(phi, by_orders(value, 4), **EXACT)
+
+
+@AXIOMS
+@draws(VALUES, st.permutations(range(4)))
+def test_symmetry_players_that_are_renamed_swap_their_values(value, name):
+    """And so players that a game does not tell apart get the same."""
+    index = (MEMBERS * 2 ** np.array(name)).sum(1)
+    np.testing.assert_allclose(axiom_values(value[index]), axiom_values(value)[name], **EXACT)
+    swap = MEMBERS @ 2 ** np.array([1, 0, 2, 3])
+    phi = axiom_values(value + value[swap])
+    np.testing.assert_allclose(phi[0], phi[1], **EXACT)
+
+
+@AXIOMS
+@draws(VALUES, st.integers(0, 3))
+def test_a_null_player_gets_nothing(value, player):
+    null = value[np.arange(16) & ~(1 << player)]
+    np.testing.assert_allclose(axiom_values(null)[player], 0.0, **EXACT)
+    np.testing.assert_allclose(axiom_values(null, difference_rewards)[player], 0.0, **EXACT)
+
+
+def test_redundancy_and_synergy_are_shared_by_shapley_values_and_not_by_difference_rewards():
+    """OR: all may be absent but one; AND: none may."""
+    size = MEMBERS[:8].sum(1)
+    for value, difference in (((size > 0).astype(float), 0.0), ((size == 3).astype(float), 1.0)):
+        np.testing.assert_allclose(axiom_values(value), 1 / 3, **EXACT)
+        np.testing.assert_array_equal(axiom_values(value, difference_rewards), difference)

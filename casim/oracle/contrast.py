@@ -1,0 +1,215 @@
+"""The protocol-specific contrast of a unit: its actions as taken against actions of a stated reference.
+
+In maths, with u a unit (consecutive steps from f on), z the state and the observation before it, a the actions taken
+in it, q the reference and rho the protocol (who plays afterwards, until when returns count):
+Delta_u(q; rho) = E[G_f | z, a, rho] - E[G_f | z, a' ~ q, rho], G_f = sum_{f<=t<horizon} discount^(t-f) r_t.
+If z is restored, both branches start in s_f. If it is re-fed, s_f is redrawn from the belief given the observations
+up to f and the actions before; with probability `lost` either happens to each branch.
+- Both policies equal to pi, units of one step, all observed: Delta = Q_t(s, a) - V_t(s), the advantage.
+- The reference a point mass on a default action: Delta = Q_t(s, a) - Q_t(s, default), the difference reward.
+- Proposition 1: the mean of paired differences is unbiased for Delta, and common random numbers change only its
+  variance.
+- Proposition 2: what is logged (text, action, outcome) may leave even the sign of Delta open; see
+  `casim.tasks.HiddenCause`.
+The variance of a branch's return is the noise of its replicas: the difference of two nominally identical branches with
+fresh random numbers has twice that variance. Cost: O(T S A K) time a row, and O(N T S) memory for the beliefs.
+
+References:
+    Contrast and propositions: Zhang 2026, arXiv:2604.09459, version 3, read at second hand; units of several steps,
+    the mixture of restored and redrawn states, and the variances are derived here. Difference rewards: Wolpert and
+    Tumer 2002.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from casim.dynamics import absorb, force, state_policy
+from casim.oracle.belief import beliefs
+from casim.simulate.belief import filter_to, redraw
+from casim.simulate.noise import OBSERVATION, key_words, pair
+from casim.simulate.scan import Script, prepare, roll
+from casim.types import MDP, Trajectory
+
+NO_END = 2**31 - 1
+
+
+class Protocol(NamedTuple):
+    """What a contrast is relative to: change it, and value and sign of the contrast may change."""
+
+    reference: Float[Array, "M O A"]
+    """Plays the unit in the second branch."""
+    downstream: Float[Array, "M O A"]
+    """Plays after the unit, in both branches; and in the unit where a rerun outlives the trajectory."""
+    lost: Float[Array, ""] | float = 0.0
+    """Probability that what is hidden is redrawn from the belief: 0 restored, 1 re-fed."""
+    horizon: Int[Array, ""] | int = NO_END
+    """Rewards of this step and later ones do not count."""
+
+
+class Contrast(NamedTuple):
+    """Mean and variance of the return of each branch, discounted to the unit's first step; 0 where that is not live."""
+
+    taken: Float[Array, "N G"]
+    reference: Float[Array, "N G"]
+    taken_variance: Float[Array, "N G"]
+    reference_variance: Float[Array, "N G"]
+
+    @property
+    def value(self) -> Float[Array, "N G"]:
+        """The contrast."""
+        return self.taken - self.reference
+
+    @property
+    def pair_variance(self) -> Float[Array, "N G"]:
+        """Variance of one paired difference with fresh random numbers."""
+        return self.taken_variance + self.reference_variance
+
+    @property
+    def noise_floor(self) -> Float[Array, "N G"]:
+        """Standard deviation of the difference of two replicas of the taken branch, with fresh random numbers."""
+        return jnp.sqrt(2.0 * self.taken_variance)
+
+
+class Pairs(NamedTuple):
+    """Sampled returns of the two branches, copy k of one beside copy k of the other."""
+
+    taken: Float[Array, "N num"]
+    reference: Float[Array, "N num"]
+
+    @property
+    def difference(self) -> Float[Any, "N num"]:
+        """Each is unbiased for the contrast."""
+        return self.taken - self.reference
+
+
+class _Law(NamedTuple):
+    """Mean and variance of a return, from each of several states or actions."""
+
+    mean: Array
+    variance: Array
+
+
+def contrast(mdp: MDP, protocol: Protocol, batch: Trajectory, unit: Int[Array, " T"], num_units: int) -> Contrast:
+    """The exact contrast of every unit of every trajectory.
+
+    Args:
+        mdp: the process; where the verifier of the protocol is another one, with its rewards.
+        protocol: see `Protocol`.
+        batch: trajectories.
+        unit: unit of each step, numbered 0, 1, 2, ... in order of time: `mdp.segment`, `mdp.turn`, `arange(T)`.
+        num_units: G, static under jit.
+    """
+    still, belief = absorb(mdp), beliefs(mdp, batch)
+    taken, other = jax.vmap(lambda *row: _branches(still, protocol, unit, *row))(batch, belief)
+    begins = jnp.searchsorted(unit, jnp.arange(num_units))
+    fields = (taken.mean, other.mean, taken.variance, other.variance)
+    return Contrast(*(jnp.where(batch.live, x, 0.0)[:, begins] for x in fields))
+
+
+def _branches(
+    mdp: MDP, protocol: Protocol, unit: Int[Array, " T"], batch: Trajectory, belief: Float[Array, "T S"]
+) -> tuple[_Law, _Law]:
+    """The laws `[T]` of the two branches of one trajectory, from every step to the end of its unit and beyond."""
+    reference, downstream = (state_policy(mdp, table) for table in (protocol.reference, protocol.downstream))
+    chosen = force(mdp, protocol.reference)
+    ends = jnp.append(unit[1:] != unit[:-1], True)
+
+    def step(later: tuple[_Law, _Law, _Law], now) -> tuple[tuple[_Law, _Law, _Law], tuple[_Law, _Law]]:
+        time, kernel, end, at, seen = now
+        after, *inside = later
+        counted = time < protocol.horizon
+        # The unit's last step hands over to the downstream policy.
+        q_taken, q_other = (
+            _back(mdp, kernel, counted, jax.tree.map(lambda x, y: jnp.where(end, x, y), after, law)) for law in inside
+        )
+        imposed = jax.tree.map(lambda x: x[:, at.action], q_taken)
+        free = _mix(downstream[kernel], q_taken)
+        taken = jax.tree.map(lambda x, y: jnp.where(at.live, x, y), imposed, free)
+        first = _mix(chosen[kernel, at.observation][None, :], q_other)
+        hidden = _hidden(seen, at.state, protocol.lost)
+        after = _mix(downstream[kernel], _back(mdp, kernel, counted, after))
+        return (after, taken, _mix(reference[kernel], q_other)), (_mix(hidden, imposed), _mix(hidden, first))
+
+    zero = _Law(jnp.zeros_like(mdp.start), jnp.zeros_like(mdp.start))
+    steps = (jnp.arange(unit.shape[0]), mdp.schedule, ends, batch, belief)
+    return jax.lax.scan(step, (zero, zero, zero), steps, reverse=True)[1]
+
+
+def sample_contrast(
+    key: Key[Array, ""],
+    mdp: MDP,
+    protocol: Protocol,
+    batch: Trajectory,
+    unit: Int[Array, " T"],
+    index: Int[Array, ""] | int,
+    num: int,
+    common: bool = True,
+) -> Pairs:
+    """Reruns one unit of every trajectory `num` times in both branches; returns as in `Contrast`.
+
+    Args:
+        key: keys the noise. Episode addresses, and so the numbers drawn, are those of `World.branch`.
+        mdp: as for `contrast`.
+        protocol: as for `contrast`.
+        batch: as for `contrast`.
+        unit: as for `contrast`.
+        index: which unit.
+        num: pairs for each trajectory.
+        common: whether both branches of a pair share their random numbers, also those that redraw what is hidden.
+    """
+    inside, first = unit == index, jnp.searchsorted(unit, index)
+    # Kernels a second time, under the reference: a schedule then says who plays at which step.
+    again = {name: getattr(mdp, name) for name in ("successor", "prob", "reward", "emission", "decision", "kind")}
+    double = mdp._replace(**{name: jnp.concatenate([x, x]) for name, x in again.items()})
+    tables = prepare(double, jnp.concatenate([protocol.downstream, protocol.reference]))
+    other = mdp.schedule + jnp.where(inside, mdp.prob.shape[0], 0)
+    rows, steps = batch.action.shape
+    time = jnp.arange(steps)
+    before, upto = (jnp.broadcast_to(x[None, :], (rows, steps)) for x in (time < first, time <= first))
+    at = jnp.full((rows,), first, jnp.int32)
+    belief = filter_to(mdp, batch, at, mdp.start)
+    running = batch.live[:, first] & (jnp.sum(belief, axis=1) > 0)
+    counted = (time >= first) & (time < protocol.horizon)
+    weight = jnp.where(counted, mdp.discount ** jnp.maximum(time - first, 0), 0.0)
+
+    def branch(words: Array, schedule: Array, imposed: Array) -> Float[Array, "N num"]:
+        def copy(episode: Int[Array, " N"]) -> Float[Array, " N"]:
+            chance, noise = pair(words, episode, at, OBSERVATION)
+            hidden = running & (chance < protocol.lost)
+            state = jnp.where(hidden[:, None] & (time == first)[None, :], redraw(belief, noise)[:, None], batch.state)
+            script = Script(state, batch.observation, batch.action, upto, upto, before | imposed)
+            new = roll(tables, schedule, words, episode, state[:, 0], True, script, first)
+            return jnp.where(batch.live[:, first], jnp.sum(weight[None, :] * new.reward, axis=1), 0.0)
+
+        episode = jnp.arange(num)[:, None] * rows + jnp.arange(rows)[None, :]
+        return jax.vmap(copy)(episode).T
+
+    words = jnp.stack([key_words(k) for k in ((key, key) if common else jax.random.split(key))])
+    imposed = inside[None, :] & batch.live
+    both = words, jnp.stack([mdp.schedule, other]), jnp.stack([imposed, jnp.zeros_like(imposed)])
+    return Pairs(*jnp.unstack(jax.vmap(branch)(*both)))
+
+
+def _mix(weight: Float[Array, "*shape K"], law: _Law) -> _Law:
+    """The law of a mixture over the last axis: variances within, and of the means between."""
+    mean = jnp.sum(weight * law.mean, axis=-1)
+    return _Law(mean, jnp.sum(weight * (law.variance + (law.mean - mean[..., None]) ** 2), axis=-1))
+
+
+def _back(mdp: MDP, kernel: Array, counted: Array, later: _Law) -> _Law:
+    """The law of the return of every state and action `[S, A]`, from that of the next states."""
+    successor = mdp.successor[kernel]
+    mean = jnp.where(counted, mdp.reward[kernel] + mdp.discount * later.mean[successor], 0.0)
+    variance = jnp.where(counted, mdp.discount**2 * later.variance[successor], 0.0)
+    return _mix(mdp.prob[kernel], _Law(mean, variance))
+
+
+def _hidden(belief: Float[Array, " S"], state: Array, lost: Array | float) -> Float[Array, " S"]:
+    """The law of the state in which a branch starts; restored where the history is impossible."""
+    restored = jax.nn.one_hot(state, belief.shape[0], dtype=belief.dtype)
+    return (1.0 - lost) * restored + lost * jnp.where(jnp.sum(belief) > 0, belief, restored)

@@ -1,0 +1,264 @@
+"""Games whose players are the steps, segments, turns or agents of an episode: what a coalition is worth, exactly.
+
+In maths, v(S) = E[R | the players in S are present, the others absent], R the discounted return. Three games:
+(i)   interventional: present plays the actions as taken in a trajectory, absent draws them from a reference; the
+      noise of the environment is averaged out. v(all) = E[R | s_0, do(a)].
+(ii)  on the observed noise: the same, while transitions and observations are those that the noise of the trajectory
+      gives after any other action. v(all) is the return of the trajectory.
+(iii) a team: present plays its policy, absent a null policy; nothing is conditional on a trajectory.
+`nature_game` adds the environment's draws as players to (i): drawn as recorded if present, afresh if absent.
+Also after the trajectory's end, where no action was taken, a rerun goes on with the reference.
+A run is the steps between two changes of player. It acts on values as an affine map V -> gain + move V, one if its
+player is present and one if absent, so a game is two lists of J maps. Cost: O(N T S^2 A) for the maps, with O(N J S^2)
+memory; O(J S^2) for one coalition, so O(J 2^G S^2) for those of G players.
+
+References:
+    Shapley 1953; Wolpert and Tumer 2002 (difference rewards). What "absent" means differs between methods; the three
+    games are stated as casim computes them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from casim.checks import check_integer
+from casim.dynamics import absorb, force, state_policy
+from casim.simulate.belief import transition_matrix
+from casim.simulate.noise import OBSERVATION, TRANSITION, draw, key_words, single, thresholds
+from casim.types import MDP, Trajectory
+
+MAX_ENUMERATED = 16
+"""Players of which all coalitions are evaluated: 2^16 of them."""
+CHUNK = 4096
+"""Coalitions evaluated at once."""
+
+
+class Game(NamedTuple):
+    """J runs in time, each with two affine maps, and a distribution of the first state; N games side by side."""
+
+    start: Float[Array, "N S"]
+    present_gain: Float[Array, "N J S"]
+    present_move: Float[Array, "N J S S"]
+    absent_gain: Float[Array, "N J S"]
+    absent_move: Float[Array, "N J S S"]
+    owner: Int[Array, " J"]
+    """Player of each run; -1 for a run of no steps."""
+
+
+class Noise(NamedTuple):
+    """The uniforms of a trajectory's environment."""
+
+    transition: Float[Array, "N T"]
+    observation: Float[Array, "N T"]
+
+
+class _Law(NamedTuple):
+    """One step: mean reward, discounted law of the next state, and the reference's law of the action."""
+
+    earn: Float[Array, "S A"]
+    move: Float[Array, "S A S"]
+    choice: Float[Array, "S A"]
+
+
+class _Map(NamedTuple):
+    """V -> gain + move V."""
+
+    gain: Array
+    move: Array
+
+
+def recorded_noise(key: Key[Array, ""], episode: Int[Array, " N"], num_steps: int) -> Noise:
+    """The noise of `World.rollout` under a key, for its episodes `arange(num)`; of other reruns by their addresses."""
+    words, shape = key_words(key), (episode.shape[0], num_steps)
+    row, step = (jnp.broadcast_to(x, shape) for x in (episode[:, None], jnp.arange(num_steps)[None, :]))
+    return Noise(single(words, row, step, TRANSITION), single(words, row, step, OBSERVATION))
+
+
+def taken_game(
+    mdp: MDP,
+    reference: Float[Array, "M O A"],
+    batch: Trajectory,
+    player: Int[Array, " T"],
+    num_runs: int | None = None,
+    noise: Noise | None = None,
+) -> Game:
+    """Games (i) and (ii): the actions of each trajectory against a reference, from the trajectory's first state.
+
+    Args:
+        mdp: the process.
+        reference: what absent players do: the policy itself, or a default action.
+        batch: trajectories.
+        player: of each step, from 0: `arange(T)`, `mdp.segment`, `mdp.turn` or `mdp.agent`.
+        num_runs: J, static under jit, at least the number of runs; None takes T, which costs more if runs are long.
+        noise: of the trajectories, for game (ii); None for game (i).
+    """
+    mdp = absorb(mdp)
+    law, steps = _average(mdp, reference), mdp.schedule.shape[0]
+    run, owner = _runs(player, steps if num_runs is None else num_runs)
+
+    def row(batch: Trajectory, noise: Noise | None) -> tuple[_Map, _Map]:
+        def step(maps: tuple[_Map, _Map], now) -> tuple[tuple[_Map, _Map], None]:
+            kernel, at, action, live, uniform = now
+            here = law(kernel) if uniform is None else _conditional(mdp, reference, kernel, uniform)
+            absent = _drawn(here)
+            taken = _Map(here.earn[:, action], here.move[:, action])
+            present = jax.tree.map(lambda x, y: jnp.where(live, x, y), taken, absent)
+            return (_prepend(maps[0], present, at), _prepend(maps[1], absent, at)), None
+
+        inputs = (mdp.schedule, run, batch.action, batch.live, noise)
+        identity = _identity(owner.shape[0], mdp.start)
+        return jax.lax.scan(step, (identity, identity), inputs, reverse=True)[0]
+
+    present, absent = jax.vmap(row)(batch, noise)
+    return Game(_first(mdp, batch), present.gain, present.move, absent.gain, absent.move, owner)
+
+
+def team_game(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    null: Float[Array, "M O A"],
+    player: Int[Array, " T"],
+    num_runs: int | None = None,
+) -> Game:
+    """Game (iii), N = 1: players follow the policy or, if absent, the null policy, from P(s_0). Arguments as above."""
+    mdp = absorb(mdp)
+    laws = [_average(mdp, table) for table in (policy, null)]
+    run, owner = _runs(player, mdp.schedule.shape[0] if num_runs is None else num_runs)
+
+    def step(maps: tuple[_Map, ...], now: tuple[Array, Array]) -> tuple[tuple[_Map, ...], None]:
+        kernel, at = now
+        return tuple(_prepend(m, _drawn(law(kernel)), at) for m, law in zip(maps, laws, strict=True)), None
+
+    identity = _identity(owner.shape[0], mdp.start)
+    present, absent = jax.lax.scan(step, (identity, identity), (mdp.schedule, run), reverse=True)[0]
+    maps = jax.tree.map(lambda x: x[None], (present, absent))
+    return Game(mdp.start[None], maps[0].gain, maps[0].move, maps[1].gain, maps[1].move, owner)
+
+
+def nature_game(mdp: MDP, reference: Float[Array, "M O A"], batch: Trajectory, noise: Noise) -> Game:
+    """Player t is the action of step t; player T + t the environment's draw after it.
+
+    In the order of time (action 0, draw 0, action 1, ...) and with the policy as the reference, the marginal of an
+    action is its advantage, and that of a draw is the luck r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t), also where
+    transitions are random; all players together get the return less V_0(s_0). Derived here. Values live on pairs
+    (s, a), so maps are [S A, S A].
+    """
+    mdp = absorb(mdp)
+    law, (states, actions) = _average(mdp, reference), mdp.prob.shape[1:3]
+    steps, size = mdp.schedule.shape[0], states * actions
+    dtype = mdp.prob.dtype
+
+    def act(choice: Float[Array, "S A"]) -> _Map:
+        """The value before an action is known, written at every pair of the state."""
+        move = jnp.eye(states, dtype=dtype)[:, None, :, None] * choice[:, None, None, :]
+        return _Map(jnp.zeros(size, dtype), jnp.broadcast_to(move, (states, actions) * 2).reshape(size, size))
+
+    def happen(here: _Law) -> _Map:
+        """The value of a pair, from that of the next states, read at their action 0."""
+        first = jnp.arange(actions) == 0
+        return _Map(here.earn.reshape(size), (here.move[..., None] * first[None, None, None]).reshape(size, size))
+
+    def step(kernel: Array, action: Array, live: Array, uniform: Noise) -> tuple[_Map, ...]:
+        here, recorded = law(kernel), _conditional(mdp, reference, kernel, uniform)
+        taken = jnp.broadcast_to((jnp.arange(actions) == action)[None, :].astype(dtype), (states, actions))
+        present = act(jnp.where(live, taken, here.choice)), happen(recorded)
+        absent = act(here.choice), happen(here)
+        # Action first, then the draw.
+        return tuple(jax.tree.map(lambda x, y: jnp.stack([x, y]), *pair) for pair in (present, absent))
+
+    by_row = jax.vmap(jax.vmap(step), in_axes=(None, 0, 0, 0))
+    maps = by_row(mdp.schedule, batch.action, batch.live, noise)
+    present, absent = jax.tree.map(lambda x: x.reshape(x.shape[0], 2 * steps, *x.shape[3:]), maps)
+    start = _first(mdp, batch)[..., None] * (jnp.arange(actions) == 0)[None, None, :]
+    owner = jnp.stack([jnp.arange(steps), steps + jnp.arange(steps)], axis=1).reshape(-1)
+    return Game(start.reshape(-1, size), present.gain, present.move, absent.gain, absent.move, owner)
+
+
+def worth(game: Game, present: Bool[Array, "N C G"]) -> Float[Array, "N C"]:
+    """v(S) of C coalitions of each game, given by their members."""
+
+    def one(game: Game, present: Bool[Array, " G"]) -> Float[Array, ""]:
+        def prepend(value: Float[Array, " S"], now: Game) -> tuple[Float[Array, " S"], None]:
+            there, gone = (_Map(now[k], now[k + 1]) for k in (1, 3))
+            return jnp.where(present[now.owner], _apply(there, value), _apply(gone, value)), None
+
+        zero = jnp.zeros_like(game.start)
+        value, _ = jax.lax.scan(prepend, zero, game._replace(start=game.owner), reverse=True)
+        return jnp.sum(game.start * value)
+
+    axes = Game(0, 0, 0, 0, 0, None)  # pyright: ignore[reportArgumentType]
+    return jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(axes, 0))(game, present)
+
+
+def all_coalitions(game: Game, num_players: int) -> Float[Array, "N C"]:
+    """v(S) of all C = 2^G coalitions; bit g of the index says that player g is in.
+
+    Raises:
+        ValueError: `num_players` (static under jit) is not in [1, `MAX_ENUMERATED`].
+    """
+    check_integer("num_players", num_players, 1, MAX_ENUMERATED)
+    rows, size = game.start.shape[0], min(2**num_players, CHUNK)
+
+    def chunk(first: Int[Array, ""]) -> Float[Array, "N size"]:
+        index = first + jnp.arange(size)
+        member = (index[:, None] >> jnp.arange(num_players)[None, :]) & 1 == 1
+        return worth(game, jnp.broadcast_to(member[None], (rows, size, num_players)))
+
+    if size == 2**num_players:
+        return chunk(jnp.zeros((), int))
+    value = jax.lax.map(chunk, jnp.arange(0, 2**num_players, size))
+    return jnp.moveaxis(value, 0, 1).reshape(rows, -1)
+
+
+def _average(mdp: MDP, policy: Array):
+    """The law of a step by kernel, with all noise averaged out."""
+    earn = jnp.einsum("msak,msak->msa", mdp.prob, mdp.reward, precision="highest")
+    tables = _Law(earn, mdp.discount * transition_matrix(mdp), state_policy(mdp, policy))
+    return lambda kernel: jax.tree.map(lambda x: x[kernel], tables)
+
+
+def _conditional(mdp: MDP, policy: Array, kernel: Array, noise: Noise) -> _Law:
+    """The law of a step under given uniforms, which decide the successor of every action, and what is seen."""
+    prob, states = mdp.prob[kernel], mdp.start.shape[0]
+    slot = draw(thresholds(prob), jnp.broadcast_to(noise.transition, prob.shape[:2]))[..., None]
+    successor, earn = (jnp.take_along_axis(x[kernel], slot, axis=-1)[..., 0] for x in (mdp.successor, mdp.reward))
+    seen = draw(thresholds(mdp.emission[kernel]), jnp.broadcast_to(noise.observation, states))
+    move = mdp.discount * jax.nn.one_hot(successor, states, dtype=prob.dtype)
+    return _Law(earn, move, force(mdp, policy)[kernel][seen])
+
+
+def _drawn(law: _Law) -> _Map:
+    """The map of a step whose action is drawn."""
+    gain = jnp.sum(law.choice * law.earn, axis=-1)
+    return _Map(gain, jnp.einsum("sa,saz->sz", law.choice, law.move, precision="highest"))
+
+
+def _runs(player: Int[Array, " T"], num_runs: int) -> tuple[Int[Array, " T"], Int[Array, " J"]]:
+    """The run of each step, and the player of each run."""
+    run = jnp.cumsum(jnp.append(False, player[1:] != player[:-1]))
+    return run, jnp.full(num_runs, -1).at[run].set(player)
+
+
+def _identity(num: int, like: Float[Array, " S"]) -> _Map:
+    states, dtype = like.shape[0], like.dtype
+    eye = jnp.broadcast_to(jnp.eye(states, dtype=dtype)[None], (num, states, states))
+    return _Map(jnp.zeros((num, states), dtype), eye)
+
+
+def _prepend(maps: _Map, now: _Map, at: Array) -> _Map:
+    """The maps with one more step put in front of run `at`."""
+    gain = _apply(now, maps.gain[at])
+    move = jnp.matmul(now.move, maps.move[at], precision="highest")
+    return _Map(maps.gain.at[at].set(gain), maps.move.at[at].set(move))
+
+
+def _apply(map_: _Map, value: Float[Array, " S"]) -> Float[Array, " S"]:
+    return map_.gain + jnp.matmul(map_.move, value, precision="highest")
+
+
+def _first(mdp: MDP, batch: Trajectory) -> Float[Array, "N S"]:
+    return jax.nn.one_hot(batch.state[:, 0], mdp.start.shape[0], dtype=mdp.prob.dtype)

@@ -1,0 +1,123 @@
+"""Every kind of truth along one trajectory: what `casim show TASK --truth KIND` draws, and `docs/truths.md` compares.
+
+Each kind is a function of (mdp, policy, truth, batch), batch one trajectory `[1, T]`, and returns named curves over its
+steps. The reference policy, where a kind needs one, is the policy itself.
+
+References:
+    Definitions and sources are in the rooms of `casim.oracle`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from casim import oracle
+from casim.ops import segment_broadcast
+from casim.types import MDP, Trajectory, Truth
+
+Curves = dict[str, Float[Array, " T"]]
+TEMPERATURE = 0.1
+"""Of the soft values, in units of reward."""
+
+
+def value(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+    """V_t(s_t), and the advantage and the luck that change it."""
+    units = oracle.unit_truth(mdp, truth, batch, jnp.arange(len(mdp.schedule)), len(mdp.schedule))
+    return {"value": _state(truth.value, batch), "advantage": units.skill[0], "luck": units.luck[0]}
+
+
+def units(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+    """Skill of the step's segment, turn and agent."""
+    all_of = oracle.granularities(mdp, truth, batch, oracle.sizes(mdp))
+    parts = {"segment": mdp.segment, "turn": mdp.turn, "agent": mdp.agent}
+    return {name: segment_broadcast(getattr(all_of, name).skill, unit)[0] for name, unit in parts.items()}
+
+
+def hindsight(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+    """(1 - pi / h) Z of the action taken, by its return; for binary outcomes at discount 1, else empty (NaN)."""
+    outcomes = oracle.success_hindsight(mdp, policy)
+    acting = truth.state_policy[mdp.schedule, batch.state[0], batch.action[0]]
+    success = jnp.sum(batch.reward)
+    posterior = _cell(outcomes.hindsight, batch)
+    chosen = jnp.where(success > 0.5, posterior[:, 1], posterior[:, 0])
+    return {"hindsight credit": (1 - acting / chosen) * success, "h / pi": chosen / acting}
+
+
+def shapley(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+    """Shapley value of the step's segment, absent segments playing the policy, beside the segment's skill."""
+    count = oracle.sizes(mdp).num_segments
+    phi = oracle.shapley_by_counts(oracle.taken_game(mdp, policy, batch, mdp.segment, count), count)
+    skill = units(mdp, policy, truth, batch)["segment"]
+    return {"Shapley value of the segment": segment_broadcast(phi, mdp.segment)[0], "skill of the segment": skill}
+
+
+def information(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+    """What each action said of the outcome that came, in nats; binary outcomes at discount 1, else empty (NaN)."""
+    outcomes = oracle.success_hindsight(mdp, policy)
+    told = oracle.pointwise_information(outcomes, batch)
+    expected = oracle.outcome_information(mdp, policy, outcomes)
+    return {"of this outcome (nats)": told.action[0], "I(A; outcome | s) (nats)": _state(expected.action, batch)}
+
+
+def belief(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+    """Advantage to critics that know more or less: the history, the state as well, or everything (clairvoyant)."""
+    states = mdp.start.shape[0]
+    four = oracle.critics(mdp, policy, batch, jnp.arange(states), states)
+    taken = jnp.arange(len(mdp.schedule)), batch.action[0]
+    return {
+        "history": four.history.advantage[0][taken],
+        "history and state": four.latent_history.advantage[0][taken],
+        "clairvoyant": four.clairvoyant.mean_advantage[0][taken],
+    }
+
+
+def soft(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+    """Soft advantage of the action taken, beside the plain one."""
+    regularised = oracle.soft_optimal(mdp, policy, TEMPERATURE)
+    plain = _cell(truth.advantage, batch)
+    return {f"soft advantage (b = {TEMPERATURE})": _cell(regularised.advantage, batch), "advantage": plain}
+
+
+def contrast(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+    """The action taken against action 0, from the restored state and from the re-fed one."""
+    default = jnp.broadcast_to(jnp.arange(policy.shape[-1]) == 0, policy.shape).astype(policy.dtype)
+    steps = jnp.arange(len(mdp.schedule))
+    pair = [
+        oracle.contrast(mdp, oracle.Protocol(default, policy, lost), batch, steps, len(mdp.schedule)).value[0]
+        for lost in (0.0, 1.0)
+    ]
+    return {"against action 0, restored": pair[0], "re-fed": pair[1]}
+
+
+TRUTHS: tuple[Callable[[MDP, Array, Truth, Trajectory], Curves], ...] = (
+    value,
+    units,
+    hindsight,
+    shapley,
+    information,
+    belief,
+    soft,
+    contrast,
+)
+"""Every kind."""
+
+
+def curves(
+    kind: Callable[..., Curves], mdp: MDP, policy: Array, truth: Truth, batch: Trajectory
+) -> dict[str, np.ndarray]:
+    """The curves of a kind as NumPy arrays, NaN where the episode is over."""
+    live = np.asarray(batch.live)[0]
+    named = kind(mdp, policy, truth, batch)
+    return {name: np.where(live, np.asarray(curve), np.nan) for name, curve in named.items()}
+
+
+def _state(table: Float[Array, "T1 S"], batch: Trajectory) -> Float[Array, " T"]:
+    return table[jnp.arange(batch.state.shape[1]), batch.state[0]]
+
+
+def _cell(table: Array, batch: Trajectory) -> Array:
+    return table[jnp.arange(batch.state.shape[1]), batch.state[0], batch.action[0]]
