@@ -4,14 +4,17 @@ import doctest
 import re
 from pathlib import Path
 
+import pytest
+
 import casim.testing
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_readme_quick_start():
-    failed, attempted = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
-    assert attempted > 10
+@pytest.mark.parametrize(("page", "examples"), [("README.md", 11), ("docs/truths.md", 8), ("docs/environment.md", 16)])
+def test_examples_say_what_they_claim(page, examples):
+    failed, attempted = doctest.testfile(str(ROOT / page), module_relative=False)
+    assert attempted >= examples
     assert failed == 0
 
 

@@ -50,7 +50,10 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize(
+    "name",
+    ["sums of thousands", *(pytest.param(name, marks=pytest.mark.slow) for name in ("termination", "discount"))],
+)
 def test_in_single_precision_both_are_within_rounding_of_double_precision(name):
     task, block = LONG[name]
     mdp = task.build()
