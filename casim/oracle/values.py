@@ -25,6 +25,10 @@ from casim.ops import expectation
 from casim.types import MDP, Truth
 
 
+SUM_BLOCK = 1024
+"""Steps that are added up one by one."""
+
+
 class Optimal(NamedTuple):
     """Values of the best policy that sees the latent state: an upper bound for any other."""
 
@@ -189,7 +193,12 @@ def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array) -> Ar
     kernels = mdp.decision.shape[0]
     discounting = mdp.discount ** jnp.arange(mdp.schedule.shape[0])
     weighted = (discounting[:, None] * occupancy)[:, :, None] * advantage
-    total = jax.ops.segment_sum(weighted, mdp.schedule, num_segments=kernels)
+    # First within blocks of steps, then over blocks: a float that adds up a million steps one by one loses digits.
+    steps = mdp.schedule.shape[0]
+    blocks = max(1, min(-(-steps // SUM_BLOCK), steps // kernels))
+    block = jnp.arange(steps) // -(-steps // blocks)
+    total = jax.ops.segment_sum(weighted, block * kernels + mdp.schedule, num_segments=blocks * kernels)
+    total = jnp.sum(total.reshape(blocks, kernels, *total.shape[1:]), axis=0)
     seen = jnp.einsum("mso,msa->moa", mdp.emission, total, precision="highest")
     table = force(mdp, policy)
     centred = seen - jnp.sum(table * seen, axis=-1, keepdims=True)

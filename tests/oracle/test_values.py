@@ -17,6 +17,7 @@ from casim.oracle import expected_return, optimal, solve
 from casim.simulate import World
 from casim.tasks import Bifurcation, ToolChain
 from tests import reference
+from tests.precise import wide
 from tests.reference import EPS
 
 solve = jax.jit(solve)
@@ -265,3 +266,20 @@ def test_a_million_episodes_agree_with_the_exact_values(name):
         error = np.sqrt(np.maximum(square - mean**2, 0) / np.maximum(count, 1))
         off = np.abs(mean - np.asarray(truth.q_value[t], float).ravel())
         assert np.all((off <= 5 * error + 8 * EPS) | (count < 1000))
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_in_double_precision_everything_equals_the_enumeration_to_10_digits(seed, float64):
+    mdp, policy = wide(*reference.random_mdp(seed))
+    exact = reference.exact(mdp, policy)
+    truth = jax.tree.map(np.asarray, solve(jax.tree.map(jnp.asarray, mdp), jnp.asarray(policy)))
+    for name in ("value", "occupancy", "gradient", "expected_return"):
+        np.testing.assert_allclose(getattr(truth, name), getattr(exact, name), rtol=0, atol=1e-10, err_msg=name)
+    still = ~mdp.terminal
+    advantage = exact.q_value - exact.value[:-1, :, None]
+    decides = mdp.decision[mdp.schedule]
+    np.testing.assert_allclose(truth.advantage[decides][:, still], advantage[decides][:, still], rtol=0, atol=1e-10)
+    met = (exact.occupancy > 0) & still[None, :]
+    np.testing.assert_allclose(truth.past_reward[met], exact.past_reward[met], rtol=0, atol=1e-10)
+    best = np.asarray(optimal(jax.tree.map(jnp.asarray, mdp)).value)[:-1]
+    np.testing.assert_allclose(best, reference.optimal_value(mdp), rtol=0, atol=1e-10)
