@@ -24,7 +24,6 @@ from casim.dynamics import absorb, force, state_policy
 from casim.ops import expectation
 from casim.types import MDP, Truth
 
-
 SUM_BLOCK = 1024
 """Steps that are added up one by one."""
 
