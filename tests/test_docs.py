@@ -11,7 +11,14 @@ import casim.testing
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize(("page", "examples"), [("README.md", 11), ("docs/truths.md", 8), ("docs/environment.md", 16)])
+@pytest.mark.parametrize(
+    ("page", "examples"),
+    [
+        ("README.md", 11),
+        pytest.param("docs/truths.md", 8, marks=pytest.mark.slow),
+        pytest.param("docs/environment.md", 16, marks=pytest.mark.slow),
+    ],
+)
 def test_examples_say_what_they_claim(page, examples):
     failed, attempted = doctest.testfile(str(ROOT / page), module_relative=False)
     assert attempted >= examples
@@ -25,6 +32,7 @@ def test_added_estimator_passes_the_contract():
     casim.testing.check_estimator(names["StepBaseline"](), num_groups=200)
 
 
+@pytest.mark.slow
 def test_added_task_passes_the_contract():
     text = (ROOT / "docs" / "add-your-own.md").read_text()
     names = {"__name__": "add_your_own_task"}

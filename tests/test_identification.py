@@ -56,6 +56,7 @@ def test_proposition_2_the_law_of_the_logs_is_the_same_and_the_effects_are_oppos
     assert (plus, minus) == (0.5, -0.5)
 
 
+@pytest.mark.slow
 def test_estimators_of_logs_give_the_same_credit_and_contrasts_do_not(experiment, result):
     assert set(experiment.LOGGED) >= {"Return", "RewardToGo", "GroupRelative", "LeaveOneOut"}
     assert result["same_logs_under_the_same_noise"]
@@ -71,6 +72,7 @@ def test_estimators_of_logs_give_the_same_credit_and_contrasts_do_not(experiment
         )
 
 
+@pytest.mark.slow
 def test_effects_of_logs_are_0_and_those_of_contrasts_are_the_truth(experiment, result):
     for world in result["worlds"].values():
         for name, method in world["methods"].items():
@@ -79,6 +81,7 @@ def test_effects_of_logs_are_0_and_those_of_contrasts_are_the_truth(experiment, 
             assert abs(method["effect"] - truth) <= 5 * method["spread"] / result["groups"] ** 0.5 + 1e-6
 
 
+@pytest.mark.slow
 def test_the_floor_and_the_contrast_of_one_episode_are_in_closed_form(result):
     """Action 0 succeeds with half the probability that the cause is redrawn; action 1 always does."""
     for point in result["floor"]:
@@ -89,6 +92,7 @@ def test_the_floor_and_the_contrast_of_one_episode_are_in_closed_form(result):
         assert abs(point["contrast_measured"] - point["contrast"]) <= 5 * point["contrast_error"] + 1e-6
 
 
+@pytest.mark.slow
 def test_the_numbers_are_plain_and_the_figure_shows_both_worlds(experiment, result):
     figure = experiment.draw(json.loads(json.dumps(result)))
     titles = [axis.get_title(loc="left") for axis in figure.axes]

@@ -56,7 +56,7 @@ SMALL = {
 @pytest.mark.parametrize(
     "task",
     [
-        task if task in (casim.Bifurcation, casim.VariableTurns) else pytest.param(task, marks=pytest.mark.slow)
+        task if task is casim.Bifurcation else pytest.param(task, marks=pytest.mark.slow)
         for task in casim.TASKS
         if task not in CLASSICS
     ],

@@ -12,6 +12,7 @@ from casim.figures import truth_figure
 from casim.truths import TRUTHS, curves
 from tests import reference
 
+pytestmark = pytest.mark.slow
 KINDS = {kind.__name__: kind for kind in TRUTHS}
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import casim
 from casim.env import Environment
@@ -87,6 +88,7 @@ def train(env, key):
     return jax.lax.scan(update, carry, jax.random.split(key, UPDATES))[0][0]
 
 
+@pytest.mark.slow
 def test_an_actor_critic_reaches_90_percent_of_the_exact_optimum():
     env = Environment(TASK, observation="one_hot")
     mdp = env.default_params
