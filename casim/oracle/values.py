@@ -5,8 +5,9 @@ Q_t(s, a) = sum_k P(k | s, a) [r(s, a, k) + discount V_{t+1}(s')] and V_t(s) = s
 forwards from P(s_0): d_{t+1}(s') = sum_{s, a} d_t(s) pi(a | s) P(s' | s, a).
 The policy gradient with respect to the logits theta[m, o, a] of the table is
 sum_{t: m_t = m} discount^t sum_s d_t(s) P(o | s) pi(a | o) [Q_t(s, a) - sum_b pi(b | o) Q_t(s, b)].
-Cost: O(T S A K) time, and O(T S A) memory for what is returned. Sums over time are compensated, so errors do not grow
-with the horizon: see `docs/performance.md`; `casim.oracle.solve_in_blocks` is parallel in time.
+Cost: O(T S A K) time, and O(T S A) memory for what is returned. Sums over time are compensated: the error of V
+does not grow with the horizon, those of occupancies and of the gradient slowly do (figures in `docs/performance.md`).
+`casim.oracle.solve_in_blocks` is parallel in time.
 
 References:
     Puterman 1994, chapter 4; Sutton et al. 1999 (policy gradient theorem).
