@@ -32,7 +32,9 @@ from casim.dynamics import absorb, force, state_policy
 from casim.oracle.belief import beliefs
 from casim.simulate.belief import filter_to, redraw
 from casim.simulate.noise import OBSERVATION, key_words, pair
-from casim.simulate.scan import Script, prepare, roll
+from casim.simulate.engine import roll
+from casim.simulate.scan import Request
+from casim.simulate.tables import Script, prepare
 from casim.types import MDP, Trajectory
 
 NO_END = 2**31 - 1
@@ -170,7 +172,6 @@ def sample_contrast(
     other = mdp.schedule + jnp.where(inside, mdp.prob.shape[0], 0)
     rows, steps = batch.action.shape
     time = jnp.arange(steps)
-    before, upto = (jnp.broadcast_to(x[None, :], (rows, steps)) for x in (time < first, time <= first))
     at = jnp.full((rows,), first, jnp.int32)
     belief = filter_to(mdp, batch, at, mdp.start)
     running = batch.live[:, first] & (jnp.sum(belief, axis=1) > 0)
@@ -181,9 +182,10 @@ def sample_contrast(
         def copy(episode: Int[Array, " N"]) -> Float[Array, " N"]:
             chance, noise = pair(words, episode, at, OBSERVATION)
             hidden = running & (chance < protocol.lost)
-            state = jnp.where(hidden[:, None] & (time == first)[None, :], redraw(belief, noise)[:, None], batch.state)
-            script = Script(state, batch.observation, batch.action, upto, upto, before | imposed)
-            new = roll(tables, schedule, words, episode, state[:, 0], True, script, first)
+            start = jnp.where(hidden, redraw(belief, noise), batch.state[:, first])
+            drawn = jnp.full_like(at, -1)
+            script = Script(at, batch.observation[:, first], drawn, jnp.where(imposed, batch.action, -1))
+            new = roll(None, Request(tables, schedule, words, episode, start, script), True)
             return jnp.where(batch.live[:, first], jnp.sum(weight[None, :] * new.reward, axis=1), 0.0)
 
         episode = jnp.arange(num)[:, None] * rows + jnp.arange(rows)[None, :]

@@ -1,5 +1,6 @@
-"""World and the engine behind it: trajectories from addressed noise."""
+"""World and the engines behind it: trajectories from addressed noise."""
 
+from casim.simulate.engine import Engine, choose_engine
 from casim.simulate.world import Scorer, World
 
-__all__ = ["Scorer", "World"]
+__all__ = ["Engine", "Scorer", "World", "choose_engine"]

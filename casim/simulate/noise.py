@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Key, UInt32
 
 ACTION, TRANSITION, OBSERVATION, LATENT = range(4)
@@ -34,15 +35,20 @@ def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:
 
 def threefry(words: UInt32[Array, " 2"], x0: Array, x1: Array) -> tuple[Array, Array]:
     """Threefry-2x32 with 20 rounds, elementwise over two equal shapes of uint32 counters."""
-    schedule = (words[0], words[1], words[0] ^ words[1] ^ jnp.uint32(0x1BD11BDA))
-    x0, x1 = x0 + schedule[0], x1 + schedule[1]
+    return threefry_together((words[0], words[1]), [(x0, x1)])[0]
+
+
+def threefry_together(words: tuple[Array, Array], counters: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+    """Several hashes round by round, not one after the other: a processor can run what does not wait."""
+    schedule = (*words, words[0] ^ words[1] ^ np.uint32(0x1BD11BDA))
+    hashes = [(x0 + schedule[0], x1 + schedule[1]) for x0, x1 in counters]
     for group in range(5):
         for distance in _ROTATION[group % 2]:
-            x0 = x0 + x1
-            x1 = x0 ^ ((x1 << distance) | (x1 >> (32 - distance)))
-        x0 = x0 + schedule[(group + 1) % 3]
-        x1 = x1 + schedule[(group + 2) % 3] + jnp.uint32(group + 1)
-    return x0, x1
+            hashes = [(x0 + x1, x1) for x0, x1 in hashes]
+            hashes = [(x0, x0 ^ ((x1 << distance) | (x1 >> (32 - distance)))) for x0, x1 in hashes]
+        first, second = schedule[(group + 1) % 3], schedule[(group + 2) % 3] + np.uint32(group + 1)
+        hashes = [(x0 + first, x1 + second) for x0, x1 in hashes]
+    return hashes
 
 
 def uniform(bits: Array) -> Array:
@@ -51,9 +57,9 @@ def uniform(bits: Array) -> Array:
 
 
 def step_noise(
-    words: UInt32[Array, " 2"], episode: Int[Array, " N"], step: Int[Array, " B"], observed: bool
-) -> Complex[Array, "B P N"]:
-    """Uniforms of a block of B steps and N episodes, two channels to a complex number.
+    words: UInt32[Array, " 2"], episode: Int[Array, " N"], step: Int[Array, "B C"], observed: bool
+) -> Complex[Array, "B P C N"]:
+    """Uniforms of B steps in each of C chunks of N episodes, two channels to a complex number.
 
     The real and imaginary parts of pair p are channels 2 p and 2 p + 1, the two words of one hash. XLA
     would evaluate the whole hash once for each array that reads it; one complex array is one evaluation.
@@ -65,10 +71,10 @@ def step_noise(
         observed: also draw the pair of OBSERVATION and LATENT; the first does not depend on this.
     """
     pairs = jnp.arange(2 if observed else 1)
-    shape = (step.shape[0], pairs.shape[0], episode.shape[0])
-    counter = jnp.broadcast_to((2 * step[:, None] + pairs[None, :])[:, :, None], shape).astype(jnp.uint32)
-    row = jnp.broadcast_to(episode[None, None, :], shape).astype(jnp.uint32)
-    first, second = threefry(words, row, counter)
+    counter = (2 * step[:, None, :] + pairs[None, :, None])[..., None]
+    shape = (*counter.shape[:-1], episode.shape[0])
+    row = jnp.broadcast_to(episode[None, None, None, :], shape).astype(jnp.uint32)
+    first, second = threefry(words, row, jnp.broadcast_to(counter, shape).astype(jnp.uint32))
     return jax.lax.complex(uniform(first), uniform(second))
 
 

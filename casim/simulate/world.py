@@ -15,7 +15,9 @@ from casim.dynamics import force
 from casim.pytree import pytree
 from casim.simulate.belief import filter_to, redraw
 from casim.simulate.noise import LATENT, OBSERVATION, draw, key_words, pair, single, thresholds
-from casim.simulate.scan import Script, Tables, prepare, roll
+from casim.simulate.engine import Engine, roll
+from casim.simulate.scan import Request
+from casim.simulate.tables import Script, Tables, prepare
 from casim.types import MDP, Replay, Trajectory
 
 
@@ -51,6 +53,8 @@ class World:
     num_segments: int = dataclasses.field(default=1, metadata={"static": True})
     noisy_emission: bool = dataclasses.field(default=True, metadata={"static": True})
     branching: bool = dataclasses.field(default=True, metadata={"static": True})
+    engine: Engine | None = dataclasses.field(default=None, metadata={"static": True})
+    """What rolls out; None lets `casim.simulate.choose_engine` choose. It changes no trajectory, only the time."""
     tables: Tables = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +68,7 @@ class World:
         reference: Array | None = None,
         scorer: Scorer | None = None,
         replay: Replay | None = None,
+        engine: Engine | None = None,
     ) -> World:
         """Checks the arrays (`ValueError` naming field, range and value) and builds the world.
 
@@ -73,6 +78,7 @@ class World:
             reference: a second policy, for estimators that need one.
             scorer: a judge.
             replay: how well `branch` can go back to a step; None restores exactly.
+            engine: what rolls out; None chooses by shape and device.
         """
         replay = Replay() if replay is None else replay
         check_range("replay.noise", replay.noise, 0.0, 1.0)
@@ -84,7 +90,7 @@ class World:
         segments = int(np.asarray(mdp.segment)[-1]) + 1
         mdp, policy, reference = jax.tree.map(jnp.asarray, (mdp, policy, reference))
         noise = jnp.asarray(replay.noise, float) if replay.noise > 0 else None
-        return cls(mdp, policy, reference, scorer, noise, segments, noisy, replay.possible)
+        return cls(mdp, policy, reference, scorer, noise, segments, noisy, replay.possible, engine)
 
     @property
     def discount(self) -> Float[Array, ""]:
@@ -101,15 +107,22 @@ class World:
         """Whether the policy decides anything at each step."""
         return self.mdp.decision[self.mdp.schedule]
 
-    def rollout(self, key: Key[Array, ""], num: int, prompt: Int[Array, ""] | int | None = None) -> Trajectory:
+    def rollout(
+        self,
+        key: Key[Array, ""],
+        num: int,
+        prompt: Int[Array, ""] | int | None = None,
+        first: Int[Array, ""] | int = 0,
+    ) -> Trajectory:
         """Runs `num` episodes: a trajectory `[num, T]`.
 
         Args:
-            key: keys the noise; episode i uses address i.
+            key: keys the noise; row i is the episode of address first + i.
             num: number of episodes.
             prompt: the start state of all of them; None draws each from P(s_0).
+            first: the first address, to run episodes in several calls.
         """
-        words, episode = key_words(key), jnp.arange(num)
+        words, episode = key_words(key), first + jnp.arange(num)
         if prompt is None:
             noise = single(words, episode, jnp.zeros_like(episode), LATENT)
             start = draw(
@@ -117,7 +130,7 @@ class World:
             )
         else:
             start = jnp.full((num,), prompt, jnp.int32)
-        return roll(self.tables, self.mdp.schedule, words, episode, start, self.noisy_emission)
+        return self._roll(words, episode, start)
 
     def branch(
         self,
@@ -155,38 +168,31 @@ class World:
         check_choice("branching", self.branching, (True,))
         rows, steps = batch.action.shape
         step = jnp.broadcast_to(jnp.asarray(step, jnp.int32), (rows,))
-        time = jnp.arange(steps)[None, :]
-        before, here = time < step[:, None], time == step[:, None]
-        forced = batch.action
-        if action is not None:
-            forced = jnp.where(here, jnp.broadcast_to(jnp.asarray(action, jnp.int32), (rows,))[:, None], forced)
-        belief = None
+        words, episode = key_words(key), jnp.arange(num * rows)
+
+        def copies(x: Array | int) -> Array:
+            return jnp.tile(jnp.broadcast_to(jnp.asarray(x, jnp.int32), (rows,)), num)
+
+        def here(x: Array) -> Array:
+            return jnp.take_along_axis(x, step[:, None], axis=1)[:, 0]
+
+        start = copies(here(batch.state))
         lost = jnp.ones(()) if replay == "refed" else self.replay_noise
         if lost is not None:
             states = self.mdp.start.shape[0]
             prior = self.mdp.start if prompt is None else jax.nn.one_hot(prompt, states, dtype=self.mdp.start.dtype)
             belief = filter_to(self.mdp, batch, step, prior)
-            running = jnp.take_along_axis(batch.live, step[:, None], axis=1)
-            redrawn = here & running & (jnp.sum(belief, axis=1, keepdims=True) > 0)
-
-        def copy(words: Array, episode: Array) -> Trajectory:
-            state = batch.state
-            if belief is not None and lost is not None:
-                # The observation at the branch is given, so its channel is free to say whether the state is lost.
-                chance, noise = pair(words, episode, step, OBSERVATION)
-                hidden = redraw(belief, noise)[:, None]
-                state = jnp.where(redrawn & (chance < lost)[:, None], hidden, state)
-            fixed = before | here if action is not None else before
-            script = Script(state, batch.observation, forced, before | here, before | here, fixed)
-            start = state[:, 0]
-            new = roll(
-                self.tables, self.mdp.schedule, words, episode, start, self.noisy_emission, script, jnp.min(step)
-            )
-            return jax.tree.map(lambda old, now: jnp.where(before, old, now), batch, new)
-
-        episode = jnp.arange(num)[:, None] * rows + jnp.arange(rows)[None, :]
-        out = jax.vmap(copy, in_axes=(None, 0))(key_words(key), episode)
-        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
+            possible = here(batch.live) & (jnp.sum(belief, axis=1) > 0)
+            # The observation at the branch is given, so its channel is free to say whether the state is lost.
+            chance, noise = pair(words, episode, copies(step), OBSERVATION)
+            redrawn = jnp.tile(possible, num) & (chance < lost)
+            start = jnp.where(redrawn, redraw(jnp.tile(belief, (num, 1)), noise), start)
+        script = Script(copies(step), copies(here(batch.observation)), copies(-1 if action is None else action))
+        new = self._roll(words, episode, start, script)
+        before = (jnp.arange(steps)[None, :] < step[:, None])[None]
+        return jax.tree.map(
+            lambda old, now: jnp.moveaxis(jnp.where(before, old[None], now.reshape(num, rows, steps)), 0, 1), batch, new
+        )
 
     def intervene(self, key: Key[Array, ""], batch: Trajectory, keep: Bool[Array, "N T"], num: int) -> Trajectory:
         """Reruns each episode from its start state with some of its actions imposed: `[N, num, T]`.
@@ -195,16 +201,12 @@ class World:
         noise is drawn afresh. Addresses as in `branch`.
         """
         rows, steps = batch.action.shape
-        first = jnp.broadcast_to((jnp.arange(steps) == 0)[None, :], (rows, steps))
-        nowhere = jnp.zeros_like(first)
-        script = Script(batch.state, batch.observation, batch.action, first, nowhere, keep & batch.live)
-
-        def copy(words: Array, episode: Array) -> Trajectory:
-            return roll(self.tables, self.mdp.schedule, words, episode, batch.state[:, 0], self.noisy_emission, script)
-
-        episode = jnp.arange(num)[:, None] * rows + jnp.arange(rows)[None, :]
-        out = jax.vmap(copy, in_axes=(None, 0))(key_words(key), episode)
-        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
+        nothing = jnp.full((num * rows,), -1)
+        imposed = jnp.tile(jnp.where(keep & batch.live, batch.action, -1), (num, 1))
+        script = Script(jnp.zeros_like(nothing), nothing, nothing, imposed)
+        start = jnp.tile(batch.state[:, 0].astype(jnp.int32), num)
+        new = self._roll(key_words(key), jnp.arange(num * rows), start, script)
+        return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(num, rows, steps), 0, 1), new)
 
     def probability(self, batch: Trajectory) -> Float[Array, "*batch T A"]:
         """pi(. | o_t) along each trajectory."""
@@ -239,6 +241,10 @@ class World:
     def privileged(self, batch: Trajectory) -> Int[Array, "*batch T"]:
         """The latent state: information of training time only."""
         return batch.state
+
+    def _roll(self, words: Array, episode: Array, start: Array, script: Script | None = None) -> Trajectory:
+        request = Request(self.tables, self.mdp.schedule, words, episode, start, script)
+        return roll(self.engine, request, self.noisy_emission)
 
     def _along(self, policy: Array, batch: Trajectory) -> Array:
         schedule = self.mdp.schedule.reshape((1,) * (batch.action.ndim - 1) + (-1,))

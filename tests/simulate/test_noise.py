@@ -19,7 +19,7 @@ WORDS = jnp.asarray([0x13198A2E, 0x03707344], jnp.uint32)
 @functools.partial(jax.jit, static_argnames="observed")
 def step_noise(episode, step, observed):
     """The noise by channel `[B, C, N]`: the real and imaginary parts of each pair in turn."""
-    pairs = noise.step_noise(WORDS, episode, step, observed)
+    pairs = noise.step_noise(WORDS, episode, step[:, None], observed)[:, :, 0]
     return jnp.stack([pairs.real, pairs.imag], axis=2).reshape(len(step), -1, len(episode))
 
 

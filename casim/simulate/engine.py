@@ -1,0 +1,89 @@
+"""Which engine rolls out, and the one function that calls it. All give the same trajectories, bit for bit."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+import jax
+
+from casim.checks import check_choice, check_integer
+from casim.simulate.fused import MAX_STATES, fused_paths
+from casim.simulate.parallel import parallel_paths
+from casim.simulate.scan import Request, scan_paths
+from casim.simulate.tables import Sizes, record
+from casim.types import Trajectory
+
+Name = Literal["scan", "parallel", "fused"]
+FULL = {"cpu": 128, "gpu": 2**17}
+"""Lanes from which more lanes no longer raise the steps per second, measured; see docs/performance.md."""
+FULL_ELSEWHERE = 2**14
+MIN_CHUNK = 64
+"""Steps of a chunk, at least."""
+MAX_ENTRIES = 2**31
+"""Entries [episode, step] beyond which the kernel's 32-bit indices would overflow."""
+
+
+class Engine(NamedTuple):
+    """How trajectories are rolled out; `Engine.make` checks one that is asked for."""
+
+    name: Name
+    chunks: int = 1
+    """Parts of equal length in which the steps are cut, to run side by side."""
+    reason: str = "asked for"
+
+    @classmethod
+    def make(cls, name: Name, chunks: int = 1) -> Engine:
+        """An engine to force.
+
+        Raises:
+            ValueError: an unknown name, fewer than 1 chunk, or several chunks for the scan.
+        """
+        check_choice("engine", name, get_args(Name))
+        check_integer("chunks", chunks, 1, 1 if name == "scan" else math.inf)
+        return cls(name, chunks)
+
+
+def choose_engine(num_episodes: int, num_steps: int, sizes: Sizes, platform: str | None = None) -> Engine:
+    """The engine for a shape and a device, and why.
+
+    A device is full from a number of lanes on. With fewer episodes than that, steps can be cut in chunks that run
+    side by side; but first every chunk is run from every state, which costs up to about half a step per state and
+    step (the noise is shared), so the room must be worth more than that.
+
+    Args:
+        num_episodes: N.
+        num_steps: T.
+        sizes: of the world, `world.tables.sizes`.
+        platform: "cpu", "gpu", "tpu"; None is JAX's default backend.
+    """
+    platform = jax.default_backend() if platform is None else platform
+    full = FULL.get(platform, FULL_ELSEWHERE)
+    fused = platform == "gpu" and num_episodes * num_steps < MAX_ENTRIES
+    chunks = min(-(-full // num_episodes), num_steps // MIN_CHUNK)
+    cost = 2 + sizes.states
+    shape = f"{num_episodes} x {num_steps} steps on {platform}"
+    room = f"{full} lanes fill the device; {chunks} chunks, at the cost of up to {cost} / 2 rollouts"
+    if chunks < cost or (fused and sizes.states > MAX_STATES):
+        kernel = "one kernel, a thread to an episode" if fused else "all episodes side by side"
+        return Engine("fused" if fused else "scan", 1, f"{shape}: {kernel}, as cutting the steps does not pay ({room})")
+    return Engine("fused" if fused else "parallel", chunks, f"{shape}: the steps are cut in chunks ({room})")
+
+
+def roll(engine: Engine | None, request: Request, noisy_emission: bool) -> Trajectory:
+    """N episodes of T steps.
+
+    Args:
+        engine: what rolls out; None chooses. The fused engine runs interpreted, and slowly, where there is no GPU.
+        request: what is asked for.
+        noisy_emission: False promises that every emission row is one-hot, which saves draws.
+    """
+    if engine is None:
+        engine = choose_engine(request.start.shape[0], request.schedule.shape[0], request.tables.sizes)
+    if engine.name == "fused":
+        path = fused_paths(request, noisy_emission, engine.chunks, interpret=jax.default_backend() != "gpu")
+    elif engine.name == "parallel":
+        path = parallel_paths(request, noisy_emission, engine.chunks)
+    else:
+        path = scan_paths(request, noisy_emission)
+    return record(request.tables, request.schedule, path)

@@ -1,0 +1,188 @@
+"""Three engines, one trajectory: identical to the last bit, and chosen for a reason that can be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from casim.simulate import Engine, World, choose_engine, fused
+from casim.simulate.tables import Sizes, count_passed, label_type, path_types
+from tests import reference
+from tests.enumeration import QUICK
+from tests.simulate.test_world import assert_same
+
+KEY = jax.random.key(11)
+quick = functools.partial(jax.jit, compiler_options=QUICK)
+HORIZON = 101
+SCHEDULE = tuple((0, 2, 1, 2, 0, 2, 2)[t % 7] for t in range(HORIZON))
+OTHERS = [Engine.make("parallel", 4), Engine.make("fused"), Engine.make("fused", 3)]
+
+
+@pytest.fixture(scope="module")
+def hidden():
+    """Hidden state, a terminal state, a kernel without decision."""
+    mdp, policy = reference.random_mdp(45, schedule=SCHEDULE)
+    return World.make(mdp, jnp.asarray(policy))
+
+
+@pytest.fixture(scope="module")
+def shown():
+    mdp, policy = reference.random_mdp(22, schedule=SCHEDULE, hidden=False, terminal=False)
+    return World.make(mdp, jnp.asarray(policy))
+
+
+@quick
+def rollouts(world: World, key):
+    """Of several keys at once, from an episode that is not the first."""
+    return jax.vmap(lambda key: world.rollout(key, 5, first=3))(jax.random.split(key, 2))
+
+
+@quick
+def everything(world: World, key, batch):
+    """All else that an engine is asked for: branches and interventions."""
+    one = jax.tree.map(lambda x: x[0], batch)
+    step = jnp.asarray([0, 33, 50, 99, 100])
+    keep = (jnp.arange(HORIZON)[None, :] + jnp.arange(5)[:, None]) % 3 == 0
+    return (
+        world.branch(key, one, step, 2),
+        world.branch(key, one, 41, 1, action=jnp.asarray([1, 0, 1, 0, 1])),
+        world.intervene(key, one, keep, 2),
+    )
+
+
+def by_scan(world):
+    return dataclasses.replace(world, engine=Engine.make("scan"))
+
+
+@pytest.fixture(scope="module")
+def batch(hidden):
+    return rollouts(by_scan(hidden), KEY)
+
+
+@pytest.mark.parametrize("engine", [OTHERS[0], OTHERS[2]], ids=str)
+def test_rollouts_agree_to_the_last_bit(hidden, batch, engine):
+    assert hidden.noisy_emission
+    assert_same(rollouts(dataclasses.replace(hidden, engine=engine), KEY), batch)
+    assert 0.05 < np.asarray(batch.live).mean() < 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", OTHERS, ids=str)
+def test_branches_and_interventions_agree_to_the_last_bit(hidden, batch, engine):
+    wanted = everything(by_scan(hidden), KEY, batch)
+    for one, two in zip(everything(dataclasses.replace(hidden, engine=engine), KEY, batch), wanted, strict=True):
+        assert_same(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", OTHERS, ids=str)
+def test_engines_agree_where_the_state_is_shown(shown, engine):
+    assert not shown.noisy_emission
+    batch = rollouts(by_scan(shown), KEY)
+    other = dataclasses.replace(shown, engine=engine)
+    assert_same(rollouts(other, KEY), batch)
+    for one, two in zip(everything(other, KEY, batch), everything(by_scan(shown), KEY, batch), strict=True):
+        assert_same(one, two)
+
+
+def test_chunks_are_right_where_start_states_never_meet():
+    """A process whose state is a permutation of its start: every map of a chunk is one to one."""
+    mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)
+    states = mdp.start.shape[0]
+    turned = (np.arange(states)[None, :, None, None] + 1 + np.arange(3)[:, None, None, None]) % states
+    mdp = mdp._replace(successor=np.broadcast_to(turned, mdp.successor.shape).astype(np.int32))
+    world = World.make(mdp, jnp.asarray(policy))
+    roll = quick(lambda world: world.rollout(KEY, 6))
+    runs = [roll(dataclasses.replace(world, engine=e)) for e in (OTHERS[0], OTHERS[2], None)]
+    assert_same(runs[0], runs[2])
+    assert_same(runs[1], runs[2])
+    shift = 1 + np.asarray(SCHEDULE)[:-1]
+    np.testing.assert_array_equal(np.diff(np.asarray(runs[2].state, int), axis=1) % states, np.tile(shift % states, (6, 1)))
+
+
+@pytest.mark.slow
+def test_wide_labels_are_packed_and_unpacked():
+    """More than 256 observations and outcomes: two bytes each in the kernel, int16 in the trajectory."""
+    rng = np.random.default_rng(3)
+    mdp, _ = reference.random_mdp(45, schedule=(0, 0, 1) * 7)
+    s, a, k, o, m = 130, 3, 2, 300, 2
+    mdp = mdp._replace(
+        start=np.full(s, 1 / s),
+        successor=rng.integers(s, size=(m, s, a, k)),
+        prob=rng.dirichlet(np.ones(k), (m, s, a)),
+        reward=rng.normal(size=(m, s, a, k)),
+        emission=rng.dirichlet(np.ones(o), (m, s)),
+        terminal=np.arange(s) == 7,
+        decision=np.ones(m, bool),
+        kind=np.zeros(m, int),
+    )
+    mdp = jax.tree.map(jnp.asarray, mdp)
+    world = World.make(mdp, jnp.asarray(rng.dirichlet(np.ones(a), (m, o)), float))
+    run = quick(lambda world: world.rollout(KEY, 200))
+    batch = run(world)
+    assert_same(run(dataclasses.replace(world, engine=Engine.make("fused"))), batch)
+    assert (batch.state.dtype, batch.observation.dtype, batch.action.dtype) == (jnp.int16, jnp.int16, jnp.int8)
+    assert batch.state.max() > 127
+    assert batch.observation.max() > 255
+    assert batch.state.min() >= 0
+
+
+def test_labels_are_stored_in_the_narrowest_types():
+    assert [label_type(n) for n in (2, 127, 128, 32767, 32768)] == [np.int8, np.int8, np.int16, np.int16, np.int32]
+    kinds = path_types(Sizes(states=16, observations=257, actions=4, slots=4))
+    assert kinds == (np.uint16, np.uint8)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
+def test_the_search_of_the_kernel_counts_like_the_scan(bits):
+    """At every threshold and its neighbours on the grid, also where thresholds repeat or are never reached."""
+    rng, width = np.random.default_rng(bits), 2**bits - 1
+    cut = np.sort(rng.integers(0, 2**24, (6, width)), axis=1) / 2.0**24
+    cut[1:3, width // 2 :] = 2.0
+    cut[4] = cut[4, 0]
+    cut = cut.astype(np.float32) * np.float32(1 - 2**-30)
+    grid = np.concatenate([np.floor(np.minimum(cut, 1) * 2**24) + d for d in (-1, 0, 1)], axis=1)
+    noise = np.clip(np.concatenate([grid, np.full((6, 1), 2**24 - 1)], axis=1), 0, 2**24 - 1).astype(np.int32)
+    row = np.broadcast_to(np.arange(6)[:, None], noise.shape)
+    found = fused._descend(fused._levels(jnp.asarray(cut)), width, jnp.asarray(row), jnp.asarray(noise))
+    wanted = np.sum(noise[..., None] / 2.0**24 >= cut[:, None, :].astype(float), axis=-1)
+    np.testing.assert_array_equal(found, wanted)
+    uniform = jnp.asarray(noise, jnp.float32) * jnp.float32(2.0**-24)
+    np.testing.assert_array_equal(count_passed(jnp.ravel(jnp.asarray(cut)), width, jnp.asarray(row), uniform), wanted)
+
+
+SMALL, LARGE = Sizes(4, 4, 2, 2), Sizes(60, 60, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("num", "steps", "sizes", "platform", "name", "chunked"),
+    [
+        (4096, 128, SMALL, "cpu", "scan", False),
+        (2, 100_000, SMALL, "cpu", "parallel", True),
+        (2, 100_000, LARGE, "cpu", "parallel", True),
+        (4, 100_000, LARGE, "cpu", "scan", False),
+        (65_536, 512, SMALL, "gpu", "fused", False),
+        (1024, 1_000_000, SMALL, "gpu", "fused", True),
+        (64, 1_000_000, LARGE, "gpu", "fused", False),
+        (4096, 64, SMALL, "gpu", "fused", False),
+        (100_000, 1_000_000, SMALL, "gpu", "scan", False),
+        (8, 1_000_000, SMALL, "tpu", "parallel", True),
+    ],
+)
+def test_the_engine_is_chosen_by_shape_and_device(num, steps, sizes, platform, name, chunked):
+    engine = choose_engine(num, steps, sizes, platform)
+    assert engine.name == name
+    assert (engine.chunks > 1) == chunked
+    assert engine.chunks <= max(1, steps // 64)
+    assert f"{num} x {steps} steps on {platform}" in engine.reason
+
+
+@pytest.mark.parametrize(("name", "chunks"), [("scan", 2), ("parallel", 0)])
+def test_an_engine_that_does_not_exist_is_refused(name, chunks):
+    with pytest.raises(ValueError, match="chunks must be"):
+        Engine.make(name, chunks)
