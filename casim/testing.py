@@ -101,7 +101,7 @@ def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
     assert estimator.needs <= set(NEEDS), estimator.needs
     assert estimator.unbiased <= set(CLAIMS), estimator.unbiased
     assert hash(estimator) == hash(dataclasses.replace(estimator)), "equal estimators must hash alike"
-    mdp = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=3).build()
+    mdp = _relabelled(Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=3).build())
     policy = Softmax(seed=2).table(mdp)
     truth = solve(mdp, policy)
     world = World.make(mdp, policy, reference=Softmax(seed=3).table(mdp), scorer=Judge().model(mdp, truth))
@@ -118,6 +118,9 @@ def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
     assert not bool(jnp.any(jnp.where(batch.live, 0.0, credit.value))), "credit must be 0 where not live"
     assert all(x.shape == () and float(x) >= 0 for x in credit.cost), f"costs must be scalars >= 0, got {credit.cost}"
     _same(group(key), (batch, credit), "the same key must give the same credit")
+    wide = batch._replace(**{name: getattr(batch, name).astype(jnp.int32) for name in ("state", "observation", "action")})
+    again = estimator(jax.random.fold_in(key, 1), world, wide)
+    _close(again.value, credit.value, "credit must not compute in int8: widen labels before arithmetic")
     if not estimator.needs & {"reset", "judge", "privileged"}:
         blind = estimator(jax.random.fold_in(key, 1), world, batch._replace(state=jnp.zeros_like(batch.state)))
         _close(blind.value, credit.value, "credit must not read the latent state without declaring it")
@@ -132,8 +135,29 @@ def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
             return path_target(name, mdp, policy, truth, batch, world.num_segments)
 
         error = credit.value - jax.vmap(target)(batch)
-        cell = jax.nn.one_hot(batch.state * policy.shape[-1] + batch.action, policy.shape[-1] * mdp.start.shape[0])
+        index = batch.state.astype(jnp.int32) * policy.shape[-1] + batch.action
+        cell = jax.nn.one_hot(index, policy.shape[-1] * mdp.start.shape[0])
         _unbiased(jnp.mean(error[..., None] * cell, axis=1), f"{name} in every cell")
+
+
+def _relabelled(mdp: MDP, by: int = 100) -> MDP:
+    """The same process with higher labels, so that a product of labels does not fit the type they are stored in.
+
+    The states and observations below are never met: those states stay where they are.
+    """
+    _, _, actions, slots = mdp.prob.shape
+    before = [(0, 0), (by, 0), (0, 0), (0, 0)]
+    below = jnp.broadcast_to(jnp.arange(by)[None, :, None, None], (mdp.prob.shape[0], by, actions, slots))
+    stay = jnp.broadcast_to((jnp.arange(slots) == 0)[None, None, None, :], below.shape)
+    emission = jnp.pad(mdp.emission, [(0, 0), (by, 0), (by, 0)])
+    return mdp._replace(
+        start=jnp.pad(mdp.start, (by, 0)),
+        successor=jnp.concatenate([below, mdp.successor + by], axis=1),
+        prob=jnp.concatenate([stay.astype(mdp.prob.dtype), mdp.prob], axis=1),
+        reward=jnp.pad(mdp.reward, before),
+        emission=emission.at[:, :by, 0].set(1.0),
+        terminal=jnp.pad(mdp.terminal, (by, 0)),
+    )
 
 
 def _unbiased(error, what: str) -> None:

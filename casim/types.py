@@ -62,7 +62,9 @@ class MDP(NamedTuple):
 class Trajectory(NamedTuple):
     """What happened in a batch of episodes: arrays `[*batch, T]`.
 
-    Where `live` is False the episode had already terminated: action, reward and log_prob are 0 there.
+    Where `live` is False the episode had already terminated: action, reward and log_prob are 0 there. Labels are
+    stored in the narrowest signed type that can index their axis, int8 where that has at most 127 entries: use them as
+    indices as they are, but widen them before arithmetic, `batch.state.astype(jnp.int32) * num_actions + batch.action`.
     """
 
     state: Int[Array, "*batch T"]

@@ -133,6 +133,27 @@ class Peeker(casim.Estimator):
         return casim.Credit(jnp.where(batch.live, batch.state.astype(float), 0.0), cost())
 
 
+@final
+@dataclasses.dataclass(frozen=True)
+class Narrow(casim.Estimator):
+    """Computes with labels in the type in which they are stored."""
+
+    granularity: ClassVar[str] = "step"
+    methodology: ClassVar[str] = "monte_carlo"
+    target: ClassVar[str] = "advantage"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    unbiased: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, key, world, batch):
+        cell = batch.observation * 2 + batch.action
+        return casim.Credit(jnp.where(batch.live, cell.astype(float), 0.0), cost())
+
+
+def test_computing_with_narrow_labels_fails_the_contract():
+    with pytest.raises(AssertionError, match="must not compute in int8"):
+        check_estimator(Narrow(), num_groups=200)
+
+
 def test_a_false_claim_fails_the_contract():
     with pytest.raises(AssertionError, match="policy gradient must be unbiased"):
         check_estimator(Liar())
