@@ -1,38 +1,44 @@
-"""Speed and memory of rollouts, beside the usual way of rolling out environments in JAX, in one run.
+"""Speed of rollouts, beside the usual ways of rolling out environments in JAX, in one run.
 
-Part 1, steps per second on one random MDP: casim's scan engine against one `lax.scan` per environment under
-`vmap`, with its key split at every step, which is how gymnax environments are rolled out. Both return state,
-observation, action, log-probability, reward and liveness, and their mean rewards are compared first.
-Part 2, a million steps: rollout and exact solution of long tasks, in seconds, and the peak memory.
+Part 1, one random MDP with three draws a step: casim against one `lax.scan` per environment under `vmap`, with its key
+split at every step, which is how gymnax environments are rolled out. Both return state, observation, action,
+log-probability, reward and liveness, and their mean rewards are compared first.
+Part 2, gymnax's own chains against the same chains here, where gymnax is installed.
+Part 3, a million steps: rollout and exact solution of long tasks, and the peak memory.
 
     python benchmarks/rollout.py [--quick] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
-import resource
-import statistics
-import time
+import importlib.util
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measure import arguments, compiled, device, medians, peak_host_gib, seconds, write
 
-from casim.oracle import solve
-from casim.simulate import World
+from casim.oracle import solve, solve_in_blocks
+from casim.policies import Uniform
+from casim.simulate import World, choose_engine
+from casim.tasks import Task
 from casim.tasks.bifurcation import Bifurcation
+from casim.tasks.classics import ContextChain, DiscountingChain, UmbrellaChain
 from casim.tasks.tool_chain import ToolChain
 from casim.types import MDP, Trajectory
 
 SHAPES = {
-    "quick": ((256, 64), (16, 512)),
-    "cpu": ((4_096, 128), (1_024, 1_024), (64, 8_192)),
-    "gpu": ((4_096, 1_024), (65_536, 256), (64, 131_072)),
+    "quick": ((256, 64), (16, 512), (1, 4_096)),
+    "cpu": ((4_096, 128), (1_024, 1_024), (64, 8_192), (1, 65_536)),
+    "gpu": ((4_096, 1_024), (4_096, 32_768), (65_536, 512), (1_048_576, 16), (64, 65_536), (8, 512)),
 }
 MAX_STANDARD_ERRORS = 5.0
+CHAINS: dict[str, tuple[Task, int]] = {
+    "DiscountingChain-bsuite": (DiscountingChain(horizon=100), 100),
+    "UmbrellaChain-bsuite": (UmbrellaChain(horizon=10), 10),
+    "MemoryChain-bsuite": (ContextChain(memory_length=5), 6),
+}
+"""gymnax's chains at their own lengths, the task here, and the length of its episodes."""
 
 
 def random_mdp(horizon: int, kernels: int = 8, states: int = 16, actions: int = 4, successors: int = 4) -> MDP:
@@ -89,73 +95,94 @@ def rollout_per_environment(world: World, key: jax.Array, num: int) -> Trajector
     return jax.vmap(episode)(jax.random.split(key, num))
 
 
-ENGINES = {"casim": lambda world, key, num: world.rollout(key, num), "per environment": rollout_per_environment}
+def rollout_gymnax(name: str, key: jax.Array, num: int, steps: int) -> tuple:
+    """An environment of gymnax under uniform random actions, reset where it ends: observation, action, reward, done."""
+    gymnax = importlib.import_module("gymnax")  # no dependency of casim
+    env, params = gymnax.make(name)
 
+    def episode(key: jax.Array) -> tuple:
+        key, key_reset = jax.random.split(key)
+        _, state = env.reset(key_reset, params)
 
-def compiled(function, *args) -> tuple[jax.stages.Compiled, float]:
-    """The function compiled for these arguments, and how long that took in seconds."""
-    begin = time.perf_counter()
-    program = jax.jit(function).lower(*args).compile()
-    return program, time.perf_counter() - begin
+        def step(carry: tuple, _: None) -> tuple:
+            key, state = carry
+            key, key_action, key_step = jax.random.split(key, 3)
+            action = jax.random.randint(key_action, (), 0, env.num_actions)
+            observation, state, reward, terminated, truncated, _ = env.step(key_step, state, action, params)
+            return (key, state), (observation, action, reward, terminated | truncated)
 
+        return jax.lax.scan(step, (key, state), None, length=steps)[1]
 
-def seconds(program: jax.stages.Compiled, *args) -> float:
-    begin = time.perf_counter()
-    jax.block_until_ready(program(*args))
-    return time.perf_counter() - begin
+    return jax.vmap(episode)(jax.random.split(key, num))
 
 
 def mean_reward(trajectory: Trajectory) -> tuple[float, float]:
-    """Mean reward per step and its standard error over episodes."""
-    reward = np.asarray(trajectory.reward, np.float64).mean(-1)
-    return reward.mean(), reward.std(ddof=1) / np.sqrt(len(reward))
+    """Mean reward per step and its standard error over episodes; over steps where there is one episode."""
+    reward = np.asarray(trajectory.reward, np.float64)
+    sample = reward.mean(-1) if len(reward) > 1 else reward[0]
+    return sample.mean(), sample.std(ddof=1) / np.sqrt(len(sample))
 
 
 def compare(num: int, steps: int, repeats: int) -> dict:
-    """One row of the table: both engines at one shape, timed in turns so that both meet the same load."""
+    """Both ways at one shape."""
     mdp = random_mdp(steps)
     world, key = World.make(mdp, random_policy(mdp)), jax.random.key(2)
-    programs, compile_s, means, times = {}, {}, {}, {name: [] for name in ENGINES}
-    for name, engine in ENGINES.items():
-        programs[name], compile_s[name] = compiled(
-            lambda world, key, engine=engine: engine(world, key, num), world, key
-        )
-        means[name] = mean_reward(programs[name](world, key))
+    ways = {"casim": lambda world: world.rollout(key, num), "peer": lambda w: rollout_per_environment(w, key, num)}
+    programs = {name: compiled(way, world) for name, way in ways.items()}
+    means = {name: mean_reward(program(world)) for name, (program, _) in programs.items()}
     (first, error), (second, other_error) = means.values()
     distance = abs(first - second) / np.hypot(error, other_error)
     if distance > MAX_STANDARD_ERRORS:
         raise SystemExit(f"mean rewards {first:.5f} and {second:.5f} are {distance:.1f} standard errors apart")
-    for _ in range(repeats):
-        for name, program in programs.items():
-            times[name].append(seconds(program, world, key))
-    rate = {name: num * steps / statistics.median(values) for name, values in times.items()}
+    calls = {name: lambda program=program: program(world) for name, (program, _) in programs.items()}
+    times = medians(calls, repeats)
+    engine = choose_engine(num, steps, world.tables.sizes)
     return {
         "episodes": num,
         "steps": steps,
-        "steps_per_s": rate,
-        "ratio": rate["casim"] / rate["per environment"],
-        "compile_s": compile_s,
+        "engine": f"{engine.name} {engine.chunks}",
+        "steps_per_s": {name: num * steps / time for name, time in times.items()},
+        "ratio": times["peer"] / times["casim"],
+        "compile_s": {name: time for name, (_, time) in programs.items()},
         "standard_errors_apart": float(distance),
     }
 
 
+def compare_chain(name: str, total: int, repeats: int) -> dict:
+    """As many steps of one chain, in gymnax and here."""
+    task, length = CHAINS[name]
+    mdp = task.build()
+    if mdp.schedule.shape[0] != length:
+        raise SystemExit(f"episodes of {task} must last {length} steps, got {mdp.schedule.shape[0]}")
+    world, key, num = World.make(mdp, Uniform().table(mdp)), jax.random.key(2), total // 128
+    ours, ours_compile = compiled(lambda world: world.rollout(key, total // length), world)
+    peer, peer_compile = compiled(lambda key: rollout_gymnax(name, key, num, 128), key)
+    times = medians({"casim": lambda: ours(world), "peer": lambda: peer(key)}, repeats)
+    steps = {"casim": total // length * length, "peer": num * 128}
+    rates = {way: steps[way] / times[way] for way in times}
+    compile_s = {"casim": ours_compile, "peer": peer_compile}
+    return {"chain": name, "steps_per_s": rates, "ratio": rates["casim"] / rates["peer"], "compile_s": compile_s}
+
+
 def long_horizon(horizon: int, num: int) -> list[dict]:
     """Rolls out and solves long tasks; peak memory is that of the whole process up to then."""
+    exactly = solve if jax.default_backend() == "cpu" else solve_in_blocks
     rows = []
     for task in (Bifurcation(horizon=horizon, pivots=10), ToolChain(num_turns=horizon // 4)):
         mdp = task.build()
         world = World.make(mdp, random_policy(mdp))
-        rollout, rollout_compile = compiled(lambda world, key: world.rollout(key, num), world, jax.random.key(3))
-        exact, solve_compile = compiled(solve, world.mdp, world.policy)
+        rollout, rollout_compile = compiled(lambda world: world.rollout(jax.random.key(3), num), world)
+        exact, solve_compile = compiled(exactly, world.mdp, world.policy)
+        jax.block_until_ready((rollout(world), exact(world.mdp, world.policy)))
         rows.append(
             {
                 "task": type(task).__name__,
                 "episodes": num,
                 "steps": mdp.schedule.shape[0],
-                "rollout_s": seconds(rollout, world, jax.random.key(3)),
+                "rollout_s": seconds(rollout, world),
                 "solve_s": seconds(exact, world.mdp, world.policy),
                 "compile_s": rollout_compile + solve_compile,
-                "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                "peak_gib": peak_host_gib(),
             }
         )
     return rows
@@ -163,38 +190,44 @@ def long_horizon(horizon: int, num: int) -> list[dict]:
 
 def show(report: dict) -> None:
     print(f"{report['device']}, JAX {report['jax']}")
-    print(f"{'episodes':>9} {'steps':>9} {'casim':>10} {'per env':>10} {'ratio':>6}  compile s (casim, per env)")
+    print(f"{'episodes':>9} {'steps':>9} {'engine':>12} {'casim':>10} {'per env':>10} {'ratio':>6}  compile s")
     for row in report["rollout"]:
         fast, slow = row["steps_per_s"].values()
         first, second = row["compile_s"].values()
         print(
-            f"{row['episodes']:9,} {row['steps']:9,} {fast:10.2e} {slow:10.2e} {row['ratio']:6.1f}"
+            f"{row['episodes']:9,} {row['steps']:9,} {row['engine']:>12} {fast:10.2e} {slow:10.2e} {row['ratio']:6.1f}"
             f"  {first:.2f} {second:.2f}"
         )
+    for row in report["gymnax"]:
+        fast, slow = row["steps_per_s"].values()
+        print(f"{row['chain']:>32} {fast:10.2e} {slow:10.2e} {row['ratio']:6.1f}")
     print(f"{'task':>19} {'steps':>10} {'rollout s':>10} {'solve s':>8} {'compile s':>10} {'peak GiB':>9}")
     for row in report["long"]:
         print(
-            f"{row['task']:>19} {row['steps']:10,} {row['rollout_s']:10.2f} {row['solve_s']:8.2f}"
+            f"{row['task']:>19} {row['steps']:10,} {row['rollout_s']:10.3f} {row['solve_s']:8.3f}"
             f" {row['compile_s']:10.2f} {row['peak_gib']:9.2f}"
         )
 
 
+def has_gymnax() -> bool:
+    """Whether gymnax is installed."""
+    return importlib.util.find_spec("gymnax") is not None
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--quick", action="store_true", help="small shapes, to see that it runs")
-    parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="also write the numbers here")
-    args = parser.parse_args()
-    device = jax.devices()[0]
-    shapes = SHAPES["quick" if args.quick else "cpu" if device.platform == "cpu" else "gpu"]
+    args = arguments(__doc__ or "")
+    on_cpu = jax.default_backend() == "cpu"
+    shapes = SHAPES["quick" if args.quick else "cpu" if on_cpu else "gpu"]
+    total = 2**14 if args.quick else 2**19 if on_cpu else 2**25
+    repeats = 3 if args.quick else 7
     report = {
-        "device": f"{device.platform}: {device.device_kind}",
-        "jax": jax.__version__,
-        "rollout": [compare(num, steps, repeats=3 if args.quick else 7) for num, steps in shapes],
+        **device(),
+        "rollout": [compare(num, steps, repeats) for num, steps in shapes],
+        "gymnax": [compare_chain(name, total, repeats) for name in CHAINS] if has_gymnax() else [],
         "long": long_horizon(horizon=10_000 if args.quick else 1_000_000, num=16),
     }
     show(report)
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    write(report, args.json)
 
 
 if __name__ == "__main__":

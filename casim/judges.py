@@ -27,6 +27,9 @@ from casim.pytree import pytree
 from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair, single
 from casim.types import MDP, Trajectory, Truth
 
+LABEL_BLOCK = 1024
+"""Steps whose labels are weighed at once."""
+
 
 @final
 @pytree
@@ -147,17 +150,25 @@ class Judge:
 
 
 def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Array, Array]:
-    """Mean, mean square, smallest and largest label over the live steps of on-policy episodes, scanning in time."""
-    still = ~mdp.terminal
+    """Mean, mean square, smallest and largest label over the live steps of on-policy episodes, in blocks of steps."""
+    steps = mdp.schedule.shape[0]
+    size = min(LABEL_BLOCK, steps)
+    count = -(-steps // size)
 
-    def step(carry, inputs):
+    def blocks(x: Array) -> Array:
+        """Whole blocks; what fills the last has occupancy 0."""
+        return jnp.pad(x, [(0, count * size - steps)] + [(0, 0)] * (x.ndim - 1)).reshape(count, size, *x.shape[1:])
+
+    def block(carry, inputs):
         kernel, occupancy, later, advantage = inputs
-        weight = (occupancy[:, None] * truth.state_policy[kernel])[:, :, None] * mdp.prob[kernel]
+        weight = (occupancy[:, :, None] * truth.state_policy[kernel])[..., None] * mdp.prob[kernel]
         if signal == "advantage":
-            label = jnp.broadcast_to(advantage[:, :, None], weight.shape)
+            label = jnp.broadcast_to(advantage[..., None], weight.shape)
         else:
             after = mdp.successor[kernel]
-            label = mdp.reward[kernel] + mdp.discount * jnp.where(still[after], later[after], 0.0)
+            ahead = jnp.where(mdp.terminal[None, :], 0.0, later)
+            ahead = jnp.take_along_axis(ahead, after.reshape(size, -1), axis=1).reshape(after.shape)
+            label = mdp.reward[kernel] + mdp.discount * ahead
         mass, total, square, low, high = carry
         seen = weight > 0
         return (
@@ -169,7 +180,7 @@ def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Arr
         ), None
 
     zero = jnp.zeros(())
-    xs = (mdp.schedule, truth.occupancy, truth.value[1:], truth.advantage)
+    xs = tuple(blocks(x) for x in (mdp.schedule, truth.occupancy, truth.value[1:], truth.advantage))
     init = (zero, zero, zero, zero + jnp.inf, zero - jnp.inf)
-    (mass, total, square, low, high), _ = jax.lax.scan(step, init, xs)
+    (mass, total, square, low, high), _ = jax.lax.scan(block, init, xs)
     return total / mass, square / mass, low, high

@@ -1,6 +1,8 @@
 """Small pure functions along the time axis: returns, GAE, group scaling, whitening, segment sums.
 
-All are JIT-compatible, take arrays `[..., T]` or `[..., N]`, and check nothing.
+All are JIT-compatible, take arrays `[..., T]` or `[..., N]`, and check nothing. Recurrences run in blocks, see
+`casim.recurrence`: in single precision the error of a returned number is below 4 eps times the largest sum of absolute
+contributions to it, at 10^5 steps (tested).
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from casim.recurrence import affine_scan, by_rows
 
 
 def expectation(weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"]) -> Float[Array, "*shape"]:
@@ -32,12 +36,10 @@ def returns_to_go(
     Steps where `live` is False are skipped: they neither earn nor discount, and receive 0.
     """
 
-    def step(future: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
-        reward_t, live_t = now
-        value = jnp.where(live_t, reward_t + discount * future, future)
-        return value, jnp.where(live_t, value, 0.0)
+    def rows(reward: Array, live: Array) -> Array:
+        return jnp.where(live, affine_scan(discount, reward, live, reverse=True), 0.0)
 
-    return _backward(step, jnp.zeros_like(reward[..., 0]), (reward, live))
+    return by_rows(rows, reward, live)
 
 
 def rest_of_entropy(entropy: float, size: int) -> float:
@@ -66,23 +68,43 @@ def gae(
     """Generalised advantage estimation, not whitened.
 
     In maths, over the live steps, with value 0 after the last of them:
-    delta_t = r_t + discount v_{t+1} - v_t and A_t = delta_t + discount lambda A_{t+1}.
+    delta_t = r_t + discount v_{t+1} - v_t and A_t = delta_t + discount lambda A_{t+1}; computed as the lambda-return
+    less v_t, which is the same number.
     Masked steps are skipped: the recursion passes over them (their rewards do not count) and they get 0.
 
     References:
         Schulman et al. 2016, arXiv:1506.02438.
     """
 
-    def step(carry: tuple[Array, Array], now: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
-        next_value, future = carry
-        reward_t, value_t, live_t = now
-        delta = reward_t + discount * next_value - value_t
-        advantage = delta + discount * lambda_ * future
-        carry = (jnp.where(live_t, value_t, next_value), jnp.where(live_t, advantage, future))
-        return carry, jnp.where(live_t, advantage, 0.0)
+    def rows(reward: Array, value: Array, live: Array) -> Array:
+        return jnp.where(live, lambda_returns(reward, value, live, discount, lambda_) - value, 0.0)
 
-    zero = jnp.zeros_like(reward[..., 0])
-    return _backward(step, (zero, zero), (reward, value, live))
+    return by_rows(rows, reward, value, live)
+
+
+def lambda_returns(
+    reward: Float[Array, "*batch T"],
+    value: Float[Array, "*batch T"],
+    live: Bool[Array, "*batch T"],
+    discount: float | Float[Array, ""],
+    lambda_: float | Float[Array, ""],
+) -> Float[Array, "*batch T"]:
+    """Targets of TD(lambda): G_t = r_t + discount ((1 - lambda) v_{t+1} + lambda G_{t+1}), 0 after the last live step.
+
+    In maths, with U_t = (1 - lambda) v_t + lambda G_t, over the live steps:
+    U_t = (1 - lambda) v_t + lambda r_t + discount lambda U_{t+1} and G_t = r_t + discount U_{t+1}.
+    Masked steps are skipped and get 0. `gae` is this less the value.
+
+    References:
+        Sutton 1988 (TD(lambda)). The recursion in U is derived here.
+    """
+
+    def rows(reward: Array, value: Array, live: Array) -> Array:
+        mixed = (1 - lambda_) * value + lambda_ * reward
+        later = affine_scan(discount * lambda_, mixed, live, reverse=True, exclusive=True)
+        return jnp.where(live, reward + discount * later, 0.0)
+
+    return by_rows(rows, reward, value, live)
 
 
 def group_advantage(
@@ -134,8 +156,23 @@ def whiten(
 
 
 def segment_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int) -> Float[Array, "*batch G"]:
-    """Sums over the steps of each of `num_segments` segments; segment g's total is entry g."""
+    """Sums over the steps of each of `num_segments` segments; segment g's total is entry g.
+
+    Segments may be in any order. For runs of steps, `run_sum` is faster.
+    """
     return jnp.zeros((*x.shape[:-1], num_segments), x.dtype).at[..., segment].add(x)
+
+
+def run_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int) -> Float[Array, "*batch G"]:
+    """`segment_sum` of segments in order of time: the last entry of a running sum that starts anew with each.
+
+    Added up in blocks of steps and in a fixed order, so that long segments lose no digits and results repeat exactly.
+    """
+    same = (segment == shift_right(segment, -1)).astype(x.dtype)
+    running = affine_scan(jnp.broadcast_to(same, x.shape), x)
+    end = jnp.searchsorted(segment, jnp.arange(num_segments), side="right") - 1
+    there = (end >= 0) & (segment[end] == jnp.arange(num_segments))
+    return jnp.where(there, running[..., end], 0.0)
 
 
 def segment_broadcast(y: Shaped[Array, "*batch G"], segment: Int[Array, " T"]) -> Shaped[Array, "*batch T"]:
@@ -146,17 +183,24 @@ def segment_broadcast(y: Shaped[Array, "*batch G"], segment: Int[Array, " T"]) -
 def class_sum(x: Float[Array, "N T"], index: Int[Array, "N T"], size: int) -> Float[Array, "T C"]:
     """Sums over the trajectories at each step, apart for each of `size` classes.
 
-    Compares with every class instead of scattering: for the few classes of small worlds that is faster, to compile
-    too, and the order of summation is fixed.
+    In a fixed order: trajectory by trajectory on a CPU, where no two numbers meet in one cell at once; elsewhere by
+    comparing with every class, since a loop over many trajectories would be slow there.
     """
-    member = index[..., None] == jnp.arange(size)[None, None, :]
-    return jnp.sum(jnp.where(member, x[..., None], 0.0), axis=0)
+    if jax.default_backend() != "cpu":
+        member = index[None] == jnp.arange(size)[:, None, None]
+        return jnp.sum(jnp.where(member, x[None], 0.0), axis=1).T
+    time = jnp.arange(x.shape[1])
+
+    def add(total: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
+        value, at = now
+        return total.at[time, at].add(value, unique_indices=True, mode="promise_in_bounds"), None
+
+    return jax.lax.scan(add, jnp.zeros((x.shape[1], size), x.dtype), (x, index))[0]
 
 
 def class_value(table: Float[Array, "T C"], index: Int[Array, "N T"]) -> Float[Array, "N T"]:
     """The entry of each step's row of a table that the class of each trajectory picks."""
-    member = index[..., None] == jnp.arange(table.shape[1])[None, None, :]
-    return jnp.sum(jnp.where(member, table[None], 0.0), axis=-1)
+    return table[jnp.arange(table.shape[0])[None, :], index]
 
 
 def last_live(x: Array, live: Bool[Array, "*batch T"]) -> Array:
@@ -173,13 +217,6 @@ def shift_left(x: Array, fill: Array | float = 0.0) -> Array:
 def shift_right(x: Array, fill: Array | float = 0.0) -> Array:
     """x_{t-1} at step t along the last axis, and `fill` at the first step."""
     return jnp.concatenate([jnp.full_like(x[..., :1], fill), x[..., :-1]], axis=-1)
-
-
-def _backward(step, init, xs):
-    """Scans `step` from the last step to the first over arrays `[*batch, T]`, time kept last."""
-    xs = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), xs)
-    _, out = jax.lax.scan(step, init, xs, reverse=True)
-    return jnp.moveaxis(out, 0, -1)
 
 
 def _mean(x: Array, where: Array, axis: int | None = None) -> Array:

@@ -118,7 +118,9 @@ def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
     assert not bool(jnp.any(jnp.where(batch.live, 0.0, credit.value))), "credit must be 0 where not live"
     assert all(x.shape == () and float(x) >= 0 for x in credit.cost), f"costs must be scalars >= 0, got {credit.cost}"
     _same(group(key), (batch, credit), "the same key must give the same credit")
-    wide = batch._replace(**{name: getattr(batch, name).astype(jnp.int32) for name in ("state", "observation", "action")})
+    wide = batch._replace(
+        **{name: getattr(batch, name).astype(jnp.int32) for name in ("state", "observation", "action")}
+    )
     again = estimator(jax.random.fold_in(key, 1), world, wide)
     _close(again.value, credit.value, "credit must not compute in int8: widen labels before arithmetic")
     if not estimator.needs & {"reset", "judge", "privileged"}:

@@ -116,6 +116,24 @@ def test_gae_with_lambda_0_is_the_td_error():
     np.testing.assert_allclose(ops.gae(reward, value, np.ones((1, STEPS), bool), DISCOUNT, 0.0)[0], wanted, **CLOSE)
 
 
+def test_lambda_returns_equal_the_recursion_of_the_definition():
+    reward, value = draw(24, ROWS, STEPS), draw(25, ROWS, STEPS)
+    wanted = np.zeros((ROWS, STEPS))
+    for row in range(ROWS):
+        target = following = 0.0
+        for t in np.flatnonzero(LIVE[row])[::-1]:
+            target = float(reward[row, t]) + DISCOUNT * ((1 - LAMBDA) * following + LAMBDA * target)
+            wanted[row, t], following = target, float(value[row, t])
+    np.testing.assert_allclose(ops.lambda_returns(reward, value, LIVE, DISCOUNT, LAMBDA), wanted, **CLOSE)
+
+
+def test_lambda_returns_less_the_value_are_gae():
+    reward, value = draw(26, ROWS, STEPS), draw(27, ROWS, STEPS)
+    target = np.asarray(ops.lambda_returns(reward, value, LIVE, DISCOUNT, LAMBDA), float)
+    wanted = loop_gae(reward, value, LIVE, DISCOUNT, LAMBDA)
+    np.testing.assert_allclose(np.where(LIVE, target - value, 0.0), wanted, **CLOSE)
+
+
 def test_masked_steps_are_skipped_as_if_deleted():
     reward, value = draw(9, ROWS, STEPS), draw(10, ROWS, STEPS)
     returns = np.asarray(ops.returns_to_go(reward, DISCOUNT, LIVE))
@@ -230,6 +248,14 @@ def test_segment_sum_and_broadcast_equal_the_loop():
     assert all(spread[n, t] == total[n, segment[t]] for n in range(ROWS) for t in range(STEPS))
 
 
+def test_run_sum_is_the_segment_sum_of_segments_in_order_of_time():
+    x, segment = draw(28, 2, ROWS, STEPS), np.array([0, 0, 1, 2, 2, 2, 4])
+    total = np.asarray(ops.run_sum(x, segment, 6))
+    np.testing.assert_allclose(total, ops.segment_sum(x, segment, 6), **CLOSE)
+    assert not total[..., [3, 5]].any()  # they have no steps
+    assert total[..., [0, 1, 2, 4]].all()
+
+
 def test_last_live_takes_the_entry_at_the_last_live_step():
     x = draw(23, ROWS, STEPS)
     np.testing.assert_array_equal(ops.last_live(x, LIVE), [x[0, 6], x[1, 6], x[2, 4]])
@@ -243,7 +269,9 @@ def test_shifts_move_one_step_and_fill():
     np.testing.assert_array_equal(ops.shift_right(x)[:, 0], [0, 0])
 
 
-def test_class_sums_and_values_equal_loops():
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_class_sums_and_values_equal_loops(device, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
     rng = np.random.default_rng(8)
     x, index = rng.normal(size=(5, 7)).astype(np.float32), rng.integers(0, 3, (5, 7))
     wanted = np.zeros((7, 3))

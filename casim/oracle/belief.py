@@ -11,8 +11,8 @@ Q_t(s, a) of a policy pi(a | o_t), and z a class of latent states:
   it mixes histories, and not even that holds;
 - clairvoyant: Q*_t(s, a) - V*_t(s) of the best policy that sees the state. To it an action that only gathers
   information is worth minus its cost, so its sign is wrong whenever A(h, a) > 0.
-The start of the process is the belief before o_0; for a known prompt, replace it. Cost: O(N T S^2) time for the filter,
-O(T S A (K + L)) for tables, and O(N T (S + L A)) memory for L classes.
+The start of the process is the belief before o_0; for a known prompt, replace it. Cost: O(N T S^2) time for the filter
+(O(N T S^3) where it runs in blocks), O(T S A (K + L)) for tables, and O(N T (S + L A)) memory for L classes.
 
 References:
     Kaelbling, Littman and Cassandra 1998 (beliefs and values of histories); Baisero and Amato 2022, arXiv:2105.11674
@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int
 
 from casim.dynamics import force
 from casim.oracle.values import optimal, solve
-from casim.simulate.belief import transition_matrix
+from casim.simulate.belief import filter_all
 from casim.types import MDP, Trajectory, Truth
 
 
@@ -60,20 +60,9 @@ class Critics(NamedTuple):
 
 def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
     """P(s_t = s | h_t) at every step of each trajectory; 0 where not live, NaN from where the history is impossible."""
-    matrix = transition_matrix(mdp)
-    running = ~mdp.terminal[None, :]
-
-    def update(prior: Array, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
-        kernel, observation, action, live = now
-        likelihood = jnp.where(running, mdp.emission[kernel].T[observation], 0.0)
-        joint = prior * likelihood
-        belief = jnp.where(live[:, None], joint / jnp.sum(joint, axis=-1, keepdims=True), 0.0)
-        moves = matrix[kernel][:, action].swapaxes(0, 1)
-        return jnp.einsum("ns,nsz->nz", belief, moves, precision="highest"), belief
-
-    start = jnp.broadcast_to(mdp.start[None, :], (batch.action.shape[0], mdp.start.shape[0]))
-    steps = (mdp.schedule, batch.observation.T, batch.action.T, batch.live.T)
-    return jax.lax.scan(update, start, steps)[1].swapaxes(0, 1)
+    belief = filter_all(mdp, batch)
+    belief = jnp.where(jnp.any(belief > 0, axis=-1, keepdims=True), belief, jnp.nan)
+    return jnp.where(batch.live[..., None], belief, 0.0)
 
 
 def history_values(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> Critic:

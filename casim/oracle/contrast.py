@@ -31,8 +31,8 @@ from jaxtyping import Array, Float, Int, Key
 from casim.dynamics import absorb, force, state_policy
 from casim.oracle.belief import beliefs
 from casim.simulate.belief import filter_to, redraw
-from casim.simulate.noise import OBSERVATION, key_words, pair
 from casim.simulate.engine import roll
+from casim.simulate.noise import OBSERVATION, key_words, pair
 from casim.simulate.scan import Request
 from casim.simulate.tables import Script, prepare
 from casim.types import MDP, Trajectory

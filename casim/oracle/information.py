@@ -31,6 +31,7 @@ from casim.dynamics import absorb, state_policy
 from casim.ops import shift_left, shift_right
 from casim.oracle.hindsight import Outcomes, nearest
 from casim.oracle.values import solve
+from casim.recurrence import affine_scan
 from casim.types import MDP, Trajectory
 
 
@@ -128,7 +129,7 @@ def success_gain(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> 
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
     ahead = value[time, batch.state]
     later = jnp.where(shift_left(batch.live, False), shift_left(ahead), 0.0)
-    banked = jnp.cumsum(batch.reward, axis=1)
+    banked = affine_scan(1.0, batch.reward)
     return _gain(shift_right(banked) + ahead, banked + later, batch.live, batch.live)
 
 

@@ -17,8 +17,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from casim.ops import segment_broadcast, segment_sum, shift_left
+from casim.ops import run_sum, segment_broadcast, shift_left
 from casim.oracle.shapley import MAX_PLAYERS, shapley
+from casim.recurrence import affine_scan
 from casim.types import MDP, Trajectory, Truth
 
 LOG_FLOOR = 1e-2
@@ -29,7 +30,7 @@ def along(truth: Truth, batch: Trajectory) -> tuple[Float[Array, "N T"], Float[A
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[-1])[None, :], batch.state.shape)
     value = truth.value[time, batch.state]
     later = jnp.where(shift_left(batch.live, False), shift_left(value), 0.0)
-    return value, truth.q_value[time, batch.state, batch.action], later
+    return value, value + truth.advantage[time, batch.state, batch.action], later
 
 
 def path_target(
@@ -49,12 +50,12 @@ def path_target(
         target = jnp.log(after) - jnp.log(before)
     elif name == "trajectory_advantage":
         earned = scaling * batch.reward
-        target = jnp.cumsum(earned, axis=1) - earned + scaling * q_value - truth.expected_return
+        target = affine_scan(1.0, earned, exclusive=True) + scaling * q_value - truth.expected_return
     elif name == "segment_advantage":
         first = jnp.searchsorted(mdp.segment, jnp.arange(num_segments))
         within = mdp.discount ** (jnp.arange(batch.state.shape[-1]) - first[mdp.segment])
         live_error = jnp.where(batch.live, within[None, :] * td_error, 0.0)
-        target = segment_broadcast(segment_sum(live_error, mdp.segment, num_segments), mdp.segment)
+        target = segment_broadcast(run_sum(live_error, mdp.segment, num_segments), mdp.segment)
     elif name == "shapley" and num_segments <= MAX_PLAYERS:
         target = segment_broadcast(shapley(mdp, policy, batch, num_segments), mdp.segment)
     else:

@@ -2,9 +2,20 @@
 
 In maths: b_0(s) ~ P(s_0 = s) P(o_0 | s) and b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' | s, a_t),
 normalised, over the states in which the episode still runs. Rewards are not part of what was observed.
+A run of steps is an S x S matrix: what the filter makes of each state, and how likely the observations were from it.
+So a long sequence is cut into about sqrt(T) blocks whose matrices are made side by side, and each block then starts
+from the belief that the blocks before it left: a depth of about 3 sqrt(T) steps. Rows are scaled apart by powers of
+two, which rounds nothing, so that a state that was unlikely for a while is not lost.
+
+References:
+    Kaelbling, Littman and Cassandra 1998 (the filter); Sarkka and Garcia-Fernandez 2021, arXiv:1905.13002 (filters as
+    associative products). The blocks are casim's own.
 """
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +23,41 @@ from jaxtyping import Array, Float, Int
 
 from casim.simulate.noise import draw, thresholds
 from casim.types import MDP, Trajectory
+
+SHORT = 1024
+"""Sequences up to this length are filtered step by step; on a CPU, which loses little by each step, all are."""
+
+
+class Evidence(NamedTuple):
+    """What the filter reads at each step, `[T, N]` or in blocks; -1 fills up the last block."""
+
+    index: Int[Array, "*steps"]
+    kernel: Int[Array, "*steps"]
+    observation: Int[Array, "*steps"]
+    previous: Int[Array, "*steps"]
+    """Kernel of the step before."""
+    action: Int[Array, "*steps"]
+    """Action of the step before."""
+
+
+class Filter(NamedTuple):
+    """The tables of the filter."""
+
+    matrix: Float[Array, "M S A S"]
+    likelihood: Float[Array, "M O S"]
+    """P(o | s) where the episode still runs."""
+
+    @classmethod
+    def make(cls, mdp: MDP) -> Filter:
+        running = jnp.where(mdp.terminal[None, :, None], 0.0, mdp.emission)
+        return cls(transition_matrix(mdp), running.swapaxes(1, 2))
+
+    def advance(self, rows: Float[Array, "L R S"], now: Evidence) -> Float[Array, "L R S"]:
+        """P(state before the step) times P(state and observation at it), not normalised; step 0 does not move."""
+        move = self.matrix[now.previous, :, now.action]
+        moved = jnp.einsum("lrs,lsz->lrz", rows, move, precision="highest")
+        prior = jnp.where((now.index == 0)[:, None, None], rows, moved)
+        return prior * self.likelihood[now.kernel, now.observation][:, None, :]
 
 
 def transition_matrix(mdp: MDP) -> Float[Array, "M S A S"]:
@@ -26,26 +72,97 @@ def filter_to(mdp: MDP, batch: Trajectory, step: Int[Array, " N"], start: Float[
 
     `start` is the belief before the first observation. Where the prefix is impossible under it the belief is 0.
     """
-    matrix = transition_matrix(mdp)
-    running = ~mdp.terminal[None, :]
+    table = Filter.make(mdp)
+    blocks, before = _starts(table, mdp, batch, start)
+    rows = jnp.arange(step.shape[0])
+    block = step // blocks.index.shape[0]
+    mine = jax.tree.map(lambda x: x[:, block, rows], blocks)
 
-    def update(belief: Array, inputs) -> tuple[Array, None]:
-        index, kernel, previous, observation, action = inputs
-        moved = jnp.einsum("ns,nsz->nz", belief, matrix[previous][:, action].swapaxes(0, 1), precision="highest")
-        prior = jnp.where(index == 0, jnp.broadcast_to(start[None, :], belief.shape), moved)
-        joint = jnp.where(running, prior * mdp.emission[kernel].T[observation], 0.0)
-        total = jnp.sum(joint, axis=-1, keepdims=True)
-        posterior = joint / jnp.where(total > 0, total, 1.0)
-        return jnp.where((index <= step)[:, None], posterior, belief), None
+    def update(belief: Array, now: Evidence) -> tuple[Array, None]:
+        return jnp.where((now.index <= step)[:, None], _posterior(table, belief, now), belief), None
 
-    schedule = mdp.schedule
-    previous = jnp.concatenate([schedule[:1], schedule[:-1]])
-    last_action = jnp.concatenate([batch.action[:, :1], batch.action[:, :-1]], axis=1)
-    steps = (jnp.arange(schedule.shape[0]), schedule, previous, batch.observation.T, last_action.T)
-    empty = jnp.zeros((batch.action.shape[0], mdp.start.shape[0]), mdp.start.dtype)
-    return jax.lax.scan(update, empty, steps)[0]
+    return jax.lax.scan(update, before[block, rows], mine)[0]
+
+
+def filter_all(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
+    """Belief at every step, from P(s_0) on; 0 from where the observations are impossible."""
+    table = Filter.make(mdp)
+    blocks, before = _starts(table, mdp, batch, mdp.start)
+    size, count, rows = blocks.index.shape
+
+    def update(belief: Array, now: Evidence) -> tuple[Array, Array]:
+        belief = _posterior(table, belief, now)
+        return belief, belief
+
+    lanes = jax.tree.map(lambda x: x.reshape(size, count * rows), blocks)
+    belief = jax.lax.scan(update, before.reshape(count * rows, -1), lanes)[1]
+    belief = jnp.transpose(belief.reshape(size, count, rows, -1), (2, 1, 0, 3))
+    return belief.reshape(rows, count * size, -1)[:, : mdp.schedule.shape[0]]
 
 
 def redraw(belief: Float[Array, "N S"], noise: Float[Array, " N"]) -> Int[Array, " N"]:
     """A state from each belief."""
     return draw(thresholds(belief), noise)
+
+
+def _starts(table: Filter, mdp: MDP, batch: Trajectory, start: Array) -> tuple[Evidence, Float[Array, "C N S"]]:
+    """The evidence in blocks `[B, C, N]`, and the belief that each block starts from."""
+    steps, rows = mdp.schedule.shape[0], batch.action.shape[0]
+    count = 1 if steps <= SHORT or jax.default_backend() == "cpu" else math.isqrt(steps)
+    size = -(-steps // count)
+
+    def split(x: Array) -> Array:
+        x = jnp.broadcast_to(x, (rows, steps)).astype(jnp.int32)
+        x = jnp.pad(x, ((0, 0), (0, count * size - steps)), constant_values=-1)
+        return jnp.transpose(x.reshape(rows, count, size), (2, 1, 0))
+
+    def before(x: Array) -> Array:
+        return jnp.concatenate([x[..., :1], x[..., :-1]], axis=-1)
+
+    evidence = (jnp.arange(steps), mdp.schedule, batch.observation, before(mdp.schedule), before(batch.action))
+    blocks = Evidence(*(split(x if x.ndim > 1 else x[None]) for x in evidence))
+    first = jnp.broadcast_to(start[None, :], (rows, start.shape[0]))
+    if count == 1:
+        return blocks, first[None]
+
+    def join(belief: Array, block: tuple[Array, Array]) -> tuple[Array, Array]:
+        return _through(belief, *block), belief
+
+    return blocks, jax.lax.scan(join, first, _fold(table, blocks, start.shape[0]))[1]
+
+
+def _fold(table: Filter, blocks: Evidence, states: int) -> tuple[Float[Array, "C N S S"], Int[Array, "C N S"]]:
+    """What each block makes of each state: rows, each to be multiplied by its power of two."""
+    size, count, rows = blocks.index.shape
+    eye = jnp.broadcast_to(jnp.eye(states, dtype=table.matrix.dtype)[None], (count * rows, states, states))
+
+    def step(carry: tuple[Array, Array], now: Evidence) -> tuple[tuple[Array, Array], None]:
+        row, power = carry
+        joint = table.advance(row, now)
+        change = jnp.frexp(jnp.sum(joint, axis=-1))[1]
+        keep = (now.index < 0)[:, None]
+        row = jnp.where(keep[..., None], row, jnp.ldexp(joint, -change[..., None]))
+        return (row, jnp.where(keep, power, power + change)), None
+
+    lanes = jax.tree.map(lambda x: x.reshape(size, count * rows), blocks)
+    row, power = jax.lax.scan(step, (eye, jnp.zeros(eye.shape[:2], jnp.int32)), lanes)[0]
+    return row.reshape(count, rows, states, states), power.reshape(count, rows, states)
+
+
+def _through(belief: Float[Array, "N S"], row: Float[Array, "N S S"], power: Int[Array, "N S"]) -> Float[Array, "N S"]:
+    """The belief after a block."""
+    alive = (belief > 0) & (jnp.sum(row, axis=-1) > 0)
+    largest = jnp.max(jnp.where(alive, power, jnp.iinfo(jnp.int32).min), axis=-1, keepdims=True)
+    weight = jnp.where(alive, jnp.ldexp(belief, jnp.where(alive, power - largest, 0)), 0.0)
+    return _normalise(jnp.einsum("ns,nsz->nz", weight, row, precision="highest"))
+
+
+def _posterior(table: Filter, belief: Float[Array, "L S"], now: Evidence) -> Float[Array, "L S"]:
+    """The belief after a step; unchanged by what fills up a block."""
+    after = _normalise(table.advance(belief[:, None, :], now)[:, 0])
+    return jnp.where((now.index < 0)[:, None], belief, after)
+
+
+def _normalise(joint: Float[Array, "L S"]) -> Float[Array, "L S"]:
+    total = jnp.sum(joint, axis=-1, keepdims=True)
+    return joint / jnp.where(total > 0, total, 1.0)

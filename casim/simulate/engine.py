@@ -11,14 +11,14 @@ from casim.checks import check_choice, check_integer
 from casim.simulate.fused import MAX_STATES, fused_paths
 from casim.simulate.parallel import parallel_paths
 from casim.simulate.scan import Request, scan_paths
-from casim.simulate.tables import Sizes, record
+from casim.simulate.tables import Path, Sizes, record
 from casim.types import Trajectory
 
 Name = Literal["scan", "parallel", "fused"]
 FULL = {"cpu": 128, "gpu": 2**17}
 """Lanes from which more lanes no longer raise the steps per second, measured; see docs/performance.md."""
 FULL_ELSEWHERE = 2**14
-MIN_CHUNK = 64
+MIN_CHUNK = 32
 """Steps of a chunk, at least."""
 MAX_ENTRIES = 2**31
 """Entries [episode, step] beyond which the kernel's 32-bit indices would overflow."""
@@ -71,7 +71,12 @@ def choose_engine(num_episodes: int, num_steps: int, sizes: Sizes, platform: str
 
 
 def roll(engine: Engine | None, request: Request, noisy_emission: bool) -> Trajectory:
-    """N episodes of T steps.
+    """N episodes of T steps; the arguments are those of `draw_paths`."""
+    return record(request.tables, request.schedule, draw_paths(engine, request, noisy_emission))
+
+
+def draw_paths(engine: Engine | None, request: Request, noisy_emission: bool) -> Path:
+    """What an engine draws, `[N, T]`, before it is completed to a trajectory.
 
     Args:
         engine: what rolls out; None chooses. The fused engine runs interpreted, and slowly, where there is no GPU.
@@ -81,9 +86,7 @@ def roll(engine: Engine | None, request: Request, noisy_emission: bool) -> Traje
     if engine is None:
         engine = choose_engine(request.start.shape[0], request.schedule.shape[0], request.tables.sizes)
     if engine.name == "fused":
-        path = fused_paths(request, noisy_emission, engine.chunks, interpret=jax.default_backend() != "gpu")
-    elif engine.name == "parallel":
-        path = parallel_paths(request, noisy_emission, engine.chunks)
-    else:
-        path = scan_paths(request, noisy_emission)
-    return record(request.tables, request.schedule, path)
+        return fused_paths(request, noisy_emission, engine.chunks, interpret=jax.default_backend() != "gpu")
+    if engine.name == "parallel":
+        return parallel_paths(request, noisy_emission, engine.chunks)
+    return scan_paths(request, noisy_emission)

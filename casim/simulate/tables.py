@@ -116,7 +116,7 @@ def _searchable(threshold: Array) -> Array:
 
 
 def flatten(tables: Tables) -> Tables:
-    """The same tables as vectors, which is how `step` reads them: XLA on CPU is slow at gathers with several indices."""
+    """The same tables as vectors, as `step` reads them: XLA on CPU is slow at gathers with several indices."""
     return jax.tree.map(jnp.ravel, tables)
 
 
@@ -192,11 +192,14 @@ def label_type(number: int) -> np.dtype:
     return next(np.dtype(kind) for kind in (np.int8, np.int16, np.int32) if number <= np.iinfo(kind).max)
 
 
-def path_types(sizes: Sizes) -> Path:
-    """The narrowest unsigned types of a path."""
+def path_types(sizes: Sizes) -> tuple[np.dtype, np.dtype]:
+    """The narrowest unsigned types of a path: of its observation and its outcome."""
     kinds = (np.uint8, np.uint16, np.uint32)
-    numbers = (sizes.observations, sizes.outcomes)
-    return Path(*(next(np.dtype(k) for k in kinds if number - 1 <= np.iinfo(k).max) for number in numbers))
+
+    def narrowest(number: int) -> np.dtype:
+        return next(np.dtype(kind) for kind in kinds if number - 1 <= np.iinfo(kind).max)
+
+    return narrowest(sizes.observations), narrowest(sizes.outcomes)
 
 
 def record(tables: Tables, schedule: Array, path: Path) -> Trajectory:

@@ -14,8 +14,8 @@ from casim.checks import check_choice, check_mdp, check_policy, check_range
 from casim.dynamics import force
 from casim.pytree import pytree
 from casim.simulate.belief import filter_to, redraw
-from casim.simulate.noise import LATENT, OBSERVATION, draw, key_words, pair, single, thresholds
 from casim.simulate.engine import Engine, roll
+from casim.simulate.noise import LATENT, OBSERVATION, draw, key_words, pair, single, thresholds
 from casim.simulate.scan import Request
 from casim.simulate.tables import Script, Tables, prepare
 from casim.types import MDP, Replay, Trajectory

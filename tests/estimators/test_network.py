@@ -67,7 +67,8 @@ def test_minibatches_hit_live_steps_only_and_all_of_them():
 
 def test_features_are_the_observation_and_the_share_of_the_horizon(given):
     batch = jax.tree.map(lambda x: x[:6], given.all.batch)
-    inputs = np.asarray(features(batch, 5))
+    step = jnp.broadcast_to(jnp.arange(4)[None, :], (6, 4))
+    inputs = np.asarray(features(batch.observation, step, 4, 5))
     for i, t in np.ndindex(6, 4):
         wanted = [float(o == int(batch.observation[i, t])) for o in range(5)] + [t / 4]
         np.testing.assert_allclose(inputs[i, t], wanted, atol=1e-6)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.simulate import Engine, World, choose_engine, fused
+from casim.simulate import Engine, World, choose_engine, fused, kernels
 from casim.simulate.tables import Sizes, count_passed, label_type, path_types
 from tests import reference
 from tests.enumeration import QUICK
@@ -102,7 +102,9 @@ def test_chunks_are_right_where_start_states_never_meet():
     assert_same(runs[0], runs[2])
     assert_same(runs[1], runs[2])
     shift = 1 + np.asarray(SCHEDULE)[:-1]
-    np.testing.assert_array_equal(np.diff(np.asarray(runs[2].state, int), axis=1) % states, np.tile(shift % states, (6, 1)))
+    np.testing.assert_array_equal(
+        np.diff(np.asarray(runs[2].state, int), axis=1) % states, np.tile(shift % states, (6, 1))
+    )
 
 
 @pytest.mark.slow
@@ -149,7 +151,7 @@ def test_the_search_of_the_kernel_counts_like_the_scan(bits):
     grid = np.concatenate([np.floor(np.minimum(cut, 1) * 2**24) + d for d in (-1, 0, 1)], axis=1)
     noise = np.clip(np.concatenate([grid, np.full((6, 1), 2**24 - 1)], axis=1), 0, 2**24 - 1).astype(np.int32)
     row = np.broadcast_to(np.arange(6)[:, None], noise.shape)
-    found = fused._descend(fused._levels(jnp.asarray(cut)), width, jnp.asarray(row), jnp.asarray(noise))
+    found = kernels.descend(fused.levels_of(jnp.asarray(cut)), width, jnp.asarray(row), jnp.asarray(noise))
     wanted = np.sum(noise[..., None] / 2.0**24 >= cut[:, None, :].astype(float), axis=-1)
     np.testing.assert_array_equal(found, wanted)
     uniform = jnp.asarray(noise, jnp.float32) * jnp.float32(2.0**-24)
@@ -169,7 +171,7 @@ SMALL, LARGE = Sizes(4, 4, 2, 2), Sizes(60, 60, 2, 2)
         (65_536, 512, SMALL, "gpu", "fused", False),
         (1024, 1_000_000, SMALL, "gpu", "fused", True),
         (64, 1_000_000, LARGE, "gpu", "fused", False),
-        (4096, 64, SMALL, "gpu", "fused", False),
+        (4096, 128, SMALL, "gpu", "fused", False),
         (100_000, 1_000_000, SMALL, "gpu", "scan", False),
         (8, 1_000_000, SMALL, "tpu", "parallel", True),
     ],
@@ -178,7 +180,7 @@ def test_the_engine_is_chosen_by_shape_and_device(num, steps, sizes, platform, n
     engine = choose_engine(num, steps, sizes, platform)
     assert engine.name == name
     assert (engine.chunks > 1) == chunked
-    assert engine.chunks <= max(1, steps // 64)
+    assert engine.chunks <= max(1, steps // 32)
     assert f"{num} x {steps} steps on {platform}" in engine.reason
 
 

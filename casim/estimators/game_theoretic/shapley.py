@@ -57,7 +57,7 @@ class Shapley(Estimator):
         key_order, key_noise = jax.random.split(key)
         shape = (self.num_permutations, batch.action.shape[0], world.num_segments)
         draws = jax.random.uniform(key_order, shape)
-        rank = jnp.sum(draws[..., None, :] < draws[..., :, None], axis=-1)  # each segment's place in the order
+        rank = jnp.argsort(jnp.argsort(draws, axis=-1), axis=-1)  # each segment's place in the order
 
         def one_order(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             return self._marginals(*inputs, world, batch)

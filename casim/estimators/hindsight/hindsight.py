@@ -100,7 +100,8 @@ class Hindsight(Estimator):
         """h(a | t, o, u): counts with the policy as the prior."""
         _, observations, actions = world.policy.shape
         classes = observations if self.condition == "state" else self.num_bins
-        index = (data.observation * actions + data.action) * classes + outcome
+        cell = data.observation.astype(jnp.int32) * actions + data.action
+        index = cell * classes + outcome
         table = class_sum(data.live.astype(world.policy.dtype), index, observations * actions * classes)
         table = table.reshape(-1, observations, actions, classes)
         policy = world.policy[world.mdp.schedule][..., None]

@@ -14,12 +14,12 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Literal, final
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_range
 from casim.estimators.base import Estimator, cost, count, required
+from casim.recurrence import affine_scan
 from casim.types import Credit
 
 
@@ -59,17 +59,21 @@ class InformationGain(Estimator):
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)
         score = world.judge(key, batch)
-
-        def step(before: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
-            score_t, reward_t = now
-            scored = jnp.isfinite(score_t)
-            after = jnp.where(scored, score_t, before)
-            gain = jnp.where(scored, self._potential(after) - self._potential(before), 0.0)
-            return after - reward_t, gain
-
-        _, gain = jax.lax.scan(step, world.judge_prompt(key, batch), (score.T, batch.reward.T))
-        calls = count(jnp.isfinite(score)) + score.shape[0]
-        return Credit(jnp.where(batch.live, gain.T, 0.0), cost(judge_calls=calls))
+        scored = jnp.isfinite(score)
+        before = _before(score, scored, batch.reward, world.judge_prompt(key, batch))
+        gain = self._potential(jnp.where(scored, score, 1.0)) - self._potential(before)
+        calls = count(scored) + score.shape[0]
+        return Credit(jnp.where(scored & batch.live, gain, 0.0), cost(judge_calls=calls))
 
     def _potential(self, probability: Array) -> Array:
         return probability if self.form == "probability" else jnp.log(jnp.maximum(probability, self.floor))
+
+
+def _before(
+    score: Float[Array, "N T"], scored: Bool[Array, "N T"], reward: Float[Array, "N T"], start: Float[Array, " N"]
+) -> Float[Array, "N T"]:
+    """What was last scored before each step, less the rewards earned since."""
+    keep = jnp.where(scored, 0.0, 1.0)
+    left = jnp.where(scored, score, 0.0) - reward
+    left = left.at[:, 0].add(keep[:, 0] * start)
+    return affine_scan(keep, left, exclusive=True).at[:, 0].set(start)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Int
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Estimator, cost, count, required
-from casim.ops import segment_broadcast, segment_sum
+from casim.ops import run_sum, segment_broadcast
 from casim.simulate import World
 from casim.types import Credit, Trajectory
 
@@ -74,7 +74,7 @@ class Vine(Estimator):
         after = jnp.concatenate([value[:, 1:], jnp.zeros_like(value[:, :1])], axis=1)
         length = jnp.diff(first, append=steps.shape[0])
         within = self.discount ** (steps - first[unit])
-        earned = segment_sum(batch.reward * within[None, :], unit, size)
+        earned = run_sum(batch.reward * within[None, :], unit, size)
         credit = earned + (self.discount**length)[None, :] * after - value
         return Credit(jnp.where(batch.live, segment_broadcast(credit, unit), 0.0), cost(env_steps=jnp.sum(used)))
 

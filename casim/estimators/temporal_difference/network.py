@@ -19,9 +19,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from casim.checks import check_integer, check_range
-from casim.estimators.base import Estimator, cost, count, required, time_of
-from casim.ops import gae, returns_to_go
+from casim.estimators.base import Estimator, cost, count, required
+from casim.ops import class_value, gae, returns_to_go
 from casim.types import Credit, Trajectory
+
+STEPS_AT_ONCE = 4096
+"""Steps whose observations the network evaluates together."""
 
 
 @final
@@ -71,35 +74,34 @@ class GaeNetwork(Estimator):
         data = world.rollout(key_data, self.num_rollouts)
         target = returns_to_go(data.reward, self.discount, data.live)
         size = world.mdp.emission.shape[2]
-        model, params = self._fit(key_fit, features(data, size), target, data.live)
-        value = jnp.asarray(model.apply(params, features(batch, size)))
+        model, params = self._fit(key_fit, data, target, size)
+        value = class_value(table(model, params, batch.action.shape[1], size), batch.observation)
         advantage = gae(batch.reward, value, batch.live, self.discount, self.lambda_)
         updates = float(self.num_updates * self.minibatch)
         return Credit(advantage, cost(env_steps=count(data.live), critic_updates=updates))
 
-    def _fit(
-        self, key: Array, inputs: Float[Array, "N T F"], target: Float[Array, "N T"], live: Array
-    ) -> tuple[Any, Any]:
+    def _fit(self, key: Array, data: Trajectory, target: Float[Array, "N T"], size: int) -> tuple[Any, Any]:
         """Adam on minibatches of live steps, drawn with replacement."""
         import optax
 
         model = critic(self.hidden)
         optimiser = optax.flatten(optax.adam(self.learning_rate))
-        params = initial(model, inputs[:1, 0], self.seed)
-        flat, goal = inputs.reshape(-1, inputs.shape[-1]), target.reshape(-1)
+        params = initial(model, jnp.zeros((1, size + 1)), self.seed)
+        steps, observation, goal = target.shape[1], data.observation.reshape(-1), target.reshape(-1)
         # Live steps lead each row, so a random row and a random live step of it are two draws.
-        length = jnp.sum(live, axis=1)
+        length = jnp.sum(data.live, axis=1)
 
         def loss(params, x: Array, y: Array) -> Array:
             return jnp.mean((jnp.asarray(model.apply(params, x)) - y) ** 2)
 
         def update(carry, pick: Array):
             params, state = carry
-            grads = jax.grad(loss)(params, flat[pick], goal[pick])
+            inputs = features(observation[pick], pick % steps, steps, size)
+            grads = jax.grad(loss)(params, inputs, goal[pick])
             change, state = optimiser.update(grads, state)
             return (optax.apply_updates(params, change), state), None
 
-        picks = self._picks(key, length, live.shape[1])
+        picks = self._picks(key, length, steps)
         (params, _), _ = jax.lax.scan(update, (params, optimiser.init(params)), picks)
         return model, params
 
@@ -110,10 +112,21 @@ class GaeNetwork(Estimator):
         return row * steps + (step * length[row]).astype(int)
 
 
-def features(batch: Trajectory, size: int) -> Float[Array, "N T F"]:
+def features(
+    observation: Int[Array, "*shape"], step: Int[Array, "*shape"], horizon: int, size: int
+) -> Float[Array, "*shape F"]:
     """One-hot observation and the share of the horizon that has passed."""
-    time = time_of(batch)[..., None] / batch.action.shape[-1]
-    return jnp.concatenate([jax.nn.one_hot(batch.observation, size), time], axis=-1)
+    return jnp.concatenate([jax.nn.one_hot(observation, size), step[..., None] / horizon], axis=-1)
+
+
+def table(model, params, horizon: int, size: int) -> Float[Array, "T O"]:
+    """What the network says of every observation at every step, a few steps at a time."""
+
+    def at(step: Int[Array, ""]) -> Float[Array, " O"]:
+        every = jnp.arange(size)
+        return jnp.asarray(model.apply(params, features(every, jnp.full_like(every, step), horizon, size)))
+
+    return jax.lax.map(at, jnp.arange(horizon), batch_size=STEPS_AT_ONCE)
 
 
 def initial(model, example: Array, seed: int):

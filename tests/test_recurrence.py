@@ -1,0 +1,182 @@
+"""Recurrences in blocks against loops over single numbers in float64."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from casim import ops, recurrence
+from casim.recurrence import affine_scan, by_rows
+from tests.reference import EPS
+
+LENGTHS = (1, 7, 16, 33, 83)
+"""With blocks of 4 and sequences scanned step by step up to 6: one to three levels, whole blocks and not."""
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(request, monkeypatch):
+    if "long" not in request.fixturenames:
+        monkeypatch.setattr(recurrence, "BLOCK", 4)
+        monkeypatch.setattr(recurrence, "SHORT", {"cpu": 6})
+        monkeypatch.setattr(recurrence, "CACHE", 100)
+
+
+@pytest.fixture
+def long():
+    """Keeps the sizes of blocks as they are."""
+
+
+def draw(seed, *shape):
+    """Factors between -1 and 1, many of them 0 and 1, and terms of both signs."""
+    rng = np.random.default_rng(seed)
+    factor = rng.choice([0.0, 1.0, 0.875, np.nan], shape, p=[0.1, 0.4, 0.2, 0.3])
+    factor = np.where(np.isnan(factor), rng.uniform(-1, 1, shape), factor)
+    return factor.astype(np.float32), rng.normal(size=shape).astype(np.float32)
+
+
+def loop(factor, term, live=None, reverse=False, exclusive=False):
+    """The definition, and the sum of the absolute contributions to each number."""
+    factor, live = np.broadcast_to(factor, term.shape), np.ones(term.shape, bool) if live is None else live
+    out, size = np.zeros((2, *term.shape))
+    x = bound = np.zeros(term.shape[:-1])
+    order = range(term.shape[-1])
+    for t in reversed(order) if reverse else order:
+        before, so_far = x, bound
+        x = np.where(live[..., t], factor[..., t].astype(float) * x + term[..., t], x)
+        bound = np.where(live[..., t], np.abs(factor[..., t].astype(float)) * bound + np.abs(term[..., t]), bound)
+        out[..., t], size[..., t] = (before, so_far) if exclusive else (x, bound)
+    return out, size
+
+
+def assert_close(out, wanted, size):
+    """Every contribution passes through fewer than 128 roundings, each of half an eps."""
+    assert (np.abs(np.asarray(out, float) - wanted) <= 64 * EPS * size).all()
+
+
+@functools.cache
+def compiled(length, reverse, exclusive, masked):
+    del length  # one program each: the sizes of blocks are read while tracing
+    if masked:
+        return jax.jit(lambda f, c, live: affine_scan(f, c, live, reverse, exclusive))
+    return jax.jit(lambda f, c: affine_scan(f, c, reverse=reverse, exclusive=exclusive))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize(("reverse", "exclusive"), [(False, True), (True, False)])
+def test_it_equals_the_loop(length, reverse, exclusive):
+    factor, term = draw(length, 2, 3, length)
+    out = compiled(length, reverse, exclusive, False)(factor, term)
+    assert_close(out, *loop(factor, term, None, reverse, exclusive))
+
+
+@pytest.mark.parametrize(("reverse", "exclusive"), [(True, True), (False, False)])
+def test_steps_that_are_not_live_are_passed_over_whatever_they_hold(reverse, exclusive):
+    factor, term = draw(5, 3, 33)
+    live = np.random.default_rng(6).uniform(size=term.shape) < 0.6
+    poisoned = (np.where(live, x, np.nan).astype(np.float32) for x in (factor, term))
+    out = compiled(33, reverse, exclusive, True)(*poisoned, live)
+    assert_close(out, *loop(factor, term, live, reverse, exclusive))
+    assert (np.diff(live, axis=1)).sum() > 20  # gaps inside
+
+
+def test_one_factor_for_all_equals_the_same_factor_at_each_step():
+    _, term = draw(7, 3, 33)
+    live = np.random.default_rng(8).uniform(size=term.shape) < 0.7
+    scan = compiled(33, True, True, True)
+    np.testing.assert_array_equal(scan(0.875, term, live), scan(np.full(term.shape, 0.875, np.float32), term, live))
+
+
+def test_a_batch_axis_may_be_absent_or_mapped():
+    factor, term = draw(9, 3, 33)
+    scan = compiled(33, True, False, False)
+    together = np.asarray(scan(factor, term))
+    np.testing.assert_array_equal(np.asarray(scan(factor[1], term[1])), together[1])
+    mapped = jax.jit(jax.vmap(lambda f, c: affine_scan(f, c, reverse=True)))(factor, term)
+    np.testing.assert_array_equal(mapped, together)
+
+
+@pytest.mark.parametrize("rows", [3, 7])
+def test_pieces_of_rows_give_what_all_rows_give_together(rows, monkeypatch):
+    """Of 100 entries at a time, so 3 rows of 33: the last piece of 7 repeats two rows."""
+    factor, term = draw(10, rows, 33)
+    pieces = jax.jit(lambda f, c: by_rows(lambda f, c: affine_scan(f, c) - c, f, c))(factor, term)
+    monkeypatch.setattr(recurrence, "CACHE", 10_000)
+    whole = jax.jit(lambda f, c: affine_scan(f, c) - c)(factor, term)
+    np.testing.assert_allclose(pieces, whole, rtol=0, atol=4 * EPS * np.abs(whole).max())
+
+
+def test_other_devices_start_blocks_at_shorter_sequences_and_take_all_rows_at_once(monkeypatch):
+    factor, term = draw(15, 7, 33)
+    monkeypatch.setattr(recurrence, "SHORT_ELSEWHERE", 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    out = jax.jit(lambda f, c: affine_scan(f, c, exclusive=True))(factor, term)
+    assert_close(out, *loop(factor, term, exclusive=True))
+
+
+def test_a_factor_of_0_cuts_off_factors_whose_product_is_no_float():
+    """1e30 to the power of 3 overflows; step by step nothing does, since the value there is 0."""
+    factor = np.zeros((1, 33), np.float32)
+    factor[0, 4:12], factor[0, 15] = 1e30, 0.5
+    term = np.zeros((1, 33), np.float32)
+    term[0, 14] = 3.0
+    out = compiled(33, False, False, False)(factor, term)
+    np.testing.assert_array_equal(out, loop(factor, term)[0])
+
+
+def test_infinity_reaches_no_step_before_it():
+    factor, term = draw(11, 1, 33)
+    broken = term.copy()
+    broken[0, 18] = np.inf
+    scan = compiled(33, False, False, False)
+    np.testing.assert_array_equal(np.asarray(scan(factor, broken))[:, :18], np.asarray(scan(factor, term))[:, :18])
+
+
+@pytest.mark.usefixtures("float64")
+def test_its_gradient_is_that_of_the_definition():
+    factor, term = (x.astype(float) for x in draw(12, 2, 19))
+    weight = np.random.default_rng(13).normal(size=term.shape)
+
+    def objective(factor, term):
+        return jnp.sum(weight * affine_scan(factor, term))
+
+    to_factor, to_term = jax.jit(jax.grad(objective, (0, 1)))(factor, term)
+    # The adjoint runs the other way: a_t = w_t + f_{t+1} a_{t+1}, and d/df_t = a_t x_{t-1}.
+    later = np.concatenate([factor[:, 1:], np.zeros((2, 1))], axis=1)
+    adjoint, _ = loop(later, weight, reverse=True)
+    np.testing.assert_allclose(to_term, adjoint, atol=1e-12)
+    np.testing.assert_allclose(to_factor, adjoint * loop(factor, term, exclusive=True)[0], atol=1e-12)
+
+
+@pytest.mark.usefixtures("long")
+def test_errors_do_not_grow_with_the_length():
+    """1e5 rewards of both signs, undiscounted, against float64: what the docstrings of `ops` and this module state."""
+    steps, rng = 100_000, np.random.default_rng(14)
+    reward, value = rng.normal(size=(2, 2, steps)).astype(np.float32)
+    live = rng.uniform(size=(2, steps)) < 0.9
+    long, short = (np.float32([1.0, 0.999]), np.float32([0.99, 0.95]))
+    delta = [td_error(reward, value, live, float(discount)) for discount in (long[0], short[0])]
+    factor = np.stack(
+        [np.full(live.shape, x, float) for x in (1.0, np.prod(long, dtype=float), np.prod(short, dtype=float))]
+    )
+    wanted, size = loop(factor, np.stack([reward, *delta]), np.stack([live] * 3), reverse=True)
+    out = [jax.jit(ops.returns_to_go)(reward, 1.0, live), *(GAE(reward, value, live, *x) for x in (long, short))]
+    error = np.abs(np.where(live, np.asarray(out, float) - wanted, 0.0)).max(axis=(1, 2)) / size.max(axis=(1, 2))
+    assert (error <= 4 * EPS).all()
+    one_by_one = np.cumsum(np.where(live, reward, np.float32(0))[:, ::-1], axis=1, dtype=np.float32)[:, ::-1]
+    assert np.abs(one_by_one - wanted[0]).max() / size[0].max() > 4 * error[0]
+
+
+GAE = jax.jit(ops.gae)
+
+
+def td_error(reward, value, live, discount):
+    """r_t + discount v_{t+1} - v_t over the live steps, in float64."""
+    out = np.zeros(reward.shape)
+    for row, steps in enumerate(map(np.flatnonzero, live)):
+        ahead = np.append(value[row, steps[1:]].astype(float), 0.0)
+        out[row, steps] = reward[row, steps] + discount * ahead - value[row, steps]
+    return out
