@@ -58,8 +58,12 @@ class Control:
 
 def shuffle(key: Key[Array, ""], value: Float[Array, "N T"], where: Bool[Array, "N T"]) -> Float[Array, "N T"]:
     """The values of each row permuted over the steps in `where`; the others stay."""
-    place = jnp.argsort(~where, axis=1, stable=True)  # the steps in `where`, in order
+    rows, steps = jnp.indices(value.shape)
+    # The steps in `where`, in order, then the others: what a stable sort gives, by counting.
+    rank = jnp.where(
+        where, jnp.cumsum(where, axis=1), jnp.sum(where, axis=1, keepdims=True) + jnp.cumsum(~where, axis=1)
+    )
+    place = jnp.zeros_like(rank).at[rows, rank - 1].set(steps, unique_indices=True)
     order = jnp.argsort(jnp.where(where, jax.random.uniform(key, value.shape), 2.0), axis=1)
     order = jnp.where(jnp.take_along_axis(where, place, axis=1), order, place)
-    rows = jnp.broadcast_to(jnp.arange(value.shape[0])[:, None], value.shape)
     return value.at[rows, place].set(jnp.take_along_axis(value, order, axis=1))

@@ -1,8 +1,8 @@
 """Scores of an estimator: is the credit right, does it train, what does it cost. Arrays in, numbers out.
 
 Every replicate is a fresh group of N trajectories. `measure` turns one chunk of replicates into sums; sums add
-up, per block of replicates, so memory does not grow with their number; `finalise` turns them into scores with
-95% intervals by the jackknife over blocks.
+up, per block of replicates, so memory does not grow with their number; `casim.scores` turns them into scores with
+95% intervals.
 
 In maths, over decision steps, cells (t, s, a) weighted by w = P(s_t = s) pi(a | s), normalised by the signal
 sum_w A^2 / sum_w: bias = sum_w (E[c | cell] - A)^2; centred_bias the same after subtracting
@@ -13,17 +13,18 @@ gradient_bias = |E g - g*|^2 / |g*|^2, gradient_variance = E|g - E g|^2 / |g*|^2
 would add (products of different blocks, or the variance over R subtracted), so they can come out below zero.
 
 References:
-    Meulemans et al. 2023, arXiv:2306.16803 (bias, variance and SNR of the gradient); Tukey 1958 (jackknife).
+    Meulemans et al. 2023, arXiv:2306.16803 (bias, variance and SNR of the gradient).
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from casim.dynamics import force
 from casim.ops import class_sum
@@ -32,8 +33,8 @@ from casim.types import MDP, Credit, Trajectory, Truth
 
 TOLERANCE = 1e-3
 """A step matters if some action's |advantage| there exceeds this share of the largest in the task."""
-STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-"""97.5% quantiles of Student's t, by degrees of freedom."""
+SUM_BLOCK = 1024
+"""Steps that are added up one by one."""
 
 
 class Sums(NamedTuple):
@@ -83,22 +84,21 @@ def measure(
     grad_error = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, credit.value)
     grad_error = grad_error - truth.gradient[None]
 
-    _, states, actions = truth.q_value.shape
-    index = flat.state * actions + flat.action
-
-    def cells(x: Array) -> Array:
-        return class_sum(jnp.where(decided, x, 0.0), index, states * actions).reshape(-1, states, actions)
-
+    states, actions = truth.advantage.shape[1:]
+    index = flat.state.astype(jnp.int32) * actions + flat.action
+    fields = jnp.stack([jnp.ones_like(error), error, error**2, own], axis=-1)
+    cells = cell_sums(jnp.where(decided[..., None], fields, 0.0), index, states * actions)
+    count, total, square, own_total = jnp.moveaxis(cells.reshape(-1, states, actions, 4), -1, 0)
     tolerance = TOLERANCE * jnp.max(jnp.abs(advantage_on_path(mdp, truth)))
     signed = decided & (jnp.abs(advantage) > tolerance)
     right = signed & (jnp.sign(value) == jnp.sign(advantage))
     pivotal = pivotal_steps(mdp, truth)
     return Sums(
         groups=jnp.asarray(credit.value.shape[0], jnp.float32),
-        count=cells(jnp.ones_like(error)),
-        error=cells(error),
-        square=cells(error**2),
-        target_error=cells(own),
+        count=count,
+        error=total,
+        square=square,
+        target_error=own_total,
         sign=jnp.stack([jnp.sum(right), jnp.sum(signed)]).astype(jnp.float32),
         rank=_defined(jax.vmap(rank_correlation)(value, advantage, decided)),
         precision=_defined(jax.vmap(precision_at_k, in_axes=(0, None, 0))(value, pivotal, decided)),
@@ -114,12 +114,75 @@ def group_gradient(
     mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, value: Float[Array, "N T"]
 ) -> Float[Array, "M O A"]:
     """(1/N) sum_i sum_t discount^t c_it grad log pi(a_it | o_it), with respect to the logits of the table."""
-    kernel = jnp.broadcast_to(mdp.schedule[None, :], value.shape)
-    decided = batch.live & mdp.decision[kernel]
+    kernels, observations, actions = policy.shape
+    decided = batch.live & mdp.decision[mdp.schedule][None, :]
     scaling = (mdp.discount ** jnp.arange(value.shape[1]))[None, :]
     weight = jnp.where(decided, scaling * value, 0.0) / value.shape[0]
-    taken = jnp.zeros(policy.shape).at[kernel, batch.observation, batch.action].add(weight)
+    index = batch.observation.astype(jnp.int32) * actions + batch.action
+    taken = kernel_sums(weight, index, mdp.schedule, kernels, observations * actions).reshape(policy.shape)
     return taken - force(mdp, policy) * jnp.sum(taken, axis=-1, keepdims=True)
+
+
+def cell_sums(x: Float[Array, "N T F"], index: Int[Array, "N T"], size: int) -> Float[Array, "T C F"]:
+    """Sums of F fields over the trajectories at each step, apart for each of `size` classes.
+
+    On a CPU by scattering, which touches every entry once; elsewhere by comparing with every class, because there
+    scattering adds in an order that changes from run to run.
+    """
+    ways = (functools.partial(way, size=size) for way in (cells_by_scattering, cells_by_comparing))
+    return jax.lax.platform_dependent(x, index, **dict(zip(("cpu", "default"), ways, strict=True)))
+
+
+def cells_by_scattering(x: Array, index: Array, size: int) -> Array:
+    """See `cell_sums`."""
+    time = jnp.broadcast_to(jnp.arange(x.shape[1])[None, :], index.shape)
+    return jnp.zeros((x.shape[1], size, x.shape[2]), x.dtype).at[time, index].add(x)
+
+
+def cells_by_comparing(x: Array, index: Array, size: int) -> Array:
+    """See `cell_sums`."""
+    return jnp.stack([class_sum(x[..., i], index, size) for i in range(x.shape[2])], axis=-1)
+
+
+def kernel_sums(
+    x: Float[Array, "N T"], index: Int[Array, "N T"], schedule: Int[Array, " T"], kernels: int, size: int
+) -> Float[Array, "M C"]:
+    """Sums over trajectories and over the steps of each kernel, apart for each of `size` classes.
+
+    First within blocks of steps, then over blocks: a float that adds up a million steps one by one loses digits.
+    By platform as in `cell_sums`.
+    """
+    ways = (functools.partial(way, kernels=kernels, size=size) for way in (kernels_by_scattering, kernels_by_comparing))
+    return jax.lax.platform_dependent(x, index, schedule, **dict(zip(("cpu", "default"), ways, strict=True)))
+
+
+def kernels_by_scattering(x: Array, index: Array, schedule: Array, kernels: int, size: int) -> Array:
+    """See `kernel_sums`."""
+    steps = schedule.shape[0]
+    blocks = max(1, min(-(-steps // SUM_BLOCK), steps // (16 * kernels)))
+    block = jnp.arange(steps) // -(-steps // blocks)
+    place = jnp.broadcast_to((block * kernels + schedule)[None, :], index.shape)
+    total = jnp.zeros((blocks * kernels, size), x.dtype).at[place, index].add(x)
+    return jnp.sum(total.reshape(blocks, kernels, size), axis=0)
+
+
+def kernels_by_comparing(x: Array, index: Array, schedule: Array, kernels: int, size: int) -> Array:
+    """See `kernel_sums`."""
+    steps = schedule.shape[0]
+    blocks = -(-steps // (8 * SUM_BLOCK))
+    width = -(-steps // blocks)
+
+    def split(x: Array) -> Array:
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, blocks * width - steps)])
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, width), -2, 0)
+
+    def add(total: Array, inputs: tuple) -> tuple[Array, None]:
+        x, index, schedule = inputs
+        member = jax.nn.one_hot(schedule, kernels, dtype=x.dtype)
+        return total + jnp.matmul(member.T, class_sum(x, index, size), precision="highest"), None
+
+    inputs = tuple(split(y) for y in (x, index, schedule))
+    return jax.lax.scan(add, jnp.zeros((kernels, size), x.dtype), inputs)[0]
 
 
 def advantage_on_path(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
@@ -141,13 +204,22 @@ def pivotal_steps(mdp: MDP, truth: Truth) -> Bool[Array, " T"]:
 
 
 def rank_correlation(value: Float[Array, " T"], truth: Float[Array, " T"], where: Bool[Array, " T"]) -> Array:
-    """Spearman's correlation over the steps in `where`, ties at their mean rank; NaN if either is constant."""
-    x, y = (_ranks(v, where) for v in (value, truth))
-    varies = [jnp.max(jnp.where(where, v, -1.0)) > jnp.min(jnp.where(where, v, jnp.inf)) for v in (x, y)]
-    n = jnp.maximum(jnp.sum(where), 1)
-    x, y = (jnp.where(where, v - jnp.sum(jnp.where(where, v, 0.0)) / n, 0.0) for v in (x, y))
+    """Spearman's correlation over the steps in `where`, ties at their mean rank; NaN if either is constant.
+
+    Two sorts in all: by the truth, which takes the values along, and by the value, which takes the truth's ranks.
+    """
+    num = jnp.sum(where)
+    first, second = (jnp.where(where, _sortable(x), LAST) for x in (truth, value))
+    first, second = _sort_pairs(first, second)
+    second, rank = _sort_pairs(second, _double_ranks(first))
+    inside = jnp.arange(where.shape[0]) < num
+    # Twice a mean rank is an integer; about its mean, num - 1, and scaled so that squares stay small.
+    x, y = (
+        jnp.where(inside, (rank - (num - 1)).astype(value.dtype) / jnp.maximum(num, 1), 0.0)
+        for rank in (rank, _double_ranks(second))
+    )
     spread = jnp.sqrt(jnp.sum(x**2) * jnp.sum(y**2))
-    return jnp.where(varies[0] & varies[1], jnp.sum(x * y) / jnp.where(spread > 0, spread, 1.0), jnp.nan)
+    return jnp.where(spread > 0, jnp.sum(x * y) / jnp.where(spread > 0, spread, 1.0), jnp.nan)
 
 
 def precision_at_k(value: Float[Array, " T"], pivotal: Bool[Array, " T"], where: Bool[Array, " T"]) -> Array:
@@ -155,9 +227,15 @@ def precision_at_k(value: Float[Array, " T"], pivotal: Bool[Array, " T"], where:
 
     Steps that tie for the last places share them, so a constant credit scores chance level.
     """
-    size = jnp.where(where, jnp.abs(value), -1.0)
+    size = jnp.where(where, _sortable(jnp.abs(value)), -1)
     k = jnp.sum(pivotal & where)
-    cut = jnp.sort(size)[::-1][jnp.maximum(k - 1, 0)]
+
+    def bit(i: Array, cut: Array) -> Array:
+        trial = cut | jnp.left_shift(jnp.int32(1), (30 - i).astype(jnp.int32))
+        return jnp.where(jnp.sum(size >= trial) >= k, trial, cut)
+
+    # The k-th largest without sorting: the largest number that k entries reach, bit by bit.
+    cut = jax.lax.fori_loop(0, 31, bit, jnp.zeros((), jnp.int32))
     above, tied = size > cut, size == cut
     share = (k - jnp.sum(above)) / jnp.maximum(jnp.sum(tied), 1)
     found = jnp.sum(jnp.where(pivotal & where, above + tied * share, 0.0))
@@ -171,164 +249,34 @@ def leakage(value: Float[Array, " T"], matters: Bool[Array, " T"], where: Bool[A
     return jnp.where(total > 0, jnp.sum(jnp.where(matters, 0.0, size)) / jnp.where(total > 0, total, 1.0), jnp.nan)
 
 
-def _ranks(x: Array, where: Array) -> Array:
-    x = jnp.where(where, x, jnp.inf)
-    ordered = jnp.sort(x)
-    sides = [jnp.searchsorted(ordered, x, side=side, method="sort") for side in ("left", "right")]
-    return (sides[0] + sides[1]) / 2.0
+LAST = np.int32(2**31 - 1)
+
+
+def _sortable(x: Float[Array, " T"]) -> Int[Array, " T"]:
+    """Integers in the order of the floats; they sort several times faster."""
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32) + 0.0, jnp.int32)  # -0 + 0 = 0
+    return jnp.where(bits < 0, bits ^ LAST, bits)
+
+
+def _sort_pairs(key: Int[Array, " T"], companion: Int[Array, " T"]) -> tuple[Int[Array, " T"], Int[Array, " T"]]:
+    """Both in the order of the first, sorted as one number of 64 bits: faster than sorting pairs."""
+    with jax.enable_x64(True):
+        low = companion.astype(jnp.uint32).astype(jnp.int64)
+        both = jax.lax.sort((key.astype(jnp.int64) << 32) | low, is_stable=False)
+        return (both >> 32).astype(jnp.int32), both.astype(jnp.int32)
+
+
+def _double_ranks(ordered: Int[Array, " T"]) -> Int[Array, " T"]:
+    """Twice the mean rank, from 0, of sorted entries: the first place of each run of ties plus the last."""
+    place = jnp.arange(ordered.shape[0], dtype=jnp.int32)
+    rises = ordered[1:] != ordered[:-1]
+    edge = jnp.ones((1,), bool)
+    first = jax.lax.cummax(jnp.where(jnp.concatenate([edge, rises]), place, 0))
+    last = jax.lax.cummin(jnp.where(jnp.concatenate([rises, edge]), place, LAST), reverse=True)
+    return first + last
 
 
 def _defined(x: Array) -> Array:
     """Sum and number of the entries that are not NaN."""
     fine = jnp.isfinite(x)
     return jnp.stack([jnp.sum(jnp.where(fine, x, 0.0)), jnp.sum(fine).astype(x.dtype)])
-
-
-class Blocks:
-    """Sums per block of replicates, in float64 on the host."""
-
-    def __init__(self, num_blocks: int):
-        self._num_blocks = num_blocks
-        self._sums: Sums | None = None
-
-    def add(self, block: int, sums: Sums) -> None:
-        """Adds one chunk's sums to a block."""
-        fresh = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
-        if self._sums is None:
-            self._sums = Sums(*(np.zeros((self._num_blocks, *np.shape(x))) for x in fresh))
-        for total, new in zip(self._sums, fresh, strict=True):
-            total[block] += new
-
-    @property
-    def sums(self) -> Sums:
-        """Arrays with a leading block axis.
-
-        Raises:
-            ValueError: nothing was added yet.
-        """
-        if self._sums is None:
-            raise ValueError("blocks must hold at least 1 chunk of sums, got 0")
-        return self._sums
-
-
-def finalise(mdp: MDP, truth: Truth, blocks: Sums) -> dict[str, Score]:
-    """All scores with their intervals, from sums per block (leading axis).
-
-    Raises:
-        ValueError: fewer than two groups in all.
-    """
-    num_groups = float(blocks.groups.sum())
-    if num_groups < 2:
-        raise ValueError(f"replicates must be at least 2, got {num_groups:g}")
-    exact = _Exact.make(mdp, truth)
-    values, counts = _scores(exact, blocks)
-    num = len(blocks.groups)
-    left_out = (
-        [_scores(exact, Sums(*(np.delete(x, b, axis=0) for x in blocks)))[0] for b in range(num)] if num > 1 else []
-    )
-    return {name: _interval(value, [x[name] for x in left_out], counts[name]) for name, value in values.items()}
-
-
-def _interval(value: float, left_out: list[float], count: float) -> Score:
-    num = len(left_out)
-    if num < 2 or not np.isfinite([value, *left_out]).all():
-        return Score(value, np.nan, np.nan, count)
-    spread = np.sqrt((num - 1) / num * np.sum((np.array(left_out) - np.mean(left_out)) ** 2))
-    half = STUDENT[num - 1] * spread
-    return Score(value, value - half, value + half, count)
-
-
-class _Exact(NamedTuple):
-    weight: np.ndarray  # [T, S, A], decision cells
-    policy: np.ndarray  # [T, S, A]
-    signal: float  # sum of weight * A^2 over sum of weight
-    gradient: np.ndarray
-
-    @classmethod
-    def make(cls, mdp: MDP, truth: Truth) -> _Exact:
-        schedule = np.asarray(mdp.schedule)
-        policy = np.asarray(truth.state_policy, np.float64)[schedule]
-        weight = np.asarray(truth.occupancy, np.float64)[:, :, None] * policy
-        weight = weight * np.asarray(mdp.decision)[schedule][:, None, None]
-        signal = np.sum(weight * np.asarray(truth.advantage, np.float64) ** 2) / np.sum(weight)
-        return cls(weight, policy, float(signal), np.asarray(truth.gradient, np.float64))
-
-
-def _scores(exact: _Exact, blocks: Sums) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores, and how many cells or trajectories define each."""
-    total = Sums(*(x.sum(axis=0) for x in blocks))
-    mean, own = (_divide(x, blocks.count) for x in (blocks.error, blocks.target_error))
-    offset = np.sum(np.where(exact.policy > 0, exact.policy * mean, 0.0), axis=-1, keepdims=True)
-    bias, centred, target = (_squared_bias(exact, x) for x in (mean, mean - offset, own))
-    spread = _divide(total.square - total.count * _divide(total.error, total.count) ** 2, total.count - 1)
-    variance = _weighted(exact, spread, total.count > 1)
-    steps = total.count.sum()
-    gradient, counts = _gradient_scores(exact, total), {}
-    values = {
-        "bias": bias[0] / exact.signal,
-        "centred_bias": centred[0] / exact.signal,
-        "target_bias": target[0] / exact.signal,
-        "variance": variance[0] / exact.signal,
-        "rmse": np.sqrt(total.square.sum() / steps),
-        "sign_accuracy": _ratio(total.sign),
-        "rank_correlation": _ratio(total.rank),
-        "precision_at_k": _ratio(total.precision),
-        "leakage": _ratio(total.leakage),
-        **gradient,
-        **dict(
-            zip(("env_steps", "judge_calls", "critic_updates", "batch_steps"), total.cost / total.groups, strict=True)
-        ),
-    }
-    counts = dict.fromkeys(values, float(total.groups))
-    counts |= {"bias": bias[1], "centred_bias": centred[1], "target_bias": target[1], "variance": variance[1]}
-    counts |= {"rmse": steps, "sign_accuracy": total.sign[1], "rank_correlation": total.rank[1]}
-    counts |= {"precision_at_k": total.precision[1], "leakage": total.leakage[1]}
-    return {k: float(v) for k, v in values.items()}, {k: float(v) for k, v in counts.items()}
-
-
-def _gradient_scores(exact: _Exact, total: Sums) -> dict[str, float]:
-    groups, norm = total.groups, np.sum(exact.gradient**2)
-    error = total.gradient_error / groups
-    mean_square = total.gradient_square / groups
-    bessel = groups / (groups - 1) if groups > 1 else np.nan  # one group alone, as in a jackknife over two
-    variance = (mean_square - np.sum(error**2)) * bessel
-    bias = np.sum(error**2) - variance / groups
-    mean = exact.gradient + error
-    along = np.sum(mean * exact.gradient)
-    length = np.sum(mean**2) - variance / groups
-    return {
-        "gradient_cosine": along / np.sqrt(norm * length) if length > 0 and norm > 0 else np.nan,
-        "gradient_slope": _safe(along, norm),
-        "gradient_error": np.sqrt(_safe(np.sum(error**2), norm)),
-        "gradient_bias": _safe(bias, norm),
-        "gradient_variance": _safe(variance, norm),
-        "snr": _safe(norm, bias + variance),
-    }
-
-
-def _squared_bias(exact: _Exact, mean: np.ndarray) -> tuple[float, float]:
-    """Weighted mean of the squared cell means, from products of different blocks `[B, T, S, A]`."""
-    seen = np.isfinite(mean)
-    blocks = seen.sum(axis=0)
-    filled = np.where(seen, mean, 0.0)
-    product = filled.sum(axis=0) ** 2 - (filled**2).sum(axis=0)
-    return _weighted(exact, _divide(product, blocks * (blocks - 1.0)), blocks > 1)
-
-
-def _weighted(exact: _Exact, x: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
-    """Mean over the decision cells that were seen, and their number."""
-    where = seen & (exact.weight > 0) & np.isfinite(x)
-    weight = np.where(where, exact.weight, 0.0)
-    return _safe(np.sum(weight * np.where(where, x, 0.0)), weight.sum()), float(where.sum())
-
-
-def _divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.divide(x, y, out=np.full(np.broadcast_shapes(x.shape, y.shape), np.nan), where=y > 0)
-
-
-def _ratio(pair: np.ndarray) -> float:
-    return _safe(pair[0], pair[1])
-
-
-def _safe(x: float, y: float) -> float:
-    return float(x / y) if y != 0 else np.nan

@@ -157,12 +157,20 @@ def repair(path: Path) -> None:
                 file.truncate(data.rfind(b"\n") + 1)
 
 
-def tabulate(rows: Iterable[Row], scores: Sequence[str], interval: bool = False) -> str:
-    """A plain-text table of some scores, one line per row, with half-widths of the 95% intervals if asked."""
-    lines = [["task", "horizon", "estimator", *scores]]
+def tabulate(rows: Iterable[Row], scores: Sequence[str], interval: bool = False, times: bool = False) -> str:
+    """A plain-text table of some scores, one line per row.
+
+    Args:
+        rows: what to show.
+        scores: names of the columns.
+        interval: adds half-widths of the 95% intervals.
+        times: adds seconds of compiling, which methods share, and of running.
+    """
+    lines = [["task", "horizon", "estimator", *scores, *(("compile s", "run s") if times else ())]]
     for row in rows:
         cells = [_cell(row.scores[name], interval) for name in scores]
-        lines.append([row.task["recipe"], str(row.horizon), row.label, *cells])
+        took = [f"{row.compile_time:.2f}", f"{row.wall_time:.2f}"] if times else []
+        lines.append([row.task["recipe"], str(row.horizon), row.label, *cells, *took])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     left = 3
     return "\n".join(

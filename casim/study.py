@@ -2,6 +2,11 @@
 
 All estimators of a (task, policy, seed) see the same trajectories: the batch of replicate r is drawn from a key
 that depends on the seed and r alone, and each estimator draws from a key of its own.
+
+Groups are scored in chunks, as many at once as memory allows, on all devices side by side. A chunk is summed in single
+precision; chunks are added up in double precision and in their order. So scores do not depend at all on the number of
+devices, and on the size of chunks as single-precision sums depend on their order: about 1e-5 of a score.
+With several processes (`jax.distributed`) every process runs the same study, and the first one writes the rows.
 """
 
 from __future__ import annotations
@@ -10,32 +15,53 @@ import dataclasses
 import os
 import platform
 import time
+import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from casim import report
 from casim.checks import check_choice, check_distinct, check_integer
 from casim.controls import CONTROLS, Control
+from casim.devices import GIGABYTE, memory_at_hand, mesh_of
 from casim.estimators import Estimator
 from casim.judges import Judge
-from casim.metrics import Blocks, Sums, finalise
+from casim.metrics import Sums
 from casim.policies import Policy, Uniform
 from casim.report import Row, describe, identity, label
-from casim.scoring import Setting, scorer
+from casim.scores import BYTES_PER_CELL, Blocks, NotFiniteError, finalise, prepare
+from casim.scoring import Program, Setting, largest_divisor, pick, program
 from casim.tasks import Task
 from casim.version import __version__
 
-NUM_BLOCKS = 10
-"""Blocks of replicates, over which intervals are computed."""
+MAX_BLOCKS = 10
+"""Most blocks of replicates, over which intervals are computed."""
 CHUNK_ENTRIES = {"cpu": 2**16}
-ACCELERATOR_ENTRIES = 2**22
-"""Entries [replicate, trajectory, step] that are scored at once, by platform: what bounds memory."""
+ACCELERATOR_ENTRIES = 2**24
+"""Most entries [replicate, trajectory, step] that are scored at once on a device, by platform: what fits a CPU's cache,
+and what fills an accelerator."""
+BYTES_PER_ENTRY = 256
+"""A first guess of the memory of an entry; a method that needs more gets smaller chunks."""
+ROUNDS_AHEAD = 2
+"""Chunks that wait on a device."""
+
+
+class Plan(NamedTuple):
+    """How the replicates of a row are cut up."""
+
+    num_blocks: int
+    per_block: int
+    """Groups in a block."""
+    chunk: int
+    """Groups scored at once on a device, at most."""
+    memory: int
+    """Bytes of a device that chunks may use."""
 
 
 @final
@@ -50,7 +76,7 @@ class Study:
         policies: behaviours, all different.
         judge: the judge that worlds have, if any estimator needs one.
         num_trajectories: N, the size of the group that an estimator sees, at least 1.
-        replicates: fresh groups per row: 2 to 9, or a multiple of 10.
+        replicates: fresh groups per row, a number with a divisor in [2, 10]; the largest is the number of blocks.
         seeds: one row each, all different.
         controls: which controls run along.
 
@@ -75,38 +101,47 @@ class Study:
             check_integer(f"number of {field}", len(getattr(self, field)), 1)
         check_integer("num_trajectories", self.num_trajectories, 1)
         check_integer("replicates", self.replicates, 2)
-        if self.replicates > NUM_BLOCKS and self.replicates % NUM_BLOCKS:
-            raise ValueError(f"replicates must be in [2, {NUM_BLOCKS}] or a multiple of it, got {self.replicates}")
+        if largest_divisor(self.replicates, MAX_BLOCKS) == 1:
+            raise ValueError(f"replicates must have a divisor in [2, {MAX_BLOCKS}], got {self.replicates}")
         for seed in self.seeds:
             check_integer("seeds", seed, 0, 2**32 - 1)
         for control in self.controls:
             check_choice("controls", control, CONTROLS)
 
-    def run(self, path: str | Path | None = None, progress: Callable[[Row, bool], None] | None = None) -> list[Row]:
+    def run(
+        self,
+        path: str | Path | None = None,
+        progress: Callable[[Row, bool], None] | None = None,
+        notify: Callable[[str], None] | None = None,
+        devices: int | None = None,
+        memory: float | None = None,
+    ) -> list[Row]:
         """Measures everything; rows already in the file at `path` are kept and not measured again.
 
         Args:
-            path: a JSON-lines file; each row is written to it as soon as it is finished.
+            path: a JSON-lines file; each row is written to it as soon as it is finished. Several processes must all
+                see it.
             progress: called with every row and whether it is new.
+            notify: called with a line on how each task is measured.
+            devices: how many devices to use; all if left out.
+            memory: gigabytes of each device to use; see `casim.devices.memory_at_hand`.
 
         Raises:
-            ValueError: the file holds something that is no row, or an estimator gave credit that is not finite.
+            ValueError: the file holds something that is no row, an estimator gave credit that is not finite, or
+                the sums of a task do not fit the memory.
         """
-        done: dict[str, Row] = {}
-        if path is not None:
-            path = Path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            report.repair(path)
-            done = {row.identity: row for row in report.load(path)} if path.exists() else {}
+        mesh = mesh_of(devices)
+        path = None if path is None else Path(path)
+        done = {} if path is None else _finished(path)
         rows = []
         for task, policy in ((task, policy) for task in self.tasks for policy in self.policies):
             jobs = list(self._jobs(task, policy))
-            fresh = self._fresh(task, policy, [job for job in jobs if job[2] not in done])
+            fresh = self._fresh(task, policy, [job for job in jobs if job[2] not in done], mesh, notify, memory)
             for _, _, key in jobs:
                 row, new = done.get(key), key not in done
                 if row is None:
                     row = next(fresh)
-                    if path is not None:
+                    if path is not None and jax.process_index() == 0:
                         report.append(path, row)
                 rows.append(row)
                 if progress is not None:
@@ -118,12 +153,23 @@ class Study:
         """The estimators, then the controls."""
         return (*self.estimators, *(Control(name) for name in self.controls))
 
-    def _fresh(self, task: Task, policy: Policy, jobs: list[tuple[Estimator | Control, int, str]]) -> Iterator[Row]:
+    def _fresh(
+        self,
+        task: Task,
+        policy: Policy,
+        jobs: list[tuple[Estimator | Control, int, str]],
+        mesh: Mesh,
+        notify: Callable[[str], None] | None,
+        memory: float | None,
+    ) -> Iterator[Row]:
         """Measures jobs one by one, after compiling for all of them."""
-        setting = Setting.make(task, policy, self.judge)
-        programs = self._compile(setting, list(dict.fromkeys(method for method, _, _ in jobs)))
+        setting = Setting.make(task, policy, self.judge, mesh)
+        plan = self._plan(setting, memory_at_hand(memory))
+        programs = self._compile(setting, plan, list(dict.fromkeys(method for method, _, _ in jobs)))
+        if notify is not None:
+            notify(_describe(task, setting, plan, list(programs.values())))
         for method, seed, _ in jobs:
-            yield self._measure(setting, programs[method].result(), task, policy, method, seed)
+            yield self._measure(setting, plan, programs[method], task, policy, method, seed)
 
     def _jobs(self, task: Task, policy: Policy) -> Iterator[tuple[Estimator | Control, int, str]]:
         for seed in self.seeds:
@@ -132,44 +178,70 @@ class Study:
                 numbers = (int(self.num_trajectories), int(self.replicates), int(seed))
                 yield method, int(seed), identity(*recipes, *numbers)
 
-    def _chunk(self, num_steps: int) -> tuple[int, int, int]:
-        """Blocks, replicates per block, and replicates scored at once."""
-        num_blocks = min(NUM_BLOCKS, self.replicates)
+    def _plan(self, setting: Setting, memory: int) -> Plan:
+        """Blocks and chunks for a device with this much memory.
+
+        Raises:
+            ValueError: the sums alone do not fit.
+        """
+        num_blocks = largest_divisor(self.replicates, MAX_BLOCKS)
         per_block = self.replicates // num_blocks
-        entries = CHUNK_ENTRIES.get(jax.default_backend(), ACCELERATOR_ENTRIES)
-        return num_blocks, per_block, _largest_divisor(per_block, entries // (self.num_trajectories * num_steps))
+        fixed = setting.num_cells * ((num_blocks + 1) * BYTES_PER_CELL + (ROUNDS_AHEAD + 1) * BYTES_PER_CELL // 2)
+        left = memory - fixed
+        if left <= 0:
+            raise ValueError(
+                f"memory must exceed {fixed / GIGABYTE:.3g} GB for the sums of {setting.num_cells:,} cells (t, s, a) "
+                f"in {num_blocks} blocks, got {memory / GIGABYTE:.3g} GB"
+            )
+        most = CHUNK_ENTRIES.get(jax.default_backend(), ACCELERATOR_ENTRIES)
+        entries = min(most, left // BYTES_PER_ENTRY) // (self.num_trajectories * setting.num_steps)
+        return Plan(num_blocks, per_block, largest_divisor(per_block, entries), left)
 
-    def _compile(self, setting: Setting, methods: list[Estimator | Control]) -> dict[Estimator | Control, Future]:
+    def _compile(
+        self, setting: Setting, plan: Plan, methods: list[Estimator | Control]
+    ) -> dict[Estimator | Control, Program]:
         """Compiles the programs of all methods at once, on as many threads as there are cores, and waits for them."""
-        keys = jax.random.split(jax.random.key(0), self._chunk(setting.num_steps)[2])
 
-        def compiled(method: Estimator | Control) -> tuple[Callable[[Array], Sums], float]:
-            started = time.perf_counter()
-            return scorer(method, self.num_trajectories, setting, keys), time.perf_counter() - started
+        def compiled(method: Estimator | Control) -> Program:
+            return program(method, self.num_trajectories, setting, plan.chunk, plan.memory)
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            return {method: pool.submit(compiled, method) for method in methods}
+            rest = pool.submit(prepare, setting.world.mdp, setting.truth, plan.num_blocks)
+            programs = dict(zip(methods, pool.map(compiled, methods), strict=True))
+            rest.result()
+            return programs
+
+    def _sums(self, setting: Setting, plan: Plan, program: Program, seed: int) -> Sums:
+        """The sums of all groups, per block: chunk by chunk, a round of chunks on all devices at once."""
+        words = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), self.replicates)))
+        chunk, devices = program.chunk, setting.mesh.size
+        chunks, blocks, waiting = self.replicates // chunk, Blocks(plan.num_blocks), []
+        for first in range(0, chunks, devices):
+            numbers = [min(first + device, chunks - 1) for device in range(devices)]  # the last round may repeat one
+            sums = program.score(np.concatenate([words[n * chunk : (n + 1) * chunk] for n in numbers]))
+            for device, number in enumerate(range(first, min(first + devices, chunks))):
+                blocks.add(number * chunk // plan.per_block, pick(sums, device, setting.mesh))
+            waiting.append(sums.groups)
+            if len(waiting) > ROUNDS_AHEAD:  # the host runs ahead of the devices, but not so far that memory fills
+                jax.block_until_ready(waiting.pop(0))
+        return blocks.sums
 
     def _measure(
         self,
         setting: Setting,
-        program: tuple[Callable[[Array], Sums], float],
+        plan: Plan,
+        program: Program,
         task: Task,
         policy: Policy,
         method: Estimator | Control,
         seed: int,
     ) -> Row:
-        score, compile_time = program
-        num_blocks, per_block, chunk = self._chunk(setting.num_steps)
-        keys = jax.random.split(jax.random.key(seed), self.replicates).reshape(-1, chunk)
         started = time.perf_counter()
-        blocks = Blocks(num_blocks)
-        for index in range(len(keys)):  # to iterate over a JAX array would compile a program as long as the array
-            sums = score(keys[index])
-            if not np.isfinite(np.asarray(sums.error)).all():
-                raise ValueError(f"credit of {label(method)} must be finite, got NaN or infinity on {label(task)}")
-            blocks.add(index * chunk // per_block, sums)
-        scores = finalise(setting.world.mdp, setting.truth, blocks.sums)
+        try:
+            scores = finalise(setting.world.mdp, setting.truth, self._sums(setting, plan, program, seed))
+        except NotFiniteError as error:
+            message = f"credit of {label(method)} must be finite, got NaN or infinity on {label(task)}"
+            raise ValueError(message) from error
         return Row(
             study=self.name,
             task=describe(task),
@@ -187,13 +259,41 @@ class Study:
             exact=setting.exact,
             versions=_versions(),
             device=jax.devices()[0].device_kind,
-            compile_time=compile_time,
+            compile_time=program.compile_time,
             wall_time=time.perf_counter() - started,
         )
 
 
-def _largest_divisor(number: int, limit: int) -> int:
-    return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(limit, 1))
+def _finished(path: Path) -> dict[str, Row]:
+    """The rows of a file, which the first process makes ready and all of them read.
+
+    Raises:
+        ValueError: something that is no row, or processes that see different files.
+    """
+    if jax.process_index() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        report.repair(path)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("rows are ready")
+    rows = {row.identity: row for row in report.load(path)} if path.exists() else {}
+    if jax.process_count() > 1:
+        seen = multihost_utils.process_allgather(np.uint32(zlib.crc32("\n".join(rows).encode())))
+        if len(set(np.asarray(seen).tolist())) > 1:
+            raise ValueError(f"path must be a file that all processes share, got {str(path)!r}")
+    return rows
+
+
+def _describe(task: Task, setting: Setting, plan: Plan, programs: list[Program]) -> str:
+    """A line for people."""
+    sizes = sorted({program.chunk for program in programs} or {plan.chunk})
+    groups = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    needed = max([program.bytes for program in programs], default=0) / GIGABYTE
+    return (
+        f"{type(task).__name__} at {task.horizon:,}: T = {setting.num_steps:,}, {plan.num_blocks} blocks of "
+        f"{plan.per_block:,} groups, in chunks of {groups} on {setting.mesh.size} x "
+        f"{setting.mesh.devices.flat[0].device_kind}; a chunk takes up to {needed:.2g} GB "
+        f"of {plan.memory / GIGABYTE:.3g} GB"
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -1,9 +1,12 @@
 """The command line: lists, shows, runs, resumes, draws, and says what is wrong with bad input."""
 
+import re
+
+import jax
 import pytest
 
 import casim
-from casim.cli import main
+from casim.cli import keep_programs, main
 
 EXPERIMENT = """
 import casim
@@ -84,6 +87,36 @@ def test_run_saves_rows_and_a_figure_and_draws_again_from_the_rows(experiment, t
     assert "LeaveOneOut" in capsys.readouterr().out
     main(["figure", str(experiment), str(tmp_path / "out" / "small.jsonl"), "--out", str(tmp_path / "again.png")])
     assert (tmp_path / "again.png").stat().st_size > 1000
+
+
+def test_run_says_how_it_measured_and_what_took_how_long(experiment, tmp_path, capsys):
+    main(["run", str(experiment), "--quick", "--out", str(tmp_path), "--devices", "1", "--memory", "2"])
+    out = capsys.readouterr().out
+    assert "Bifurcation at 5: T = 5, 10 blocks of 1 groups, in chunks of 1 on 1 x cpu" in out
+    assert re.search(r"2 new rows: \d+\.\d s to compile and solve, \d+\.\d s to run", out)
+    assert re.search(r"estimator +bias +snr +compile s +run s", out)
+    main(["run", str(experiment), "--quick", "--out", str(tmp_path)])
+    assert "0 new rows" in capsys.readouterr().out
+
+
+def test_run_with_more_devices_than_there_are_says_so(experiment, tmp_path):
+    with pytest.raises(SystemExit, match=r"casim: devices must be in \[1, \d+\], got 999"):
+        main(["run", str(experiment), "--quick", "--out", str(tmp_path), "--devices", "999"])
+
+
+def test_compiled_programs_are_kept_where_one_says_or_jax_was_told_or_with_the_user(monkeypatch, tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        keep_programs(tmp_path / "here")
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "here")
+        keep_programs()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "here")
+        jax.config.update("jax_compilation_cache_dir", None)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        keep_programs()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "casim")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def test_a_file_that_is_no_experiment_says_what_is_missing(tmp_path):

@@ -13,7 +13,8 @@ from scipy import stats
 
 from casim import metrics
 from casim.controls import Control
-from casim.metrics import STUDENT, TOLERANCE, Blocks, Score, Sums, finalise
+from casim.metrics import TOLERANCE, Score, Sums
+from casim.scores import STUDENT, Blocks, finalise
 from casim.tasks import Bifurcation
 from casim.types import Cost, Credit
 from tests import reference
@@ -115,6 +116,22 @@ def test_signs_equal_loops(sums, rows):
     assert np.asarray(sums.sign).tolist() == [right, total]
 
 
+def test_sums_by_scattering_and_by_comparing_equal_loops():
+    """What a CPU does and what other devices do; 20,000 steps are more than one block of either."""
+    rng = np.random.default_rng(9)
+    for steps, kernels in ((5, 3), (20_000, 3)):
+        x = rng.normal(size=(4, steps, 2)).astype(np.float32)
+        index, schedule = rng.integers(0, 6, (4, steps)), rng.integers(0, kernels, steps)
+        by_step, by_kernel = np.zeros((steps, 6, 2)), np.zeros((kernels, 6))
+        np.add.at(by_step, (np.arange(steps)[None, :], index), x)
+        np.add.at(by_kernel, (schedule[None, :], index), x[..., 0].astype(np.float64))
+        for way in (metrics.cells_by_scattering, metrics.cells_by_comparing):
+            np.testing.assert_allclose(jax.jit(way, static_argnums=2)(x, index, 6), by_step, atol=1e-6)
+        for way in (metrics.kernels_by_scattering, metrics.kernels_by_comparing):
+            got = jax.jit(way, static_argnums=(3, 4))(x[..., 0], index, schedule, kernels, 6)
+            np.testing.assert_allclose(got, by_kernel, atol=1e-4)  # sums of 20,000 numbers of size 1
+
+
 def spearman(x, y):
     if len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
         return np.nan
@@ -174,6 +191,17 @@ def test_precision_at_k_equals_the_mean_over_all_orders_of_ties(sums, rows):
     np.testing.assert_allclose(sums.precision, [each[defined].sum(), defined.sum()], atol=1e-4)
 
 
+@pytest.mark.usefixtures("float64")
+def test_ranks_and_precision_work_in_double_precision_too():
+    value, truth = np.random.default_rng(11).integers(-3, 4, (2, 5, 17)) / 2.0
+    pivotal, where = np.arange(17) % 5 == 2, np.ones((5, 17), bool)
+    got = jax.jit(jax.vmap(metrics.rank_correlation))(value, truth, where)
+    np.testing.assert_allclose(got, [spearman(*row) for row in zip(value, truth, strict=True)], rtol=1e-12)
+    got = jax.jit(jax.vmap(metrics.precision_at_k, in_axes=(0, None, 0)))(value, pivotal, where)
+    in_single = precision_at_k(*(jnp.asarray(x) for x in (value.astype(np.float32), pivotal, where)))
+    np.testing.assert_allclose(got, in_single, rtol=1e-6)
+
+
 def test_a_constant_credit_has_the_precision_of_chance():
     pivotal = jnp.asarray([True, False, False, True, False])
     got = precision_at_k(jnp.full((1, 5), 0.3), pivotal, jnp.ones((1, 5), bool))
@@ -209,6 +237,31 @@ def test_leakage_of_a_broadcast_on_a_chain_with_one_pivot_is_1_minus_1_over_t():
     paid = int(np.asarray(batch.reward).sum())
     assert 0 < paid < batch.reward.shape[1]
     np.testing.assert_allclose(got.leakage, [paid * (1 - 1 / 7), paid], rtol=1e-6)
+
+
+def narrow(batch):
+    """The same trajectories with labels of 8 bits."""
+    return batch._replace(**{x: getattr(batch, x).astype(jnp.int8) for x in ("state", "observation", "action")})
+
+
+def test_the_gradient_widens_labels_of_8_bits(given):
+    """Observation 100 of 101 with 2 actions: 100 * 2 + 1 does not fit."""
+    mdp = given.mdp._replace(schedule=jnp.zeros(3, int), decision=jnp.ones(1, bool))
+    batch, _, _ = random_credit()
+    one = jax.tree.map(lambda x: x[0, :1, :3], narrow(batch))
+    one = one._replace(observation=jnp.full((1, 3), 100, jnp.int8), live=jnp.ones((1, 3), bool))
+    gradient = group_gradient(mdp, jnp.full((1, 101, 2), 0.3), one, jnp.asarray([[1.0, 2.0, 4.0]]))
+    assert np.argwhere(np.asarray(gradient)).tolist() == [[0, 100, 0], [0, 100, 1]]
+
+
+def test_other_devices_measure_what_a_cpu_does_with_labels_of_8_bits(given, truth, sums, monkeypatch):
+    """The way of other devices, run here."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    batch, credit, target = random_credit()
+    fresh = jax.jit(lambda *args: metrics.measure(*args), compiler_options=QUICK)
+    got = fresh(given.mdp, given.policy, truth, narrow(batch), credit, target)
+    for name, one, other in zip(Sums._fields, got, sums, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4, err_msg=name)
 
 
 def test_costs_add_up(sums, rows):
@@ -259,7 +312,7 @@ def per_block(given, truth):
     for c in range(GROUPS):
         one = jax.tree.map(lambda x, c=c: x[c : c + 1], (batch, credit, target))
         blocks.add(c, measure(given.mdp, given.policy, truth, *one))
-    return blocks.sums
+    return jax.tree.map(np.asarray, blocks.sums)
 
 
 @pytest.fixture(scope="module")

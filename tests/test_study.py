@@ -8,19 +8,20 @@ import json
 import math
 from typing import ClassVar, final
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim import report, study
+from casim import report, scores, scoring, study
 from casim.controls import CONTROLS
 from casim.estimators import Estimator, GroupRelative, LeaveOneOut, ProcessReward, Return, RewardToGo
 from casim.estimators.base import cost
 from casim.judges import Judge
 from casim.policies import Softmax, Uniform
 from casim.study import Study
-from casim.tasks import Bifurcation, ToolChain
+from casim.tasks import Bifurcation, HackableProcess, ToolChain
 from casim.types import Credit
 
 TASK = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=2)
@@ -182,7 +183,7 @@ def test_the_order_and_the_company_of_estimators_change_nothing(whole):
 
 
 def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch, whole):
-    monkeypatch.setattr(study, "_largest_divisor", lambda number, limit: 1)
+    monkeypatch.setattr(study, "CHUNK_ENTRIES", {jax.default_backend(): 1})
     for one, other in zip(trial().run(), whole, strict=True):
         same_scores(one.scores, other.scores, rtol=1e-4)
 
@@ -266,8 +267,9 @@ def test_credit_that_is_nan_on_the_environments_own_step_raises_too():
         ({"tasks": ()}, "number of tasks must be"),
         ({"seeds": ()}, "number of seeds must be"),
         ({"policies": ()}, "number of policies must be"),
-        ({"replicates": 1}, "replicates must be in"),
-        ({"replicates": 25}, "replicates must be .* got 25"),
+        ({"replicates": 1}, "replicates must be"),
+        ({"replicates": 11}, r"replicates must have a divisor in \[2, 10\], got 11"),
+        ({"replicates": 143}, "replicates must have a divisor .* got 143"),
         ({"replicates": 20.0}, "replicates must be an integer"),
         ({"num_trajectories": 0}, "num_trajectories must be"),
         ({"seeds": (-1,)}, "seeds must be"),
@@ -279,7 +281,7 @@ def test_bad_settings_raise(changes, message):
         trial(**changes)
 
 
-@pytest.mark.parametrize("replicates", [2, 3, 9, 10, 30])
+@pytest.mark.parametrize("replicates", [2, 3, 9, 10, 22, 25, 128, 30])
 def test_these_numbers_of_replicates_are_fine(replicates):
     trial(replicates=replicates)
 
@@ -288,3 +290,52 @@ def test_a_study_is_a_hashable_recipe():
     assert hash(trial()) == hash(trial())
     assert trial() == dataclasses.replace(trial())
     assert trial() != trial(replicates=30)
+
+
+def test_nothing_is_compiled_again_when_only_values_change(monkeypatch):
+    """Tasks and policies of equal shapes, and seeds, share every program: each function is traced once."""
+    for name in ("_rollout", "_credit", "_target", "_sums"):
+        monkeypatch.setattr(scoring, name, chex.assert_max_traces(getattr(scoring, name), n=1))
+    for name in ("_zeros", "_slabs"):
+        monkeypatch.setattr(scores, name, chex.assert_max_traces(getattr(scores, name), n=1))
+    counted = chex.assert_max_traces(scores._add.__wrapped__, n=1)
+    monkeypatch.setattr(scores, "_add", jax.jit(counted, donate_argnums=0))
+    monkeypatch.setattr(scoring, "_PROGRAMS", {})
+    monkeypatch.setattr(scores, "_PROGRAMS", {})
+    tasks = (TASK, dataclasses.replace(TASK, gap=0.3, recovery=0.2))
+    policies = (Softmax(seed=1), Softmax(seed=2))
+    rows = trial(tasks=tasks, policies=policies, seeds=(0, 1), estimators=(Return(),), controls=()).run()
+    assert len({row.scores["rmse"].value for row in rows}) == 8
+
+
+def test_a_task_that_judges_see_as_it_is_is_solved_once(monkeypatch):
+    solved = []
+    solve = scoring._solve
+    monkeypatch.setattr(scoring, "_solve", lambda mdp, table: solved.append(mdp) or solve(mdp, table))
+    scoring.Setting.make(TASK, Uniform(), Judge())
+    assert len(solved) == 1
+    scoring.Setting.make(HackableProcess(horizon=3, num_segments=2), Uniform(), Judge())
+    assert len(solved) == 3
+
+
+def test_sums_that_do_not_fit_the_memory_say_what_they_need():
+    with pytest.raises(
+        ValueError, match=r"memory must exceed .* GB for the sums of 20 cells .* in 10 blocks, got 1e-06"
+    ):
+        trial().run(memory=1e-6)
+
+
+def test_a_method_that_needs_more_memory_gets_smaller_chunks_and_the_same_scores(whole):
+    setting = scoring.Setting.make(TASK, Uniform(), Judge())
+    roomy = scoring.program(LeaveOneOut(), 3, setting, 8, 1e9)
+    tight = scoring.program(LeaveOneOut(), 3, setting, 8, roomy.bytes / 3)
+    assert roomy.chunk == 8
+    assert tight.chunk in (1, 2)
+    assert tight.bytes <= roomy.bytes / 3 or tight.chunk == 1
+
+
+def test_a_study_says_how_it_is_measured():
+    lines = []
+    trial(estimators=(Return(),), controls=()).run(notify=lines.append)
+    assert len(lines) == 1
+    assert "Bifurcation at 5: T = 5, 10 blocks of 2 groups, in chunks of 2 on 1 x" in lines[0]

@@ -17,6 +17,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -24,8 +25,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from casim.dynamics import absorb, state_policy
-from casim.oracle.values import arrive, assemble, evaluate, flows, likely_first
+from casim.oracle.values import arrive, assemble, evaluate, flows, likely_first, solve
 from casim.types import MDP, Truth
+
+LONG = 10_000
+"""Steps from which an accelerator solves in blocks."""
+
+
+def solver(num_steps: int, platform: str) -> Callable[[MDP, Array], Truth]:
+    """The faster of `solve` and `solve_in_blocks` at this length; their answers differ by rounding.
+
+    A CPU scans: there both take as long. An accelerator, where a scan pays for every step, solves in blocks from `LONG`
+    steps on. To be called outside jit, with `jax.default_backend()`.
+    """
+    return solve if platform == "cpu" or num_steps < LONG else solve_in_blocks
 
 
 class Run(NamedTuple):

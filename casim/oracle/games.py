@@ -19,7 +19,9 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +66,10 @@ class _Law(NamedTuple):
     choice: Float[Array, "S A"]
 
 
+LONG, FEW = 1024, 64
+"""Games of more steps and no more runs than these are folded in blocks."""
+
+
 class _Map(NamedTuple):
     """V -> gain + move V."""
 
@@ -101,17 +107,15 @@ def taken_game(
     run, owner = _runs(player, steps if num_runs is None else num_runs)
 
     def row(batch: Trajectory, noise: Noise | None) -> tuple[_Map, _Map]:
-        def step(maps: tuple[_Map, _Map], now) -> tuple[tuple[_Map, _Map], None]:
-            kernel, at, action, live, uniform = now
+        def step(now) -> tuple[_Map, _Map]:
+            kernel, action, live, uniform = now
             here = law(kernel) if uniform is None else _conditional(mdp, reference, kernel, uniform)
             absent = _drawn(here)
             taken = _Map(here.earn[:, action], here.move[:, action])
-            present = jax.tree.map(lambda x, y: jnp.where(live, x, y), taken, absent)
-            return (_prepend(maps[0], present, at), _prepend(maps[1], absent, at)), None
+            return jax.tree.map(lambda x, y: jnp.where(live, x, y), taken, absent), absent
 
-        inputs = (mdp.schedule, run, batch.action, batch.live, noise)
-        identity = _identity(owner.shape[0], mdp.start)
-        return jax.lax.scan(step, (identity, identity), inputs, reverse=True)[0]
+        inputs = (mdp.schedule, batch.action, batch.live, noise)
+        return _by_run(step, inputs, run, owner.shape[0], mdp.start)
 
     present, absent = jax.vmap(row)(batch, noise)
     return Game(_first(mdp, batch), present.gain, present.move, absent.gain, absent.move, owner)
@@ -129,12 +133,11 @@ def team_game(
     laws = [_average(mdp, table) for table in (policy, null)]
     run, owner = _runs(player, mdp.schedule.shape[0] if num_runs is None else num_runs)
 
-    def step(maps: tuple[_Map, ...], now: tuple[Array, Array]) -> tuple[tuple[_Map, ...], None]:
-        kernel, at = now
-        return tuple(_prepend(m, _drawn(law(kernel)), at) for m, law in zip(maps, laws, strict=True)), None
+    def step(kernel: Array) -> tuple[_Map, _Map]:
+        present, absent = (_drawn(law(kernel)) for law in laws)
+        return present, absent
 
-    identity = _identity(owner.shape[0], mdp.start)
-    present, absent = jax.lax.scan(step, (identity, identity), (mdp.schedule, run), reverse=True)[0]
+    present, absent = _by_run(step, mdp.schedule, run, owner.shape[0], mdp.start)
     maps = jax.tree.map(lambda x: x[None], (present, absent))
     return Game(mdp.start[None], maps[0].gain, maps[0].move, maps[1].gain, maps[1].move, owner)
 
@@ -241,6 +244,43 @@ def _runs(player: Int[Array, " T"], num_runs: int) -> tuple[Int[Array, " T"], In
     """The run of each step, and the player of each run."""
     run = jnp.cumsum(jnp.append(False, player[1:] != player[:-1]))
     return run, jnp.full(num_runs, -1).at[run].set(player)
+
+
+def _by_run(
+    step: Callable[[Any], tuple[_Map, _Map]], inputs: Any, run: Int[Array, " T"], num: int, like: Float[Array, " S"]
+) -> tuple[_Map, _Map]:
+    """The maps of all runs, present and absent, from those of the steps.
+
+    Many steps of few runs are cut in blocks that are folded side by side, each with maps of its own for every run.
+    """
+    steps = run.shape[0]
+    count = math.isqrt(steps) if steps > LONG and num <= FEW else 1
+    size = -(-steps // count)
+
+    def blocks(x: Array, fill: int) -> Array:
+        pad = [(0, count * size - steps)] + [(0, 0)] * (x.ndim - 1)
+        return jnp.pad(x, pad, constant_values=fill).reshape(count, size, *x.shape[1:])
+
+    def fold(now: tuple[Any, Array]) -> tuple[_Map, _Map]:
+        def one(maps: tuple[_Map, _Map], now: tuple[Any, Array]) -> tuple[tuple[_Map, _Map], None]:
+            present, absent = step(now[0])
+            return (_prepend(maps[0], present, now[1]), _prepend(maps[1], absent, now[1])), None
+
+        return jax.lax.scan(one, (identity, identity), now, reverse=True)[0]
+
+    def join(later: tuple[_Map, ...], block: tuple[_Map, ...]) -> tuple[tuple[_Map, ...], None]:
+        return tuple(jax.vmap(_then)(first, second) for first, second in zip(block, later, strict=True)), None
+
+    identity = _identity(num, like)
+    # What fills up the last block belongs to a run that there is not: it is written nowhere.
+    parts = jax.vmap(fold)((jax.tree.map(lambda x: blocks(x, 0), inputs), blocks(run, num)))
+    present, absent = jax.lax.scan(join, (identity, identity), parts, reverse=True)[0]
+    return present, absent
+
+
+def _then(first: _Map, second: _Map) -> _Map:
+    """The map of the first of two parts after that of the second."""
+    return _Map(_apply(first, second.gain), jnp.matmul(first.move, second.move, precision="highest"))
 
 
 def _identity(num: int, like: Float[Array, " S"]) -> _Map:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from casim import oracle
+from casim.oracle import blocks
 from casim.oracle.moments import precise_truth
 from casim.policies import Softmax
 from casim.tasks import KeyToDoor, ReasoningChain, ToolChain
@@ -41,6 +42,12 @@ def test_blocks_of_any_length_give_what_the_scan_gives(steps, block):
     mdp = jax.tree.map(jnp.asarray, mdp)
     one, two = solve(mdp, jnp.asarray(policy)), in_blocks(block)(mdp, jnp.asarray(policy))
     assert_same(two, one, 1e-13)
+
+
+def test_accelerators_solve_long_episodes_in_blocks_and_cpus_scan():
+    assert blocks.solver(10**6, "cpu") is oracle.solve
+    assert blocks.solver(100, "gpu") is oracle.solve
+    assert blocks.solver(10**6, "gpu") is oracle.solve_in_blocks
 
 
 LONG = {

@@ -151,6 +151,32 @@ def test_fewer_runs_than_steps_give_the_same_game(played):
     np.testing.assert_allclose(*values, **EXACT)
 
 
+def test_steps_folded_in_blocks_give_the_same_game(monkeypatch):
+    """Seven steps in two blocks of four, the last one filled up; runs that begin inside a block and at its edge."""
+    mdp, policy = reference.random_mdp(9, schedule=(0, 2, 1, 2, 0, 1, 1))
+    key, player = jax.random.key(3), np.array([0, 0, 1, 1, 2, 2, 0])
+    batch = reference.rollout(World.make(mdp, jnp.asarray(policy)), key, 3)
+    noise = games.recorded_noise(key, jnp.arange(3), len(player))
+    other = np.roll(policy, 1, axis=-1)
+
+    def both():
+        def fresh():  # a function of its own each time, or JAX would remember what it traced
+            taken = games.taken_game(mdp, other, batch, player, num_runs=4, noise=noise)
+            return taken, games.team_game(mdp, policy, other, player, num_runs=4)
+
+        return jax.tree.map(np.asarray, jax.jit(fresh, compiler_options=QUICK)())
+
+    whole, roots = both(), []
+    monkeypatch.setattr(games, "LONG", 3)
+    monkeypatch.setattr(games.math, "isqrt", lambda n: roots.append(n) or 2)
+    blocked = both()
+    for one, two in zip(blocked, whole, strict=True):
+        for x, y in zip(one, two, strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-13)
+    assert roots == [7, 7]
+    assert np.ptp(whole[0].present_move) > 0.5
+
+
 def test_a_team_against_a_null_policy_equals_its_paths_written_out(played):
     mdp, policy, null, _, _ = played
     player = np.array(PLAYERS["agents"])
