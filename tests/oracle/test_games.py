@@ -157,7 +157,8 @@ def test_steps_folded_in_blocks_give_the_same_game(monkeypatch):
     key, player = jax.random.key(3), np.array([0, 0, 1, 1, 2, 2, 0])
     batch = reference.rollout(World.make(mdp, jnp.asarray(policy)), key, 3)
     noise = games.recorded_noise(key, jnp.arange(3), len(player))
-    other = np.roll(policy, 1, axis=-1)
+    policy, player = jnp.asarray(policy), jnp.asarray(player)
+    other = jnp.roll(policy, 1, axis=-1)
 
     def both():
         def fresh():  # a function of its own each time, or JAX would remember what it traced
