@@ -31,7 +31,7 @@ from casim.metrics import Sums, measure
 from casim.oracle import path_target, summary
 from casim.oracle.blocks import solver
 from casim.policies import Policy
-from casim.simulate import World, choose_engine
+from casim.simulate import Engine, World, choose_engine
 from casim.tasks import Task
 from casim.types import MDP, Credit, Trajectory, Truth
 
@@ -52,6 +52,10 @@ class Setting(NamedTuple):
     def num_cells(self) -> int:
         """T S A."""
         return self.truth.advantage.size
+
+    def engine(self, num: int) -> Engine:
+        """What rolls out all the trajectories of a chunk side by side, `num` of them."""
+        return choose_engine(num, self.num_steps, self.world.tables.sizes)
 
     @classmethod
     def make(cls, task: Task, policy: Policy, judge: Judge | None, mesh: Mesh | None = None) -> Setting:
@@ -115,9 +119,7 @@ def largest_divisor(number: int, limit: int) -> int:
 def _program(method: Estimator | Control, num: int, setting: Setting, chunk: int) -> tuple[Callable, int]:
     """The scoring function, and the bytes it needs on each device."""
     world, truth, mesh = setting.world, setting.truth, setting.mesh
-    # All groups of a chunk are rolled out side by side, so the engine is chosen for all of them.
-    engine = choose_engine(chunk * num, setting.num_steps, world.tables.sizes)
-    world = dataclasses.replace(world, engine=engine)
+    world = dataclasses.replace(world, engine=setting.engine(chunk * num))
     name = replicate(jnp.uint32(zlib.crc32(repr(method).encode())), mesh)
     words = spread(np.zeros((mesh.size * chunk, 2), np.uint32), mesh)
     rollout, batch = _compile(_rollout, num, mesh, (world,), (words,))

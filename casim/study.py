@@ -167,7 +167,7 @@ class Study:
         plan = self._plan(setting, memory_at_hand(memory))
         programs = self._compile(setting, plan, list(dict.fromkeys(method for method, _, _ in jobs)))
         if notify is not None:
-            notify(_describe(task, setting, plan, list(programs.values())))
+            notify(_describe(task, setting, plan, self.num_trajectories, list(programs.values())))
         for method, seed, _ in jobs:
             yield self._measure(setting, plan, programs[method], task, policy, method, seed)
 
@@ -283,16 +283,17 @@ def _finished(path: Path) -> dict[str, Row]:
     return rows
 
 
-def _describe(task: Task, setting: Setting, plan: Plan, programs: list[Program]) -> str:
+def _describe(task: Task, setting: Setting, plan: Plan, num: int, programs: list[Program]) -> str:
     """A line for people."""
     sizes = sorted({program.chunk for program in programs} or {plan.chunk})
     groups = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     needed = max([program.bytes for program in programs], default=0) / GIGABYTE
+    engine = setting.engine(sizes[-1] * num)
     return (
         f"{type(task).__name__} at {task.horizon:,}: T = {setting.num_steps:,}, {plan.num_blocks} blocks of "
         f"{plan.per_block:,} groups, in chunks of {groups} on {setting.mesh.size} x "
         f"{setting.mesh.devices.flat[0].device_kind}; a chunk takes up to {needed:.2g} GB "
-        f"of {plan.memory / GIGABYTE:.3g} GB"
+        f"of {plan.memory / GIGABYTE:.3g} GB; engine {engine.name}, {engine.chunks} chunks of steps"
     )
 
 
