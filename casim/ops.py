@@ -1,8 +1,8 @@
 """Small pure functions along the time axis: returns, GAE, group scaling, whitening, segment sums.
 
-All are JIT-compatible, take arrays `[..., T]` or `[..., N]`, and check nothing. Recurrences run in blocks, see
-`casim.recurrence`: in single precision the error of a returned number is below 4 eps times the largest sum of absolute
-contributions to it, at 10^5 steps (tested).
+All are JIT-compatible and take arrays `[..., T]` or `[..., N]`; values are not checked. Recurrences run in blocks, see
+`casim.recurrence`: in single precision their largest error is below 4 eps times the largest sum of absolute terms of
+the recursion, at 10^5 steps (tested).
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def gae(
     """Generalised advantage estimation, not whitened.
 
     In maths, over the live steps, with value 0 after the last of them:
-    delta_t = r_t + discount v_{t+1} - v_t and A_t = delta_t + discount lambda A_{t+1}; computed as the lambda-return
-    less v_t, which is the same number.
+    delta_t = r_t + discount v_{t+1} - v_t and A_t = delta_t + discount lambda A_{t+1}. The differences are taken first:
+    the lambda-return less v_t, equal in exact arithmetic, would lose the digits of advantages far smaller than values.
     Masked steps are skipped: the recursion passes over them (their rewards do not count) and they get 0.
 
     References:
@@ -77,7 +77,17 @@ def gae(
     """
 
     def rows(reward: Array, value: Array, live: Array) -> Array:
-        return jnp.where(live, lambda_returns(reward, value, live, discount, lambda_) - value, 0.0)
+        def from_next(later: Array) -> Array:
+            delta = reward + (discount * later - value)
+            return jnp.where(live, affine_scan(discount * lambda_, delta, live, reverse=True), 0.0)
+
+        # Where no live step follows a masked one, which is what termination leaves, the next value is one step away.
+        after = shift_left(live, False)
+        return jax.lax.cond(
+            jnp.any(after & ~live),
+            lambda: from_next(affine_scan(0.0, value, live, reverse=True, exclusive=True)),
+            lambda: from_next(jnp.where(after, shift_left(value), 0.0)),
+        )
 
     return by_rows(rows, reward, value, live)
 
@@ -93,7 +103,7 @@ def lambda_returns(
 
     In maths, with U_t = (1 - lambda) v_t + lambda G_t, over the live steps:
     U_t = (1 - lambda) v_t + lambda r_t + discount lambda U_{t+1} and G_t = r_t + discount U_{t+1}.
-    Masked steps are skipped and get 0. `gae` is this less the value.
+    Masked steps are skipped and get 0.
 
     References:
         Sutton 1988 (TD(lambda)). The recursion in U is derived here.
@@ -167,6 +177,7 @@ def run_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments
     """`segment_sum` of segments in order of time: the last entry of a running sum that starts anew with each.
 
     Added up in blocks of steps and in a fixed order, so that long segments lose no digits and results repeat exactly.
+    All entries must be finite: one that is not spoils the segments after its own.
     """
     same = (segment == shift_right(segment, -1)).astype(x.dtype)
     running = affine_scan(jnp.broadcast_to(same, x.shape), x)

@@ -51,6 +51,7 @@ def affine_scan(
         exclusive: return what each step starts from instead of what it makes of it: x_{t-1}, or x_{t+1} if `reverse`
             (static under jit).
     """
+    term = term.astype(jnp.result_type(term.dtype, float))
     factor = jnp.asarray(factor, term.dtype)
     given = [x for x in (term, live, factor if factor.ndim > 0 else None) if x is not None]
 

@@ -85,7 +85,7 @@ class Program(NamedTuple):
     """What scores one method on chunks of groups."""
 
     score: Callable[[np.ndarray], Sums]
-    """Sums of one chunk per device, a leading axis, from the keys' words `[devices * chunk, 2]`."""
+    """Sums of one chunk per device, a leading axis, from the keys' words `[devices * chunk, words]`."""
     chunk: int
     """Groups."""
     bytes: int
@@ -121,7 +121,8 @@ def _program(method: Estimator | Control, num: int, setting: Setting, chunk: int
     world, truth, mesh = setting.world, setting.truth, setting.mesh
     world = dataclasses.replace(world, engine=setting.engine(chunk * num))
     name = replicate(jnp.uint32(zlib.crc32(repr(method).encode())), mesh)
-    words = spread(np.zeros((mesh.size * chunk, 2), np.uint32), mesh)
+    width = jax.random.key_data(jax.random.key(0)).shape[-1]
+    words = spread(np.zeros((mesh.size * chunk, width), np.uint32), mesh)
     rollout, batch = _compile(_rollout, num, mesh, (world,), (words,))
     credit, given = _compile(_credit, method, mesh, (world, truth, name), (words, batch))
     target, aim = _compile(_target, method.scored_target, mesh, (world, truth), (batch,))

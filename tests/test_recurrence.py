@@ -170,6 +170,20 @@ def test_errors_do_not_grow_with_the_length():
     assert np.abs(one_by_one - wanted[0]).max() / size[0].max() > 4 * error[0]
 
 
+@pytest.mark.parametrize("gaps", [False, True])
+def test_small_advantages_beside_large_values_keep_their_digits(gaps):
+    """Values of 1000 that differ by 0.01: undiscounted, their differences are exact, and so nearly are advantages."""
+    steps, rng = 2_000, np.random.default_rng(3)
+    value = (1000 + 0.01 * rng.normal(size=(2, steps))).astype(np.float32)
+    live = rng.uniform(size=(2, steps)) < 0.8 if gaps else np.arange(steps)[None, :] < np.array([[steps], [1_500]])
+    reward = np.zeros_like(value)
+    out = np.asarray(GAE(reward, value, live, 1.0, 0.95))
+    factor = np.full(live.shape, float(np.float32(1.0) * np.float32(0.95)))
+    wanted, _ = loop(factor, td_error(reward, value, live, 1.0), live, reverse=True)
+    early = live & (np.arange(steps)[None, :] < 1_200)  # far from the end, where the last value itself is the error
+    assert np.abs(np.where(early, out - wanted, 0)).max() < 1e-6 * np.abs(np.where(early, wanted, 0)).max()
+
+
 GAE = jax.jit(ops.gae)
 
 

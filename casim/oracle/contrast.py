@@ -180,7 +180,7 @@ def sample_contrast(
 
     def branch(words: Array, schedule: Array, imposed: Array) -> Float[Array, "N num"]:
         def copy(episode: Int[Array, " N"]) -> Float[Array, " N"]:
-            chance, noise = pair(words, episode, at, OBSERVATION)
+            chance, noise = pair(words, episode, at + steps, OBSERVATION)
             hidden = running & (chance < protocol.lost)
             start = jnp.where(hidden, redraw(belief, noise), batch.state[:, first])
             drawn = jnp.full_like(at, -1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, final, get_args
 
 import jax
 
 from casim.checks import check_choice, check_integer
-from casim.simulate.fused import MAX_STATES, fused_paths
+from casim.simulate.fused import MAX_ENTRIES, MAX_STATES, fused_paths, padded, request_size
 from casim.simulate.parallel import parallel_paths
 from casim.simulate.scan import Request, scan_paths
 from casim.simulate.tables import Path, Sizes, record
@@ -20,17 +21,17 @@ FULL = {"cpu": 128, "gpu": 2**17}
 FULL_ELSEWHERE = 2**14
 MIN_CHUNK = 32
 """Steps of a chunk, at least."""
-MAX_ENTRIES = 2**31
-"""Entries [episode, step] beyond which the kernel's 32-bit indices would overflow."""
 
 
-class Engine(NamedTuple):
+@final
+@dataclasses.dataclass(frozen=True)
+class Engine:
     """How trajectories are rolled out; `Engine.make` checks one that is asked for."""
 
     name: Name
     chunks: int = 1
     """Parts of equal length in which the steps are cut, to run side by side."""
-    reason: str = "asked for"
+    reason: str = dataclasses.field(default="asked for", compare=False)
 
     @classmethod
     def make(cls, name: Name, chunks: int = 1) -> Engine:
@@ -48,8 +49,8 @@ def choose_engine(num_episodes: int, num_steps: int, sizes: Sizes, platform: str
     """The engine for a shape and a device, and why.
 
     A device is full from a number of lanes on. With fewer episodes than that, steps can be cut in chunks that run
-    side by side; but first every chunk is run from every state, which costs up to about half a step per state and
-    step (the noise is shared), so the room must be worth more than that.
+    side by side; but every chunk is run from every state first, up to 1 + S rollouts in all, so steps are cut where
+    there is room for more than 1 + S chunks.
 
     Args:
         num_episodes: N.
@@ -58,13 +59,12 @@ def choose_engine(num_episodes: int, num_steps: int, sizes: Sizes, platform: str
         platform: "cpu", "gpu", "tpu"; None is JAX's default backend.
     """
     platform = jax.default_backend() if platform is None else platform
-    full = FULL.get(platform, FULL_ELSEWHERE)
-    fused = platform == "gpu" and num_episodes * num_steps < MAX_ENTRIES
-    chunks = min(-(-full // num_episodes), num_steps // MIN_CHUNK)
-    cost = 2 + sizes.states
+    full, work = FULL.get(platform, FULL_ELSEWHERE), 1 + sizes.states
+    chunks = max(1, min(-(-full // max(num_episodes, 1)), num_steps // MIN_CHUNK))
+    fused = platform == "gpu" and padded(num_episodes, num_steps, chunks) <= MAX_ENTRIES
     shape = f"{num_episodes} x {num_steps} steps on {platform}"
-    room = f"{full} lanes fill the device; {chunks} chunks, at the cost of up to {cost} / 2 rollouts"
-    if chunks < cost or (fused and sizes.states > MAX_STATES):
+    room = f"{full} lanes fill the device, room for {chunks} chunks at up to {work} times the work"
+    if chunks <= work or (fused and sizes.states > MAX_STATES):
         kernel = "one kernel, a thread to an episode" if fused else "all episodes side by side"
         return Engine("fused" if fused else "scan", 1, f"{shape}: {kernel}, as cutting the steps does not pay ({room})")
     return Engine("fused" if fused else "parallel", chunks, f"{shape}: the steps are cut in chunks ({room})")
@@ -79,12 +79,15 @@ def draw_paths(engine: Engine | None, request: Request, noisy_emission: bool) ->
     """What an engine draws, `[N, T]`, before it is completed to a trajectory.
 
     Args:
-        engine: what rolls out; None chooses. The fused engine runs interpreted, and slowly, where there is no GPU.
+        engine: what rolls out; None chooses, as does a request that the fused engine has no indices for, which an
+            estimator can make by many copies of a branch. The fused engine runs interpreted, and slowly, where there
+            is no GPU.
         request: what is asked for.
         noisy_emission: False promises that every emission row is one-hot, which saves draws.
     """
-    if engine is None:
-        engine = choose_engine(request.start.shape[0], request.schedule.shape[0], request.tables.sizes)
+    num, steps = request_size(request)
+    if engine is None or (engine.name == "fused" and padded(num, steps, engine.chunks) > MAX_ENTRIES):
+        engine = choose_engine(num, steps, request.tables.sizes)
     if engine.name == "fused":
         return fused_paths(request, noisy_emission, engine.chunks, interpret=jax.default_backend() != "gpu")
     if engine.name == "parallel":

@@ -10,6 +10,7 @@ Thresholds are compared as integers: n 2^-24 >= c exactly if n >= ceil(2^24 c).
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jaxtyping import Array
 
+from casim.checks import check_integer
 from casim.simulate.kernels import LANES, LINE, Inputs, Shape, map_kernel, path_kernel
 from casim.simulate.parallel import chunk_starts
 from casim.simulate.scan import Request
@@ -25,6 +27,8 @@ from casim.simulate.tables import Path, flatten, path_types
 
 MAX_STATES = 32
 """The most states whose maps are worth a kernel."""
+MAX_ENTRIES = 2**31 - 1
+"""Entries [episode, step] that 32-bit indices can address."""
 
 
 def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpret: bool = False) -> Path:
@@ -35,7 +39,13 @@ def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpr
         noisy_emission: False promises that every emission row is one-hot, which saves draws.
         chunks: parts of equal length in which the steps are cut.
         interpret: runs the kernels without a GPU, to test them.
+
+    Raises:
+        ValueError: several chunks of a world with too many states, or more entries than 32-bit indices can address.
     """
+    if chunks > 1:
+        check_integer("states", request.tables.terminal.shape[0], 1, MAX_STATES)
+    check_integer("padded entries", padded(*request_size(request), chunks), 0, MAX_ENTRIES)
     num_steps = request.schedule.shape[0]
     lines = -(-num_steps // (chunks * LINE))
     shape = Shape(request.tables.sizes, noisy_emission, request.start.shape[0], chunks, lines)
@@ -64,13 +74,24 @@ def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpr
     return Path(*(_unpack(x, kind, shape.num)[:, :num_steps] for x, kind in zip(written, kinds, strict=True)))
 
 
+def request_size(request: Request) -> tuple[int, int]:
+    """N and T."""
+    return request.start.shape[0], request.schedule.shape[0]
+
+
+def padded(num: int, steps: int, chunks: int) -> int:
+    """Entries [episode, step] that the kernel addresses: chunks are filled up to whole lines."""
+    return num * chunks * -(-steps // (chunks * LINE)) * LINE
+
+
 def levels_of(threshold: Array) -> tuple[Array, ...]:
     """Rows of 2^n - 1 ascending thresholds as integers, as a search tree, one array `[nodes, B - 1]` a level.
 
     Nodes have B = 4 branches, those of the first level 2 where n is odd. Fewer levels are fewer reads that wait for
     each other, and the first levels of all rows lie close together, which is what a cache likes.
     """
-    cut = jnp.ceil(threshold * 2.0**24).astype(jnp.int32).reshape(-1, threshold.shape[-1])
+    rows = math.prod(threshold.shape[:-1])
+    cut = jnp.ceil(threshold * 2.0**24).astype(jnp.int32).reshape(rows, threshold.shape[-1])
     size, levels = threshold.shape[-1] + 1, []
     while size > 1:
         branches = 2 if size.bit_length() % 2 == 0 else 4

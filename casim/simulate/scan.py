@@ -60,7 +60,7 @@ def scan_paths(request: Request, noisy_emission: bool, starts: Int[Array, "chunk
     empty = Path(*(jnp.zeros((num, chunks, num_blocks * size), kind) for kind in path_types(request.tables.sizes)))
     skip = 0 if request.script is None or not single else jnp.min(request.script.begin) // size
     _, path = jax.lax.fori_loop(skip, num_blocks, block, (starts, empty))
-    return jax.tree.map(lambda x: x.reshape(num, -1)[:, : request.schedule.shape[0]], path)
+    return jax.tree.map(lambda x: x.reshape(num, chunks * num_blocks * size)[:, : request.schedule.shape[0]], path)
 
 
 class Plan(NamedTuple):

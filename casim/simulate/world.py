@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from casim.checks import check_choice, check_mdp, check_policy, check_range
+from casim.checks import check_choice, check_integer, check_mdp, check_policy, check_range
 from casim.dynamics import force
 from casim.pytree import pytree
 from casim.simulate.belief import filter_to, redraw
@@ -146,12 +146,13 @@ class World:
 
         The steps before `step`, and the observation at it, are those of the batch. Copy k of row i uses
         episode address k N + i. So two calls with one key share their noise (common random numbers), and
-        copy 0 under the key of the rollout repeats the original suffix if the action is the same.
+        copy 0 under the key of the rollout repeats the original suffix if the state is restored, the action is the
+        same and the rollout began at address 0.
 
         Args:
             key: keys the noise of the suffix.
             batch: trajectories of this world.
-            step: where to branch, one step for all rows or one per row.
+            step: where to branch, in [0, T - 1], one step for all rows or one per row.
             num: copies of each row.
             action: the action imposed at `step`, one for all rows or one per row; None draws it. An
                 action that the policy never takes has log_prob -inf.
@@ -162,9 +163,12 @@ class World:
                 Where the prefix is impossible from there, the exact state is restored.
 
         Raises:
-            ValueError: an unknown `replay`, or a world without branching.
+            ValueError: an unknown `replay`, a world without branching, or a `step` out of range, if it is a number
+                that is known before compilation.
         """
         check_choice("replay", replay, ("restored", "refed"))
+        if isinstance(step, int):
+            check_integer("step", step, 0, batch.action.shape[1] - 1)
         check_choice("branching", self.branching, (True,))
         rows, steps = batch.action.shape
         step = jnp.broadcast_to(jnp.asarray(step, jnp.int32), (rows,))
@@ -183,8 +187,8 @@ class World:
             prior = self.mdp.start if prompt is None else jax.nn.one_hot(prompt, states, dtype=self.mdp.start.dtype)
             belief = filter_to(self.mdp, batch, step, prior)
             possible = here(batch.live) & (jnp.sum(belief, axis=1) > 0)
-            # The observation at the branch is given, so its channel is free to say whether the state is lost.
-            chance, noise = pair(words, episode, copies(step), OBSERVATION)
+            # At steps after the last there is noise that no rollout reads, also none under the same key.
+            chance, noise = pair(words, episode, copies(step) + steps, OBSERVATION)
             redrawn = jnp.tile(possible, num) & (chance < lost)
             start = jnp.where(redrawn, redraw(jnp.tile(belief, (num, 1)), noise), start)
         script = Script(copies(step), copies(here(batch.observation)), copies(-1 if action is None else action))
@@ -197,8 +201,8 @@ class World:
     def intervene(self, key: Key[Array, ""], batch: Trajectory, keep: Bool[Array, "N T"], num: int) -> Trajectory:
         """Reruns each episode from its start state with some of its actions imposed: `[N, num, T]`.
 
-        Where `keep` is True the action of the batch is taken, elsewhere the policy's; the environment's
-        noise is drawn afresh. Addresses as in `branch`.
+        Where `keep` is True the action of the batch is taken, elsewhere and after the batch's own end the policy's;
+        the environment's noise is drawn afresh. Addresses as in `branch`.
         """
         rows, steps = batch.action.shape
         nothing = jnp.full((num * rows,), -1)

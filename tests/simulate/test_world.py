@@ -11,6 +11,7 @@ import pytest
 
 from casim.simulate import World, scan
 from casim.tasks import ToolChain
+from casim.types import Replay
 from tests import reference
 from tests.reference import assert_frequencies, intervene, mean_and_error, rollout
 
@@ -306,6 +307,40 @@ def test_branches_have_the_expected_return_of_the_enumeration(small, batch, step
             imposed=imposed,
         )
         assert close(mean[i], *mean_and_error(paths, mdp.discount, MANY))
+
+
+def test_a_lost_state_does_not_depend_on_the_noise_of_the_rollout():
+    """Under the key of the rollout too: a hidden coin, shown through noise, is redrawn half of the time.
+
+    Given either observation the belief is (3/4, 1/4) on the coin shown, so P(state kept | o) is 1/2 + 1/2 (10/16).
+    """
+    mdp, _ = reference.random_mdp(45, schedule=(0, 0))
+    coin = np.arange(2)[None, :, None, None]
+    mdp = mdp._replace(
+        start=np.full(2, 0.5),
+        successor=coin.copy(),
+        prob=np.ones((1, 2, 1, 1)),
+        reward=np.zeros((1, 2, 1, 1)),
+        emission=np.array([[[0.75, 0.25], [0.25, 0.75]]]),
+        terminal=np.zeros(2, bool),
+        decision=np.ones(1, bool),
+        kind=np.zeros(1, int),
+    )
+    world = make(jax.tree.map(jnp.asarray, mdp), np.ones((1, 2, 1)), replay=Replay(noise=0.5))
+    num = 40_000
+    batch = rollout(world, KEY, num)
+    after = branch(world, KEY, batch, 0, 1)
+    kept = np.asarray(after.state[:, 0, 0] == batch.state[:, 0])
+    for seen in (0, 1):
+        mine = kept[np.asarray(batch.observation[:, 0]) == seen]
+        wanted = 0.5 + 0.5 * 10 / 16
+        assert abs(mine.mean() - wanted) < SIGMA * np.sqrt(wanted * (1 - wanted) / len(mine))
+
+
+@pytest.mark.parametrize("step", [-1, HORIZON])
+def test_a_branch_must_be_at_a_step(long, long_batch, step):
+    with pytest.raises(ValueError, match=rf"step must be .* got {step}"):
+        long.branch(KEY, long_batch, step, 1)
 
 
 def test_a_refed_branch_redraws_the_state_from_its_exact_belief(small, batch):
