@@ -61,7 +61,7 @@ def choose_engine(num_episodes: int, num_steps: int, sizes: Sizes, platform: str
     platform = jax.default_backend() if platform is None else platform
     full, work = FULL.get(platform, FULL_ELSEWHERE), 1 + sizes.states
     chunks = max(1, min(-(-full // max(num_episodes, 1)), num_steps // MIN_CHUNK))
-    fused = platform == "gpu" and padded(num_episodes, num_steps, chunks) <= MAX_ENTRIES
+    fused = platform == "gpu" and 0 < padded(num_episodes, num_steps, chunks) <= MAX_ENTRIES
     shape = f"{num_episodes} x {num_steps} steps on {platform}"
     room = f"{full} lanes fill the device, room for {chunks} chunks at up to {work} times the work"
     if chunks <= work or (fused and sizes.states > MAX_STATES):

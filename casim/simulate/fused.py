@@ -97,9 +97,9 @@ def levels_of(threshold: Array) -> tuple[Array, ...]:
         branches = 2 if size.bit_length() % 2 == 0 else 4
         inner = size // branches
         # The thresholds before branches 1, 2, 3 of every node; each node covers `size` outcomes of its row.
-        padded = jnp.pad(cut, ((0, 0), (0, 1))).reshape(-1, branches, inner)
-        levels.append(padded[:, : branches - 1, inner - 1])
-        cut = padded.reshape(-1, inner)[:, : inner - 1]
+        apart = jnp.pad(cut, ((0, 0), (0, 1))).reshape(-1, branches, inner)
+        levels.append(apart[:, : branches - 1, inner - 1])
+        cut = apart.reshape(-1, inner)[:, : inner - 1]
         size = inner
     return tuple(levels)
 

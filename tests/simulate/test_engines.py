@@ -225,6 +225,7 @@ SMALL, LARGE = Sizes(4, 4, 2, 2), Sizes(60, 60, 2, 2)
         (4096, 128, SMALL, "gpu", "fused", False),
         (100_000, 1_000_000, SMALL, "gpu", "scan", False),
         (8, 1_000_000, SMALL, "tpu", "parallel", True),
+        (0, 64, LARGE, "gpu", "scan", False),
     ],
 )
 def test_the_engine_is_chosen_by_shape_and_device(num, steps, sizes, platform, name, chunked):
