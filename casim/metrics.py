@@ -119,7 +119,7 @@ def group_gradient(
     scaling = (mdp.discount ** jnp.arange(value.shape[1]))[None, :]
     weight = jnp.where(decided, scaling * value, 0.0) / value.shape[0]
     index = batch.observation.astype(jnp.int32) * actions + batch.action
-    taken = kernel_sums(weight, index, mdp.schedule, kernels, observations * actions).reshape(policy.shape)
+    taken = kernel_sums(weight, index, jnp.asarray(mdp.schedule), kernels, observations * actions).reshape(policy.shape)
     return taken - force(mdp, policy) * jnp.sum(taken, axis=-1, keepdims=True)
 
 
