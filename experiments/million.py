@@ -23,6 +23,8 @@ ESTIMATORS = (
     casim.InformationGain(),
     casim.Shapley(),
 )
+FLOOR = 1e-9
+"""The least that the figure shows."""
 SCORES = ("bias", "centred_bias", "snr", "sign_accuracy", "precision_at_k", "env_steps")
 
 
@@ -46,15 +48,17 @@ def draw(rows: list[casim.Row]):
     import matplotlib.pyplot as plt
 
     panels = (("snr", "(a) SNR of the policy gradient"), ("precision_at_k", "(b) precision at the pivot"))
+    # What is 0 or below lies on the lower edge; the first row also pays for small programs that all rows share.
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True, layout="constrained")
         for axis, (score, title) in zip(axes, panels, strict=True):
             for row in rows:
                 look = {**styles(rows)[row.label], "linestyle": "none"}
-                value, low, high, _ = row.scores[score]
+                value, low, high = (max(x, FLOOR) for x in row.scores[score][:3])
                 axis.errorbar(row.wall_time, value, [[value - low], [high - value]], label=row.label, **look)
             axis.set_xscale("log")
-            axis.set_yscale("symlog", linthresh=1e-6)
+            axis.set_yscale("log")
+            axis.set_ylim(bottom=FLOOR)
             axis.set_xlabel("seconds to run")
             axis.set_title(title, loc="left")
         handles, labels = axes[0].get_legend_handles_labels()
