@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from casim.checks import check_choice
-from casim.oracle.targets import along
+from casim.oracle.targets import advantage_along
 from casim.simulate import World
 from casim.types import Cost, Credit, Trajectory, Truth
 
@@ -42,9 +42,8 @@ class Control:
 
     def __call__(self, key: Key[Array, ""], world: World, truth: Truth, batch: Trajectory) -> Credit:
         """Credit `[N, T]` of a batch, free of cost."""
-        value, q_value, _ = along(truth, batch)
         decided = batch.live & world.decision[None, :]
-        credit = jnp.where(decided, q_value - value, 0.0)
+        credit = jnp.where(decided, advantage_along(truth, batch), 0.0)
         if self.name == "zero":
             credit = jnp.zeros_like(credit)
         elif self.name == "broadcast":

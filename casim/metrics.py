@@ -28,7 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from casim.dynamics import force
 from casim.ops import class_sum
-from casim.oracle.targets import along
+from casim.oracle.targets import advantage_along
 from casim.types import MDP, Credit, Trajectory, Truth
 
 TOLERANCE = 1e-3
@@ -38,7 +38,7 @@ SUM_BLOCK = 1024
 
 
 class Sums(NamedTuple):
-    """Sums over replicates; every field adds up. JAX arrays from `measure`, NumPy arrays on the host."""
+    """Sums over replicates; every field adds up, in `casim.scores.Blocks`."""
 
     groups: Any
     count: Any  # [T, S, A] visits of each cell
@@ -74,12 +74,11 @@ def measure(
     flat = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), batch)
     value = credit.value.reshape(flat.action.shape)
     decided = flat.live & mdp.decision[mdp.schedule][None, :]
-    base, q_value, _ = along(truth, flat)
-    advantage = q_value - base
+    time = jnp.broadcast_to(jnp.arange(value.shape[1])[None, :], value.shape)
+    advantage = advantage_along(truth, flat)
     error = value - advantage
     own = value - target.reshape(error.shape)
     matters = matters_mask(mdp, truth)
-    time = jnp.broadcast_to(jnp.arange(error.shape[1])[None, :], error.shape)
     here = matters[time, flat.state] & decided
     grad_error = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, credit.value)
     grad_error = grad_error - truth.gradient[None]

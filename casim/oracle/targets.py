@@ -30,7 +30,13 @@ def along(truth: Truth, batch: Trajectory) -> tuple[Float[Array, "N T"], Float[A
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[-1])[None, :], batch.state.shape)
     value = truth.value[time, batch.state]
     later = jnp.where(shift_left(batch.live, False), shift_left(value), 0.0)
-    return value, value + truth.advantage[time, batch.state, batch.action], later
+    return value, value + advantage_along(truth, batch), later
+
+
+def advantage_along(truth: Truth, batch: Trajectory) -> Float[Array, "N T"]:
+    """A_t(s_t, a_t) along each trajectory, as solved: Q less V would lose digits of small advantages."""
+    time = jnp.broadcast_to(jnp.arange(batch.state.shape[-1])[None, :], batch.state.shape)
+    return truth.advantage[time, batch.state, batch.action]
 
 
 def path_target(
@@ -41,8 +47,7 @@ def path_target(
     td_error = batch.reward + mdp.discount * later - value
     scaling = (mdp.discount ** jnp.arange(batch.state.shape[-1]))[None, :]
     if name == "advantage":
-        time = jnp.broadcast_to(jnp.arange(batch.state.shape[-1])[None, :], batch.state.shape)
-        target = truth.advantage[time, batch.state, batch.action]
+        target = advantage_along(truth, batch)
     elif name in ("td_error", "information_gain"):
         target = td_error
     elif name == "log_information_gain":
