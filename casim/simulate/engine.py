@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from typing import Literal, final, get_args
 
@@ -19,8 +20,11 @@ Name = Literal["scan", "parallel", "fused"]
 FULL = {"cpu": 128, "gpu": 2**17}
 """Lanes from which more lanes no longer raise the steps per second, measured; see docs/performance.md."""
 FULL_ELSEWHERE = 2**14
-MIN_CHUNK = 32
-"""Steps of a chunk, at least."""
+HAS_KERNELS = importlib.util.find_spec("jax.experimental.pallas.triton") is not None
+"""Whether this JAX can compile the kernels: it deprecates that form of Pallas since 0.11. If not, others run."""
+MIN_CHUNK = {"gpu": 128}
+"""Steps of a chunk, at least: a GPU takes 0.4 us for each, and as long for the two kernels of chunks as for 1,000."""
+MIN_CHUNK_ELSEWHERE = 32
 
 
 @final
@@ -60,8 +64,9 @@ def choose_engine(num_episodes: int, num_steps: int, sizes: Sizes, platform: str
     """
     platform = jax.default_backend() if platform is None else platform
     full, work = FULL.get(platform, FULL_ELSEWHERE), 1 + sizes.states
-    chunks = max(1, min(-(-full // max(num_episodes, 1)), num_steps // MIN_CHUNK))
-    fused = platform == "gpu" and 0 < padded(num_episodes, num_steps, chunks) <= MAX_ENTRIES
+    shortest = MIN_CHUNK.get(platform, MIN_CHUNK_ELSEWHERE)
+    chunks = max(1, min(-(-full // max(num_episodes, 1)), num_steps // shortest))
+    fused = platform == "gpu" and HAS_KERNELS and 0 < padded(num_episodes, num_steps, chunks) <= MAX_ENTRIES
     shape = f"{num_episodes} x {num_steps} steps on {platform}"
     room = f"{full} lanes fill the device, room for {chunks} chunks at up to {work} times the work"
     if chunks <= work or (fused and sizes.states > MAX_STATES):

@@ -2,7 +2,7 @@
 
 State and noise live in registers; the tables are read through the caches; what is written, once, are the two numbers
 of a path in their narrowest types, in stores of 16 bytes. With few long episodes the steps are cut in chunks as in
-`casim.simulate.parallel`: a first kernel finds the map of every chunk.
+`casim.simulate.parallel`: a first kernel finds the map of every chunk, and writes what does not depend on its start.
 
 Thresholds are compared as integers: n 2^-24 >= c exactly if n >= ceil(2^24 c).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ MAX_STATES = 32
 """The most states whose maps are worth a kernel."""
 MAX_ENTRIES = 2**31 - 1
 """Entries [episode, step] that 32-bit indices can address."""
+NEVER_REACHED = 2**31 - 1
 
 
 def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpret: bool = False) -> Path:
@@ -63,14 +65,16 @@ def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpr
         state=request.start,
         script=script,
     )
-    if chunks > 1:
-        size = jax.ShapeDtypeStruct((shape.sizes.states, shape.lanes), jnp.int32)
-        maps = _call(functools.partial(map_kernel, shape), size, shape, inputs, interpret)
-        starts = chunk_starts(maps.reshape(-1, chunks, shape.num), request.start)
-        inputs = inputs._replace(state=starts.ravel())
     kinds = path_types(shape.sizes)
     words = [jax.ShapeDtypeStruct((shape.lanes * lines * LINE * kind.itemsize // 4,), jnp.uint32) for kind in kinds]
-    written = _call(functools.partial(path_kernel, shape), words, shape, inputs, interpret)
+    written = []
+    if chunks > 1:
+        size = jax.ShapeDtypeStruct((shape.sizes.states, shape.lanes), jnp.int32)
+        found = [size, jax.ShapeDtypeStruct((shape.programs,), jnp.int32), *words]
+        maps, still_open, *written = _call(functools.partial(map_kernel, shape), found, shape, inputs, interpret)
+        starts = chunk_starts(maps.reshape(-1, chunks, shape.num), request.start)
+        inputs = inputs._replace(state=starts.ravel(), open=still_open)
+    written = _call(functools.partial(path_kernel, shape), words, shape, inputs, interpret, written)
     return Path(*(_unpack(x, kind, shape.num)[:, :num_steps] for x, kind in zip(written, kinds, strict=True)))
 
 
@@ -85,10 +89,11 @@ def padded(num: int, steps: int, chunks: int) -> int:
 
 
 def levels_of(threshold: Array) -> tuple[Array, ...]:
-    """Rows of 2^n - 1 ascending thresholds as integers, as a search tree, one array `[nodes, B - 1]` a level.
+    """Rows of 2^n - 1 ascending thresholds as integers, as a search tree, one array `[nodes, columns]` a level.
 
-    Nodes have B = 4 branches, those of the first level 2 where n is odd. Fewer levels are fewer reads that wait for
-    each other, and the first levels of all rows lie close together, which is what a cache likes.
+    Nodes have 4 branches: three thresholds and one that is never reached, so that a thread reads a node at once. Those
+    of the first level have 2, and one column, where n is odd. Fewer levels are fewer reads that wait for each other,
+    and the first levels of all rows lie close together, which is what a cache likes.
     """
     rows = math.prod(threshold.shape[:-1])
     cut = jnp.ceil(threshold * 2.0**24).astype(jnp.int32).reshape(rows, threshold.shape[-1])
@@ -97,8 +102,8 @@ def levels_of(threshold: Array) -> tuple[Array, ...]:
         branches = 2 if size.bit_length() % 2 == 0 else 4
         inner = size // branches
         # The thresholds before branches 1, 2, 3 of every node; each node covers `size` outcomes of its row.
-        apart = jnp.pad(cut, ((0, 0), (0, 1))).reshape(-1, branches, inner)
-        levels.append(apart[:, : branches - 1, inner - 1])
+        apart = jnp.pad(cut, ((0, 0), (0, 1)), constant_values=NEVER_REACHED).reshape(-1, branches, inner)
+        levels.append(apart[:, : 1 if branches == 2 else 4, inner - 1])
         cut = apart.reshape(-1, inner)[:, : inner - 1]
         size = inner
     return tuple(levels)
@@ -109,8 +114,18 @@ def _unpack(words: Array, kind: np.dtype, num: int) -> Array:
     return narrow.reshape(num, -1)
 
 
-def _call(kernel: functools.partial, out_shape: Any, shape: Shape, inputs: Inputs, interpret: bool) -> Any:
-    """Runs a kernel `(shape, inputs, *outputs)` on as many programs as there are lanes."""
+def _call(
+    kernel: functools.partial,
+    out_shape: Any,
+    shape: Shape,
+    inputs: Inputs,
+    interpret: bool,
+    written: Sequence[Array] = (),
+) -> Any:
+    """Runs a kernel `(shape, inputs, *outputs)` on as many programs as there are lanes.
+
+    Outputs that are written in part already are given in `written`; their memory is used again.
+    """
     leaves, structure = jax.tree.flatten(inputs)
 
     def body(*refs):
@@ -119,12 +134,13 @@ def _call(kernel: functools.partial, out_shape: Any, shape: Shape, inputs: Input
     call = pl.pallas_call(
         body,
         out_shape=out_shape,
-        grid=(-(-shape.lanes // LANES),),
+        grid=(shape.programs,),
         interpret=interpret,
+        input_output_aliases={len(leaves) + i: i for i in range(len(written))},
         compiler_params=None if interpret else _compiler_params(),
         name=kernel.func.__name__,
     )
-    return call(*leaves)
+    return call(*leaves, *written)
 
 
 def _compiler_params() -> Any:

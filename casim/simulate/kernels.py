@@ -1,13 +1,14 @@
 """The kernels of the fused engine, written for the 128 lanes of one program; `casim.simulate.fused` calls them.
 
-One finds paths. The other finds the map of every chunk of steps: it carries all start states side by side only until
-they have met, which they soon do where the process forgets, and never where its state is a memory.
+One writes paths. Where the steps are cut in chunks, another goes first and finds the map of every chunk: it carries all
+start states side by side, fewer as they meet, and when one is left it writes the rest of the path itself. States soon
+meet where the process forgets, and never where its state is a memory.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array, Int
 
 from casim.simulate.noise import threefry_together
+from casim.simulate.packing import Packing, count_ones, lowest_one, ones_below
 from casim.simulate.tables import Now, Path, Script, Sizes, Tables, path_types, step
 
 LANES = 128
@@ -24,9 +26,7 @@ LANES = 128
 GROUP = 4
 """Steps whose noise is hashed together: independent work for a thread that would wait."""
 LINE = 16
-"""Steps between two stores: of bytes, as many as one thread stores at once."""
-LOOK = 16
-"""Steps between two looks at whether the start states have met."""
+"""Steps between two stores: of bytes, as many as one thread stores at once. Also between two looks at who has met."""
 
 
 class Inputs(NamedTuple):
@@ -38,6 +38,8 @@ class Inputs(NamedTuple):
     episode: Int[Array, " N"]
     state: Int[Array, " lanes"]
     script: Script | None
+    open: Int[Array, " programs"] | None = None
+    """Lines that `map_kernel` has not written, at the start of every chunk of a program; None is all."""
 
 
 class Shape(NamedTuple):
@@ -59,6 +61,11 @@ class Shape(NamedTuple):
     def lanes(self) -> int:
         """One lane per chunk and episode; episodes vary fastest."""
         return self.num * self.chunks
+
+    @property
+    def programs(self) -> int:
+        """Programs of `LANES` lanes; the last may have some to spare."""
+        return -(-self.lanes // LANES)
 
 
 class _Lane(NamedTuple):
@@ -116,18 +123,100 @@ def _read(table: Any, index: Array) -> Array:
 
 
 def descend(levels: tuple[Any, ...], width: int, row: Array, noise: Array) -> Array:
-    """How many of the thresholds of each row were reached, from the root of its tree to a leaf."""
+    """How many of the thresholds of each row were reached, from the root of its tree to a leaf; lanes are `[LANES]`."""
     node = row
     for level in levels:
-        branches = level.shape[1] + 1
-        reached = [(noise >= level[node, j]).astype(jnp.int32) for j in range(branches - 1)]
-        node = branches * node + sum(reached)
+        if level.shape[1] == 1:
+            node = 2 * node + (noise >= level[node, 0]).astype(jnp.int32)
+        else:
+            cuts = level[node[:, None], jnp.arange(4)[None, :]]
+            node = 4 * node + jnp.sum(noise[:, None] >= cuts, axis=1, dtype=jnp.int32)
     return node - row * (width + 1)
 
 
-def path_kernel(shape: Shape, inputs: Inputs, observation_ref: Any, outcome_ref: Any) -> None:
-    """Writes the paths of a program's lanes, each as words in the layout of a trajectory."""
-    at, kinds = _lanes(shape, inputs), path_types(shape.sizes)
+def path_kernel(shape: Shape, inputs: Inputs, *refs: Any) -> None:
+    """Writes the paths of a program's lanes, or of them what `map_kernel` has not written."""
+    at = _lanes(shape, inputs)
+    line = _writer(shape, inputs, at, refs[-2:])  # the outputs; refs before them are the same memory as inputs
+    lines = shape.lines if inputs.open is None else inputs.open[pl.program_id(0)]
+    jax.lax.fori_loop(0, lines, line, inputs.state[at.lane])
+
+
+def map_kernel(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs: Any) -> None:
+    """Finds the state after its chunk from every state before it, `[S, lanes]`, for a program's lanes.
+
+    As soon as all states have met, the rest of the path is the same whatever the chunk started from: it is written at
+    once, and `open_ref` tells how many lines before it are not.
+    """
+    at, packing = _lanes(shape, inputs), Packing(shape.sizes.states)
+
+    def apart(carry: tuple[Array, list[Array]]) -> Array:
+        index, ends = carry
+        return (index < shape.lines) & (jnp.max((~packing.met(ends)).astype(jnp.int32)) > 0)
+
+    def onward(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
+        index, ends = carry
+        return index + 1, _every_state(shape, inputs, at, packing, at.first + index * LINE, ends)
+
+    index, ends = jax.lax.while_loop(apart, onward, (jnp.int32(0), packing.every(LANES)))
+    open_ref[pl.program_id(0)] = index
+    # Either they have met, or the chunk is over and nothing is left to write.
+    line = _writer(shape, inputs, at, refs)
+    met = jax.lax.fori_loop(index, shape.lines, line, packing.get(ends, 0))
+    for s in range(shape.sizes.states):
+        map_ref[s, at.lane] = jnp.where(index == shape.lines, packing.get(ends, s), met)
+
+
+def _every_state(
+    shape: Shape, inputs: Inputs, at: _Lane, packing: Packing, first: Array, ends: list[Array]
+) -> list[Array]:
+    """Where each start state is after one line of steps more: each of the states that are left is taken once.
+
+    Args:
+        shape: of the problem.
+        inputs: of the kernel.
+        at: where the lanes are.
+        packing: of states.
+        first: the first step of the line, per lane.
+        ends: where each start state is before it.
+    """
+
+    def add(start: Array, held: Array) -> Array:
+        return held | jnp.uint32(1) << packing.get(ends, start).astype(jnp.uint32)
+
+    held = jax.lax.fori_loop(0, shape.sizes.states, add, jnp.zeros((LANES,), jnp.uint32))
+    count = jnp.max(count_ones(held))
+
+    def spread(place: Array, carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
+        rest, left = carry
+        state = jnp.minimum(lowest_one(rest), shape.sizes.states - 1)  # lanes with fewer states take any
+        return rest & (rest - np.uint32(1)), packing.put(left, place, state)
+
+    left = jax.lax.fori_loop(0, count, spread, (held, packing.empty(LANES)))[1]
+
+    def group(part: Array, left: list[Array]) -> list[Array]:
+        moves = _movers(shape, inputs, at, [first + part * GROUP + offset for offset in range(GROUP)])
+
+        def one(place: Array, moved: list[Array]) -> list[Array]:
+            state = packing.get(left, place)
+            for move in moves:
+                state = move(state)[0]
+            return packing.put(moved, place, state)
+
+        return jax.lax.fori_loop(0, count, one, packing.empty(LANES))
+
+    left = jax.lax.fori_loop(0, LINE // GROUP, group, left)
+
+    def settle(start: Array, moved: list[Array]) -> list[Array]:
+        place = ones_below(held, packing.get(ends, start))
+        return packing.put(moved, start, packing.get(left, place))
+
+    return jax.lax.fori_loop(0, shape.sizes.states, settle, packing.empty(LANES))
+
+
+def _writer(shape: Shape, inputs: Inputs, at: _Lane, refs: Sequence[Any]) -> Callable[[Array, Array], Array]:
+    """Steps through a line from a state and writes what happened, as words in the layout of a trajectory."""
+    kinds = path_types(shape.sizes)
 
     def line(index: Array, state: Array) -> Array:
         def group(part: Array, carry: tuple[Array, list[list[Array]]]) -> tuple[Array, list[list[Array]]]:
@@ -143,11 +232,11 @@ def path_kernel(shape: Shape, inputs: Inputs, observation_ref: Any, outcome_ref:
         empty = [[zero] * (LINE * kind.itemsize // 4) for kind in kinds]
         state, lines = jax.lax.fori_loop(0, LINE // GROUP, group, (state, empty))
         place = at.row * (shape.chunks * shape.lines) + at.first // LINE + index
-        for ref, words in zip((observation_ref, outcome_ref), lines, strict=True):
+        for ref, words in zip(refs, lines, strict=True):
             _store(ref, place * len(words), words)
         return state
 
-    jax.lax.fori_loop(0, shape.lines, line, inputs.state[at.lane])
+    return line
 
 
 def _put(words: list[Array], new: list[Array], part: Array) -> list[Array]:
@@ -175,79 +264,3 @@ def _pack(values: tuple[Array, ...], kind: np.dtype) -> list[Array]:
             word = word | (values[i + j].astype(jnp.uint32) << np.uint32(bits * j))
         words.append(word)
     return words
-
-
-def map_kernel(shape: Shape, inputs: Inputs, map_ref: Any) -> None:
-    """Writes the state after its chunk from every state before it, for a program's lanes: `[S, lanes]`."""
-    at, packing = _lanes(shape, inputs), Packing.make(shape.sizes.states)
-
-    def one(index: Array, words: list[Array]) -> list[Array]:
-        """A step from every state. States are packed in words and met one by one, so that the kernel stays short."""
-        (move,) = _movers(shape, inputs, at, [at.first + index])
-
-        def each(word: Array) -> Array:
-            def field(i: Array, moved: Array) -> Array:
-                return moved | packing.put(move(packing.get(word, i))[0], i)
-
-            return jax.lax.fori_loop(0, packing.fields, field, jnp.zeros_like(word))
-
-        return [each(word) for word in words]
-
-    def apart(carry: tuple[Array, list[Array]]) -> Array:
-        index, words = carry
-        met = packing.repeat(packing.get(words[0], 0))
-        differ = functools.reduce(jnp.bitwise_or, [word ^ met for word in words])
-        return (index < shape.length) & (jnp.max((differ != 0).astype(jnp.int32)) > 0)
-
-    def onward(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
-        index, words = carry
-        end = jnp.minimum(index + LOOK, shape.length)
-        return end, jax.lax.fori_loop(index, end, one, words)
-
-    index, words = jax.lax.while_loop(apart, onward, (jnp.int32(0), packing.every(shape.sizes.states)))
-    # Either they have met, or the chunk is over and nothing is left to do.
-    over = index >= shape.length
-    met = jax.lax.fori_loop(
-        index, shape.length, lambda i, s: _movers(shape, inputs, at, [at.first + i])[0](s)[0], packing.get(words[0], 0)
-    )
-    for s in range(shape.sizes.states):
-        word, field = divmod(s, packing.fields)
-        map_ref[s, at.lane] = jnp.where(over, packing.get(words[word], field), met)
-
-
-class Packing(NamedTuple):
-    """Several states of a lane in words of 32 bits, the first in the lowest bits."""
-
-    bits: int
-    words: int
-
-    @classmethod
-    def make(cls, states: int) -> Packing:
-        bits = 4 if states <= 16 else 8
-        return cls(bits, -(-states * bits // 32))
-
-    @property
-    def fields(self) -> int:
-        """States in a word."""
-        return 32 // self.bits
-
-    def get(self, word: Array, field: Array | int) -> Array:
-        return (word >> self._shift(field) & np.uint32((1 << self.bits) - 1)).astype(jnp.int32)
-
-    def put(self, state: Array, field: Array | int) -> Array:
-        return state.astype(jnp.uint32) << self._shift(field)
-
-    def repeat(self, state: Array) -> Array:
-        """A word with the state in every field."""
-        return state.astype(jnp.uint32) * np.uint32(sum(1 << self.bits * i for i in range(self.fields)))
-
-    def every(self, states: int) -> list[Array]:
-        """Each state once; fields that are left over hold state 0 again."""
-        fields = [s if s < states else 0 for s in range(self.words * self.fields)]
-        words = [fields[i : i + self.fields] for i in range(0, len(fields), self.fields)]
-        packed = [sum(s << self.bits * i for i, s in enumerate(word)) for word in words]
-        return [jnp.full((LANES,), word, jnp.uint32) for word in packed]
-
-    def _shift(self, field: Array | int) -> Array | np.uint32:
-        shift = field * self.bits
-        return np.uint32(shift) if isinstance(shift, int) else shift.astype(jnp.uint32)

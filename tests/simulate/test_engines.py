@@ -107,6 +107,15 @@ def test_chunks_are_right_where_start_states_never_meet():
     )
 
 
+def test_a_chunk_is_finished_by_the_kernel_of_maps_once_its_states_have_met():
+    """A process that forgets its state at every step: the second kernel writes the first line of a chunk only."""
+    mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)
+    alike = {name: np.broadcast_to(getattr(mdp, name)[:, :1, :1], mdp.prob.shape) for name in ("prob", "successor")}
+    world = World.make(mdp._replace(**alike), jnp.asarray(policy))
+    roll = quick(lambda world: world.rollout(KEY, 6))
+    assert_same(roll(dataclasses.replace(world, engine=Engine.make("fused", 2))), roll(by_scan(world)))
+
+
 @pytest.mark.slow
 def test_wide_labels_are_packed_and_unpacked():
     """More than 256 observations and outcomes: two bytes each in the kernel, int16 in the trajectory."""
@@ -201,9 +210,9 @@ def test_the_search_of_the_kernel_counts_like_the_scan(bits):
     cut = cut.astype(np.float32) * np.float32(1 - 2**-30)
     grid = np.concatenate([np.floor(np.minimum(cut, 1) * 2**24) + d for d in (-1, 0, 1)], axis=1)
     noise = np.clip(np.concatenate([grid, np.full((6, 1), 2**24 - 1)], axis=1), 0, 2**24 - 1).astype(np.int32)
-    row = np.broadcast_to(np.arange(6)[:, None], noise.shape)
+    row, noise = np.repeat(np.arange(6), noise.shape[1]), noise.ravel()
     found = kernels.descend(fused.levels_of(jnp.asarray(cut)), width, jnp.asarray(row), jnp.asarray(noise))
-    wanted = np.sum(noise[..., None] / 2.0**24 >= cut[:, None, :].astype(float), axis=-1)
+    wanted = np.sum(noise[..., None] / 2.0**24 >= cut[row].astype(float), axis=-1)
     np.testing.assert_array_equal(found, wanted)
     uniform = jnp.asarray(noise, jnp.float32) * jnp.float32(2.0**-24)
     np.testing.assert_array_equal(count_passed(jnp.ravel(jnp.asarray(cut)), width, jnp.asarray(row), uniform), wanted)
@@ -223,6 +232,8 @@ SMALL, LARGE = Sizes(4, 4, 2, 2), Sizes(60, 60, 2, 2)
         (1024, 1_000_000, SMALL, "gpu", "fused", True),
         (64, 1_000_000, LARGE, "gpu", "fused", False),
         (4096, 128, SMALL, "gpu", "fused", False),
+        (4096, 1_024, Sizes(16, 16, 4, 4), "gpu", "fused", False),
+        (4096, 4_096, Sizes(16, 16, 4, 4), "gpu", "fused", True),
         (100_000, 1_000_000, SMALL, "gpu", "scan", False),
         (8, 1_000_000, SMALL, "tpu", "parallel", True),
         (0, 64, LARGE, "gpu", "scan", False),
@@ -232,8 +243,14 @@ def test_the_engine_is_chosen_by_shape_and_device(num, steps, sizes, platform, n
     engine = choose_engine(num, steps, sizes, platform)
     assert engine.name == name
     assert (engine.chunks > 1) == chunked
-    assert engine.chunks <= max(1, steps // 32)
+    assert engine.chunks <= max(1, steps // (128 if platform == "gpu" else 32))
     assert f"{num} x {steps} steps on {platform}" in engine.reason
+
+
+def test_without_the_compiler_of_the_kernels_a_gpu_scans(monkeypatch):
+    monkeypatch.setattr("casim.simulate.engine.HAS_KERNELS", False)
+    assert choose_engine(65_536, 512, SMALL, "gpu").name == "scan"
+    assert choose_engine(64, 100_000, SMALL, "gpu").name == "parallel"
 
 
 @pytest.mark.parametrize(("name", "chunks"), [("scan", 2), ("parallel", 0)])
