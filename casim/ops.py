@@ -8,13 +8,14 @@ the recursion, at 10^5 steps (tested).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from casim.recurrence import affine_scan, by_rows
+from casim.recurrence import affine_scan, anywhere, by_products, by_rows, decayed_sum
 
 
 def expectation(weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"]) -> Float[Array, "*shape"]:
@@ -84,12 +85,17 @@ def gae(
         # Where no live step follows a masked one, which is what termination leaves, the next value is one step away.
         after = shift_left(live, False)
         return jax.lax.cond(
-            jnp.any(after & ~live),
+            anywhere(after & ~live),
             lambda: from_next(affine_scan(0.0, value, live, reverse=True, exclusive=True)),
             lambda: from_next(jnp.where(after, shift_left(value), 0.0)),
         )
 
-    return by_rows(rows, reward, value, live)
+    def no_gaps(otherwise: Callable[[], Array], reward: Array, value: Array, live: Array) -> Array:
+        after, later = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))) for x in (live, value))  # faster here than `shift_left`
+        delta = jnp.where(live, reward + (discount * jnp.where(after, later, 0.0) - value), 0.0)
+        return decayed_sum(discount * lambda_, delta, ~anywhere(after & ~live), otherwise)
+
+    return by_products(no_gaps, rows, reward, value, live)
 
 
 def lambda_returns(

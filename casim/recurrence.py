@@ -15,7 +15,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -29,6 +29,10 @@ SHORT = {"cpu": 512}
 SHORT_ELSEWHERE = 64
 CACHE = 2**17
 """Entries of an array that a CPU works on at once, few enough to stay in its cache."""
+WIDE = 32
+"""Steps to a block of `decayed_sum`, and so multiplications to a step; fewer would make narrow, slow products."""
+WIDE_CACHE = 2**20
+"""`CACHE` where `decayed_sum` is used, whose few large operations gain by larger pieces."""
 
 
 def affine_scan(
@@ -63,25 +67,91 @@ def affine_scan(
     return by_rows(scan, *given)
 
 
+def decayed_sum(
+    factor: float | Float[Array, ""],
+    term: Float[Array, "N T"],
+    trusted: bool | Bool[Array, ""] = True,
+    otherwise: Callable[[], Array] | None = None,
+) -> Float[Array, "N T"]:
+    """x_t = factor x_{t+1} + term_t, with all steps live, by products with matrices of powers of the factor.
+
+    In maths, over a block of B steps: x_i = sum_{j >= i} factor^{j - i} term_j + factor^{B - i} x_B, where x_B starts
+    the next block; the first numbers of all blocks are a sum of the same kind, with factor^B, solved by the same rule.
+
+    A product spreads what is not finite over its whole block (0 times infinity), the first number included. So if one
+    of these is not finite, or the call is not `trusted`, the result is that of `otherwise`, if given.
+    """
+    rows, length = term.shape
+    blocks = -(-length // WIDE)
+    lanes = jnp.pad(term, ((0, 0), (0, blocks * WIDE - length))).reshape(rows * blocks, WIDE)
+    power = jnp.cumprod(jnp.full(WIDE + 1, factor, term.dtype).at[0].set(1))
+    lag = jnp.arange(WIDE)[:, None] - jnp.arange(WIDE)[None, :]
+    matrix = jnp.where(lag >= 0, power[jnp.maximum(lag, 0)], 0)
+    within = jnp.matmul(lanes, matrix, precision=jax.lax.Precision.HIGHEST).reshape(rows, blocks, WIDE)
+    first = decayed_sum(power[WIDE], within[:, :, 0]) if blocks > 1 else within[:, :, 0]
+
+    def join() -> Array:
+        following = jnp.pad(first[:, 1:], ((0, 0), (0, 1)))
+        return (within + following[:, :, None] * power[None, None, :0:-1]).reshape(rows, blocks * WIDE)[:, :length]
+
+    if otherwise is None:
+        return join()
+    return jax.lax.cond(anywhere(~(trusted & jnp.isfinite(jnp.sum(jnp.abs(first))))), otherwise, join)
+
+
+@jax.custom_batching.custom_vmap
+def anywhere(flag: Bool[Array, "..."]) -> Bool[Array, ""]:
+    """Whether any is True, among all rows that `vmap` adds too: a `cond` on it runs one branch, as it does without."""
+    return jnp.max(flag.astype(jnp.int8), initial=0) > 0  # faster than jnp.any on a CPU
+
+
+@anywhere.def_vmap
+def _(axis_size: int, in_batched: list[bool], flag: Array) -> tuple[Array, bool]:
+    del axis_size, in_batched
+    return anywhere(flag), False
+
+
 def by_rows(function: Callable[..., Array], *array: Array) -> Array:
     """`function` of arrays `[*batch, T]`, which treats rows alike and keeps the shape, in pieces that fit in cache.
 
     Only a CPU gains by that; elsewhere it is one call on arrays `[rows, T]`.
     """
+    return _pieces(lambda cut: function(*cut()), CACHE, *array)
+
+
+def by_products(quick: Callable[..., Array], general: Callable[..., Array], *array: Array) -> Array:
+    """`by_rows` of `general`, through `quick` where `decayed_sum` is faster: on a CPU, unless rows are short.
+
+    `quick` gets `otherwise`, to hand to `decayed_sum`, before the arrays: `general` of the same rows. That cuts its
+    rows out of the arrays itself, so that they are not copied where it is not called.
+    """
+    if jax.default_backend() != "cpu" or array[0].shape[-1] <= SHORT["cpu"]:
+        return by_rows(general, *array)
+    return _pieces(lambda cut: quick(lambda: by_rows(general, *cut()), *cut()), WIDE_CACHE, *array)
+
+
+def _pieces(call: Callable[[Callable[[], Sequence[Array]]], Array], entries: int, *array: Array) -> Array:
+    """Calls with a function that cuts the rows of a piece out of the arrays, so many entries at a time on a CPU."""
     shape = array[0].shape
-    array = tuple(x.reshape(-1, shape[-1]) for x in array)
+    length = shape[-1]
+    array = tuple(x.reshape(-1, length) for x in array)
     rows = array[0].shape[0]
-    size = max(1, CACHE // max(shape[-1], 1))
+    size = max(1, entries // max(length, 1))
     if rows <= size or jax.default_backend() != "cpu":
-        return function(*array).reshape(shape)
+        return call(lambda: array).reshape(shape)
+
+    def rows_from(x: Array, at: Array) -> Array:
+        if x.size >= 2**31:  # more than an index of 32 bits counts
+            return jax.lax.dynamic_slice_in_dim(x, at, size)
+        return jax.lax.dynamic_slice_in_dim(x.reshape(-1), at * length, size * length).reshape(size, length)  # faster
 
     def piece(out: Array, index: Array) -> tuple[Array, None]:
         at = jnp.minimum(index * size, rows - size)  # the last piece may repeat rows of the one before
-        part = function(*(jax.lax.dynamic_slice_in_dim(x, at, size) for x in array))
+        part = call(lambda: [rows_from(x, at) for x in array])
         return jax.lax.dynamic_update_slice_in_dim(out, part, at, 0), None
 
-    like = jax.eval_shape(function, *(x[:size] for x in array))
-    return jax.lax.scan(piece, jnp.zeros((rows, shape[-1]), like.dtype), jnp.arange(-(-rows // size)))[0].reshape(shape)
+    like = jax.eval_shape(lambda: call(lambda: [x[:size] for x in array]))
+    return jax.lax.scan(piece, jnp.zeros((rows, length), like.dtype), jnp.arange(-(-rows // size)))[0].reshape(shape)
 
 
 class _Steps(NamedTuple):
@@ -112,7 +182,7 @@ def _scan(steps: _Steps, reverse: bool, exclusive: bool) -> Array:
     lanes = steps.arrange(side_by_side)
     factor, term = (x.reshape(rows, blocks) for x in _fold(lanes, reverse))
     start = _scan(_Steps(factor, term, None), reverse, True)
-    return _run(lanes, start.reshape(-1), reverse, exclusive).T.reshape(rows, -1)[:, :length]
+    return _run(lanes, start.reshape(-1), reverse, exclusive).T.reshape(rows, blocks * BLOCK)[:, :length]
 
 
 def _fold(lanes: _Steps, reverse: bool) -> tuple[Array, Array]:

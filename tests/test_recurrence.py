@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from casim import ops, recurrence
-from casim.recurrence import affine_scan, by_rows
+from casim.recurrence import affine_scan, by_rows, decayed_sum
 from tests.reference import EPS
 
 LENGTHS = (1, 7, 16, 33, 83)
@@ -23,6 +23,8 @@ def _small_blocks(request, monkeypatch):
         monkeypatch.setattr(recurrence, "BLOCK", 4)
         monkeypatch.setattr(recurrence, "SHORT", {"cpu": 6})
         monkeypatch.setattr(recurrence, "CACHE", 100)
+        monkeypatch.setattr(recurrence, "WIDE", 4)
+        monkeypatch.setattr(recurrence, "WIDE_CACHE", 100)
 
 
 @pytest.fixture
@@ -184,6 +186,111 @@ def test_small_advantages_beside_large_values_keep_their_digits(gaps):
     assert np.abs(np.where(early, out - wanted, 0)).max() < 1e-6 * np.abs(np.where(early, wanted, 0)).max()
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("factor", [0.0, 0.9, -0.5, 1.0])
+def test_a_decayed_sum_equals_the_loop(length, factor):
+    _, term = draw(16, 3, length)
+    out = jax.jit(decayed_sum)(factor, term)
+    assert_close(out, *loop(np.full(term.shape, factor, np.float32), term, reverse=True))
+
+
+def test_a_decayed_sum_that_is_not_trusted_or_not_finite_is_left_to_the_other_way():
+    _, term = draw(17, 2, 33)
+    other = np.full(term.shape, 7, np.float32)
+    broken = term.copy()
+    broken[1, 20] = np.inf
+    scan = jax.jit(lambda term, trusted: decayed_sum(0.9, term, trusted, lambda: other))
+    np.testing.assert_array_equal(scan(term, True), jax.jit(decayed_sum)(0.9, term))
+    np.testing.assert_array_equal(scan(term, False), other)
+    np.testing.assert_array_equal(scan(broken, True), other)
+
+
+def steps_of(seed, ends, length=33, gaps_in=()):
+    """Rewards, values and masks of rows that end at `ends`, some with gaps, and NaN wherever a mask is False."""
+    rng = np.random.default_rng(seed)
+    live = np.arange(length)[None, :] < np.array(ends)[:, None]
+    for row in gaps_in:
+        live[row] &= rng.uniform(size=length) < 0.6
+    reward, value = (np.where(live, rng.normal(size=live.shape), np.nan).astype(np.float32) for _ in range(2))
+    return reward, value, live
+
+
+ENDS = (33, 20, 0, 1, 33, 32, 16)
+"""Of 7 rows, in pieces of 3: the last piece repeats two rows."""
+
+
+def assert_gae(out, reward, value, live, discount=0.97, lambda_=0.9):
+    factor = np.full(live.shape, float(np.float32(discount) * np.float32(lambda_)))
+    delta = td_error(reward, value, live, float(np.float32(discount)))
+    wanted, size = loop(factor, delta, live, reverse=True)
+    size += np.nanmax(np.abs(value)) / (1 - discount * lambda_)
+    assert_close(out, np.where(live, wanted, 0), size)
+    assert (np.asarray(out)[~live] == 0).all()
+
+
+@pytest.mark.parametrize("gaps_in", [(), (1,), (0, 4, 5)])
+def test_gae_equals_the_loop_in_pieces_with_gaps_and_without(gaps_in):
+    steps = steps_of(18, ENDS, gaps_in=gaps_in)
+    assert_gae(jax.jit(ops.gae)(*steps, 0.97, 0.9), *steps)
+    assert_gae(jax.jit(jax.vmap(ops.gae, (0, 0, 0, None, None)))(*steps, 0.97, 0.9), *steps)
+    out = jax.jit(ops.gae)(*(x[0] for x in steps), 0.97, 0.9)  # without a batch axis
+    assert_gae(out[None], *(x[:1] for x in steps))
+
+
+def test_gae_of_no_rows_is_empty():
+    assert jax.jit(ops.gae)(*(x[:0] for x in steps_of(18, ENDS)), 0.97, 0.9).shape == (0, 33)
+
+
+def test_an_infinite_reward_reaches_only_advantages_up_to_its_step():
+    reward, value, live = steps_of(19, ENDS)
+    gae = jax.jit(ops.gae)
+    broken = reward.copy()
+    broken[0, 18] = np.inf
+    out, plain = (np.asarray(gae(x, value, live, 0.97, 0.9)) for x in (broken, reward))
+    assert (out[0, :19] == np.inf).all()
+    np.testing.assert_allclose(out[0, 19:], plain[0, 19:], rtol=1e-5)
+    np.testing.assert_allclose(out[1:], plain[1:], rtol=1e-4, atol=1e-6)
+
+
+def test_a_discount_whose_powers_are_no_floats_hurts_only_where_it_is_applied():
+    """30 to the power of 4, and that to the power of 16, is no float; step by step nothing grows, all being 0."""
+    reward = np.zeros((1, 83), np.float32)
+    reward[0, 2] = 1.0
+    out = jax.jit(ops.gae)(reward, np.zeros_like(reward), np.ones(reward.shape, bool), 30.0, 1.0)
+    np.testing.assert_array_equal(out[0, :4], [900.0, 30.0, 1.0, 0.0])
+    assert (out[0, 3:] == 0).all()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("gaps_in", [(), (1,)])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_gradient_of_gae_is_that_of_the_definition(gaps_in, mapped):
+    reward, value, live = (x.astype(float) if x.dtype != bool else x for x in steps_of(20, (33, 20), gaps_in=gaps_in))
+    weight = np.random.default_rng(21).normal(size=live.shape)
+
+    def objective(reward, value, discount, lambda_):
+        gae = jax.vmap(ops.gae, (0, 0, 0, None, None)) if mapped else ops.gae
+        return jnp.sum(weight * gae(reward, value, jnp.asarray(live), discount, lambda_))
+
+    slope = jax.jit(jax.grad(objective, (0, 1, 2, 3)))(reward, value, 0.97, 0.9)
+    assert all(np.isfinite(x).all() for x in slope)
+
+    def definition(reward, value, discount, lambda_):
+        factor = np.full(live.shape, discount * lambda_)
+        return np.sum(weight * live * loop(factor, td_error(reward, value, live, discount), live, reverse=True)[0])
+
+    def difference(which, by):
+        point = reward, value, 0.97, 0.9
+        ends = [definition(*(x + to if k == which else x for k, x in enumerate(point))) for to in (by, -by)]
+        return (ends[0] - ends[1]) / 2
+
+    along = np.where(live, np.random.default_rng(22).normal(size=live.shape), 0)
+    for which in (0, 1):
+        np.testing.assert_allclose(np.sum(slope[which] * along), difference(which, along), rtol=1e-9)  # it is linear
+    for which in (2, 3):
+        np.testing.assert_allclose(slope[which], difference(which, 1e-6) / 1e-6, rtol=1e-6)
+
+
 GAE = jax.jit(ops.gae)
 
 
@@ -194,3 +301,14 @@ def td_error(reward, value, live, discount):
         ahead = np.append(value[row, steps[1:]].astype(float), 0.0)
         out[row, steps] = reward[row, steps] + discount * ahead - value[row, steps]
     return out
+
+
+def test_a_condition_stays_one_under_vmap():
+    """Otherwise both ways of computing GAE would run."""
+    x, live = jnp.zeros((2, 3, 16)), jnp.ones((2, 3, 16), bool)
+    text = str(jax.make_jaxpr(jax.vmap(lambda *x: ops.gae(*x, 0.9, 0.8)))(x, x, live))
+    assert "cond[" in text
+    flag = jnp.asarray([[False, True], [False, False]])
+    np.testing.assert_array_equal(jax.vmap(recurrence.anywhere)(flag), [True, True])
+    np.testing.assert_array_equal(jax.vmap(recurrence.anywhere)(flag[1:]), [False])
+    assert not recurrence.anywhere(jnp.zeros((0,), bool))
