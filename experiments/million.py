@@ -23,7 +23,7 @@ ESTIMATORS = (
     casim.InformationGain(),
     casim.Shapley(),
 )
-FLOOR = 1e-9
+FLOOR = 1e-10
 """The least that the figure shows."""
 SCORES = ("bias", "centred_bias", "snr", "sign_accuracy", "precision_at_k", "env_steps")
 
@@ -46,6 +46,7 @@ QUICK = study("million_quick", 2_000, 10)
 
 def draw(rows: list[casim.Row]):
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     panels = (("snr", "(a) SNR of the policy gradient"), ("precision_at_k", "(b) precision at the pivot"))
     # What is 0 or below lies on the lower edge; the first row also pays for small programs that all rows share.
@@ -55,8 +56,11 @@ def draw(rows: list[casim.Row]):
             for row in rows:
                 look = {**styles(rows)[row.label], "linestyle": "none"}
                 value, low, high = (max(x, FLOOR) for x in row.scores[score][:3])
-                axis.errorbar(row.wall_time, value, [[value - low], [high - value]], label=row.label, **look)
+                bars = [[value - low], [high - value]]
+                axis.errorbar(row.wall_time, value, bars, label=row.label, clip_on=False, **look)
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter(LogFormatter())
             axis.set_yscale("log")
             axis.set_ylim(bottom=FLOOR)
             axis.set_xlabel("seconds to run")
