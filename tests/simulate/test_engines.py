@@ -14,7 +14,7 @@ from casim.simulate import Engine, World, choose_engine, fused, kernels
 from casim.simulate.tables import Sizes, count_passed, label_type, path_types
 from tests import reference
 from tests.enumeration import QUICK
-from tests.simulate.test_world import assert_same
+from tests.simulate.samples import assert_same
 
 KEY = jax.random.key(11)
 quick = functools.partial(jax.jit, compiler_options=QUICK)
