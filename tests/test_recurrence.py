@@ -153,23 +153,39 @@ def test_its_gradient_is_that_of_the_definition():
     np.testing.assert_allclose(to_factor, adjoint * loop(factor, term, exclusive=True)[0], atol=1e-12)
 
 
+def worst(out, wanted, size):
+    """The largest error over the largest sum of absolute contributions, in eps."""
+    return np.abs(np.asarray(out, float) - wanted).max() / size.max() / EPS
+
+
 @pytest.mark.usefixtures("long")
-def test_errors_do_not_grow_with_the_length():
-    """1e5 rewards of both signs, undiscounted, against float64: what the docstrings of `ops` and this module state."""
-    steps, rng = 100_000, np.random.default_rng(14)
-    reward, value = rng.normal(size=(2, 2, steps)).astype(np.float32)
-    live = rng.uniform(size=(2, steps)) < 0.9
-    long, short = (np.float32([1.0, 0.999]), np.float32([0.99, 0.95]))
-    delta = [td_error(reward, value, live, float(discount)) for discount in (long[0], short[0])]
-    factor = np.stack(
-        [np.full(live.shape, x, float) for x in (1.0, np.prod(long, dtype=float), np.prod(short, dtype=float))]
-    )
-    wanted, size = loop(factor, np.stack([reward, *delta]), np.stack([live] * 3), reverse=True)
-    out = [jax.jit(ops.returns_to_go)(reward, 1.0, live), *(GAE(reward, value, live, *x) for x in (long, short))]
-    error = np.abs(np.where(live, np.asarray(out, float) - wanted, 0.0)).max(axis=(1, 2)) / size.max(axis=(1, 2))
-    assert (error <= 4 * EPS).all()
-    one_by_one = np.cumsum(np.where(live, reward, np.float32(0))[:, ::-1], axis=1, dtype=np.float32)[:, ::-1]
-    assert np.abs(one_by_one - wanted[0]).max() / size[0].max() > 4 * error[0]
+@pytest.mark.parametrize("factor", [0.9, 0.99999, 1.0])
+def test_errors_do_not_grow_with_the_length(factor):
+    """1e5 terms of both signs and of one, against float64: what the docstrings of `ops` and `recurrence` state."""
+    rng, given = np.random.default_rng(14), np.float32(factor)
+    live = rng.uniform(size=(2, 100_000)) < 0.9
+    for term in (x := rng.normal(size=live.shape).astype(np.float32), np.abs(x)):
+        wanted, size = loop(np.full(live.shape, float(given)), term, live, reverse=True)
+        out = np.where(live, LONG_SCAN(given, term, live), wanted)
+        assert worst(out, wanted, size) <= 8
+        wanted, size = loop(np.full(live.shape, float(given)), term, reverse=True)
+        assert worst(LONG_SUM(given, term), wanted, size) <= 8
+    if factor == 1.0:  # the last one: terms of one sign, all live
+        one_by_one = np.cumsum(term[:, ::-1], axis=1, dtype=np.float32)[:, ::-1]
+        assert worst(one_by_one, wanted, size) > 40
+
+
+LONG_SCAN = jax.jit(lambda factor, term, live: affine_scan(factor, term, live, reverse=True))
+LONG_SUM = jax.jit(lambda factor, term: decayed_sum(factor, term, True, lambda: jnp.full_like(term, jnp.nan)))
+
+
+@pytest.mark.parametrize("factor", [0.99999, 0.9, -0.7, 1.0, 0.0])
+def test_powers_are_good_to_twice_the_digits(factor):
+    given = np.float32(factor)
+    high, low = jax.jit(recurrence.powers, static_argnums=2)(given, np.float32(0), 16)
+    exact = float(given) ** np.arange(17)
+    assert (np.asarray(high) == exact.astype(np.float32)).all()
+    np.testing.assert_allclose(np.asarray(high, float) + np.asarray(low, float), exact, rtol=1e-12)
 
 
 @pytest.mark.parametrize("gaps", [False, True])
@@ -190,7 +206,7 @@ def test_small_advantages_beside_large_values_keep_their_digits(gaps):
 @pytest.mark.parametrize("factor", [0.0, 0.9, -0.5, 1.0])
 def test_a_decayed_sum_equals_the_loop(length, factor):
     _, term = draw(16, 3, length)
-    out = jax.jit(decayed_sum)(factor, term)
+    out = jax.jit(lambda *x: decayed_sum(*x, True, lambda: jnp.full_like(term, jnp.nan)))(factor, term)
     assert_close(out, *loop(np.full(term.shape, factor, np.float32), term, reverse=True))
 
 
@@ -199,10 +215,27 @@ def test_a_decayed_sum_that_is_not_trusted_or_not_finite_is_left_to_the_other_wa
     other = np.full(term.shape, 7, np.float32)
     broken = term.copy()
     broken[1, 20] = np.inf
-    scan = jax.jit(lambda term, trusted: decayed_sum(0.9, term, trusted, lambda: other))
-    np.testing.assert_array_equal(scan(term, True), jax.jit(decayed_sum)(0.9, term))
-    np.testing.assert_array_equal(scan(term, False), other)
-    np.testing.assert_array_equal(scan(broken, True), other)
+    scan = jax.jit(lambda factor, term, trusted: decayed_sum(factor, term, trusted, lambda: other))
+    assert (scan(0.9, term, True) != other).all()
+    np.testing.assert_array_equal(scan(0.9, term, False), other)
+    np.testing.assert_array_equal(scan(0.9, broken, True), other)
+    np.testing.assert_array_equal(scan(1.1, term, True), other)
+
+
+def test_powers_that_are_no_floats_do_not_reach_the_gradients_of_short_episodes():
+    live = jnp.arange(4_000)[None, :] < 6
+    reward, value = jnp.where(live, 1.0, 0.0), jnp.where(live, 0.5, 0.0)
+    gradient = jax.grad(lambda r, v, discount: jnp.sum(ops.gae(r, v, live, discount, 1.0)), (0, 2))
+    to_reward, to_discount = gradient(reward, value, 1.1)
+    np.testing.assert_allclose(to_reward[0, :6], [sum(1.1**i for i in range(t + 1)) for t in range(6)], rtol=1e-5)
+    # A_t is the sum of the 6 - t rewards to come, discounted, less v_t.
+    np.testing.assert_allclose(to_discount, sum((6 - i) * i * 1.1 ** (i - 1) for i in range(6)), rtol=1e-5)
+
+
+def test_no_steps_are_nothing():
+    for steps in (0, 1):
+        x, live = jnp.ones((2, steps)), jnp.ones((2, steps), bool)
+        np.testing.assert_array_equal(ops.gae(x, x, live, 0.9, 0.9), np.zeros((2, steps)))
 
 
 def steps_of(seed, ends, length=33, gaps_in=()):

@@ -21,9 +21,9 @@ FULL = {"cpu": 128, "gpu": 2**17}
 """Lanes from which more lanes no longer raise the steps per second, measured; see docs/performance.md."""
 FULL_ELSEWHERE = 2**14
 HAS_KERNELS = importlib.util.find_spec("jax.experimental.pallas.triton") is not None
-"""Whether this JAX can compile the kernels: it deprecates that form of Pallas since 0.11. If not, others run."""
+"""Whether this JAX compiles the kernels (JAX deprecates Pallas on Triton since 0.11); without, the others run."""
 MIN_CHUNK = {"gpu": 128}
-"""Steps of a chunk, at least: a GPU takes 0.4 us for each, and as long for the two kernels of chunks as for 1,000."""
+"""Steps of a chunk, at least: with 16 states, episodes of up to 2,000 steps then run whole, which is as fast there."""
 MIN_CHUNK_ELSEWHERE = 32
 
 
@@ -84,14 +84,14 @@ def draw_paths(engine: Engine | None, request: Request, noisy_emission: bool) ->
     """What an engine draws, `[N, T]`, before it is completed to a trajectory.
 
     Args:
-        engine: what rolls out; None chooses, as does a request that the fused engine has no indices for, which an
-            estimator can make by many copies of a branch. The fused engine runs interpreted, and slowly, where there
-            is no GPU.
+        engine: what rolls out; None chooses, as does a request of nothing or one that the fused engine has no indices
+            for, which an estimator can make by many copies of a branch. The fused engine runs interpreted, and slowly,
+            where there is no GPU.
         request: what is asked for.
         noisy_emission: False promises that every emission row is one-hot, which saves draws.
     """
     num, steps = request_size(request)
-    if engine is None or (engine.name == "fused" and padded(num, steps, engine.chunks) > MAX_ENTRIES):
+    if engine is None or (engine.name == "fused" and not 0 < padded(num, steps, engine.chunks) <= MAX_ENTRIES):
         engine = choose_engine(num, steps, request.tables.sizes)
     if engine.name == "fused":
         return fused_paths(request, noisy_emission, engine.chunks, interpret=jax.default_backend() != "gpu")

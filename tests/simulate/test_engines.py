@@ -178,7 +178,8 @@ def test_engines_run_in_double_precision():
 
 
 def test_no_episodes_are_an_empty_trajectory(hidden):
-    assert hidden.rollout(KEY, 0).state.shape == (0, HORIZON)
+    for world in (hidden, dataclasses.replace(hidden, engine=Engine.make("fused"))):
+        assert world.rollout(KEY, 0).state.shape == (0, HORIZON)
 
 
 def test_the_fused_engine_refuses_the_maps_of_too_many_states():
