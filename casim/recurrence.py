@@ -9,8 +9,8 @@ Factors of blocks are carried as two floats: the power of one factor is rounded 
 same error into every block.
 
 Accuracy: a term passes through O(B log T) roundings instead of O(T). The largest error over the largest sum of absolute
-contributions, in single precision, is below 8 eps at 10^5 steps, for factors from 0.9 to 1 and terms of one or both
-signs (tested); a scan step by step reaches 10 times that (tested).
+contributions, in single precision, is below 16 eps at 10^5 steps, for factors from 0.9 to 1 and terms of one or both
+signs (tested); a scan step by step had 27 to 86 where terms had one sign and the factor was 1.
 
 References:
     Blelloch 1990 (prefix sums and their applications: linear recurrences). The blocks are casim's own.

@@ -107,6 +107,7 @@ def test_chunks_are_right_where_start_states_never_meet():
     )
 
 
+@pytest.mark.slow
 def test_a_chunk_is_finished_by_the_kernel_of_maps_once_its_states_have_met():
     """A process that forgets its state at every step: the second kernel writes the first line of a chunk only."""
     mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)
