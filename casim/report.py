@@ -30,6 +30,9 @@ class Row:
         replicates: number of groups.
         seed: what the person typed.
         scores: name to `Score`.
+        left_out: name of a score to its values without each block of replicates in turn. Rows that share task, policy,
+            judge, seed and numbers have the same blocks, so they can be compared by pairs.
+        notes: name of a score to why it is missing, or what to know of it.
         exact: exact numbers of the task under the policy, see `casim.oracle.summary`.
         versions: of casim, jax, numpy and python.
         device: what it ran on.
@@ -49,6 +52,8 @@ class Row:
     replicates: int
     seed: int
     scores: dict[str, Score]
+    left_out: dict[str, list[float]]
+    notes: dict[str, str]
     exact: dict[str, float]
     versions: dict[str, str]
     device: str
@@ -66,6 +71,7 @@ class Row:
         """One line of JSON; numbers that are not finite become null."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields["scores"] = {name: [_finite(x) for x in score] for name, score in self.scores.items()}
+        fields["left_out"] = {name: [_finite(x) for x in values] for name, values in self.left_out.items()}
         fields["exact"] = {name: _finite(x) for name, x in self.exact.items()}
         return json.dumps(fields, allow_nan=False)
 
@@ -91,6 +97,7 @@ class Row:
             if not numbers or len(score) != 4:
                 raise ValueError(f"scores[{name!r}] must be [value, low, high, count], got {score!r}")
         fields["scores"] = {name: Score(*(_nan(x) for x in score)) for name, score in fields["scores"].items()}
+        fields["left_out"] = {name: [_nan(x) for x in values] for name, values in fields["left_out"].items()}
         fields["exact"] = {name: _nan(x) for name, x in fields["exact"].items()}
         return cls(**fields)
 

@@ -82,7 +82,18 @@ def _add(total: Sums, block: Array, new: Sums) -> Sums:
     return jax.tree.map(one, total, new)
 
 
-def finalise(mdp: MDP, truth: Truth, blocks: Sums) -> dict[str, Score]:
+class Finished(NamedTuple):
+    """What the sums of a row say."""
+
+    scores: dict[str, Score]
+    left_out: dict[str, list[float]]
+    """Each score without each block of replicates in turn, in the order of the blocks: methods that were scored on the
+    same groups are compared by pairs of these."""
+    notes: dict[str, str]
+    """Why a score is missing, or what to know of it, by its name."""
+
+
+def finalise(mdp: MDP, truth: Truth, blocks: Sums) -> Finished:
     """All scores with their intervals, from sums per block (leading axis).
 
     Raises:
@@ -100,7 +111,9 @@ def finalise(mdp: MDP, truth: Truth, blocks: Sums) -> dict[str, Score]:
     num = len(rest.groups)
     every = [_scores(cells, index, _total(rest, index), gradient) for index in range(num + 1 if num > 1 else 1)]
     values, counts = every[0]
-    return {name: _interval(value, [x[name] for x, _ in every[1:]], counts[name]) for name, value in values.items()}
+    left_out = {name: [one[name] for one, _ in every[1:]] for name in values}
+    scores = {name: _interval(value, left_out[name], counts[name]) for name, value in values.items()}
+    return Finished(scores, left_out, {})
 
 
 def _interval(value: float, left_out: list[float], count: float) -> Score:

@@ -238,7 +238,7 @@ class Study:
     ) -> Row:
         started = time.perf_counter()
         try:
-            scores = finalise(setting.world.mdp, setting.truth, self._sums(setting, plan, program, seed))
+            finished = finalise(setting.world.mdp, setting.truth, self._sums(setting, plan, program, seed))
         except NotFiniteError as error:
             message = f"credit of {label(method)} must be finite, got NaN or infinity on {label(task)}"
             raise ValueError(message) from error
@@ -255,7 +255,9 @@ class Study:
             num_trajectories=int(self.num_trajectories),
             replicates=int(self.replicates),
             seed=seed,
-            scores=scores,
+            scores=finished.scores,
+            left_out=finished.left_out,
+            notes=finished.notes,
             exact=setting.exact,
             versions=_versions(),
             device=jax.devices()[0].device_kind,

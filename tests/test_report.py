@@ -33,6 +33,8 @@ def row(**changes) -> Row:
         "replicates": 20,
         "seed": 3,
         "scores": {"bias": Score(0.25, 0.125, 0.375, 9.0), "snr": Score(NAN, NAN, NAN, 0.0)},
+        "left_out": {"bias": [0.25, 0.375], "snr": [NAN, NAN]},
+        "notes": {"snr": "no gradient"},
         "exact": {"expected_return": 0.5, "odd": NAN},
         "versions": {"casim": "0"},
         "device": "cpu",

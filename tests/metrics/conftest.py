@@ -69,4 +69,4 @@ def per_block(given, truth):
 
 @pytest.fixture(scope="session")
 def scores(given, truth, per_block):
-    return finalise(given.mdp, truth, per_block)
+    return finalise(given.mdp, truth, per_block).scores

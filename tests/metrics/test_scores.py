@@ -112,7 +112,7 @@ def test_intervals_are_those_of_the_jackknife(scores, given, truth, per_block):
     left_out = []
     for b in range(GROUPS):
         rest = Sums(*(np.delete(x, b, axis=0) for x in per_block))
-        left_out.append(finalise(given.mdp, truth, rest)["rmse"].value)
+        left_out.append(finalise(given.mdp, truth, rest).scores["rmse"].value)
     spread = np.sqrt((GROUPS - 1) / GROUPS * np.sum((left_out - np.mean(left_out)) ** 2))
     half = stats.t.ppf(0.975, GROUPS - 1) * spread
     score = scores["rmse"]
@@ -134,7 +134,7 @@ def all_scores(mdp, policy, truth, batch, value, num_blocks):
         credit = Credit(jnp.asarray(value[part], jnp.float32), Cost(zero, zero, zero))
         one = jax.tree.map(lambda x, part=part: x[part], batch)
         blocks.add(b, measure(mdp, policy, truth, one, credit, credit.value))
-    return finalise(mdp, truth, blocks.sums)
+    return finalise(mdp, truth, blocks.sums).scores
 
 
 def test_a_broadcast_and_no_credit_at_all_are_undefined_with_a_count_of_0(given, truth):
@@ -175,7 +175,7 @@ def test_fewer_than_two_groups_raise(given, truth, per_block):
 
 
 def test_two_groups_are_enough(given, truth, per_block):
-    two = finalise(given.mdp, truth, Sums(*(x[:2] for x in per_block)))
+    two = finalise(given.mdp, truth, Sums(*(x[:2] for x in per_block))).scores
     assert np.isfinite(two["rmse"]).all()
     assert np.isfinite(two["snr"].value)
 
@@ -215,7 +215,7 @@ def synthetic(num_blocks, per_block, repeats):
                     gradient_square=(draws**2).sum(axis=(1, 2, 3, 4)),
                     cost=np.ones((num_blocks, 4)),
                 ),
-            )
+            ).scores
         )
     weight = mass / mass.sum()
     signal = (weight * one.advantage**2).sum()

@@ -89,7 +89,7 @@ def blocks(given):
 def test_scores_equal_numpys_whatever_the_slab(given, blocks, monkeypatch, slab):
     """Ten cells a step, four steps: slabs of 1, 2 and 3 steps, of which 3 do not divide 4, and of all."""
     monkeypatch.setitem(module.SLAB_CELLS, jax.default_backend(), slab)
-    scores, wanted = finalise(*given, blocks), identification(*given, blocks)
+    scores, wanted = finalise(*given, blocks).scores, identification(*given, blocks)
     left_out = [identification(*given, Sums(*(np.delete(x, b, axis=0) for x in blocks))) for b in range(BLOCKS)]
     for name, (value, count) in wanted.items():
         got = scores[name]
@@ -99,10 +99,10 @@ def test_scores_equal_numpys_whatever_the_slab(given, blocks, monkeypatch, slab)
 
 
 def test_without_a_target_only_its_bias_is_undefined(given, blocks):
-    scores = finalise(*given, blocks._replace(target_error=np.full_like(blocks.count, np.nan)))
+    scores = finalise(*given, blocks._replace(target_error=np.full_like(blocks.count, np.nan))).scores
     assert np.isnan(scores["target_bias"].value)
     assert scores["target_bias"].count == 0
-    assert scores["bias"] == finalise(*given, blocks)["bias"]
+    assert scores["bias"] == finalise(*given, blocks).scores["bias"]
 
 
 def test_sums_are_added_in_double_precision_in_the_order_given(blocks):
