@@ -6,7 +6,8 @@ import jax
 import pytest
 
 import casim
-from casim.cli import keep_programs, main
+from casim.cli import main
+from casim.cli.run import keep_programs
 
 EXPERIMENT = """
 import casim

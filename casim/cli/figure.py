@@ -1,0 +1,32 @@
+"""`casim figure`: an experiment's figure again, from its rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+from casim.cli.experiment import load_experiment
+from casim.cli.output import save
+from casim.report import load
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """Draw an experiment's figure again, from saved rows alone.
+
+    Attributes:
+        path: the experiment file.
+        rows: the saved rows.
+        out: where the picture goes; its ending chooses the format.
+    """
+
+    path: tyro.conf.Positional[Path]
+    rows: tyro.conf.Positional[Path]
+    out: Path = Path("figure.png")
+
+    def run(self) -> None:
+        """Loads and draws."""
+        experiment = load_experiment(self.path)
+        save(experiment.draw(load(self.rows)), self.out)

@@ -1,0 +1,28 @@
+"""What the commands print to, and where their pictures go."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from matplotlib.figure import Figure as Picture
+from rich.console import Console
+
+console = Console()
+
+
+def plain(line: str | None) -> None:
+    """Prints a line as it is: no colours, no markup, no line breaks of its own."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def save(picture: Picture, path: Path) -> None:
+    """Saves a picture, whose ending chooses the format, and says where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(path)
+    print(f"figure: {path}")
+
+
+def settings(recipe: type) -> str:
+    """The fields of a recipe and their defaults."""
+    return ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(recipe))

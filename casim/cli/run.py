@@ -1,0 +1,96 @@
+"""`casim run`: the study of an experiment file, its rows and its figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+from rich.progress import Progress
+
+from casim.cli.experiment import load_experiment
+from casim.cli.output import console, save
+from casim.report import Row, tabulate
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Run the study of an experiment file, save its rows and draw its figure.
+
+    Rows that are already saved are kept: an interrupted run goes on where it stopped. Compiled programs are kept too.
+
+    Attributes:
+        path: a Python file with STUDY, QUICK and draw(rows).
+        quick: run QUICK, the small version.
+        out: folder for the rows and the figure.
+        devices: how many devices to use; all if left out.
+        memory: gigabytes of each device to use; what is free if left out.
+        cache: folder for compiled programs; the user's cache folder if left out, or what JAX was told.
+        no_cache: keep no compiled programs.
+        distributed: take part in a run of several processes; the first one writes and prints. JAX finds them by
+            itself under Slurm, MPI and Kubernetes, else by JAX_COORDINATOR_ADDRESS (host:port of the first),
+            JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    """
+
+    path: tyro.conf.Positional[Path]
+    quick: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
+    out: Path = Path("results")
+    devices: int | None = None
+    memory: float | None = None
+    cache: Path | None = None
+    no_cache: tyro.conf.FlagCreatePairsOff[bool] = False
+    distributed: bool = False
+
+    def run(self) -> None:
+        """Measures, saves, prints and draws."""
+        if self.distributed:
+            join_processes()
+        if not self.no_cache:
+            keep_programs(self.cache)
+        console.quiet = jax.process_index() > 0
+        started = time.perf_counter()
+        experiment = load_experiment(self.path)
+        study = experiment.QUICK if self.quick else experiment.STUDY
+        rows_path = self.out / f"{study.name}.jsonl"
+        total = len(study.tasks) * len(study.policies) * len(study.seeds) * len(study.methods)
+        with Progress(console=console) as bar:
+            job = bar.add_task(study.name, total=total)
+
+            fresh: list[Row] = []
+
+            def report(row: Row, new: bool) -> None:
+                bar.update(job, advance=1, description=f"{study.name}: {row.label} at {row.horizon}")
+                fresh.extend([row] if new else [])
+
+            def notify(line: str) -> None:
+                console.print(line, highlight=False, soft_wrap=True)
+
+            rows = study.run(rows_path, report, notify, self.devices, self.memory)
+        if jax.process_index() > 0:
+            return
+        took, ran = time.perf_counter() - started, sum(row.wall_time for row in fresh)
+        print(tabulate(rows, experiment.SCORES, times=True))
+        print(f"\n{len(fresh)} new rows: {took - ran:.1f} s to compile and solve, {ran:.1f} s to run")
+        print(f"rows:   {rows_path}")
+        save(experiment.draw(rows), self.out / f"{study.name}.png")
+
+
+def join_processes() -> None:
+    """Connects the processes of one run, see `Run.distributed`."""
+    number, index = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+    jax.distributed.initialize(
+        num_processes=None if number is None else int(number), process_id=None if index is None else int(index)
+    )
+
+
+def keep_programs(folder: Path | None = None) -> None:
+    """Keeps compiled programs between processes, in a folder or where JAX was told to, by default the user's cache."""
+    if folder is None and jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore
+        return
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(folder or base / "casim"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
