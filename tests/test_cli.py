@@ -123,7 +123,7 @@ def test_compiled_programs_are_kept_where_one_says_or_jax_was_told_or_with_the_u
 def test_a_file_that_is_no_experiment_says_what_is_missing(tmp_path):
     path = tmp_path / "empty.py"
     path.write_text("STUDY = 1\n")
-    with pytest.raises(SystemExit, match="must define STUDY, QUICK, SCORES and draw, got none of the name 'QUICK'"):
+    with pytest.raises(SystemExit, match="must define STUDY, QUICK, SCORES, draw, got none of the name 'QUICK'"):
         main(["run", str(path)])
 
 

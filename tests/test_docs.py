@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import casim.testing
+from casim.cli.experiment import opened
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,6 +39,14 @@ def test_added_task_passes_the_contract():
     names = {"__name__": "add_your_own_task"}
     exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
     casim.testing.check_task(names["Drafts"](), names["Drafts"](horizon=3, discount=0.9), num=3000)
+
+
+def test_the_experiment_of_the_docs_is_one(tmp_path):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "experiments.md").read_text(), re.DOTALL).group(1)
+    path = tmp_path / "filler.py"
+    path.write_text(code)
+    with opened(path) as experiment:
+        assert experiment.STUDY.name == "filler"
 
 
 def test_links_in_the_docs_lead_somewhere():

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import tyro
 
-from casim.cli.experiment import load_experiment
+from casim.cli.command import Command
+from casim.cli.experiment import blaming, opened
 from casim.cli.output import save
 from casim.report import load
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Figure(Command):
     """Draw an experiment's figure again, from saved rows alone.
 
     Attributes:
@@ -28,5 +29,8 @@ class Figure:
 
     def run(self) -> None:
         """Loads and draws."""
-        experiment = load_experiment(self.path)
-        save(experiment.draw(load(self.rows)), self.out)
+        with opened(self.path) as experiment:
+            rows = load(self.rows)
+            with blaming(self.path):
+                picture = experiment.draw(rows)
+            save(picture, self.out)

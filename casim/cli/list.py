@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 import casim
+from casim.cli.command import Command
 from casim.cli.output import console, settings
 from casim.controls import CONTROLS
 
@@ -15,7 +16,7 @@ Room = Literal["all", "tasks", "presets", "estimators", "policies", "controls"]
 
 
 @dataclasses.dataclass(frozen=True)
-class List:
+class List(Command):
     """List what casim holds.
 
     Attributes:
@@ -41,7 +42,8 @@ class List:
 
 
 def _tasks() -> list[str]:
-    return [f"{task.__name__:<18} horizon knob: {task.knob:<16} {settings(task)}" for task in casim.TASKS]
+    heads = [f"{task.__name__:<18} horizon knob: {task.knob:<16}" for task in casim.TASKS]
+    return [f"{head} {settings(task)}" for head, task in zip(heads, casim.TASKS, strict=True)]
 
 
 def _presets() -> list[str]:

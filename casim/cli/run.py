@@ -6,22 +6,25 @@ import dataclasses
 import os
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import jax
 import tyro
 from rich.progress import Progress
 
-from casim.cli.experiment import load_experiment
+from casim.cli.command import Command
+from casim.cli.experiment import blaming, opened
 from casim.cli.output import console, save
 from casim.report import Row, tabulate
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Command):
     """Run the study of an experiment file, save its rows and draw its figure.
 
-    Rows that are already saved are kept: an interrupted run goes on where it stopped. Compiled programs are kept too.
+    Rows that are already saved are kept: an interrupted run goes on where it stopped. Compiled
+    programs are kept too.
 
     Attributes:
         path: a Python file with STUDY, QUICK and draw(rows).
@@ -29,11 +32,12 @@ class Run:
         out: folder for the rows and the figure.
         devices: how many devices to use; all if left out.
         memory: gigabytes of each device to use; what is free if left out.
-        cache: folder for compiled programs; the user's cache folder if left out, or what JAX was told.
+        cache: folder for compiled programs; the user's cache folder if left out, or what JAX was
+            told.
         no_cache: keep no compiled programs.
-        distributed: take part in a run of several processes; the first one writes and prints. JAX finds them by
-            itself under Slurm, MPI and Kubernetes, else by JAX_COORDINATOR_ADDRESS (host:port of the first),
-            JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+        distributed: take part in a run of several processes; the first one writes and prints. JAX
+            finds them by itself under Slurm, MPI and Kubernetes, else by JAX_COORDINATOR_ADDRESS
+            (host:port of the first), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
     """
 
     path: tyro.conf.Positional[Path]
@@ -52,8 +56,11 @@ class Run:
         if not self.no_cache:
             keep_programs(self.cache)
         console.quiet = jax.process_index() > 0
+        with opened(self.path) as experiment:
+            self._measure(experiment)
+
+    def _measure(self, experiment: ModuleType) -> None:
         started = time.perf_counter()
-        experiment = load_experiment(self.path)
         study = experiment.QUICK if self.quick else experiment.STUDY
         rows_path = self.out / f"{study.name}.jsonl"
         total = len(study.tasks) * len(study.policies) * len(study.seeds) * len(study.methods)
@@ -63,7 +70,8 @@ class Run:
             fresh: list[Row] = []
 
             def report(row: Row, new: bool) -> None:
-                bar.update(job, advance=1, description=f"{study.name}: {row.label} at {row.horizon}")
+                now = f"{study.name}: {row.label} at {row.horizon}"
+                bar.update(job, advance=1, description=now)
                 fresh.extend([row] if new else [])
 
             def notify(line: str) -> None:
@@ -74,21 +82,26 @@ class Run:
             return
         took, ran = time.perf_counter() - started, sum(row.wall_time for row in fresh)
         print(tabulate(rows, experiment.SCORES, times=True))
-        print(f"\n{len(fresh)} new rows: {took - ran:.1f} s to compile and solve, {ran:.1f} s to run")
+        times = f"{took - ran:.1f} s to compile and solve, {ran:.1f} s to run"
+        print(f"\n{len(fresh)} new rows: {times}")
         print(f"rows:   {rows_path}")
-        save(experiment.draw(rows), self.out / f"{study.name}.png")
+        with blaming(self.path):
+            picture = experiment.draw(rows)
+        save(picture, self.out / f"{study.name}.png")
 
 
 def join_processes() -> None:
     """Connects the processes of one run, see `Run.distributed`."""
-    number, index = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+    number = os.environ.get("JAX_NUM_PROCESSES")
+    index = os.environ.get("JAX_PROCESS_ID")
     jax.distributed.initialize(
-        num_processes=None if number is None else int(number), process_id=None if index is None else int(index)
+        num_processes=None if number is None else int(number),
+        process_id=None if index is None else int(index),
     )
 
 
 def keep_programs(folder: Path | None = None) -> None:
-    """Keeps compiled programs between processes, in a folder or where JAX was told to, by default the user's cache."""
+    """Keeps compiled programs for later: in a folder, where JAX was told, or the user's cache."""
     if folder is None and jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore
         return
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -13,6 +13,7 @@ import tyro
 
 import casim
 from casim.checks import check_choice, check_range
+from casim.cli.command import Command
 from casim.cli.output import console, plain, save, settings
 from casim.figures import style, task_figure, truth_figure
 from casim.oracle import optimal, solve
@@ -26,7 +27,7 @@ MAX_STEPS = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Show:
+class Show(Command):
     """Show one recipe: what it is, in words and in maths, and its settings. A task is also solved and drawn.
 
     Attributes:

@@ -1,0 +1,72 @@
+"""NewEstimator: reward-to-go minus what the rest of the group earns from the same step on.
+
+In maths: c_it = G_it - (1 / (N - 1)) sum_{j != i} G_jt, with G the discounted reward-to-go.
+
+Check it against the contract, which tests every claim below:
+
+    python new_estimator.py
+
+Then put it into a study, in an experiment file (`casim new experiment NAME` writes one):
+
+    from new_estimator import NewEstimator
+    casim.Study("name", tasks, (NewEstimator(), casim.LeaveOneOut()))
+
+References:
+    Author, year, arXiv id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, final
+
+import jax.numpy as jnp
+
+import casim
+from casim.checks import check_range
+from casim.estimators.base import cost
+from casim.ops import returns_to_go
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class NewEstimator(casim.Estimator):
+    """Reward-to-go with a baseline of the other trajectories at the same step.
+
+    Attributes:
+        discount: of the rewards, in [0, 1]; the gradient is exact if it is the world's.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    # Fields are settings: they are part of the row, and `casim ablate` can vary them.
+    discount: float = 1.0
+
+    # The taxonomy; `casim.estimators.base` lists what each may be.
+    granularity: ClassVar[str] = "step"
+    methodology: ClassVar[str] = "monte_carlo"
+    # What the credit of a step is meant to be.
+    target: ClassVar[str] = "advantage"
+    # What it uses beyond its own trajectory. With "reset", "judge" or "privileged" it may call
+    # `world.branch`, `world.judge`, `world.privileged`, and says in `cost(...)` what that took.
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+    # What it is unbiased for: "target" or "advantage" in every cell, or the policy "gradient".
+    unbiased: ClassVar[frozenset[str]] = frozenset({"gradient"})
+
+    def __post_init__(self) -> None:
+        check_range("discount", self.discount, 0.0, 1.0)
+
+    def __call__(self, key, world, batch) -> casim.Credit:
+        """Credit `[N, T]` of one group: N trajectories of T steps; 0 where not live."""
+        future = returns_to_go(batch.reward, self.discount, batch.live)
+        others = max(future.shape[0] - 1, 1)
+        baseline = (jnp.sum(future, axis=0, keepdims=True) - future) / others
+        return casim.Credit(jnp.where(batch.live, future - baseline, 0.0), cost())
+
+
+if __name__ == "__main__":
+    from casim.testing import check_estimator
+
+    check_estimator(NewEstimator())
+    print("NewEstimator passes the contract of estimators")
