@@ -135,40 +135,74 @@ def group_advantage(
     In maths: A_i = (R_i - mean R) / (std R + epsilon), with std over the group ("group"), over all
     groups ("batch"), or no division at all ("none", Dr. GRPO). The standard deviation divides by
     n - ddof; members of a group too small for that get 0. Entries outside `where` count
-    nowhere and get 0.
+    nowhere and get 0. Equal returns get exactly 0, whatever their number and value.
 
     References:
         Shao et al. 2024, arXiv:2402.03300 (GRPO); Liu et al. 2025, arXiv:2503.20783 (Dr. GRPO).
     """
     if scale not in ("none", "group", "batch"):
         raise ValueError(f"scale must be one of ('none', 'group', 'batch'), got {scale!r}")
-    where = jnp.ones_like(returns, bool) if where is None else where
-    centred = jnp.where(where, returns - _mean(returns, where, axis=-1), 0.0)
+    where = _everywhere(returns) if where is None else where
+    centred = _centred(returns, where, axis=-1)
     if scale == "none":
         return centred
     axis = -1 if scale == "group" else None
-    spread = returns if scale == "batch" else centred
-    enough = jnp.sum(where, axis=axis, keepdims=True) > ddof
-    return jnp.where(enough, centred / (jnp.sqrt(_variance(spread, where, ddof, axis)) + epsilon), 0.0)
+    spread = centred if scale == "group" else _centred(returns, where, axis)
+    divisor = _deviation(spread, where, ddof, axis) + epsilon
+    defined = (_count(where, axis) > ddof) & (divisor > 0)
+    return jnp.where(defined, centred / jnp.where(defined, divisor, 1.0), 0.0)
 
 
-def leave_one_out(returns: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
-    """Each return minus the mean of the others of its group; a group of one keeps its raw return.
+def leave_one_out(
+    returns: Float[Array, "*batch N"], where: Bool[Array, "*batch N"] | None = None
+) -> Float[Array, "*batch N"]:
+    """Each return minus the mean of the others of its group; one without others keeps its return.
+
+    Entries outside `where` count nowhere and get 0. Equal returns, of more than one member, get
+    exactly 0, whatever their number and value.
 
     References:
         Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740 (RLOO).
     """
-    num = returns.shape[-1]
-    others = jnp.sum(returns, axis=-1, keepdims=True) - returns
-    return returns - others / max(num - 1, 1)
+    where = _everywhere(returns) if where is None else where
+    others = _count(where, axis=-1) - 1
+    gap = _from_origin(returns, where, axis=-1)[0]
+    rest = jnp.sum(gap, axis=-1, keepdims=True) - gap
+    credit = jnp.where(others > 0, gap - rest / jnp.maximum(others, 1), returns)
+    return jnp.where(where, credit, 0.0)
 
 
 def whiten(
-    x: Float[Array, "*shape"], where: Bool[Array, "*shape"], ddof: int = 1, epsilon: float = 1e-8
+    x: Float[Array, "*shape"],
+    where: Bool[Array, "*shape"],
+    ddof: int = 1,
+    epsilon: float = 1e-8,
 ) -> Float[Array, "*shape"]:
-    """(x - mean) / sqrt(variance + epsilon) over the entries in `where`; the others get 0."""
-    centred = x - _mean(x, where)
-    return jnp.where(where, centred * jax.lax.rsqrt(_variance(x, where, ddof) + epsilon), 0.0)
+    """(x - mean) / sqrt(variance + epsilon) over the entries in `where`; the others get 0.
+
+    The variance divides by n - ddof; entries too few for that get 0. Equal entries get exactly 0.
+    """
+    centred = _centred(x, where)
+    divisor = _deviation(centred, where, ddof, floor=epsilon)
+    defined = divisor > 0
+    return jnp.where(defined, centred / jnp.where(defined, divisor, 1.0), 0.0)
+
+
+def mean(
+    x: Float[Array, "*shape"],
+    axis: int | None = None,
+    where: Bool[Array, "*shape"] | None = None,
+) -> Float[Array, "*kept"]:
+    """Mean over the entries in `where`, which keeps the axis at size 1; 0 if there are none.
+
+    In maths: o + mean(x - o) with o one of the entries, so that the mean of equal entries is
+    exactly what they are, and what is left when it is subtracted from them is exactly 0.
+    """
+    where = _everywhere(x) if where is None else where
+    gap, origin = _from_origin(x, where, axis)
+    count = _count(where, axis)
+    shift = jnp.sum(gap, axis=axis, keepdims=True) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, origin + shift, 0.0)
 
 
 def segment_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int) -> Float[Array, "*batch G"]:
@@ -215,6 +249,33 @@ def class_sum(x: Float[Array, "N T"], index: Int[Array, "N T"], size: int) -> Fl
     return jax.lax.scan(add, jnp.zeros((x.shape[1], size), x.dtype), (x, index))[0]
 
 
+def class_mean(
+    x: Float[Array, "N T"],
+    index: Int[Array, "N T"],
+    where: Bool[Array, "N T"],
+    size: int,
+) -> Float[Array, "T C"]:
+    """`mean` over the trajectories at each step, apart for each of `size` classes.
+
+    A class that holds no entry in `where` gets the mean of its step.
+    """
+    x = jax.lax.optimization_barrier(x)
+    origin = jax.lax.stop_gradient(_class_max(jnp.where(where, x, -jnp.inf), index, size))
+    gap = jnp.where(where, _difference(x, class_value(origin, index)), 0.0)
+    count = class_sum(where.astype(x.dtype), index, size)
+    shift = class_sum(gap, index, size) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, origin + shift, mean(x, axis=0, where=where).T)
+
+
+def _class_max(x: Float[Array, "N T"], index: Int[Array, "N T"], size: int) -> Float[Array, "T C"]:
+    """The largest of each class at each step, -inf in one without members; cut as `class_sum`."""
+    if jax.default_backend() != "cpu":
+        member = index[None] == jnp.arange(size)[:, None, None]
+        return jnp.max(jnp.where(member, x[None], -jnp.inf), axis=1).T
+    time = jnp.broadcast_to(jnp.arange(x.shape[1])[None, :], x.shape)
+    return jnp.full((x.shape[1], size), -jnp.inf, x.dtype).at[time, index].max(x)
+
+
 def class_value(table: Float[Array, "T C"], index: Int[Array, "N T"]) -> Float[Array, "N T"]:
     """The entry of each step's row of a table that the class of each trajectory picks."""
     return table[jnp.arange(table.shape[0])[None, :], index]
@@ -236,13 +297,58 @@ def shift_right(x: Array, fill: Array | float = 0.0) -> Array:
     return jnp.concatenate([jnp.full_like(x[..., :1], fill), x[..., :-1]], axis=-1)
 
 
-def _mean(x: Array, where: Array, axis: int | None = None) -> Array:
-    count = jnp.sum(where, axis=axis, keepdims=True)
-    return jnp.sum(jnp.where(where, x, 0.0), axis=axis, keepdims=True) / jnp.maximum(count, 1)
+def _everywhere(x: Array) -> Array:
+    return jnp.ones_like(x, bool)
 
 
-def _variance(x: Array, where: Array, ddof: int, axis: int | None = None) -> Array:
-    count = jnp.sum(where, axis=axis, keepdims=True)
-    square = jnp.where(where, (x - _mean(x, where, axis)) ** 2, 0.0)
-    total = jnp.sum(square, axis=axis, keepdims=True)
-    return jnp.where(count > ddof, total / jnp.maximum(count - ddof, 1), 0.0)
+def _count(where: Array, axis: int | None) -> Array:
+    return jnp.sum(where, axis=axis, keepdims=True)
+
+
+def _from_origin(x: Array, where: Array, axis: int | None) -> tuple[Array, Array]:
+    """The entries in `where` less the largest of them, 0 elsewhere; and that largest one.
+
+    Differences to a member are exactly 0 where all are equal, and keep the digits that a mean of
+    large numbers would round off. The origin cancels in all that is made of them: no gradient.
+    """
+    # What x is made of must not be computed twice, rounded in two ways.
+    x = jax.lax.optimization_barrier(x)
+    largest = jnp.max(jnp.where(where, x, -jnp.inf), axis=axis, keepdims=True)
+    origin = jax.lax.stop_gradient(largest)
+    return jnp.where(where, _difference(x, origin), 0.0), origin
+
+
+def _difference(x: Array, origin: Array) -> Array:
+    """X less a constant, exactly 0 where they are equal."""
+    gap = x - origin
+    # Where a compiler fuses a product into the difference, equal numbers differ by its rounding.
+    residue = jnp.where(x == origin, gap, 0.0)
+    return gap - jax.lax.stop_gradient(residue)
+
+
+def _centred(x: Array, where: Array, axis: int | None = None) -> Array:
+    """The entries in `where` less their mean, 0 elsewhere."""
+    gap = _from_origin(x, where, axis)[0]
+    total = jnp.sum(gap, axis=axis, keepdims=True)
+    return jnp.where(where, gap - total / jnp.maximum(_count(where, axis), 1), 0.0)
+
+
+def _deviation(
+    centred: Array,
+    where: Array,
+    ddof: int,
+    axis: int | None = None,
+    floor: float = 0.0,
+) -> Array:
+    """sqrt(variance + floor) of centred entries, 0 with gradient 0 where it is undefined or 0.
+
+    Squares are in units of the largest entry, or of sqrt(floor), so that they cannot overflow.
+    """
+    largest = jnp.max(jnp.abs(centred), axis=axis, keepdims=True)
+    unit = jnp.maximum(jax.lax.stop_gradient(largest), floor**0.5)
+    unit = jnp.where(unit > 0, unit, 1.0)
+    free = _count(where, axis) - ddof
+    square = jnp.sum((centred / unit) ** 2, axis=axis, keepdims=True) / jnp.maximum(free, 1)
+    square = jnp.where(free > 0, square + floor / unit / unit, 0.0)
+    positive = square > 0
+    return jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

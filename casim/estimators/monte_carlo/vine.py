@@ -19,7 +19,7 @@ from jaxtyping import Array, Int
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Estimator, cost, count, required
-from casim.ops import run_sum, segment_broadcast
+from casim.ops import mean, run_sum, segment_broadcast
 from casim.simulate import World
 from casim.types import Credit, Trajectory
 
@@ -84,4 +84,5 @@ class Vine(Estimator):
         steps = jnp.arange(batch.reward.shape[-1])
         scaling = jnp.where(steps >= step, self.discount ** jnp.maximum(steps - step, 0), 0.0)
         fresh = branch.live & (steps >= step)[None, None, :]
-        return jnp.mean(jnp.sum(branch.reward * scaling[None, None, :], axis=-1), axis=1), count(fresh)
+        returns = jnp.sum(branch.reward * scaling[None, None, :], axis=-1)
+        return mean(returns, axis=1)[:, 0], count(fresh)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Estimator, cost, count, required
-from casim.ops import class_sum, class_value, gae, returns_to_go
+from casim.ops import class_mean, class_value, gae, returns_to_go
 from casim.types import Credit, Trajectory
 
 
@@ -81,21 +81,14 @@ class Gae(Estimator):
     def _table(self, data: Trajectory, size: int) -> tuple[Float[Array, "T O"], int]:
         """The fitted critic, and how many sweeps over the data it took."""
         if self.fit == "monte_carlo":
-            return cell_mean(returns_to_go(data.reward, self.discount, data.live), data, size), 1
+            future = returns_to_go(data.reward, self.discount, data.live)
+            return class_mean(future, data.observation, data.live, size), 1
 
         def sweep(table: Array, _) -> tuple[Array, None]:
             value = class_value(table, data.observation)
             target = value + gae(data.reward, value, data.live, self.discount, self.critic_lambda)
-            return table + self.learning_rate * (cell_mean(target, data, size) - table), None
+            mean = class_mean(target, data.observation, data.live, size)
+            return table + self.learning_rate * (mean - table), None
 
         table = jnp.zeros((data.reward.shape[-1], size))
         return jax.lax.scan(sweep, table, None, length=self.num_sweeps)[0], self.num_sweeps
-
-
-def cell_mean(x: Float[Array, "N T"], data: Trajectory, size: int) -> Float[Array, "T O"]:
-    """Mean of `x` in each cell (step, observation) over live steps; cells never seen get the mean of their step."""
-    total = class_sum(jnp.where(data.live, x, 0.0), data.observation, size)
-    seen = class_sum(data.live.astype(x.dtype), data.observation, size)
-    step_total, step_seen = (jnp.sum(y, axis=1, keepdims=True) for y in (total, seen))
-    default = jnp.broadcast_to(step_total / jnp.maximum(step_seen, 1.0), total.shape)
-    return jnp.where(seen > 0, total / jnp.maximum(seen, 1.0), default)
