@@ -23,8 +23,9 @@ from casim.estimators import (
 from casim.judges import Judge
 from casim.oracle import solve
 from casim.policies import POLICIES, EntropyControlled, EpsilonOptimal, Policy, Softmax, Uniform
-from casim.report import Row, load, tabulate
+from casim.report import Row, tabulate
 from casim.simulate import World
+from casim.storage import load
 from casim.study import Study
 from casim.tasks import (
     PRESETS,

@@ -77,6 +77,26 @@ def specify(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
+def on_first(action: Callable[[], None]) -> None:
+    """Does something on the first process while the others wait; if it fails there, all of them fail.
+
+    Raises:
+        ValueError, OSError: what the action raised; a `ValueError` on the other processes.
+    """
+    problem: ValueError | OSError | None = None
+    if jax.process_index() == 0:
+        try:
+            action()
+        except (ValueError, OSError) as error:
+            problem = error
+    if jax.process_count() > 1:
+        failed = multihost_utils.broadcast_one_to_all(np.int32(problem is not None))
+        if failed and problem is None:
+            problem = ValueError("the first process could not go on; its message says why")
+    if problem is not None:
+        raise problem
+
+
 def memory_at_hand(gigabytes: float | None = None) -> int:
     """Bytes that may be used on each device; with several processes, the smallest of theirs.
 

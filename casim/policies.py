@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from casim import identity
 from casim.checks import check_integer, check_range
 from casim.ops import rest_of_entropy
 from casim.oracle import optimal, solve
@@ -23,6 +24,11 @@ TIE = 1e-5
 @dataclasses.dataclass(frozen=True)
 class Policy(abc.ABC):
     """A recipe for a reactive policy."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Takes the digest of the source that defines the class, by which rows of other code are told apart."""
+        super().__init_subclass__(**kwargs)
+        identity.remember(cls)
 
     @abc.abstractmethod
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:

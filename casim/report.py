@@ -1,18 +1,21 @@
-"""Rows of results: written one by one as they finish, loaded strictly, printed as tables."""
+"""Rows of results, and the recipes in them: described as JSON, named, built again, printed as a table."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from casim.checks import check_range
 from casim.metrics import Score
+
+RESERVED = ("recipe", "module")
+"""Keys of a described recipe that are no settings: the class, and the module it is in."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +33,13 @@ class Row:
         replicates: number of groups.
         seed: what the person typed.
         scores: name to `Score`.
-        left_out: name of a score to its values without each block of replicates in turn. Rows that share task, policy,
-            judge, seed and numbers have the same blocks, so they can be compared by pairs.
+        left_out: name of a score to its values without each block of replicates in turn. Rows that
+            share task, policy, judge, seed and numbers have the same blocks, so they can be
+            compared by pairs.
         notes: name of a score to why it is missing, or what to know of it.
         exact: exact numbers of the task under the policy, see `casim.oracle.summary`.
+        sources: digests of the code that made it, see `casim.identity`: that of "casim", and those
+            of recipes from elsewhere by `module:class`.
         versions: of casim, jax, numpy and python.
         device: what it ran on.
         compile_time, wall_time: seconds; wall_time excludes compilation.
@@ -55,65 +61,173 @@ class Row:
     left_out: dict[str, list[float]]
     notes: dict[str, str]
     exact: dict[str, float]
+    sources: dict[str, str]
     versions: dict[str, str]
     device: str
     compile_time: float
     wall_time: float
 
     @property
+    def question(self) -> str:
+        """What the row answers, as canonical JSON: the study, recipes, budgets and seed."""
+        recipes = (self.task, self.policy, self.judge, self.estimator)
+        return question(self.study, *recipes, self.num_trajectories, self.replicates, self.seed)
+
+    @property
     def identity(self) -> str:
-        """What makes two rows the same measurement: recipes, budgets and seed, as canonical JSON."""
-        return identity(
-            self.task, self.policy, self.judge, self.estimator, self.num_trajectories, self.replicates, self.seed
-        )
+        """What makes two rows the same measurement: the question, and the code that answers it."""
+        return identity(self.question, self.sources)
 
     def to_json(self) -> str:
         """One line of JSON; numbers that are not finite become null."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["scores"] = {name: [_finite(x) for x in score] for name, score in self.scores.items()}
-        fields["left_out"] = {name: [_finite(x) for x in values] for name, values in self.left_out.items()}
+        for name in ("scores", "left_out"):
+            lists = getattr(self, name).items()
+            fields[name] = {key: [_finite(x) for x in numbers] for key, numbers in lists}
         fields["exact"] = {name: _finite(x) for name, x in self.exact.items()}
         return json.dumps(fields, allow_nan=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Row:
+    def from_json(cls, line: str | bytes) -> Row:
         """Reads one line.
 
         Raises:
-            ValueError: no JSON object, an unknown or missing key, or a score that is not four numbers.
+            ValueError: no JSON object, an unknown or missing key, a value of the wrong type, or a
+                score that is not four numbers.
         """
         fields = json.loads(line)
         if not isinstance(fields, dict):
             raise ValueError(f"row must be a JSON object, got {fields!r}")
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in fields:
-            if key not in known:
-                raise ValueError(f"row key must be one of {known}, got {key!r}")
-        for key in known:
-            if key not in fields:
-                raise ValueError(f"row must hold every key of {known}, got none for {key!r}")
+        _check_keys(fields, [field.name for field in dataclasses.fields(cls)])
+        for name, kind in _KINDS.items():
+            if not isinstance(fields[name], kind):
+                raise ValueError(f"row key {name!r} has a value of the wrong type: {fields[name]!r}")
         for name, score in fields["scores"].items():
-            numbers = isinstance(score, list) and all(x is None or isinstance(x, int | float) for x in score)
-            if not numbers or len(score) != 4:
-                raise ValueError(f"scores[{name!r}] must be [value, low, high, count], got {score!r}")
-        fields["scores"] = {name: Score(*(_nan(x) for x in score)) for name, score in fields["scores"].items()}
-        fields["left_out"] = {name: [_nan(x) for x in values] for name, values in fields["left_out"].items()}
+            if not _are_numbers(score) or len(score) != len(Score._fields):
+                wanted = "[value, low, high, count]"
+                raise ValueError(f"scores[{name!r}] must be {wanted}, got {score!r}")
+            fields["scores"][name] = Score(*map(_nan, score))
+        for name, values in fields["left_out"].items():
+            if not _are_numbers(values):
+                raise ValueError(f"left_out[{name!r}] must be a list of numbers, got {values!r}")
+            fields["left_out"][name] = [_nan(x) for x in values]
+        if not _are_numbers([*fields["exact"].values()]):
+            raise ValueError(f"exact must hold numbers, got {fields['exact']!r}")
         fields["exact"] = {name: _nan(x) for name, x in fields["exact"].items()}
         return cls(**fields)
 
 
+_TEXT = ("study", "label", "methodology", "device")
+_WHOLE = ("horizon", "num_steps", "num_trajectories", "replicates", "seed")
+_SECONDS = ("compile_time", "wall_time")
+_NAMED = ("task", "policy", "estimator", "scores", "left_out", "notes", "exact", "sources", "versions")
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(_TEXT, str),
+    **dict.fromkeys(_WHOLE, int),
+    **dict.fromkeys(_SECONDS, (int, float)),
+    **dict.fromkeys(_NAMED, dict),
+    "judge": (dict, type(None)),
+}
+"""What the values of a row must be in JSON."""
+
+
+def question(*parts: Any) -> str:
+    """Canonical JSON of the parts that say what is measured, in the order of `Row.question`."""
+    return json.dumps(parts, sort_keys=True)
+
+
+def identity(question: str, sources: dict[str, str]) -> str:
+    """Canonical JSON of a question and the digests of the code that answers it."""
+    return json.dumps([question, sources], sort_keys=True)
+
+
 def describe(recipe: Any) -> Any:
-    """A recipe as a JSON value: its class under "recipe", its fields, nested recipes likewise."""
+    """A recipe as a JSON value: its class and module, its fields, nested recipes likewise.
+
+    Raises:
+        ValueError: a class that is no dataclass of its own, or a setting that JSON cannot hold
+            exactly: anything but None, booleans, integers, finite floats, text, recipes and tuples.
+    """
     if dataclasses.is_dataclass(recipe) and not isinstance(recipe, type):
-        fields = {}
-        for field in dataclasses.fields(recipe):
-            value = describe(getattr(recipe, field.name))
-            whole = isinstance(field.default, float) and isinstance(value, int)
-            fields[field.name] = float(value) if whole else value  # 1 and 1.0 are the same setting
-        return {"recipe": type(recipe).__name__, **fields}
-    if isinstance(recipe, tuple):
+        return _describe_fields(recipe)
+    if type(recipe) is tuple:
         return [describe(item) for item in recipe]
-    return recipe.item() if isinstance(recipe, np.generic) else recipe
+    if isinstance(recipe, np.generic):
+        recipe = recipe.item()
+    if recipe is None or isinstance(recipe, bool | int | str):
+        return recipe
+    if isinstance(recipe, float):
+        check_range("a setting", recipe, -math.inf, math.inf)
+        return recipe
+    wanted = "None, a boolean, a number, text, a recipe or a tuple of these"
+    raise ValueError(f"a setting must be {wanted}, got {recipe!r}")
+
+
+def _describe_fields(recipe: Any) -> dict[str, Any]:
+    kind = type(recipe)
+    if "__dataclass_params__" not in vars(kind):
+        raise ValueError(f"{kind.__qualname__} must be decorated with @dataclasses.dataclass(frozen=True)")
+    settings = {}
+    for field in dataclasses.fields(recipe):
+        if field.name in RESERVED:
+            raise ValueError(f"a field of {kind.__qualname__} must not have the name {field.name!r}")
+        try:
+            value = describe(getattr(recipe, field.name))
+        except ValueError as error:
+            raise ValueError(f"{kind.__qualname__}.{field.name}: {error}") from error
+        # 1 and 1.0 are the same setting.
+        whole = isinstance(field.default, float) and isinstance(value, int)
+        settings[field.name] = float(value) if whole else value
+    return {"recipe": kind.__qualname__, "module": kind.__module__, **settings}
+
+
+def rebuild(description: Any) -> Any:
+    """The recipe that `describe` described: its module is imported and its class called.
+
+    Raises:
+        ValueError: a module or class that is gone, or one that no longer takes these settings.
+    """
+    if isinstance(description, list):
+        return tuple(rebuild(item) for item in description)
+    if not isinstance(description, dict):
+        return description
+    _check_description(description)
+    kind = _find(description["module"], description["recipe"])
+    settings = {name: value for name, value in description.items() if name not in RESERVED}
+    known = [field.name for field in dataclasses.fields(kind) if field.init]
+    if set(settings) != set(known):
+        raise ValueError(f"{kind.__qualname__} takes {known} now, got {list(settings)} in the row")
+    return kind(**{name: rebuild(value) for name, value in settings.items()})
+
+
+def _check_description(description: dict[str, Any]) -> None:
+    for name in RESERVED:
+        if not isinstance(description.get(name), str):
+            raise ValueError(f"a recipe must have text under {name!r}, got {description!r}")
+
+
+def _find(module: str, name: str) -> type:
+    """The dataclass of this qualified name in a module."""
+    place = f"{module}:{name}"
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"recipe must be in a module that can be imported, got {place}: {error}") from error
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, type) or not dataclasses.is_dataclass(found):
+        raise ValueError(f"recipe must be a dataclass that its module still holds, got {place}")
+    return found
+
+
+def classes(recipe: Any) -> set[type]:
+    """The class of a recipe and those of the recipes in its settings."""
+    if isinstance(recipe, tuple):
+        return set().union(*map(classes, recipe))
+    if not dataclasses.is_dataclass(recipe) or isinstance(recipe, type):
+        return set()
+    settings = (getattr(recipe, field.name) for field in dataclasses.fields(recipe))
+    return {type(recipe)}.union(*map(classes, settings))
 
 
 def label(recipe: Any) -> str:
@@ -124,44 +238,8 @@ def label(recipe: Any) -> str:
         if value != field.default:
             shown = label(value) if dataclasses.is_dataclass(value) else value
             changed.append(f"{field.name.rstrip('_')}={shown}")
-    return f"{type(recipe).__name__}({', '.join(changed)})" if changed else type(recipe).__name__
-
-
-def identity(*parts: Any) -> str:
-    """Canonical JSON of the parts that identify a measurement."""
-    return json.dumps(parts, sort_keys=True)
-
-
-def append(path: Path, row: Row) -> None:
-    """Adds one row to a file and forces it to the disk."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(row.to_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def load(path: str | Path) -> list[Row]:
-    """All rows of a file. A last line without its newline was cut off while being written and is left out.
-
-    Raises:
-        ValueError: a line that is no valid row; the message names the line.
-    """
-    rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n")[:-1], start=1):
-        try:
-            rows.append(Row.from_json(line))
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from error
-    return rows
-
-
-def repair(path: Path) -> None:
-    """Removes a last line that was cut off while being written, so that the next row starts a line."""
-    if path.exists():
-        data = path.read_bytes()
-        if not data.endswith(b"\n"):
-            with path.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
+    name = type(recipe).__name__
+    return f"{name}({', '.join(changed)})" if changed else name
 
 
 def tabulate(rows: Iterable[Row], scores: Sequence[str], interval: bool = False, times: bool = False) -> str:
@@ -191,6 +269,20 @@ def _cell(score: Score, interval: bool) -> str:
         return "-"
     half = (score.high - score.low) / 2
     return f"{score.value:.3g}" + (f" ±{half:.1g}" if interval and not math.isnan(half) else "")
+
+
+def _check_keys(fields: dict[str, Any], known: list[str]) -> None:
+    for key in fields:
+        if key not in known:
+            raise ValueError(f"row key must be one of {known}, got {key!r}")
+    for key in known:
+        if key not in fields:
+            raise ValueError(f"row must hold every key of {known}, got none for {key!r}")
+
+
+def _are_numbers(values: Any) -> bool:
+    """Whether this is a list of numbers, None for those that are not finite."""
+    return isinstance(values, list) and all(x is None or isinstance(x, int | float) for x in values)
 
 
 def _finite(x: float) -> float | None:

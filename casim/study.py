@@ -15,7 +15,6 @@ import dataclasses
 import os
 import platform
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,18 +22,18 @@ from typing import Literal, NamedTuple, final
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from casim import report
 from casim.checks import check_choice, check_distinct, check_integer
 from casim.controls import CONTROLS, Control
 from casim.devices import GIGABYTE, memory_at_hand, mesh_of
 from casim.estimators import Estimator
+from casim.identity import sources
 from casim.judges import Judge
 from casim.metrics import Sums
 from casim.policies import Policy, Uniform
-from casim.report import Row, describe, identity, label
+from casim.report import Row, classes, describe, identity, label, question
+from casim.saved import Saved, opened
 from casim.scores import BYTES_PER_CELL, Blocks, NotFiniteError, finalise, prepare
 from casim.scoring import Program, Setting, largest_divisor, pick, program
 from casim.tasks import Task
@@ -50,6 +49,15 @@ BYTES_PER_ENTRY = 256
 """A first guess of the memory of an entry; a method that needs more gets smaller chunks."""
 ROUNDS_AHEAD = 2
 """Chunks that wait on a device."""
+
+
+class Job(NamedTuple):
+    """A row to be."""
+
+    method: Estimator | Control
+    seed: int
+    question: str
+    sources: dict[str, str]
 
 
 class Plan(NamedTuple):
@@ -115,8 +123,11 @@ class Study:
         notify: Callable[[str], None] | None = None,
         devices: int | None = None,
         memory: float | None = None,
+        fresh: bool = False,
     ) -> list[Row]:
         """Measures everything; rows already in the file at `path` are kept and not measured again.
+
+        Rows of other code (see `casim.identity`) are kept too, but measured again.
 
         Args:
             path: a JSON-lines file; each row is written to it as soon as it is finished. Several processes must all
@@ -125,24 +136,39 @@ class Study:
             notify: called with a line on how each task is measured.
             devices: how many devices to use; all if left out.
             memory: gigabytes of each device to use; see `casim.devices.memory_at_hand`.
+            fresh: moves the study's rows to FILE.old first, so that everything is measured anew.
 
         Raises:
             ValueError: the file holds something that is no row, an estimator gave credit that is not finite, or
                 the sums of a task do not fit the memory.
         """
         mesh = mesh_of(devices)
-        path = None if path is None else Path(path)
-        done = {} if path is None else _finished(path)
+        asked = {key: found for *_, key, found in self._all_jobs()}
+        with opened(None if path is None else Path(path), self.name, asked, fresh) as saved:
+            for line in saved.notes:
+                if notify is not None:
+                    notify(line)
+            return self._run(saved, progress, notify, mesh, memory)
+
+    def _run(
+        self,
+        saved: Saved,
+        progress: Callable[[Row, bool], None] | None,
+        notify: Callable[[str], None] | None,
+        mesh: Mesh,
+        memory: float | None,
+    ) -> list[Row]:
         rows = []
         for task, policy in ((task, policy) for task in self.tasks for policy in self.policies):
             jobs = list(self._jobs(task, policy))
-            fresh = self._fresh(task, policy, [job for job in jobs if job[2] not in done], mesh, notify, memory)
-            for _, _, key in jobs:
-                row, new = done.get(key), key not in done
+            missing = [job for job in jobs if identity(*job[2:]) not in saved.rows]
+            fresh = self._fresh(task, policy, missing, mesh, notify, memory)
+            for _, _, key, found in jobs:
+                row = saved.rows.get(identity(key, found))
+                new = row is None
                 if row is None:
                     row = next(fresh)
-                    if path is not None and jax.process_index() == 0:
-                        report.append(path, row)
+                    saved.append(row)
                 rows.append(row)
                 if progress is not None:
                     progress(row, new)
@@ -157,7 +183,7 @@ class Study:
         self,
         task: Task,
         policy: Policy,
-        jobs: list[tuple[Estimator | Control, int, str]],
+        jobs: list[Job],
         mesh: Mesh,
         notify: Callable[[str], None] | None,
         memory: float | None,
@@ -165,18 +191,24 @@ class Study:
         """Measures jobs one by one, after compiling for all of them."""
         setting = Setting.make(task, policy, self.judge, mesh)
         plan = self._plan(setting, memory_at_hand(memory))
-        programs = self._compile(setting, plan, list(dict.fromkeys(method for method, _, _ in jobs)))
+        programs = self._compile(setting, plan, list(dict.fromkeys(method for method, *_ in jobs)))
         if notify is not None:
             notify(_describe(task, setting, plan, self.num_trajectories, list(programs.values())))
-        for method, seed, _ in jobs:
+        for method, seed, *_ in jobs:
             yield self._measure(setting, plan, programs[method], task, policy, method, seed)
 
-    def _jobs(self, task: Task, policy: Policy) -> Iterator[tuple[Estimator | Control, int, str]]:
+    def _jobs(self, task: Task, policy: Policy) -> Iterator[Job]:
         for seed in self.seeds:
             for method in self.methods:
-                recipes = (describe(x) for x in (task, policy, self.judge, method))
+                recipes = (task, policy, self.judge, method)
                 numbers = (int(self.num_trajectories), int(self.replicates), int(seed))
-                yield method, int(seed), identity(*recipes, *numbers)
+                asked = question(self.name, *map(describe, recipes), *numbers)
+                yield Job(method, int(seed), asked, sources(classes(recipes)))
+
+    def _all_jobs(self) -> Iterator[Job]:
+        for task in self.tasks:
+            for policy in self.policies:
+                yield from self._jobs(task, policy)
 
     def _plan(self, setting: Setting, memory: int) -> Plan:
         """Blocks and chunks for a device with this much memory.
@@ -259,30 +291,12 @@ class Study:
             left_out=finished.left_out,
             notes=finished.notes,
             exact=setting.exact,
+            sources=sources(classes((task, policy, self.judge, method))),
             versions=_versions(),
             device=jax.devices()[0].device_kind,
             compile_time=program.compile_time,
             wall_time=time.perf_counter() - started,
         )
-
-
-def _finished(path: Path) -> dict[str, Row]:
-    """The rows of a file, which the first process makes ready and all of them read.
-
-    Raises:
-        ValueError: something that is no row, or processes that see different files.
-    """
-    if jax.process_index() == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        report.repair(path)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("rows are ready")
-    rows = {row.identity: row for row in report.load(path)} if path.exists() else {}
-    if jax.process_count() > 1:
-        seen = multihost_utils.process_allgather(np.uint32(zlib.crc32("\n".join(rows).encode())))
-        if len(set(np.asarray(seen).tolist())) > 1:
-            raise ValueError(f"path must be a file that all processes share, got {str(path)!r}")
-    return rows
 
 
 def _describe(task: Task, setting: Setting, plan: Plan, num: int, programs: list[Program]) -> str:

@@ -1,47 +1,22 @@
-"""Rows on disk: written, cut off, repaired, loaded strictly, and printed."""
+"""Rows: as JSON and back, what makes two the same, their recipes built again, and printed."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 
-from casim import report
+import casim
+from casim.controls import CONTROLS, Control
 from casim.estimators import Gae, GroupRelative, Vine
 from casim.metrics import Score
-from casim.report import Row, describe, label, load, tabulate
-from casim.tasks import Bifurcation, Observed
-
-NAN = math.nan
-
-
-def row(**changes) -> Row:
-    task = Bifurcation(horizon=7, pivots=(1, 4))
-    fields = {
-        "study": "trial",
-        "task": describe(task),
-        "policy": {"recipe": "Uniform"},
-        "judge": None,
-        "estimator": describe(GroupRelative(ddof=0)),
-        "label": label(GroupRelative(ddof=0)),
-        "methodology": "monte_carlo",
-        "horizon": 7,
-        "num_steps": 7,
-        "num_trajectories": 5,
-        "replicates": 20,
-        "seed": 3,
-        "scores": {"bias": Score(0.25, 0.125, 0.375, 9.0), "snr": Score(NAN, NAN, NAN, 0.0)},
-        "left_out": {"bias": [0.25, 0.375], "snr": [NAN, NAN]},
-        "notes": {"snr": "no gradient"},
-        "exact": {"expected_return": 0.5, "odd": NAN},
-        "versions": {"casim": "0"},
-        "device": "cpu",
-        "compile_time": 1.5,
-        "wall_time": 0.25,
-    }
-    return Row(**(fields | changes))
+from casim.report import Row, classes, describe, label, rebuild, tabulate
+from casim.tasks import Bifurcation, Forced, Observed
+from tests.rows import NAN, row
 
 
 def same(one: Row, other: Row) -> bool:
@@ -64,14 +39,25 @@ def test_infinite_scores_are_stored_as_missing(value):
     assert math.isnan(again.scores["bias"].value)
 
 
-def test_the_identity_is_recipes_budgets_and_seed_and_nothing_else():
-    for field in ("task", "policy", "estimator"):
-        assert row(**{field: {"recipe": "Other"}}).identity != row().identity
-    assert row(judge={"recipe": "Judge"}).identity != row().identity
+def test_the_question_is_study_recipes_budgets_and_seed_and_nothing_else():
+    for field in ("task", "policy", "judge", "estimator"):
+        assert row(**{field: {"recipe": "Other", "module": "elsewhere"}}).question != row().question
     for field in ("num_trajectories", "replicates", "seed"):
-        assert row(**{field: 99}).identity != row().identity
-    for changes in ({"scores": {}}, {"wall_time": 9.0}, {"device": "gpu"}, {"study": "other"}, {"versions": {}}):
+        assert row(**{field: 99}).question != row().question
+    assert row(study="other").question != row().question
+    for changes in ({"scores": {}}, {"wall_time": 9.0}, {"device": "gpu"}, {"versions": {}}):
         assert row(**changes).identity == row().identity
+
+
+def test_other_code_gives_the_same_question_another_identity():
+    for sources in ({"casim": "1"}, {"casim": "0", "mine:Estimator": "2"}):
+        assert row(sources=sources).question == row().question
+        assert row(sources=sources).identity != row().identity
+
+
+def test_where_a_recipe_is_defined_is_part_of_the_question():
+    estimator = row().estimator
+    assert row(estimator=estimator | {"module": "mine"}).question != row().question
 
 
 def test_an_unknown_key_raises_and_is_named():
@@ -96,54 +82,103 @@ def test_a_score_that_is_not_four_numbers_raises_and_is_named(score):
         Row.from_json(json.dumps(fields))
 
 
-@pytest.mark.parametrize("line", ["", "{", "5", "[]", "null", '{"scores": 3}'])
-def test_a_line_that_is_no_row_raises_and_is_numbered(tmp_path, line):
-    path = tmp_path / "rows.jsonl"
-    path.write_text(row().to_json() + "\n" + line + "\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="line 2"):
-        load(path)
-
-
-def test_a_last_line_that_was_cut_off_is_left_out_and_repaired(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    report.append(path, row())
-    report.append(path, row(seed=4))
-    whole = path.read_bytes()
-    second = whole.index(b"\n") + 1
-    for cut in (second, second + 1, second + 40, len(whole) - 1):
-        path.write_bytes(whole[:cut])
-        assert [x.seed for x in load(path)] == [3]
-        report.repair(path)
-        report.append(path, row(seed=5))
-        assert [x.seed for x in load(path)] == [3, 5]
-    path.write_bytes(whole[: second - 3])
-    report.repair(path)
-    assert path.read_bytes() == b""
-    report.repair(tmp_path / "absent.jsonl")
-    assert not (tmp_path / "absent.jsonl").exists()
-
-
-def test_repair_leaves_a_whole_file_alone(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    report.append(path, row())
-    before = path.read_bytes()
-    report.repair(path)
-    assert path.read_bytes() == before
-
-
 def test_labels_show_what_differs_from_the_defaults():
     assert label(GroupRelative()) == "GroupRelative"
     assert label(Gae(lambda_=0.5, fit="td")) == "Gae(lambda=0.5, fit=td)"
     assert label(Observed(Bifurcation(horizon=7))) == "Observed(task=Bifurcation(horizon=7))"
 
 
-def test_recipes_are_described_by_class_and_all_fields():
-    assert describe(Vine(3)) == {"recipe": "Vine", "num_branches": 3, "unit": "segment", "discount": 1.0}
+def test_recipes_are_described_by_class_module_and_all_fields():
+    assert describe(Vine(3)) == {
+        "recipe": "Vine",
+        "module": Vine.__module__,
+        "num_branches": 3,
+        "unit": "segment",
+        "discount": Vine().discount,
+    }
     nested = describe(Observed(Bifurcation(horizon=7, pivots=(1, 4))))
     assert nested["recipe"] == "Observed"
     assert nested["task"]["recipe"] == "Bifurcation"
     assert nested["task"]["pivots"] == [1, 4]
     assert json.loads(json.dumps(nested)) == nested
+
+
+RECIPES = (
+    *(kind() for kind in casim.TASKS),
+    *casim.PRESETS.values(),
+    *(kind() for kind in casim.ESTIMATORS),
+    *(kind() for kind in casim.POLICIES),
+    *(Control(name) for name in CONTROLS),
+    casim.Judge(),
+    casim.Judge(signal="advantage", fidelity=0.5, resolution=3, density=0.25),
+    Bifurcation(horizon=9, pivots=(1, 4), gap=np.float64(0.125)),
+    Observed(Forced(Bifurcation(horizon=9, pivots=(2, 5)), every=2, unit="step")),
+    Gae(lambda_=1),
+    casim.EntropyControlled(pivot=0.25),
+)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: label(recipe)[:60])
+def test_a_recipe_comes_back_from_its_row(recipe):
+    again = rebuild(json.loads(json.dumps(describe(recipe))))
+    assert again == recipe
+    assert type(again) is type(recipe)
+    assert describe(again) == describe(recipe)
+
+
+def test_what_cannot_be_built_again_says_why():
+    good = describe(Vine(3))
+    for changes, message in (
+        ({"module": "casim.gone"}, "module that can be imported, got casim.gone:Vine"),
+        ({"recipe": "Gone"}, "its module still holds, got casim.*:Gone"),
+        ({"recipe": "math"}, "must be a dataclass"),
+        ({"recipe": "f.<locals>.Vine"}, "its module still holds"),
+        ({"module": None}, "must have text under 'module'"),
+        ({"colour": 1}, r"Vine takes \['num_branches', .* now, got .*'colour'"),
+        ({"num_branches": 0}, "num_branches must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rebuild(good | changes)
+    del good["unit"]
+    with pytest.raises(ValueError, match="Vine takes"):
+        rebuild(good)
+
+
+class Undecorated(casim.Policy):
+    def table(self, mdp):
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Knob(Undecorated):
+    setting: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reserved(Undecorated):
+    module: int = 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (Knob([1]), r"Knob.setting: a setting must be None, .* got \[1\]"),
+        (Knob(math.inf), "Knob.setting: a setting must be in"),
+        (Knob((1.0, math.nan)), "Knob.setting: a setting must be in"),
+        (Knob(Score(1.0, 0.0, 2.0, 3.0)), "Knob.setting: a setting must be"),
+        (Knob(Knob), "Knob.setting: a setting must be"),
+        (Knob(Knob({})), "Knob.setting: Knob.setting: a setting must be"),
+        (Undecorated(), "Undecorated must be decorated"),
+        (Reserved(), "a field of Reserved must not have the name 'module'"),
+    ],
+)
+def test_what_a_row_cannot_hold_exactly_is_refused(recipe, message):
+    with pytest.raises(ValueError, match=message):
+        describe(recipe)
+
+
+def test_the_classes_of_a_recipe_are_those_of_its_settings_too():
+    assert classes((Observed(Bifurcation()), None, Knob((Vine(), 3)))) == {Observed, Bifurcation, Knob, Vine}
 
 
 def test_a_table_has_a_line_per_row_and_aligned_columns():

@@ -20,6 +20,7 @@ from casim.estimators import Estimator, GroupRelative, LeaveOneOut, ProcessRewar
 from casim.estimators.base import cost
 from casim.judges import Judge
 from casim.policies import Softmax, Uniform
+from casim.storage import beside, load, locked, read
 from casim.study import Study
 from casim.tasks import Bifurcation, HackableProcess, ToolChain
 from casim.types import Credit
@@ -97,12 +98,12 @@ def test_an_interrupted_run_goes_on_without_losing_or_repeating_a_row(tmp_path, 
     with pytest.raises(StopHereError):
         trial().run(path, progress=stop_after(2))
     assert [label for label, _ in measured] == ["Return", "LeaveOneOut"]
-    assert len(report.load(path)) == 2
+    assert len(load(path)) == 2
     seen = []
     rows = trial().run(path, progress=lambda row, new: seen.append((row.label, new)))
     assert seen == [("Return", False), ("LeaveOneOut", False), ("RewardToGo", True), ("zero", True)]
     assert collections.Counter(label for label, _ in measured) == dict.fromkeys((x.label for x in whole), 1)
-    assert [row.label for row in report.load(path)] == [row.label for row in rows]
+    assert [row.label for row in load(path)] == [row.label for row in rows]
     for one, other in zip(rows, whole, strict=True):
         assert one.identity == other.identity
         same_scores(one.scores, other.scores)
@@ -116,7 +117,7 @@ def test_a_run_killed_while_writing_repeats_that_row_only(tmp_path, measured, wh
     path.write_text(lines[0] + lines[1] + lines[2][:-9], encoding="utf-8")
     rows = trial().run(path)
     assert [label for label, _ in measured] == ["RewardToGo", "zero"]
-    assert [x.identity for x in report.load(path)] == [x.identity for x in whole]
+    assert [x.identity for x in load(path)] == [x.identity for x in whole]
     for one, other in zip(rows, whole, strict=True):
         same_scores(one.scores, other.scores)
 
@@ -125,16 +126,81 @@ def test_an_error_in_the_middle_keeps_the_rows_before_it(tmp_path):
     path = tmp_path / "rows.jsonl"
     with pytest.raises(ValueError, match=r"credit of Broken.* must be finite"):
         trial(estimators=(Return(), Broken(0))).run(path)
-    assert [row.label for row in report.load(path)] == ["Return"]
+    assert [row.label for row in load(path)] == ["Return"]
 
 
-def test_rows_of_other_studies_in_the_file_are_kept_and_left_out(tmp_path, measured, whole):
+def write(path, rows):
+    path.write_text("".join(row.to_json() + "\n" for row in rows), encoding="utf-8")
+
+
+def test_rows_that_the_study_does_not_ask_for_are_kept_and_left_out(tmp_path, measured, whole):
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(row.to_json() + "\n" for row in whole), encoding="utf-8")
+    write(path, whole)
     rows = trial(estimators=(Return(),), controls=()).run(path)
     assert [row.label for row in rows] == ["Return"]
     assert not measured
-    assert len(report.load(path)) == 4
+    assert len(load(path)) == 4
+
+
+def renamed(rows, **changes):
+    return [dataclasses.replace(row, **changes) for row in rows]
+
+
+def test_rows_of_another_study_are_neither_reused_nor_returned(tmp_path, measured, whole):
+    path = tmp_path / "rows.jsonl"
+    write(path, renamed(whole, study="other"))
+    lines = []
+    rows = trial(estimators=(Return(),), controls=()).run(path, notify=lines.append)
+    assert [(row.study, row.label) for row in rows] == [("trial", "Return")]
+    assert measured == [("Return", 0)]
+    assert [row.study for row in load(path)] == ["other"] * 4 + ["trial"]
+    assert not any("left out" in line for line in lines)
+
+
+def test_rows_of_other_code_are_kept_and_counted_and_measured_again(tmp_path, measured, whole):
+    path = tmp_path / "rows.jsonl"
+    stale = renamed(whole[:2], sources={"casim": "older"})
+    write(path, [*stale, whole[2]])
+    lines = []
+    rows = trial(controls=()).run(path, notify=lines.append)
+    assert lines[0] == f"2 rows of another version left out; they stay in {path}"
+    assert [label for label, _ in measured] == ["Return", "LeaveOneOut"]
+    assert [row.identity for row in rows] == [row.identity for row in whole[:3]]
+    assert [row.sources["casim"] for row in read(path)][:2] == ["older", "older"]
+    assert {row.identity for row in load(path)} == {row.identity for row in whole[:3]}
+    trial(controls=()).run(path)
+    assert len(measured) == 2
+
+
+def test_fresh_puts_the_rows_of_the_study_aside_and_measures_anew(tmp_path, measured, whole):
+    path = tmp_path / "rows.jsonl"
+    other = renamed(whole[:1], study="other")
+    stale = renamed(whole[:1], sources={"casim": "older"})
+    write(path, [*stale, *other, *whole[:2]])
+    lines = []
+    trial(estimators=METHODS[:1], controls=()).run(path, notify=lines.append, fresh=True)
+    assert lines[0] == f"3 rows of trial put aside in {beside(path, '.old')}"
+    assert measured == [("Return", 0)]
+    assert [(row.study, row.label) for row in read(path)] == [("other", "Return"), ("trial", "Return")]
+    aside = read(beside(path, ".old"))
+    assert [row.identity for row in aside] == [row.identity for row in (*stale, *whole[:2])]
+
+
+def test_a_file_is_measured_into_by_one_run_at_a_time(tmp_path, measured, whole):
+    path = tmp_path / "rows.jsonl"
+    write(path, whole)
+    with locked(path), pytest.raises(ValueError, match=f"{path} is in use by process"):
+        trial().run(path)
+    assert [row.label for row in trial().run(path)] == [row.label for row in whole]
+    assert not measured
+
+
+def test_a_row_that_is_in_the_file_twice_ends_the_run_before_anything(tmp_path, measured, whole):
+    path = tmp_path / "rows.jsonl"
+    write(path, [*whole, whole[1]])
+    with pytest.raises(ValueError, match="line 5: the same row as line 2"):
+        trial().run(path)
+    assert not measured
 
 
 def test_a_file_with_something_that_is_no_row_raises(tmp_path):
@@ -147,9 +213,10 @@ def test_a_file_with_something_that_is_no_row_raises(tmp_path):
 def test_rows_say_what_was_measured(whole):
     row = whole[1]
     assert row.task == report.describe(TASK)
-    assert row.policy == {"recipe": "Uniform"}
+    assert row.policy == {"recipe": "Uniform", "module": "casim.policies"}
+    assert list(row.sources) == ["casim"]
     assert row.judge == report.describe(Judge())
-    assert row.estimator == {"recipe": "LeaveOneOut", "discount": 1.0}
+    assert report.rebuild(row.estimator) == LeaveOneOut()
     assert (row.methodology, whole[3].methodology) == ("monte_carlo", "control")
     assert (row.horizon, row.num_steps, row.num_trajectories, row.replicates, row.seed) == (5, 5, 3, 20, 0)
     assert row.scores["batch_steps"].value == 15

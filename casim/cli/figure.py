@@ -10,7 +10,7 @@ import tyro
 from casim.cli.command import Command
 from casim.cli.experiment import blaming, opened
 from casim.cli.output import save
-from casim.report import load
+from casim.storage import load
 
 
 @dataclasses.dataclass(frozen=True)

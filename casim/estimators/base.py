@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from casim import identity
 from casim.simulate import World
 from casim.types import Cost, Credit, Trajectory
 
@@ -55,6 +56,11 @@ class Estimator(abc.ABC):
     target: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     unbiased: ClassVar[frozenset[str]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Takes the digest of the source that defines the class, by which rows of other code are told apart."""
+        super().__init_subclass__(**kwargs)
+        identity.remember(cls)
 
     @property
     def scored_target(self) -> str:

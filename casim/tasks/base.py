@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import jax
 import numpy as np
 
+from casim import identity
 from casim.dynamics import observe
 from casim.types import MDP, Replay
 
@@ -22,6 +23,11 @@ class Task(abc.ABC):
     """
 
     knob: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Takes the digest of the source that defines the class, by which rows of other code are told apart."""
+        super().__init_subclass__(**kwargs)
+        identity.remember(cls)
 
     @abc.abstractmethod
     def build(self) -> MDP:
