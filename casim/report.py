@@ -148,7 +148,7 @@ def describe(recipe: Any) -> Any:
         ValueError: a class that is no dataclass of its own, or a setting that JSON cannot hold
             exactly: anything but None, booleans, integers, finite floats, text, recipes and tuples.
     """
-    if dataclasses.is_dataclass(recipe) and not isinstance(recipe, type):
+    if _is_recipe(recipe):
         return _describe_fields(recipe)
     if type(recipe) is tuple:
         return [describe(item) for item in recipe]
@@ -161,6 +161,10 @@ def describe(recipe: Any) -> Any:
         return recipe
     wanted = "None, a boolean, a number, text, a recipe or a tuple of these"
     raise ValueError(f"a setting must be {wanted}, got {recipe!r}")
+
+
+def _is_recipe(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _describe_fields(recipe: Any) -> dict[str, Any]:
@@ -224,7 +228,7 @@ def classes(recipe: Any) -> set[type]:
     """The class of a recipe and those of the recipes in its settings."""
     if isinstance(recipe, tuple):
         return set().union(*map(classes, recipe))
-    if not dataclasses.is_dataclass(recipe) or isinstance(recipe, type):
+    if not _is_recipe(recipe):
         return set()
     settings = (getattr(recipe, field.name) for field in dataclasses.fields(recipe))
     return {type(recipe)}.union(*map(classes, settings))

@@ -29,6 +29,7 @@ class Run(Command):
     Attributes:
         path: a Python file with STUDY, QUICK and draw(rows).
         quick: run QUICK, the small version.
+        fresh: measure everything anew; rows that are already saved move to a file beside theirs.
         out: folder for the rows and the figure.
         devices: how many devices to use; all if left out.
         memory: gigabytes of each device to use; what is free if left out.
@@ -42,6 +43,7 @@ class Run(Command):
 
     path: tyro.conf.Positional[Path]
     quick: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
+    fresh: bool = False
     out: Path = Path("results")
     devices: int | None = None
     memory: float | None = None
@@ -77,7 +79,8 @@ class Run(Command):
             def notify(line: str) -> None:
                 console.print(line, highlight=False, soft_wrap=True)
 
-            rows = study.run(rows_path, report, notify, self.devices, self.memory)
+            limits = {"devices": self.devices, "memory": self.memory}
+            rows = study.run(rows_path, report, notify, fresh=self.fresh, **limits)
         if jax.process_index() > 0:
             return
         took, ran = time.perf_counter() - started, sum(row.wall_time for row in fresh)
