@@ -1,19 +1,23 @@
-"""Scores of an estimator: is the credit right, does it train, what does it cost. Arrays in, numbers out.
+"""Sums that the scores of an estimator are made of: is the credit right, does it train, what does it cost.
 
-Every replicate is a fresh group of N trajectories. `measure` turns one chunk of replicates into sums; sums add
-up, per block of replicates, so memory does not grow with their number; `casim.scores` turns them into scores with
-95% intervals.
+Every replicate is a fresh group of N trajectories. `measure` turns one chunk of replicates into sums; sums add up, per
+block of replicates, so memory does not grow with their number; `casim.scores` turns them into scores with 95%
+intervals.
 
 In maths, over decision steps, cells (t, s, a) weighted by w = P(s_t = s) pi(a | s), normalised by the signal
-sum_w A^2 / sum_w: bias = sum_w (E[c | cell] - A)^2; centred_bias the same after subtracting
-sum_a pi(a | s) E[c - A | t, s, a] (a state-only offset is harmless); variance = sum_w Var(c | cell).
-For the gradient, with g = (1/N) sum_i sum_t discount^t c_it grad log pi(a_it) of a group and g* the exact one:
+sum_w A^2: bias = sum_w (E[c | cell] - A)^2; centred_bias the same after subtracting sum_a pi(a | s) E[c - A | t, s, a]
+(a state-only offset is harmless); variance = sum_w Var(c | cell). For the gradient, with
+g = (1/N) sum_i sum_t discount^t c_it grad log pi(a_it) of a group and g* the exact one:
 gradient_bias = |E g - g*|^2 / |g*|^2, gradient_variance = E|g - E g|^2 / |g*|^2, snr = |g*|^2 / E|g - g*|^2, so
-1 / snr = gradient_bias + gradient_variance. Squared biases are estimated without the noise that squaring a mean
-would add (products of different blocks, or the variance over R subtracted), so they can come out below zero.
+1 / snr = gradient_bias + gradient_variance; snr_aligned is the snr of k g with the best number k:
+cos^2 / (1 - cos^2) with cos^2 = <E g, g*>^2 / (|g*|^2 E|g|^2).
+
+Credit, advantages and gradients are measured in a unit of the task (`unit_of`), so that squares of very large or very
+small rewards stay in the range of single precision.
 
 References:
-    Meulemans et al. 2023, arXiv:2306.16803 (bias, variance and SNR of the gradient).
+    Meulemans et al. 2023, arXiv:2306.16803 (bias, variance and SNR of the gradient). The SNR after the best number is
+    derived for casim.
 """
 
 from __future__ import annotations
@@ -33,30 +37,35 @@ from casim.types import MDP, Credit, Trajectory, Truth
 
 TOLERANCE = 1e-3
 """A step matters if some action's |advantage| there exceeds this share of the largest in the task."""
+CREDIT_BITS = 20
+"""Credit smaller than 2^-20 (1e-6) of the largest credit counts as 0 in signs and leakage: it may be rounding."""
+EXPONENTS = 256
+"""Sizes of groups' credit: the exponents of a number in single precision, 0 for credit that is 0."""
 SUM_BLOCK = 1024
 """Steps that are added up one by one."""
 
 
 class Sums(NamedTuple):
-    """Sums over replicates; every field adds up, in `casim.scores.Blocks`."""
+    """Sums over replicates; every field adds up, in `casim.scores.Blocks`. Credit is in units of `unit_of`."""
 
     groups: Any
     count: Any  # [T, S, A] visits of each cell
     error: Any  # [T, S, A] of c - advantage
     square: Any  # [T, S, A] of its square
     target_error: Any  # [T, S, A] of c - the estimator's own target; NaN without one
-    sign: Any  # [2] right signs, steps that matter
+    sizes: Any  # [E] groups, by the exponent E of their largest |c|
+    sign: Any  # [E, 2] right signs, steps that matter, by that exponent of their group
     rank: Any  # [2] within-trajectory rank correlations, trajectories where it is defined
     precision: Any  # [2] precision among the top k steps, trajectories
-    leakage: Any  # [2] share of |c| on steps that do not matter, trajectories with any credit
+    leakage: Any  # [E, 2] share of |c| on steps that do not matter, trajectories with any credit
     trajectories: Any
     gradient_error: Any  # [M, O, A] of g - g*
-    gradient_square: Any  # of |g - g*|^2
+    gradient_square: Any  # [2] of |g - g*|^2, of |g|^2
     cost: Any  # [4] env_steps, judge_calls, critic_updates, live steps of the batches
 
 
 class Score(NamedTuple):
-    """A score with its 95% interval; NaN where undefined, `count` says how many trajectories or cells define it."""
+    """A score with its 95% interval; NaN where undefined, `count` says how many groups or trajectories define it."""
 
     value: float
     low: float
@@ -64,49 +73,135 @@ class Score(NamedTuple):
     count: float
 
 
+class _Steps(NamedTuple):
+    """A chunk seen step by step: C groups of N trajectories, arrays `[C, N, T]`, credit in units of the task."""
+
+    value: Float[Array, "C N T"]
+    advantage: Float[Array, "C N T"]
+    target: Float[Array, "C N T"]
+    decided: Bool[Array, "C N T"]
+    cell: Int[Array, "C N T"]
+    """s A + a."""
+    matters: Bool[Array, "C N T"]
+    """Some action matters in this state at this step."""
+
+
 def measure(
-    mdp: MDP, policy: Float[Array, "M O A"], truth: Truth, batch: Trajectory, credit: Credit, target: Array
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    truth: Truth,
+    batch: Trajectory,
+    credit: Credit,
+    target: Float[Array, "C N T"],
 ) -> Sums:
     """Sums of one chunk: C groups of N trajectories, arrays `[C, N, T]` (costs `[C]`).
 
-    `target` is what the estimator aims at, NaN where that has no exact value.
+    Args:
+        mdp: the process.
+        policy: its policy.
+        truth: the exact values of that policy.
+        batch: the trajectories.
+        credit: what the estimator gave to them.
+        target: what the estimator aims at, NaN where that has no exact value.
     """
-    flat = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), batch)
-    value = credit.value.reshape(flat.action.shape)
-    decided = flat.live & mdp.decision[mdp.schedule][None, :]
-    time = jnp.broadcast_to(jnp.arange(value.shape[1])[None, :], value.shape)
-    advantage = advantage_along(truth, flat)
-    error = value - advantage
-    own = value - target.reshape(error.shape)
-    matters = matters_mask(mdp, truth)
-    here = matters[time, flat.state] & decided
-    grad_error = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, credit.value)
-    grad_error = grad_error - truth.gradient[None]
-
-    states, actions = truth.advantage.shape[1:]
-    index = flat.state.astype(jnp.int32) * actions + flat.action
-    fields = jnp.stack([jnp.ones_like(error), error, error**2, own], axis=-1)
-    cells = cell_sums(jnp.where(decided[..., None], fields, 0.0), index, states * actions)
-    count, total, square, own_total = jnp.moveaxis(cells.reshape(-1, states, actions, 4), -1, 0)
-    tolerance = TOLERANCE * jnp.max(jnp.abs(advantage_on_path(mdp, truth)))
-    signed = decided & (jnp.abs(advantage) > tolerance)
-    right = signed & (jnp.sign(value) == jnp.sign(advantage))
+    groups, num, _ = batch.action.shape
+    scale = 1.0 / unit_of(truth)
+    steps = _steps(mdp, truth, batch, credit.value, target, scale)
+    gradient = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, policy, batch, steps.value)
+    gradient_error = gradient - scale * truth.gradient[None]
+    count, error, square, target_error = _cells(steps, truth)
+    size = largest_exponent(steps)
+    largest = scale * jnp.max(jnp.abs(advantage_on_path(mdp, truth)))
     pivotal = pivotal_steps(mdp, truth)
+    ranked = jax.vmap(jax.vmap(rank_correlation))(steps.value, steps.advantage, steps.decided)
+    precise = jax.vmap(jax.vmap(precision_at_k, in_axes=(0, None, 0)), in_axes=(0, None, 0))
     return Sums(
-        groups=jnp.asarray(credit.value.shape[0], jnp.float32),
+        groups=jnp.asarray(groups, jnp.float32),
         count=count,
-        error=total,
+        error=error,
         square=square,
-        target_error=own_total,
-        sign=jnp.stack([jnp.sum(right), jnp.sum(signed)]).astype(jnp.float32),
-        rank=_defined(jax.vmap(rank_correlation)(value, advantage, decided)),
-        precision=_defined(jax.vmap(precision_at_k, in_axes=(0, None, 0))(value, pivotal, decided)),
-        leakage=_defined(jax.vmap(leakage)(value, here, decided)),
-        trajectories=jnp.asarray(error.shape[0], jnp.float32),
-        gradient_error=jnp.sum(grad_error, axis=0),
-        gradient_square=jnp.sum(grad_error**2),
-        cost=jnp.stack([*(jnp.sum(x) for x in credit.cost), jnp.sum(flat.live).astype(jnp.float32)]),
+        target_error=target_error,
+        sizes=_by_size(size, jnp.ones((groups, 1)))[:, 0],
+        sign=_by_size(size, _signs(steps, size, TOLERANCE * largest)),
+        rank=exact_sum(_defined(ranked), axis=(0, 1)),
+        precision=exact_sum(
+            _defined(precise(steps.value, pivotal, steps.decided)), axis=(0, 1)
+        ),
+        leakage=_by_size(size, _leakages(steps, size)),
+        trajectories=jnp.asarray(groups * num, jnp.float32),
+        gradient_error=jnp.sum(gradient_error, axis=0),
+        gradient_square=jnp.stack([jnp.sum(gradient_error**2), jnp.sum(gradient**2)]),
+        cost=jnp.stack([*(jnp.sum(x) for x in credit.cost), jnp.sum(batch.live)]).astype(jnp.float32),
     )
+
+
+def unit_of(truth: Truth) -> Float[Array, ""]:
+    """The power of two next below the largest |V| of a task, 1 if all values are 0: dividing by it is exact."""
+    largest = jnp.max(jnp.abs(truth.value))
+    _, exponent = jnp.frexp(largest)
+    return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent - 1), 1.0)
+
+
+def _steps(
+    mdp: MDP, truth: Truth, batch: Trajectory, value: Array, target: Array, scale: Array
+) -> _Steps:
+    """What the sums read, with credit and truth in units of the task."""
+    actions = truth.advantage.shape[2]
+    time = jnp.broadcast_to(jnp.arange(value.shape[-1])[None, None, :], value.shape)
+    decision = mdp.decision[mdp.schedule]
+    return _Steps(
+        value=scale * value,
+        advantage=scale * jax.vmap(advantage_along, in_axes=(None, 0))(truth, batch),
+        target=scale * target,
+        decided=batch.live & decision[None, None, :],
+        cell=batch.state.astype(jnp.int32) * actions + batch.action,
+        matters=matters_mask(mdp, truth)[time, batch.state],
+    )
+
+
+def _cells(steps: _Steps, truth: Truth) -> Float[Array, "4 T S A"]:
+    """Visits of each cell, and sums of the error, of its square and of the error beside the estimator's target."""
+    horizon, states, actions = truth.advantage.shape
+    error = steps.value - steps.advantage
+    fields = jnp.stack([jnp.ones_like(error), error, error**2, steps.value - steps.target], axis=-1)
+    fields = jnp.where(steps.decided[..., None], fields, 0.0)
+    flat = fields.reshape(-1, *fields.shape[2:])
+    total = cell_sums(flat, steps.cell.reshape(-1, horizon), states * actions)
+    return jnp.moveaxis(total, -1, 0).reshape(4, horizon, states, actions)
+
+
+def largest_exponent(steps: _Steps) -> Int[Array, " C"]:
+    """The exponent of the largest |c| of each group, 0 if it gave no credit."""
+    size = jnp.where(steps.decided, jnp.abs(steps.value), 0.0).astype(jnp.float32)
+    largest = jnp.max(size, axis=(1, 2))
+    return jax.lax.bitcast_convert_type(largest, jnp.int32) >> 23
+
+
+def _counted(steps: _Steps, size: Int[Array, " C"]) -> Float[Array, "C N T"]:
+    """Credit at decisions, 0 where it is less than 2^-CREDIT_BITS of the largest of its group."""
+    least = jnp.ldexp(jnp.float32(1.0), size - 127 - CREDIT_BITS)
+    counts = steps.decided & (jnp.abs(steps.value) >= least[:, None, None])
+    return jnp.where(counts, steps.value, 0.0)
+
+
+def _signs(steps: _Steps, size: Int[Array, " C"], tolerance: Array) -> Float[Array, "C 2"]:
+    """Right signs and steps that have one, of each group."""
+    signed = steps.decided & (jnp.abs(steps.advantage) > tolerance)
+    right = signed & (jnp.sign(_counted(steps, size)) == jnp.sign(steps.advantage))
+    return jnp.stack([jnp.sum(right, axis=(1, 2)), jnp.sum(signed, axis=(1, 2))], axis=-1).astype(jnp.float32)
+
+
+def _leakages(steps: _Steps, size: Int[Array, " C"]) -> Float[Array, "C 2"]:
+    """Leakages of the trajectories of each group, added up, and how many have any credit."""
+    here = steps.matters & steps.decided
+    each = jax.vmap(jax.vmap(leakage))(_counted(steps, size), here, steps.decided)
+    return exact_sum(_defined(each), axis=1)
+
+
+def _by_size(size: Int[Array, " C"], x: Float[Array, "C F"]) -> Float[Array, "E F"]:
+    """Sums over groups, apart for each exponent of their credit."""
+    member = size[None, :] == jnp.arange(EXPONENTS)[:, None]
+    return exact_sum(jnp.where(member[..., None], x[None], 0.0), axis=1)
 
 
 def group_gradient(
@@ -206,19 +301,22 @@ def rank_correlation(value: Float[Array, " T"], truth: Float[Array, " T"], where
     """Spearman's correlation over the steps in `where`, ties at their mean rank; NaN if either is constant.
 
     Two sorts in all: by the truth, which takes the values along, and by the value, which takes the truth's ranks.
+    Ranks are added up as integers, whose sum does not depend on the order: so it is the same on any number of devices.
     """
     num = jnp.sum(where)
     first, second = (jnp.where(where, _sortable(x), LAST) for x in (truth, value))
     first, second = _sort_pairs(first, second)
     second, rank = _sort_pairs(second, _double_ranks(first))
     inside = jnp.arange(where.shape[0]) < num
-    # Twice a mean rank is an integer; about its mean, num - 1, and scaled so that squares stay small.
-    x, y = (
-        jnp.where(inside, (rank - (num - 1)).astype(value.dtype) / jnp.maximum(num, 1), 0.0)
-        for rank in (rank, _double_ranks(second))
-    )
-    spread = jnp.sqrt(jnp.sum(x**2) * jnp.sum(y**2))
-    return jnp.where(spread > 0, jnp.sum(x * y) / jnp.where(spread > 0, spread, 1.0), jnp.nan)
+    # Twice a mean rank is an integer; less its mean, num - 1, it is centred.
+    x, y = (jnp.where(inside, twice - (num - 1), 0) for twice in (rank, _double_ranks(second)))
+    with jax.enable_x64(True):
+        products = [jnp.sum(p.astype(jnp.int64) * q) for p, q in ((x, y), (x, x), (y, y))]
+        both, own, other = (product.astype(jnp.float64) for product in products)
+        spread = jnp.sqrt(own * other)
+        defined = spread > 0
+        correlation = jnp.where(defined, both / jnp.where(defined, spread, 1.0), jnp.nan)
+        return correlation.astype(value.dtype)
 
 
 def precision_at_k(value: Float[Array, " T"], pivotal: Bool[Array, " T"], where: Bool[Array, " T"]) -> Array:
@@ -275,7 +373,18 @@ def _double_ranks(ordered: Int[Array, " T"]) -> Int[Array, " T"]:
     return first + last
 
 
-def _defined(x: Array) -> Array:
-    """Sum and number of the entries that are not NaN."""
+def exact_sum(x: Float[Array, "*shape"], axis: int | tuple[int, ...]) -> Array:
+    """Sums of multiples of 2^-32: the same in any order, so on any number of devices.
+
+    In maths: 2^-32 sum round(2^32 x), in integers; totals must stay below 2^31.
+    """
+    with jax.enable_x64(True):
+        whole = jnp.round(x.astype(jnp.float64) * 2.0**32).astype(jnp.int64)
+        total = jnp.sum(whole, axis=axis).astype(jnp.float64) / 2.0**32
+        return total.astype(x.dtype)
+
+
+def _defined(x: Float[Array, "*shape N"]) -> Float[Array, "*shape N 2"]:
+    """Each entry and 1; twice 0 where it is NaN."""
     fine = jnp.isfinite(x)
-    return jnp.stack([jnp.sum(jnp.where(fine, x, 0.0)), jnp.sum(fine).astype(x.dtype)])
+    return jnp.stack([jnp.where(fine, x, 0.0), fine.astype(x.dtype)], axis=-1)
