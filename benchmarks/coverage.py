@@ -22,6 +22,8 @@ from casim.oracle.moments import by_return, exact_scores, group_moments
 from casim.scores import finalise
 
 NUM_BLOCKS = 10
+AT_ONCE = 2000
+"""Groups that are measured at once, a multiple of all numbers of replicates."""
 SCORES = (
     "bias",
     "centred_bias",
@@ -56,8 +58,13 @@ class Sampled(NamedTuple):
     high: np.ndarray
 
 
-def simulate(case: Case, estimator: casim.Estimator, replicates: int, seeds: int) -> dict[str, Sampled]:
-    """The scores of `seeds` studies of `replicates` groups each."""
+def simulate(
+    case: Case, replicates: tuple[int, ...], seeds: int
+) -> dict[tuple[casim.Estimator, int], dict[str, Sampled]]:
+    """The scores of `seeds` studies of each of the estimators, for each number of replicates.
+
+    All see the same groups, and a study of more replicates sees those of smaller ones again.
+    """
     mdp = case.task.build()
     policy = case.policy.table(mdp)
     truth = casim.solve(mdp, policy)
@@ -65,22 +72,33 @@ def simulate(case: Case, estimator: casim.Estimator, replicates: int, seeds: int
 
     def group(key):
         batch = world.rollout(jax.random.fold_in(key, 0), case.num)
-        credit = estimator(jax.random.fold_in(key, 1), world, batch)
-        aim = path_target(estimator.scored_target, mdp, policy, truth, batch, world.num_segments)
-        return batch, credit, aim
+        every = []
+        for estimator in ESTIMATORS:
+            credit = estimator(jax.random.fold_in(key, 1), world, batch)
+            target = estimator.scored_target
+            aim = path_target(target, mdp, policy, truth, batch, world.num_segments)
+            one = jax.tree.map(lambda x: x[None], (batch, credit, aim))
+            every.append(measure(mdp, policy, truth, *one))
+        return every
 
-    def block(keys):
-        return measure(mdp, policy, truth, *jax.vmap(group)(keys))
+    some = jax.jit(jax.vmap(group))
+    found = {}
+    for num in replicates:
+        keys = jax.random.split(jax.random.key(0), seeds * num)
+        parts = [some(keys[first : first + AT_ONCE]) for first in range(0, len(keys), AT_ONCE)]
+        for place, estimator in enumerate(ESTIMATORS):
+            to_blocks = functools.partial(in_blocks, replicates=num)
+            blocks = [jax.tree.map(to_blocks, part[place]) for part in parts]
+            sums = jax.tree.map(lambda *x: np.concatenate(x), *blocks)
+            rows = [finalise(mdp, truth, Sums(*one)).scores for one in zip(*sums, strict=True)]
+            found[estimator, num] = {name: Sampled(*np.array([row[name][:3] for row in rows]).T) for name in SCORES}
+    return found
 
-    @jax.jit
-    def every(keys):
-        return jax.lax.map(jax.vmap(block), keys, batch_size=20)
 
-    keys = jax.random.split(jax.random.key(replicates), seeds * replicates)
-    keys = keys.reshape(seeds, NUM_BLOCKS, replicates // NUM_BLOCKS)
-    sums = jax.tree.map(np.asarray, every(keys))
-    rows = [finalise(mdp, truth, Sums(*(x[seed] for x in sums))).scores for seed in range(seeds)]
-    return {name: Sampled(*np.array([row[name][:3] for row in rows]).T) for name in SCORES}
+def in_blocks(x: jax.Array, replicates: int) -> np.ndarray:
+    """Sums of groups as sums of the blocks of studies, `[studies, blocks, ...]`."""
+    x = np.asarray(x, np.float64)
+    return x.reshape(-1, NUM_BLOCKS, replicates // NUM_BLOCKS, *x.shape[1:]).sum(axis=2)
 
 
 @functools.cache
@@ -97,16 +115,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    seeds = 20 if quick else 2000
+    seeds = 200 if quick else 2000
     print(f"{'estimator':<28}{'score':<19}{'R':>4}{'exact':>10}{'mean':>10}{'error':>9}{'sd':>9}{'cover':>7}")
-    for estimator in ESTIMATORS[:1] if quick else ESTIMATORS:
+    replicates = (10, 20, 100)
+    found = simulate(Case(), replicates, seeds)
+    for estimator in ESTIMATORS:
         wanted = exact(Case(), estimator)
-        found = {r: simulate(Case(), estimator, r, seeds) for r in (10, 20, 100)}
         for name in SCORES:
-            goal = wanted.get(name, np.nanmean(found[100][name].value))
+            goal = wanted.get(name, np.nanmean(found[estimator, max(replicates)][name].value))
             mark = " " if name in wanted else "*"
-            for replicates, scores in found.items():
-                print(line(casim.report.label(estimator), name, replicates, goal, mark, scores[name]))
+            for num in replicates:
+                sampled = found[estimator, num][name]
+                print(line(casim.report.label(estimator), name, num, goal, mark, sampled))
 
 
 def line(estimator: str, name: str, replicates: int, goal: float, mark: str, sampled: Sampled) -> str:

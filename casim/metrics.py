@@ -124,9 +124,7 @@ def measure(
         sizes=_by_size(size, jnp.ones((groups, 1)))[:, 0],
         sign=_by_size(size, _signs(steps, size, TOLERANCE * largest)),
         rank=exact_sum(_defined(ranked), axis=(0, 1)),
-        precision=exact_sum(
-            _defined(precise(steps.value, pivotal, steps.decided)), axis=(0, 1)
-        ),
+        precision=exact_sum(_defined(precise(steps.value, pivotal, steps.decided)), axis=(0, 1)),
         leakage=_by_size(size, _leakages(steps, size)),
         trajectories=jnp.asarray(groups * num, jnp.float32),
         gradient_error=jnp.sum(gradient_error, axis=0),
@@ -142,9 +140,7 @@ def unit_of(truth: Truth) -> Float[Array, ""]:
     return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent - 1), 1.0)
 
 
-def _steps(
-    mdp: MDP, truth: Truth, batch: Trajectory, value: Array, target: Array, scale: Array
-) -> _Steps:
+def _steps(mdp: MDP, truth: Truth, batch: Trajectory, value: Array, target: Array, scale: Array) -> _Steps:
     """What the sums read, with credit and truth in units of the task."""
     actions = truth.advantage.shape[2]
     time = jnp.broadcast_to(jnp.arange(value.shape[-1])[None, None, :], value.shape)

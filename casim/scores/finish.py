@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from casim.metrics import CREDIT_BITS, Sums, unit_of
+from casim.metrics import CREDIT_BITS, Sums
 from casim.scores.numbers import Finished, Quantity, divide, interval, over_blocks, over_pairs, ratio
 from casim.scores.pairs import CELLS, CellPairs, cell_pairs
 from casim.types import MDP, Truth
@@ -62,16 +62,11 @@ def finalise(mdp: MDP, truth: Truth, blocks: Sums) -> Finished:
     cells = cell_pairs(mdp, truth, blocks)
     if cells.infinite > 0:
         raise NotFiniteError("credit must be finite, got NaN or infinity")
-    rest = {
-        name: np.asarray(x, np.float64)
-        for name, x in blocks._asdict().items()
-        if name not in CELLS
-    }
+    rest = {name: np.asarray(x, np.float64) for name, x in blocks._asdict().items() if name not in CELLS}
     sums = Sums(**dict.fromkeys(CELLS), **rest)
-    unit = float(unit_of(truth))
-    exact = np.asarray(truth.gradient, np.float64) / unit
+    exact = np.asarray(truth.gradient, np.float64) / cells.unit
     entries = {
-        **_identification(cells, unit, groups.sum()),
+        **_identification(cells, groups.sum()),
         **_trajectories(sums),
         **_gradient(exact, cells, sums),
         **_costs(sums),
@@ -83,7 +78,7 @@ def finalise(mdp: MDP, truth: Truth, blocks: Sums) -> Finished:
     )
 
 
-def _identification(cells: CellPairs, unit: float, groups: float) -> dict[str, _Entry]:
+def _identification(cells: CellPairs, groups: float) -> dict[str, _Entry]:
     """Is the credit of a cell right, on average?"""
     nothing = _missing(len(cells.square), NO_DECISION)
     products = {
@@ -96,7 +91,7 @@ def _identification(cells: CellPairs, unit: float, groups: float) -> dict[str, _
     if not cells.decisions > 0:
         return dict.fromkeys(names, nothing)
     mean_square = over_blocks(cells.square) / cells.decisions
-    rmse = _Entry(unit * np.sqrt(np.maximum(mean_square, 0.0)), groups)
+    rmse = _Entry(cells.unit * np.sqrt(np.maximum(mean_square, 0.0)), groups)
     if cells.signal <= RESOLUTION * cells.worth:
         return dict.fromkeys(products, _missing(len(cells.square), NO_SIGNAL)) | {"rmse": rmse}
     entries = {name: _Entry(over_pairs(x) / cells.signal, groups) for name, x in products.items()}
@@ -134,9 +129,7 @@ def _share(found: np.ndarray, of: np.ndarray, note: str) -> _Entry:
     return _Entry(divide(over_blocks(found), over_blocks(of)), float(of.sum()))
 
 
-def _gradient(
-    exact: Float[np.ndarray, "M O A"], cells: CellPairs, sums: Sums
-) -> dict[str, _Entry]:
+def _gradient(exact: Float[np.ndarray, "M O A"], cells: CellPairs, sums: Sums) -> dict[str, _Entry]:
     """Does the credit train? Everything relative to the exact gradient's square."""
     groups, num = sums.groups.sum(), len(sums.groups)
     names = (
@@ -198,9 +191,7 @@ def _costs(sums: Sums) -> dict[str, _Entry]:
     """What a call used, and the steps of the batch it was given, per group."""
     names = ("env_steps", "judge_calls", "critic_updates", "batch_steps")
     each = (sums.cost / sums.groups[:, None]).T
-    return {
-        name: _Entry(over_blocks(x), sums.groups.sum()) for name, x in zip(names, each, strict=True)
-    }
+    return {name: _Entry(over_blocks(x), sums.groups.sum()) for name, x in zip(names, each, strict=True)}
 
 
 def _missing(num_blocks: int, note: str) -> _Entry:

@@ -28,7 +28,8 @@ STUDENT = {
 }
 """97.5% quantiles of Student's t, by degrees of freedom."""
 
-Quantity = Float[np.ndarray, " B+1"]
+Quantity = Float[np.ndarray, " B1"]
+"""B1 = B + 1."""
 
 
 class Finished(NamedTuple):
@@ -62,7 +63,7 @@ def over_pairs(x: Float[np.ndarray, "B B"]) -> Quantity:
 
 
 def divide(x: Quantity | float, y: Quantity | float) -> Quantity:
-    """x / y, NaN where y is 0."""
+    """X / y, NaN where y is 0."""
     x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
     return np.divide(x, y, out=np.full(x.shape, np.nan), where=y != 0)
 

@@ -58,6 +58,7 @@ class CellPairs(NamedTuple):
     decisions: Any  # of p
     infinite: Any  # cells with errors that are not finite
     aimless: Any  # cells without a target
+    unit: Any  # of the task, in its rewards
 
 
 class _Exact(NamedTuple):
@@ -129,10 +130,11 @@ def _arguments(mdp: MDP, truth: Truth, cells: tuple, trajectories: Any) -> tuple
         advantage=truth.advantage,
         value=truth.value[:-1],
     )
-    fixed = (mdp.decision, truth.state_policy, mdp.discount, unit_of(truth))
+    fixed = (mdp.decision, truth.state_policy, mdp.discount, _unit(truth))
     return fixed, exact, cells, trajectories
 
 
+_unit = jax.jit(unit_of)
 _PROGRAMS: dict[object, Any] = {}
 
 
@@ -166,8 +168,9 @@ def _slabs(width: int, fixed: tuple, exact: _Exact, cells: tuple, trajectories: 
 
     num = trajectories.shape[0]
     pairs, one = jnp.zeros((num, num)), jnp.zeros(())
-    zero = CellPairs(pairs, pairs, pairs, pairs, jnp.zeros(num), *(one,) * 6)
-    return jax.lax.scan(slab, zero, jnp.arange(0, steps, width))[0]
+    zero = CellPairs(pairs, pairs, pairs, pairs, jnp.zeros(num), *(one,) * 7)
+    total = jax.lax.scan(slab, zero, jnp.arange(0, steps, width))[0]
+    return total._replace(unit=known.unit)
 
 
 def _over_slab(known: _Fixed, exact: _Exact, found: _Found, fresh: Bool[Array, " T"]) -> CellPairs:
@@ -195,9 +198,10 @@ def _over_slab(known: _Fixed, exact: _Exact, found: _Found, fresh: Bool[Array, "
         signal=jnp.sum(probability * advantage**2),
         worth=jnp.sum(reached * value**2),
         reach=jnp.sum(reach),
-        decisions=jnp.sum(reached),
+        decisions=jnp.sum(probability),
         infinite=jnp.sum(~finite, dtype=jnp.float64),
         aimless=jnp.sum(~aimed, dtype=jnp.float64),
+        unit=jnp.zeros(()),
     )
 
 
@@ -205,7 +209,7 @@ def _mean_over_thirds(held: Bool[Array, "F B"], products: Any) -> list[Array]:
     """Each pair of blocks by the thirds that hold neither, their mean; 0 for a block with itself."""
     outside = ~held[:, :, None] & ~held[:, None, :]
     outside = outside & ~jnp.eye(held.shape[1], dtype=bool)[None]
-    share = outside / jnp.maximum(jnp.sum(outside, axis=0), 1)
+    share = outside / jnp.maximum(jnp.sum(outside, axis=0, keepdims=True), 1)
     each = jax.lax.map(products, held)
     return [jnp.sum(share * x, axis=0) for x in each]
 
@@ -233,11 +237,13 @@ def _products(
     def product(x: Float[Array, "B T S A"]) -> Float[Array, "B B"]:
         return jnp.einsum("itsa,jtsa->ij", x * inverse[None], x)
 
-    beta, aim = expected(found.error), expected(found.target)
+    beta, aim = (expected(x)[None] for x in (found.error, found.target))
+    share = policy[None]
+    known_visits = jnp.where(possible, probability, 0.0)[None]
     small = found.error - beta * found.visits
-    bias = small + jnp.where(possible, beta * probability, 0.0)
-    own = found.target + aim * (jnp.where(possible, probability, 0.0) - found.visits)
-    centred = bias - policy[None] * jnp.sum(bias, axis=-1, keepdims=True)
+    bias = small + beta * known_visits
+    own = found.target + aim * (known_visits - found.visits)
+    centred = bias - share * jnp.sum(bias, axis=-1, keepdims=True)
     spread = found.square - 2 * beta * found.error + beta**2 * found.visits
     spread = jnp.sum(spread, axis=(1, 2, 3))
     variance = (spread[:, None] + spread[None, :]) / 2 - product(small)

@@ -32,7 +32,7 @@ def sums(given, truth):
 
 
 @pytest.fixture(scope="session")
-def rows(given):
+def rows(given, truth):
     """The same as plain arrays: flat rows, with their advantage, decision steps and steps that matter."""
     batch, credit, target = random_credit()
     flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1, 4), batch)
@@ -42,7 +42,9 @@ def rows(given):
     size = np.where((given.exact.occupancy > 0)[:, :, None], np.abs(given.advantage), 0.0)
     size[1] = 0.0  # the environment's step
     matter = size.max(-1) > TOLERANCE * size.max()
+    largest = np.abs(np.asarray(truth.value)).max()
     return {
+        "unit": 2.0 ** np.floor(np.log2(largest)),
         "state": flat.state,
         "action": flat.action,
         "live": flat.live,

@@ -32,11 +32,11 @@ def test_sums_over_cells_equal_loops(sums, rows):
     wanted = {name: np.zeros((4, 5, 2)) for name in ("count", "error", "square", "target_error")}
     for i, t in zip(*np.nonzero(rows["decided"]), strict=True):
         cell = t, rows["state"][i, t], rows["action"][i, t]
-        error = rows["value"][i, t] - rows["advantage"][i, t]
+        error = (rows["value"][i, t] - rows["advantage"][i, t]) / rows["unit"]
         wanted["count"][cell] += 1
         wanted["error"][cell] += error
         wanted["square"][cell] += error**2
-        wanted["target_error"][cell] += rows["value"][i, t] - rows["target"][i, t]
+        wanted["target_error"][cell] += (rows["value"][i, t] - rows["target"][i, t]) / rows["unit"]
     for name, value in wanted.items():
         np.testing.assert_allclose(getattr(sums, name), value, atol=1e-4, err_msg=name)
     assert float(sums.groups) == GROUPS
@@ -49,7 +49,7 @@ def test_signs_equal_loops(sums, rows):
         if abs(rows["advantage"][i, t]) > rows["tolerance"]:
             total += 1
             right += np.sign(rows["value"][i, t]) == np.sign(rows["advantage"][i, t])
-    assert np.asarray(sums.sign).tolist() == [right, total]
+    assert np.asarray(sums.sign).sum(axis=0).tolist() == [right, total]
 
 
 def test_sums_by_scattering_and_by_comparing_equal_loops():
@@ -159,7 +159,7 @@ def test_leakage_is_the_share_on_steps_that_do_not_matter(sums, rows):
     each = np.array([share(*row) for row in zip(rows["value"], rows["matters"], rows["decided"], strict=True)])
     defined = np.isfinite(each)
     assert 0 < defined.sum() < len(each)
-    np.testing.assert_allclose(sums.leakage, [each[defined].sum(), defined.sum()], atol=1e-4)
+    np.testing.assert_allclose(sums.leakage.sum(axis=0), [each[defined].sum(), defined.sum()], atol=1e-4)
 
 
 def test_leakage_of_a_broadcast_on_a_chain_with_one_pivot_is_1_minus_1_over_t():
@@ -172,7 +172,7 @@ def test_leakage_of_a_broadcast_on_a_chain_with_one_pivot_is_1_minus_1_over_t():
     got = measure(mdp, chain.policy, truth, batch, Credit(value, Cost(zero, zero, zero)), value)
     paid = int(np.asarray(batch.reward).sum())
     assert 0 < paid < batch.reward.shape[1]
-    np.testing.assert_allclose(got.leakage, [paid * (1 - 1 / 7), paid], rtol=1e-6)
+    np.testing.assert_allclose(got.leakage.sum(axis=0), [paid * (1 - 1 / 7), paid], rtol=1e-6)
 
 
 def narrow(batch):
@@ -230,11 +230,13 @@ def test_the_expected_group_gradient_of_the_exact_advantage_is_the_policy_gradie
     np.testing.assert_allclose(expected_gradient(given.mdp, given.policy, given.all, taken), truth.gradient, atol=1e-5)
 
 
-def test_gradient_sums_equal_loops(sums, given, truth):
+def test_gradient_sums_equal_loops(sums, given, truth, rows):
     batch, credit, _ = random_credit()
-    error = np.zeros((GROUPS, *np.shape(given.policy)))
+    gradient = np.zeros((GROUPS, *np.shape(given.policy)))
     for c in range(GROUPS):
         one = Weighted(np.ones(1), jax.tree.map(lambda x, c=c: x[c : c + 1], batch))
-        error[c] = expected_gradient(given.mdp, given.policy, one, credit.value[c]) - np.asarray(truth.gradient)
+        gradient[c] = expected_gradient(given.mdp, given.policy, one, credit.value[c]) / rows["unit"]
+    error = gradient - np.asarray(truth.gradient) / rows["unit"]
     np.testing.assert_allclose(sums.gradient_error, error.sum(axis=0), atol=1e-4)
-    np.testing.assert_allclose(sums.gradient_square, (error**2).sum(), rtol=1e-4)
+    squares = [(error**2).sum(), (gradient**2).sum()]
+    np.testing.assert_allclose(sums.gradient_square, squares, rtol=1e-4)

@@ -93,5 +93,5 @@ def _gradient(mdp: MDP, truth: Any, moments: Moments) -> dict[str, float]:
 
 
 def _divide(x: float, y: float) -> float:
-    """x / y, NaN where y is 0 or x undefined."""
+    """X / y, NaN where y is 0 or x undefined."""
     return float(x / y) if y > 0 else float("nan")
