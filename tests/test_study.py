@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim import report, scores, scoring, study
+from casim import report, scoring, study
 from casim.controls import CONTROLS
 from casim.estimators import Estimator, GroupRelative, LeaveOneOut, ProcessReward, Return, RewardToGo
 from casim.estimators.base import cost
 from casim.judges import Judge
 from casim.policies import Softmax, Uniform
+from casim.scores import pairs, stream
 from casim.storage import beside, load, locked, read
 from casim.study import Study
 from casim.tasks import Bifurcation, HackableProcess, ToolChain
@@ -363,12 +364,12 @@ def test_nothing_is_compiled_again_when_only_values_change(monkeypatch):
     """Tasks and policies of equal shapes, and seeds, share every program: each function is traced once."""
     for name in ("_rollout", "_credit", "_target", "_sums"):
         monkeypatch.setattr(scoring, name, chex.assert_max_traces(getattr(scoring, name), n=1))
-    for name in ("_zeros", "_slabs"):
-        monkeypatch.setattr(scores, name, chex.assert_max_traces(getattr(scores, name), n=1))
-    counted = chex.assert_max_traces(scores._add.__wrapped__, n=1)
-    monkeypatch.setattr(scores, "_add", jax.jit(counted, donate_argnums=0))
+    for room, name in ((stream, "_zeros"), (pairs, "_slabs")):
+        monkeypatch.setattr(room, name, chex.assert_max_traces(getattr(room, name), n=1))
+    counted = chex.assert_max_traces(stream._add.__wrapped__, n=1)
+    monkeypatch.setattr(stream, "_add", jax.jit(counted, donate_argnums=0))
     monkeypatch.setattr(scoring, "_PROGRAMS", {})
-    monkeypatch.setattr(scores, "_PROGRAMS", {})
+    monkeypatch.setattr(pairs, "_PROGRAMS", {})
     tasks = (TASK, dataclasses.replace(TASK, gap=0.3, recovery=0.2))
     policies = (Softmax(seed=1), Softmax(seed=2))
     rows = trial(tasks=tasks, policies=policies, seeds=(0, 1), estimators=(Return(),), controls=()).run()

@@ -108,9 +108,9 @@ def _trajectories(sums: Sums) -> dict[str, _Entry]:
     leaked = np.where(counted[:, None], sums.leakage, 0.0).sum(axis=1)
     return {
         "sign_accuracy": _share(right, signed, NO_SIGN),
-        "rank_correlation": _share(*sums.rank.T, CONSTANT),
-        "precision_at_k": _share(*sums.precision.T, NO_PIVOT),
-        "leakage": _share(*leaked.T, NO_CREDIT),
+        "rank_correlation": _share(sums.rank[:, 0], sums.rank[:, 1], CONSTANT),
+        "precision_at_k": _share(sums.precision[:, 0], sums.precision[:, 1], NO_PIVOT),
+        "leakage": _share(leaked[:, 0], leaked[:, 1], NO_CREDIT),
     }
 
 

@@ -88,6 +88,7 @@ class _Fixed(NamedTuple):
     discount: Float[Array, ""]
     unit: Float[Array, ""]
     trajectories: Float[Array, " B"]
+    """Of each block."""
 
 
 def prepare(mdp: MDP, truth: Truth, num_blocks: int) -> None:
@@ -130,8 +131,8 @@ def _arguments(mdp: MDP, truth: Truth, cells: tuple, trajectories: Any) -> tuple
         advantage=truth.advantage,
         value=truth.value[:-1],
     )
-    fixed = (mdp.decision, truth.state_policy, mdp.discount, _unit(truth))
-    return fixed, exact, cells, trajectories
+    fixed = _Fixed(mdp.decision, truth.state_policy, mdp.discount, _unit(truth), trajectories)
+    return fixed, exact, cells
 
 
 _unit = jax.jit(unit_of)
@@ -139,7 +140,7 @@ _PROGRAMS: dict[object, Any] = {}
 
 
 def _program(arguments: tuple) -> Any:
-    _, exact, _, _ = arguments
+    _, exact, _ = arguments
     steps, *cell = exact.advantage.shape
     slab = SLAB_CELLS.get(jax.default_backend(), ACCELERATOR_SLAB_CELLS)
     width = max(1, min(steps, slab // max(1, math.prod(cell))))
@@ -151,10 +152,9 @@ def _program(arguments: tuple) -> Any:
     return _PROGRAMS[key]
 
 
-def _slabs(width: int, fixed: tuple, exact: _Exact, cells: tuple, trajectories: Array) -> CellPairs:
+def _slabs(width: int, known: _Fixed, exact: _Exact, cells: tuple) -> CellPairs:
     """The sums over slabs of `width` steps, one after the other."""
     steps = exact.kernel.shape[0]
-    known = _Fixed(*fixed, trajectories)
 
     def slab(total: CellPairs, start: Array) -> tuple[CellPairs, None]:
         # The last slab is moved back to fit; what it repeats counts nothing.
@@ -162,11 +162,11 @@ def _slabs(width: int, fixed: tuple, exact: _Exact, cells: tuple, trajectories: 
         fresh = first + jnp.arange(width) >= start
         here = _Exact(*(jax.lax.dynamic_slice_in_dim(x, first, width) for x in exact))
         found = (jax.lax.dynamic_slice_in_dim(x, first, width, axis=1) for x in cells)
-        each = trajectories[:, None, None, None]
+        each = known.trajectories[:, None, None, None]
         means = _Found(*(jnp.where(fresh[:, None, None], x, 0.0) / each for x in found))
         return jax.tree.map(jnp.add, total, _over_slab(known, here, means, fresh)), None
 
-    num = trajectories.shape[0]
+    num = known.trajectories.shape[0]
     pairs, one = jnp.zeros((num, num)), jnp.zeros(())
     zero = CellPairs(pairs, pairs, pairs, pairs, jnp.zeros(num), *(one,) * 7)
     total = jax.lax.scan(slab, zero, jnp.arange(0, steps, width))[0]

@@ -30,8 +30,10 @@ class Blocks:
                 # Placed like what is added, so that the first addition and the others are one program.
                 places = jax.tree.map(lambda x: x.sharding, sums)
                 zeros = jax.jit(_zeros, static_argnums=0, out_shardings=places)
-                self._sums = zeros(self._num_blocks, sums)
-            self._sums = _add(self._sums, np.int32(block), sums)
+                before = zeros(self._num_blocks, sums)
+            else:
+                before = self._sums
+            self._sums = _add(before, np.int32(block), sums)
 
     @property
     def sums(self) -> Sums:
