@@ -10,6 +10,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +18,12 @@ from jaxtyping import Array, Float
 
 from casim import oracle
 from casim.ops import segment_broadcast
+from casim.oracle.targets import advantage_along
 from casim.types import MDP, Trajectory, Truth
 
 Curves = dict[str, Float[Array, " T"]]
+ROUNDING = 1e-5
+"""Of single precision, relative."""
 TEMPERATURE = 0.1
 """Of the soft values, in units of reward."""
 
@@ -104,6 +108,31 @@ TRUTHS: tuple[Callable[[MDP, Array, Truth, Trajectory], Curves], ...] = (
     contrast,
 )
 """Every kind."""
+
+
+class Telling(NamedTuple):
+    """One trajectory of a batch, and why it was chosen."""
+
+    index: int
+    reason: str
+
+
+def telling(mdp: MDP, truth: Truth, batch: Trajectory) -> Telling:
+    """The trajectory of a batch `[N, T]` whose decisions mattered most; the first among equals.
+
+    In maths: argmax_i (max(0, max_t A_t(s_it, a_it)) - min(0, min_t A_t(s_it, a_it))), t over decisions.
+    """
+    advantage = np.asarray(advantage_along(truth, batch), np.float64)
+    decided = np.asarray(batch.live & mdp.decision[mdp.schedule][None, :])
+    high = np.max(advantage, axis=1, initial=0.0, where=decided)
+    low = np.min(advantage, axis=1, initial=0.0, where=decided)
+    spread = high - low
+    largest = spread.max()
+    # Equal spreads differ in their last bits.
+    index = int(np.argmax(spread >= (1 - ROUNDING) * largest))
+    if largest <= ROUNDING * np.abs(np.asarray(truth.value)).max():
+        return Telling(0, "no decision of any of them matters")
+    return Telling(index, f"chosen as its advantages spread most, {low[index]:+.2g} to {high[index]:+.2g}")
 
 
 def curves(

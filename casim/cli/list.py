@@ -1,18 +1,32 @@
-"""`casim list`: what casim holds, one line per recipe."""
+"""`casim list`: what casim holds, a name per recipe and its settings below it."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 import tyro
 
 import casim
 from casim.cli.command import Command
-from casim.cli.output import console, settings
+from casim.cli.output import console, plain, settings
 from casim.controls import CONTROLS
 
+WIDTH = 100
+"""Columns."""
+NAME = 20
+"""Columns of a name."""
 Room = Literal["all", "tasks", "presets", "estimators", "policies", "controls"]
+
+
+class Entry(NamedTuple):
+    """What is said of a recipe."""
+
+    name: str
+    summary: str
+    rest: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,41 +40,65 @@ class List(Command):
     what: tyro.conf.Positional[Room] = "all"
 
     def run(self) -> None:
-        """Prints one line per recipe."""
-        rooms = {
-            "tasks": _tasks,
-            "presets": _presets,
-            "estimators": _estimators,
-            "policies": _policies,
-            "controls": lambda: list(CONTROLS),
-        }
-        for name, lines in rooms.items():
-            if self.what in ("all", name):
-                console.print(f"[bold]{name}[/bold]")
-                for line in lines():
-                    console.print(f"  {line}", highlight=False, soft_wrap=True)
+        """Prints an entry per recipe."""
+        for room, entries in ROOMS.items():
+            if self.what in ("all", room):
+                console.print(f"[bold]{room}[/bold]")
+                for entry in entries():
+                    plain(_shown(entry))
 
 
-def _tasks() -> list[str]:
-    heads = [f"{task.__name__:<18} horizon knob: {task.knob:<16}" for task in casim.TASKS]
-    return [f"{head} {settings(task)}" for head, task in zip(heads, casim.TASKS, strict=True)]
+def _shown(entry: Entry) -> str:
+    """The name and the summary on one line, the rest wrapped below."""
+    head = f"  {entry.name:<{NAME}}{entry.summary}".rstrip()
+    indent = " " * (2 + NAME)
+    rest = textwrap.wrap(entry.rest, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return "\n".join([head, *rest])
 
 
-def _presets() -> list[str]:
-    return [f"{name:<18} {task}" for name, task in casim.PRESETS.items()]
+def _tasks() -> Iterable[Entry]:
+    for task in casim.TASKS:
+        yield Entry(task.__name__, f"horizon knob: {task.knob}", settings(task))
 
 
-def _estimators() -> list[str]:
-    lines = []
+def _presets() -> Iterable[Entry]:
+    for name, task in casim.PRESETS.items():
+        summary = f"{type(task).__name__} at {task.knob}={task.horizon}"
+        yield Entry(name, summary, ", ".join(_changed(task)))
+
+
+def _changed(recipe: object) -> Iterable[str]:
+    """The settings that are not the defaults."""
+    for field in dataclasses.fields(recipe):  # pyright: ignore
+        value = getattr(recipe, field.name)
+        if value != field.default:
+            yield f"{field.name}={value!r}"
+
+
+def _estimators() -> Iterable[Entry]:
     for estimator in casim.ESTIMATORS:
-        needs = ", ".join(sorted(estimator.needs)) or "nothing"
+        taxonomy = f"{estimator.granularity:<12}{estimator.methodology:<23}"
+        target = f"target: {estimator.target}"
         unbiased = ", ".join(sorted(estimator.unbiased)) or "-"
-        lines.append(
-            f"{estimator.__name__:<16} {estimator.granularity:<11} {estimator.methodology:<22} "
-            f"target: {estimator.target:<21} unbiased for: {unbiased:<17} needs: {needs}"
-        )
-    return lines
+        needs = ", ".join(sorted(estimator.needs)) or "nothing"
+        rest = f"unbiased for: {unbiased}; needs: {needs}; {settings(estimator)}"
+        yield Entry(estimator.__name__, taxonomy + target, rest)
 
 
-def _policies() -> list[str]:
-    return [f"{policy.__name__:<14} {settings(policy)}" for policy in casim.POLICIES]
+def _policies() -> Iterable[Entry]:
+    for policy in casim.POLICIES:
+        yield Entry(policy.__name__, settings(policy))
+
+
+def _controls() -> Iterable[Entry]:
+    for name in CONTROLS:
+        yield Entry(name, "")
+
+
+ROOMS: dict[str, Callable[[], Iterable[Entry]]] = {
+    "tasks": _tasks,
+    "presets": _presets,
+    "estimators": _estimators,
+    "policies": _policies,
+    "controls": _controls,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -12,29 +13,38 @@ import numpy as np
 import tyro
 
 import casim
-from casim.checks import check_choice, check_range
+from casim.checks import check_range
 from casim.cli.command import Command
+from casim.cli.names import named
 from casim.cli.output import console, plain, save, settings
 from casim.figures import style, task_figure, truth_figure
 from casim.oracle import optimal, solve
-from casim.tasks import RuleTask
-from casim.truths import TRUTHS, curves
+from casim.tasks import RuleTask, Size, TooLargeError
+from casim.truths import TRUTHS, curves, telling
 
 MAX_STATES = 64
 """States whose meaning is printed."""
 MAX_STEPS = 20_000
 """Steps of a trajectory whose truths are drawn."""
+NUM_TRAJECTORIES = 256
+"""Trajectories among which one is chosen to be drawn."""
+MAX_FOLLOWED = 200_000
+"""(Kind of step, state, action) that are followed to find out how large a task is: about a second."""
+MAX_BYTES = 10**9
+"""Of a task's tables and exact values that are worked out without being asked twice."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Show(Command):
-    """Show one recipe: what it is, in words and in maths, and its settings. A task is also solved and drawn.
+    """Show one recipe: in words and in maths, with its settings; a task is also drawn.
 
     Attributes:
         name: of a task, a preset, an estimator or a policy, as `casim list` prints it.
         horizon: draw the task at this value of its horizon knob.
-        truth: of a task, draw this kind of truth along one trajectory instead; "all" draws every kind.
-        seed: of that trajectory.
+        truth: of a task, draw this kind of truth along one trajectory instead; "all" draws every
+            kind.
+        seed: of the trajectories among which that one is chosen.
+        force: work the task out however large it is.
         out: folder for the picture of a task.
     """
 
@@ -42,53 +52,112 @@ class Show(Command):
     horizon: int | None = None
     truth: str | None = None
     seed: int = 0
+    force: tyro.conf.FlagCreatePairsOff[bool] = False
     out: Path = Path("results")
 
     def run(self) -> None:
         """Prints the documentation of the module and the class; draws a task."""
-        recipes = {recipe.__name__: recipe for recipe in (*casim.TASKS, *casim.ESTIMATORS, *casim.POLICIES)}
-        if self.name not in {**recipes, **casim.PRESETS}:
-            raise ValueError(f"name must be one of {sorted((*recipes, *casim.PRESETS))}, got {self.name!r}")
-        preset = casim.PRESETS.get(self.name)
-        recipe = recipes[self.name] if preset is None else type(preset)
+        rooms = (*casim.TASKS, *casim.ESTIMATORS, *casim.POLICIES)
+        recipes = {recipe.__name__: recipe for recipe in rooms}
+        known = recipes | {name: type(task) for name, task in casim.PRESETS.items()}
+        recipe = named("name", self.name, known)
+        kinds = {kind.__name__: kind for kind in TRUTHS}
+        if self.truth is not None:
+            named("truth", self.truth, kinds | {"all": None})
         plain(inspect.getdoc(sys.modules[recipe.__module__]))
         console.print(f"\n[bold]{recipe.__name__}[/bold]")
         plain(inspect.getdoc(recipe))
         plain(f"\nDefaults: {recipe.__name__}({settings(recipe)})")
         if issubclass(recipe, casim.Task):
-            task = recipe() if preset is None else preset
+            task = casim.PRESETS.get(self.name) or recipe()
             self._task(task if self.horizon is None else task.with_horizon(self.horizon))
 
     def _task(self, task: casim.Task) -> None:
-        """Sizes, exact values, what the numbers of the states mean, and a picture under the uniform policy."""
+        """Works a task out under the uniform policy, and draws it or truths along a trajectory."""
+        if not self.force:
+            _check_size(task)
         mdp = task.build()
-        truth, best = jax.jit(lambda mdp, policy: (solve(mdp, policy), optimal(mdp).value[0]))(
-            mdp, casim.Uniform().table(mdp)
-        )
-        if self.truth is not None:
-            self._truths(task, mdp, truth)
-            return
-        mdp, truth = jax.tree.map(np.asarray, (mdp, truth))
-        kernels, states, actions, _ = mdp.prob.shape
-        sizes = f"S = {states}, O = {mdp.emission.shape[2]}, A = {actions}, M = {kernels}"
-        print(f"\n{task}\nT = {len(mdp.schedule):,}, {sizes}")
+        policy = casim.Uniform().table(mdp)
+        truth, best = _solved(mdp, policy)
+        if self.truth is None:
+            self._draw_task(task, mdp, truth, best)
+        else:
+            self._draw_truths(task, mdp, policy, truth)
+
+    def _draw_task(self, task: casim.Task, mdp: casim.MDP, truth: casim.Truth, best: float) -> None:
+        """Sizes, exact values, what the numbers of the states mean, and a picture."""
+        size = Size.of(mdp)
+        axes = f"S = {size.states}, O = {size.observations}, A = {size.actions}, M = {size.kernels}"
+        print(f"\n{task}\nT = {size.steps:,}, {axes}")
         print(f"expected return of the uniform policy: {float(truth.expected_return):.6g}")
-        print(f"optimum, seeing the state:             {float(mdp.start @ np.asarray(best)):.6g}")
-        if isinstance(task, RuleTask) and states <= MAX_STATES:
-            print("states: " + ", ".join(f"{i} = {state}" for i, state in enumerate(task.states())))
+        print(f"optimum, seeing the state:             {best:.6g}")
+        if isinstance(task, RuleTask) and size.states <= MAX_STATES:
+            meanings = [f"{i} = {state}" for i, state in enumerate(task.states())]
+            print("states: " + ", ".join(meanings))
+        mdp, truth = jax.tree.map(np.asarray, (mdp, truth))
         with style():
             save(task_figure(mdp, truth), self.out / f"{self.name}.png")
 
-    def _truths(self, task: casim.Task, mdp: casim.MDP, truth: casim.Truth) -> None:
-        """Draws truths along one trajectory of the uniform policy."""
-        kinds = {kind.__name__: kind for kind in TRUTHS}
-        check_choice("truth", self.truth, (*kinds, "all"))
+    def _draw_truths(
+        self,
+        task: casim.Task,
+        mdp: casim.MDP,
+        policy: jax.Array,
+        truth: casim.Truth,
+    ) -> None:
+        """Draws truths along the trajectory that tells most."""
         check_range("number of steps (choose --horizon)", len(mdp.schedule), 1, MAX_STEPS)
-        policy = casim.Uniform().table(mdp)
-        batch = casim.World.make(mdp, policy).rollout(jax.random.key(self.seed), 1)
-        chosen = kinds if self.truth == "all" else {str(self.truth): kinds[str(self.truth)]}
-        panels = {name: curves(kind, mdp, policy, truth, batch) for name, kind in chosen.items()}
+        world = casim.World.make(mdp, policy)
+        batch = world.rollout(jax.random.key(self.seed), NUM_TRAJECTORIES)
+        chosen = telling(mdp, truth, batch)
+        one = jax.tree.map(lambda x: x[chosen.index][None], batch)
+        kinds = {kind.__name__: kind for kind in TRUTHS}
+        if self.truth != "all":
+            kinds = {str(self.truth): kinds[str(self.truth)]}
+        panels = {name: curves(kind, mdp, policy, truth, one) for name, kind in kinds.items()}
         decision = np.asarray(mdp.decision)[np.asarray(mdp.schedule)]
-        title = f"{type(task).__name__}: one trajectory of the uniform policy, return {float(batch.reward.sum()):.3g}"
+        origin = f"trajectory {chosen.index} of {NUM_TRAJECTORIES} of the uniform policy"
+        title = (
+            f"{type(task).__name__}: {origin} (seed {self.seed}), return {float(one.reward.sum()):.3g}\n{chosen.reason}"
+        )
+        print(title)
         with style():
-            save(truth_figure(panels, decision, title), self.out / f"{self.name}-{self.truth}.png")
+            picture = truth_figure(panels, decision, title)
+            save(picture, self.out / f"{self.name}-{self.truth}.png")
+
+
+def _solved(mdp: casim.MDP, policy: jax.Array) -> tuple[casim.Truth, float]:
+    """What the policy is worth everywhere, and the optimum from the start."""
+
+    @jax.jit
+    def work(mdp: casim.MDP, policy: jax.Array) -> tuple[casim.Truth, jax.Array]:
+        return solve(mdp, policy), optimal(mdp).value[0]
+
+    truth, best = work(mdp, policy)
+    return truth, float(np.asarray(mdp.start) @ np.asarray(best))
+
+
+def _check_size(task: casim.Task) -> None:
+    """Raises `ValueError`, with what it would cost, if a task is too large to be worked out."""
+    started = time.perf_counter()
+    try:
+        size = task.size(MAX_FOLLOWED)
+    except TooLargeError as error:
+        seconds = time.perf_counter() - started
+        raise ValueError(f"{error}, {_cost_of(error, seconds)}; {_CHOICE}") from error
+    if size.num_bytes > MAX_BYTES:
+        gigabytes = size.num_bytes / 10**9
+        axes = f"T = {size.steps:,}, S = {size.states:,}, O = {size.observations:,}"
+        raise ValueError(f"{task} takes at least {gigabytes:.3g} GB ({axes}); {_CHOICE}")
+
+
+_CHOICE = "choose a smaller --horizon, or pass --force to try"
+
+
+def _cost_of(error: TooLargeError, seconds: float) -> str:
+    """Bytes and time, if the number of states grows on as it did."""
+    growth = error.growth
+    hours = seconds / 3600 * growth.expected / growth.states
+    per_state = Size(growth.steps, 1, 1, 1, growth.actions, 1).num_bytes
+    gigabytes = per_state * growth.expected / 10**9
+    return f"more than {gigabytes:.2g} GB and {hours:.2g} hours"

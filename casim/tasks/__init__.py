@@ -25,6 +25,7 @@ from casim.tasks.information_seeking import InformationSeeking
 from casim.tasks.memory_chain import MemoryChain
 from casim.tasks.reasoning_chain import ReasoningChain
 from casim.tasks.rules import Layout, RuleTask
+from casim.tasks.size import Growth, Size, TooLargeError
 from casim.tasks.team import Team
 from casim.tasks.tool_chain import ToolChain
 from casim.tasks.variable_turns import VariableTurns
@@ -68,6 +69,7 @@ __all__ = [
     "DiscountingChain",
     "EchoTrap",
     "Forced",
+    "Growth",
     "HackableProcess",
     "HiddenCause",
     "InformationSeeking",
@@ -80,9 +82,11 @@ __all__ = [
     "Recovery",
     "RuleTask",
     "Shortcut",
+    "Size",
     "TMaze",
     "Task",
     "Team",
+    "TooLargeError",
     "ToolChain",
     "Tree",
     "UmbrellaChain",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from typing import Any, ClassVar, final
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 from casim import identity
 from casim.dynamics import observe
+from casim.tasks.size import Size
 from casim.types import MDP, Replay
 
 
@@ -32,6 +34,17 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def build(self) -> MDP:
         """The process itself."""
+
+    def size(self, limit: float = math.inf) -> Size:
+        """The lengths of its axes; a family that can tells them without laying anything out.
+
+        Args:
+            limit: of what is followed to find out, where a family has to.
+
+        Raises:
+            TooLargeError: the limit was met.
+        """
+        return Size.of(self.build())
 
     def believed(self) -> MDP:
         """The process as a judge of this task takes it to be: the process itself, unless the task fools judges.
@@ -66,6 +79,10 @@ class Observed(Task):
 
     task: Task
     knob: ClassVar[str] = "task"
+
+    def size(self, limit: float = math.inf) -> Size:
+        inner = self.task.size(limit)
+        return inner._replace(observations=inner.states)
 
     def build(self) -> MDP:
         return observe(self.task.build())

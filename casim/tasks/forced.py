@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar, Literal, final
 
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ import numpy as np
 
 from casim.checks import check_choice, check_integer
 from casim.tasks.base import Task
+from casim.tasks.size import Size
 from casim.types import MDP, Kind, Replay
 
 
@@ -59,6 +61,10 @@ class Forced(Task):
 
     def with_horizon(self, horizon: int) -> Forced:
         return dataclasses.replace(self, task=self.task.with_horizon(horizon))
+
+    def size(self, limit: float = math.inf) -> Size:
+        self.task.size(limit)  # whether it can be laid out at all
+        return Size.of(self.build())
 
     def build(self) -> MDP:
         return self._insert(self.task.build())

@@ -7,7 +7,9 @@ A state that cannot be met at some kind of step stays put there and pays nothing
 from __future__ import annotations
 
 import abc
-from collections.abc import Hashable, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ import numpy as np
 from jaxtyping import Array
 
 from casim.tasks.base import Task
+from casim.tasks.size import Growth, Size, TooLargeError
 from casim.types import MDP, Kind
 
 State = Any
@@ -71,7 +74,30 @@ class RuleTask(Task):
 
     def states(self) -> list[State]:
         """What each latent state of the MDP is, in the order of their numbers."""
-        return _explore(self, *self._kernels())[2]
+        return _explore(self).states
+
+    def size(self, limit: float = math.inf) -> Size:
+        """The lengths of its axes, from the rules alone: nothing is laid out.
+
+        Args:
+            limit: most (kind of step, state, action) whose outcomes are asked for.
+
+        Raises:
+            TooLargeError: there are more, and how the number of states grew until then.
+        """
+        codes, _, schedule = self._kernels()
+        here, rows, states = _explore(self, limit)
+        shown = set()
+        for code, present in zip(codes, here, strict=True):
+            shown.update(name for state in present for name in _spread(self.shows(code, state)))
+        return Size(
+            steps=len(schedule),
+            kernels=len(codes),
+            states=len(states),
+            observations=len(shown),
+            actions=self.num_actions,
+            outcomes=_width(rows),
+        )
 
     def _kernels(self) -> tuple[list[int], list[bool], list[int]]:
         """The code of each kernel, whether it is a decision, and the kernel of each step."""
@@ -83,7 +109,7 @@ class RuleTask(Task):
         layout = self.layout()
         codes, decision, schedule = self._kernels()
         start = {state: p for state, p in self.start().items() if p > 0}
-        here, rows, states = _explore(self, codes, decision, schedule)
+        here, rows, states = _explore(self)
         zeros = np.zeros(len(schedule), int)
         return MDP(
             start=jnp.asarray([start.get(state, 0.0) for state in states], float),
@@ -100,37 +126,77 @@ class RuleTask(Task):
         )
 
 
-def _explore(task: RuleTask, codes: list[int], decision: list[bool], schedule: list[int]):
-    """The states that each kernel can meet, the outcomes of each of their actions, and all states in order.
+class Explored(NamedTuple):
+    """What the rules reach from the start."""
 
-    A set of states that meets a kernel it has met before is followed from memory, so that a million steps cost a
-    million look-ups.
+    here: list[set]
+    """The states that each kernel can meet."""
+    rows: dict[tuple[int, State, int], list[Outcome]]
+    """What follows, by kernel, state and action."""
+    states: list[State]
+    """All of them, in order."""
+
+
+def _explore(task: RuleTask, limit: float = math.inf) -> Explored:
+    """Follows the rules step by step.
+
+    A set of states that meets a kernel it has met before is followed from memory, and the rest of a
+    run of equal kernels is skipped once a step leaves the set as it is: a million steps cost at
+    most a million look-ups.
+
+    Args:
+        task: whose rules.
+        limit: most entries of `rows`.
+
+    Raises:
+        TooLargeError: there are more.
     """
-    rows: dict[tuple[int, State, int], list[Outcome]] = {}
+    codes, decision, schedule = task._kernels()
     here: list[set] = [set() for _ in codes]
-    present = frozenset(state for state, p in task.start().items() if p > 0)
-    seen = set(present)
+    rows: dict[tuple[int, State, int], list[Outcome]] = {}
     follow: dict[tuple[frozenset, int], frozenset] = {}
-    for kernel in schedule:
-        after = follow.get((present, kernel))
-        if after is None:
-            here[kernel] |= present
-            reached = {state for state in present if task.ends(state)}
-            for state in present - reached:
-                for action in range(task.num_actions if decision[kernel] else 1):
-                    if (kernel, state, action) not in rows:
-                        rows[kernel, state, action] = [x for x in task.moves(codes[kernel], state, action) if x[1] > 0]
-                    reached.update(successor for successor, _, _ in rows[kernel, state, action])
-            after = follow[present, kernel] = frozenset(reached)
-            seen |= after
-        present = after
-    return here, rows, sorted(seen)
+    present = frozenset(state for state, p in task.start().items() if p > 0)
+    seen, before = set(present), len(present)
+    for kernel, steps in _runs(schedule):
+        actions = range(task.num_actions if decision[kernel] else 1)
+        for step in steps:
+            met = len(seen)
+            after = follow.get((present, kernel))
+            if after is None:
+                if len(rows) + len(present) * len(actions) > limit:
+                    growth = Growth(step, len(schedule), task.num_actions, met, met / before)
+                    raise TooLargeError(task, growth)
+                going = [state for state in present if not task.ends(state)]
+                reached = set(present.difference(going))
+                for state, action in itertools.product(going, actions):
+                    row = rows.get((kernel, state, action))
+                    if row is None:
+                        moves = task.moves(codes[kernel], state, action)
+                        row = rows[kernel, state, action] = [move for move in moves if move[1] > 0]
+                    reached.update(successor for successor, _, _ in row)
+                after = follow[present, kernel] = frozenset(reached)
+                here[kernel] |= present
+                seen |= after
+            before = met
+            if after == present:
+                break
+            present = after
+    return Explored(here, rows, sorted(seen))
+
+
+def _runs(schedule: list[int]) -> Iterator[tuple[int, range]]:
+    """Each run of equal entries, and the steps that it covers."""
+    first = 0
+    for kernel, run in itertools.groupby(schedule):
+        last = first + sum(1 for _ in run)
+        yield kernel, range(first, last)
+        first = last
 
 
 def _transitions(rows: dict, states: list, decision: list[bool], num_actions: int) -> dict[str, Array]:
     """The arrays `successor`, `prob`, `reward` [M, S, A, K]."""
     index = {state: i for i, state in enumerate(states)}
-    width = max((len(outcomes) for outcomes in rows.values()), default=1)
+    width = _width(rows)
     shape = (len(decision), len(states), num_actions, width)
     successor = np.broadcast_to(np.arange(len(states))[None, :, None, None], shape).copy()
     prob, reward = np.zeros(shape), np.zeros(shape)
@@ -143,6 +209,11 @@ def _transitions(rows: dict, states: list, decision: list[bool], num_actions: in
         prob[entry] = [p for _, p, _ in padded]
         reward[entry] = [pay for _, _, pay in padded]
     return {"successor": jnp.asarray(successor, int), "prob": jnp.asarray(prob), "reward": jnp.asarray(reward)}
+
+
+def _width(rows: dict) -> int:
+    """K, the most outcomes of an action."""
+    return max((len(outcomes) for outcomes in rows.values()), default=1)
 
 
 def _emission(task: RuleTask, codes: list[int], here: list[set], states: list) -> Array:

@@ -1,0 +1,32 @@
+"""Names that people type, and what they may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def named(field: str, name: str, known: Mapping[str, T]) -> T:
+    """What a name stands for.
+
+    Raises:
+        ValueError: nothing; the message has the names that are close to it, or else all of them.
+    """
+    if name in known:
+        return known[name]
+    lower = {other.lower(): other for other in known}
+    close = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3)]
+    if close:
+        meant = " or ".join(close)
+        raise ValueError(f"{field} must be a known name, got {name!r}: did you mean {meant}?")
+    raise ValueError(f"{field} must be one of {sorted(known)}, got {name!r}")
+
+
+def check_names(field: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `ValueError` on the first name that is not known, see `named`."""
+    choices = dict.fromkeys(known)
+    for name in names:
+        named(field, name, choices)
