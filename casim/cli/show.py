@@ -29,17 +29,17 @@ MAX_STEPS = 20_000
 NUM_TRAJECTORIES = 256
 """Trajectories among which one is chosen to be drawn."""
 MAX_FOLLOWED = 200_000
-"""(Kind of step, state, action) that are followed to find out how large a task is: about a second."""
+"""(Kind of step, state, action) that are followed to learn how large a task is: about a second."""
 MAX_BYTES = 10**9
 """Of a task's tables and exact values that are worked out without being asked twice."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Show(Command):
-    """Show one recipe: in words and in maths, with its settings; a task is also drawn.
+    """Show one recipe in words and in maths, with its settings; a task is also drawn.
 
     Attributes:
-        name: of a task, a preset, an estimator or a policy, as `casim list` prints it.
+        name: of a task, a preset, an estimator or a policy, see `casim list`.
         horizon: draw the task at this value of its horizon knob.
         truth: of a task, draw this kind of truth along one trajectory instead; "all" draws every
             kind.
@@ -117,9 +117,9 @@ class Show(Command):
         panels = {name: curves(kind, mdp, policy, truth, one) for name, kind in kinds.items()}
         decision = np.asarray(mdp.decision)[np.asarray(mdp.schedule)]
         origin = f"trajectory {chosen.index} of {NUM_TRAJECTORIES} of the uniform policy"
-        title = (
-            f"{type(task).__name__}: {origin} (seed {self.seed}), return {float(one.reward.sum()):.3g}\n{chosen.reason}"
-        )
+        outcome = f"return {float(one.reward.sum()):.3g}"
+        first = f"{type(task).__name__}: {origin} (seed {self.seed}), {outcome}"
+        title = f"{first}\n{chosen.reason}"
         print(title)
         with style():
             picture = truth_figure(panels, decision, title)
