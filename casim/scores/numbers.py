@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -93,5 +94,5 @@ def interval(x: Quantity, count: float) -> Score:
     value, left_out = float(x[0]), x[1:]
     if len(left_out) < 2 or not np.isfinite(x).all():
         return Score(value, np.nan, np.nan, count)
-    half = STUDENT[len(left_out) - 1] * np.sqrt(covariance(x, x))
+    half = STUDENT[len(left_out) - 1] * math.sqrt(covariance(x, x))
     return Score(value, value - half, value + half, count)
