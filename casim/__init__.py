@@ -23,10 +23,11 @@ from casim.estimators import (
 from casim.judges import Judge
 from casim.oracle import solve
 from casim.policies import POLICIES, EntropyControlled, EpsilonOptimal, Policy, Softmax, Uniform
-from casim.report import Row, tabulate
+from casim.report import Row
 from casim.simulate import World
 from casim.storage import load
 from casim.study import Study
+from casim.tables import tabulate, to_csv, to_records
 from casim.tasks import (
     PRESETS,
     TASKS,
@@ -91,4 +92,6 @@ __all__ = [
     "load",
     "solve",
     "tabulate",
+    "to_csv",
+    "to_records",
 ]

@@ -1,4 +1,4 @@
-"""Rows of results, and the recipes in them: described as JSON, named, built again, printed as a table."""
+"""Rows of results, and the recipes in them: described as JSON, named, built again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import json
 import math
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -244,35 +243,6 @@ def label(recipe: Any) -> str:
             changed.append(f"{field.name.rstrip('_')}={shown}")
     name = type(recipe).__name__
     return f"{name}({', '.join(changed)})" if changed else name
-
-
-def tabulate(rows: Iterable[Row], scores: Sequence[str], interval: bool = False, times: bool = False) -> str:
-    """A plain-text table of some scores, one line per row.
-
-    Args:
-        rows: what to show.
-        scores: names of the columns.
-        interval: adds half-widths of the 95% intervals.
-        times: adds seconds of compiling, which methods share, and of running.
-    """
-    lines = [["task", "horizon", "estimator", *scores, *(("compile s", "run s") if times else ())]]
-    for row in rows:
-        cells = [_cell(row.scores[name], interval) for name in scores]
-        took = [f"{row.compile_time:.2f}", f"{row.wall_time:.2f}"] if times else []
-        lines.append([row.task["recipe"], str(row.horizon), row.label, *cells, *took])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    left = 3
-    return "\n".join(
-        "  ".join(x.ljust(w) if i < left else x.rjust(w) for i, (x, w) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    )
-
-
-def _cell(score: Score, interval: bool) -> str:
-    if math.isnan(score.value):
-        return "-"
-    half = (score.high - score.low) / 2
-    return f"{score.value:.3g}" + (f" ±{half:.1g}" if interval and not math.isnan(half) else "")
 
 
 def _check_keys(fields: dict[str, Any], known: list[str]) -> None:

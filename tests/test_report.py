@@ -1,4 +1,4 @@
-"""Rows: as JSON and back, what makes two the same, their recipes built again, and printed."""
+"""Rows: as JSON and back, what makes two the same, their recipes built again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import casim
 from casim.controls import CONTROLS, Control
 from casim.estimators import Gae, GroupRelative, Vine
 from casim.metrics import Score
-from casim.report import Row, classes, describe, label, rebuild, tabulate
+from casim.report import Row, classes, describe, label, rebuild
 from casim.tasks import Bifurcation, Forced, Observed
-from tests.rows import NAN, row
+from tests.rows import row
 
 
 def same(one: Row, other: Row) -> bool:
@@ -179,20 +179,3 @@ def test_what_a_row_cannot_hold_exactly_is_refused(recipe, message):
 
 def test_the_classes_of_a_recipe_are_those_of_its_settings_too():
     assert classes((Observed(Bifurcation()), None, Knob((Vine(), 3)))) == {Observed, Bifurcation, Knob, Vine}
-
-
-def test_a_table_has_a_line_per_row_and_aligned_columns():
-    text = tabulate(
-        [row(), row(label="Other", scores={"bias": Score(-1234.5, NAN, NAN, 1.0), "snr": Score(2, 1, 3, 4)})],
-        ["bias", "snr"],
-    )
-    head, first, second = text.split("\n")
-    assert head.split() == ["task", "horizon", "estimator", "bias", "snr"]
-    assert first.split() == ["Bifurcation", "7", "GroupRelative(ddof=0)", "0.25", "-"]
-    assert second.split() == ["Bifurcation", "7", "Other", "-1.23e+03", "2"]
-    assert len({len(line) for line in text.split("\n")}) == 1
-
-
-def test_a_table_shows_half_widths_if_asked():
-    text = tabulate([row()], ["bias", "snr"], interval=True)
-    assert text.split("\n")[1].split()[-3:] == ["0.25", "±0.1", "-"]

@@ -13,8 +13,16 @@ from casim.cli.list import List
 from casim.cli.new import New
 from casim.cli.run import Run
 from casim.cli.show import Show
+from casim.cli.table import Table
 
-COMMANDS = {"list": List, "show": Show, "new": New, "run": Run, "figure": Figure}
+COMMANDS = {
+    "list": List,
+    "show": Show,
+    "new": New,
+    "run": Run,
+    "figure": Figure,
+    "table": Table,
+}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -16,7 +16,8 @@ from rich.progress import Progress
 from casim.cli.command import Command
 from casim.cli.experiment import blaming, opened
 from casim.cli.output import console, save
-from casim.report import Row, tabulate
+from casim.report import Row
+from casim.tables import tabulate
 
 
 @dataclasses.dataclass(frozen=True)
