@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from casim.metrics import CREDIT_BITS, Sums
-from casim.scores.numbers import Finished, Quantity, divide, interval, over_blocks, over_pairs, ratio
+from casim.scores.numbers import Finished, Quantity, divide, interval, over_blocks, over_pairs, products, ratio
 from casim.scores.pairs import CELLS, CellPairs, cell_pairs
 from casim.types import MDP, Truth
 
@@ -81,20 +81,20 @@ def finalise(mdp: MDP, truth: Truth, blocks: Sums) -> Finished:
 def _identification(cells: CellPairs, groups: float) -> dict[str, _Entry]:
     """Is the credit of a cell right, on average?"""
     nothing = _missing(len(cells.square), NO_DECISION)
-    products = {
+    sums = {
         "bias": cells.bias,
         "centred_bias": cells.centred,
         "target_bias": cells.target,
         "variance": cells.variance,
     }
-    names = (*products, "rmse")
+    names = (*sums, "rmse")
     if not cells.decisions > 0:
         return dict.fromkeys(names, nothing)
     mean_square = over_blocks(cells.square) / cells.decisions
     rmse = _Entry(cells.unit * np.sqrt(np.maximum(mean_square, 0.0)), groups)
     if cells.signal <= RESOLUTION * cells.worth:
-        return dict.fromkeys(products, _missing(len(cells.square), NO_SIGNAL)) | {"rmse": rmse}
-    entries = {name: _Entry(over_pairs(x) / cells.signal, groups) for name, x in products.items()}
+        return dict.fromkeys(sums, _missing(len(cells.square), NO_SIGNAL)) | {"rmse": rmse}
+    entries = {name: _Entry(over_pairs(x) / cells.signal, groups) for name, x in sums.items()}
     if cells.aimless > 0:
         entries["target_bias"] = _missing(len(cells.square), NO_TARGET)
     return entries | {"rmse": rmse}
@@ -150,10 +150,10 @@ def _gradient(exact: Float[np.ndarray, "M O A"], cells: CellPairs, sums: Sums) -
         # What single precision adds up to 0 - g*, and no rounding of it.
         error, square = -np.tile(exact.reshape(1, -1), (num, 1)), np.ones(num)
     along = 1 + error @ exact.ravel() / norm
-    bias = over_pairs(error @ error.T / norm)
+    bias = over_pairs(products(error) / norm)
     mean_square, size, slope = over_blocks(square), over_blocks(size), over_blocks(along)
     variance = mean_square - bias
-    aligned = over_pairs(np.outer(along, along))
+    aligned = over_pairs(products(along[:, None]))
     every = {
         "gradient_slope": slope,
         "gradient_error": np.sign(bias) * np.sqrt(np.abs(bias)),

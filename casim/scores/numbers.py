@@ -52,15 +52,20 @@ def over_blocks(x: Float[np.ndarray, " B"]) -> Quantity:
     return np.array([total / num, *without])
 
 
-def over_pairs(x: Float[np.ndarray, "B B"]) -> Quantity:
-    """Mean over pairs of different blocks; NaN where no pair is left."""
+def over_pairs(x: Float[np.ndarray, " B"]) -> Quantity:
+    """Mean over pairs of different blocks, from the sums over the pairs that hold each; NaN where no pair is left."""
     num = len(x)
-    apart = np.where(np.eye(num, dtype=bool), 0.0, x)
-    total = apart.sum()
-    with_it = apart.sum(axis=0) + apart.sum(axis=1)
-    left = (num - 1) * (num - 2)
-    without = (total - with_it) / left if left else np.full(num, np.nan)
-    return np.array([total / (num * (num - 1)) if num > 1 else np.nan, *without])
+    total = x.sum()
+    pairs, left = num * (num - 1), (num - 1) * (num - 2)
+    whole = total / pairs if pairs else np.nan
+    without = (total - 2 * x) / left if left else np.full(num, np.nan)
+    return np.array([whole, *without])
+
+
+def products(x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
+    """Sums over the pairs that hold each block of the product of the vectors of the two."""
+    each = x @ x.T
+    return each.sum(axis=1) - np.diag(each)
 
 
 def divide(x: Quantity | float, y: Quantity | float) -> Quantity:

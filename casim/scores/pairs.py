@@ -14,7 +14,8 @@ and for two blocks i, j that share no replicate with each other or with beta
 exactly, at any number of replicates. beta = 0 would do; the best beta is mu, which takes the noise of the visits away,
 so beta is the mean error in a third of the blocks that holds neither i nor j, or the mean of the step where that third
 never met the cell.
-Each score is the mean over all pairs, and what it is without a block is the mean over the pairs without it.
+Each score is the mean over all pairs, and what it is without a block is the mean over the pairs without it: all that
+is kept is the sum over the pairs that hold each block.
 
 Arrays are read slab by slab of time. Memory: 32 bytes for every block and cell.
 
@@ -45,12 +46,15 @@ ACCELERATOR_SLAB_CELLS = 2**19
 
 
 class CellPairs(NamedTuple):
-    """Sums over cells; all add up over slabs of time. A is the advantage, V the value, in units of the task."""
+    """Sums over cells; all add up over slabs of time. A is the advantage, V the value, in units of the task.
 
-    bias: Any  # [B, B] of p mu^2
-    centred: Any  # [B, B] the same, less its mean under the policy in each state
-    target: Any  # [B, B] the same of c - the estimator's own target
-    variance: Any  # [B, B] of p Var(c)
+    The first four are sums over the pairs that hold each block.
+    """
+
+    bias: Any  # [B] of p mu^2
+    centred: Any  # [B] the same, less its mean under the policy in each state
+    target: Any  # [B] the same of c - the estimator's own target
+    variance: Any  # [B] of p Var(c)
     square: Any  # [B] of p (mu^2 + Var(c))
     signal: Any  # of p A^2
     worth: Any  # of p V^2
@@ -167,8 +171,8 @@ def _slabs(width: int, known: _Fixed, exact: _Exact, cells: tuple) -> CellPairs:
         return jax.tree.map(jnp.add, total, _over_slab(known, here, means, fresh)), None
 
     num = known.trajectories.shape[0]
-    pairs, one = jnp.zeros((num, num)), jnp.zeros(())
-    zero = CellPairs(pairs, pairs, pairs, pairs, jnp.zeros(num), *(one,) * 7)
+    each, one = jnp.zeros(num), jnp.zeros(())
+    zero = CellPairs(each, each, each, each, each, *(one,) * 7)
     total = jax.lax.scan(slab, zero, jnp.arange(0, steps, width))[0]
     return total._replace(unit=known.unit)
 
@@ -186,8 +190,11 @@ def _over_slab(known: _Fixed, exact: _Exact, found: _Found, fresh: Bool[Array, "
     square = jnp.where(jnp.isfinite(found.square), found.square, 0.0)
     found = _Found(found.visits, error, square, target)
 
+    def with_third(third: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
+        return _products(known, third, found, probability, policy)
+
     held = jnp.asarray(thirds(known.trajectories.shape[0]))
-    pairs = _mean_over_thirds(held, lambda third: _products(known, third, found, probability, policy))
+    pairs = [jnp.sum(x, axis=0) for x in jax.lax.map(with_third, (held, _shares(held)))]
     discounting = known.discount.astype(jnp.float64) ** exact.time
     advantage = exact.advantage.astype(jnp.float64) / known.unit
     value = exact.value.astype(jnp.float64) / known.unit
@@ -205,26 +212,25 @@ def _over_slab(known: _Fixed, exact: _Exact, found: _Found, fresh: Bool[Array, "
     )
 
 
-def _mean_over_thirds(held: Bool[Array, "F B"], products: Any) -> list[Array]:
-    """Each pair of blocks by the thirds that hold neither, their mean; 0 for a block with itself."""
+def _shares(held: Bool[Array, "F B"]) -> Float[Array, "F B B"]:
+    """How much each third says of a pair of blocks: those that hold neither of the two alike, the others nothing."""
     outside = ~held[:, :, None] & ~held[:, None, :]
     outside = outside & ~jnp.eye(held.shape[1], dtype=bool)[None]
-    share = outside / jnp.maximum(jnp.sum(outside, axis=0, keepdims=True), 1)
-    each = jax.lax.map(products, held)
-    return [jnp.sum(share * x, axis=0) for x in each]
+    return outside / jnp.maximum(jnp.sum(outside, axis=0, keepdims=True), 1)
 
 
 def _products(
     known: _Fixed,
-    third: Bool[Array, " B"],
+    third: tuple[Bool[Array, " B"], Float[Array, "B B"]],
     found: _Found,
     probability: Float[Array, "T S A"],
     policy: Float[Array, "T S A"],
 ) -> tuple[Array, Array, Array, Array]:
-    """`[B, B]` products of biases, centred biases, biases to the target, and the pairs' variances."""
+    """What a third says: `[B]` sums over pairs of biases, centred biases, biases to the target, and variances."""
+    members, share = third
     possible = probability > 0
     inverse = jnp.where(possible, 1.0 / jnp.where(possible, probability, 1.0), 0.0)
-    weight = jnp.where(third, known.trajectories, 0.0)
+    weight = jnp.where(members, known.trajectories, 0.0)
 
     def expected(error: Array) -> Array:
         """beta: the mean error in the third, that of the step where it never met the cell."""
@@ -234,17 +240,19 @@ def _products(
         seen = visits > 0
         return jnp.where(seen, total / jnp.where(seen, visits, 1.0), of_step[:, None, None])
 
-    def product(x: Float[Array, "B T S A"]) -> Float[Array, "B B"]:
-        return jnp.einsum("itsa,jtsa->ij", x * inverse[None], x)
+    def product(x: Float[Array, "B T S A"]) -> Float[Array, " B"]:
+        # Partners first: a product over all cells would add them up in an order that depends on the threads.
+        partners = jnp.tensordot(share, x, axes=1)
+        return jnp.sum(x * inverse[None] * partners, axis=(1, 2, 3))
 
     beta, aim = (expected(x)[None] for x in (found.error, found.target))
-    share = policy[None]
     known_visits = jnp.where(possible, probability, 0.0)[None]
     small = found.error - beta * found.visits
     bias = small + beta * known_visits
     own = found.target + aim * (known_visits - found.visits)
-    centred = bias - share * jnp.sum(bias, axis=-1, keepdims=True)
+    centred = bias - policy[None] * jnp.sum(bias, axis=-1, keepdims=True)
     spread = found.square - 2 * beta * found.error + beta**2 * found.visits
     spread = jnp.sum(spread, axis=(1, 2, 3))
-    variance = (spread[:, None] + spread[None, :]) / 2 - product(small)
+    mean_spread = (spread[:, None] + spread[None, :]) / 2
+    variance = jnp.sum(share * mean_spread, axis=1) - product(small)
     return product(bias), product(centred), product(own), variance
