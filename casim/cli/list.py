@@ -13,6 +13,7 @@ import casim
 from casim.cli.command import Command
 from casim.cli.output import console, plain, settings
 from casim.controls import CONTROLS
+from casim.estimators.base import claimed
 
 WIDTH = 100
 """Columns."""
@@ -79,9 +80,8 @@ def _estimators() -> Iterable[Entry]:
     for estimator in casim.ESTIMATORS:
         taxonomy = f"{estimator.granularity:<12}{estimator.methodology:<23}"
         target = f"target: {estimator.target}"
-        unbiased = ", ".join(sorted(estimator.unbiased)) or "-"
         needs = ", ".join(sorted(estimator.needs)) or "nothing"
-        rest = f"unbiased for: {unbiased}; needs: {needs}; {settings(estimator)}"
+        rest = f"unbiased for: {claimed(estimator())}; needs: {needs}; {settings(estimator)}"
         yield Entry(estimator.__name__, taxonomy + target, rest)
 
 

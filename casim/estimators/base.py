@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim import identity
+from casim.checks import check_range
 from casim.simulate import World
 from casim.types import Cost, Credit, Trajectory
 
@@ -47,8 +49,7 @@ class Estimator(abc.ABC):
         target: what it estimates, one of `TARGETS`.
         needs: what it needs beyond the batch, from `NEEDS`.
         unbiased: what it is unbiased for, from `CLAIMS`: its "target" or the "advantage" in every cell
-            (t, s, a), or the policy "gradient". Holds for every setting of the fields unless the
-            docstring says otherwise; each claim has a test.
+            (t, s, a), or the policy "gradient". `claims` says at which settings; each has a test.
     """
 
     granularity: ClassVar[str]
@@ -66,6 +67,13 @@ class Estimator(abc.ABC):
     def scored_target(self) -> str:
         """The target under the settings of this instance: `target`, unless a setting changes it."""
         return self.target
+
+    def claims(self, discount: float) -> frozenset[str]:
+        """What of `unbiased` holds under these settings in a world of this discount.
+
+        All of it, unless a class says otherwise.
+        """
+        return self.unbiased
 
     @abc.abstractmethod
     def __call__(self, key: Key[Array, ""], world: World | None, batch: Trajectory) -> Credit:
@@ -92,10 +100,41 @@ def count(mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
     return jnp.sum(mask, dtype=jnp.float32)
 
 
-def episode_return(batch: Trajectory, discount: float) -> Float[Array, "*batch"]:
+def claimed(estimator: Estimator) -> str:
+    """What an estimator claims, and where it does not at every discount: "gradient (discount 1), target"."""
+    undiscounted, discounted = estimator.claims(1.0), estimator.claims(0.5)
+    words = [name if name in discounted else f"{name} (discount 1)" for name in sorted(undiscounted)]
+    return ", ".join(words) or "-"
+
+
+def check_discount(own: float | None) -> None:
+    """Raises `ValueError` unless a discount of one's own is in [0, 1]; None is the world's."""
+    if own is not None:
+        check_range("discount", own, 0.0, 1.0)
+
+
+def discount_of(world: World | None, own: float | None) -> float | Float[Array, ""]:
+    """The discount that an estimator works with: the world's, unless it has one of its own.
+
+    One of its own is a setting made on purpose. What it changes shows as bias in the scores, since
+    every target is at the discount of the world. Where there is no world, nothing says how
+    rewards count later, and they count in full, as most trainers take them: None is 1.
+    """
+    if own is not None:
+        return own
+    return 1.0 if world is None else world.discount
+
+
+def keeps_discount(own: float | None, discount: float) -> bool:
+    """Whether an estimator's discount is that of the world; floats may be of either precision."""
+    return own is None or math.isclose(own, discount, rel_tol=1e-6)
+
+
+def episode_return(batch: Trajectory, discount: float | Float[Array, ""]) -> Float[Array, "*batch"]:
     """The discounted return of each episode, from its first step."""
     scaling = discount ** jnp.arange(batch.reward.shape[-1])
-    return jnp.sum(batch.reward * scaling.reshape((1,) * (batch.reward.ndim - 1) + (-1,)), axis=-1)
+    each = scaling.reshape((1,) * (batch.reward.ndim - 1) + (-1,))
+    return jnp.sum(batch.reward * each, axis=-1)
 
 
 def to_steps(value: Float[Array, " N"], batch: Trajectory) -> Float[Array, "N T"]:

@@ -98,6 +98,11 @@ class World:
         return self.mdp.discount
 
     @property
+    def schedule(self) -> Int[Array, " T"]:
+        """Which kernel governs each step: the row of the policy table that acts there."""
+        return self.mdp.schedule
+
+    @property
     def segment(self) -> Int[Array, " T"]:
         """Segment of each step."""
         return self.mdp.segment

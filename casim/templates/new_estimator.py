@@ -23,8 +23,7 @@ from typing import ClassVar, final
 import jax.numpy as jnp
 
 import casim
-from casim.checks import check_range
-from casim.estimators.base import cost
+from casim.estimators.base import check_discount, cost, discount_of, keeps_discount
 from casim.ops import returns_to_go
 
 
@@ -34,14 +33,14 @@ class NewEstimator(casim.Estimator):
     """Reward-to-go with a baseline of the other trajectories at the same step.
 
     Attributes:
-        discount: of the rewards, in [0, 1]; the gradient is exact if it is the world's.
+        discount: of the rewards, in [0, 1]; None is the world's.
 
     Raises:
         ValueError: a setting out of its range.
     """
 
     # Fields are settings: they are part of the row, and `casim ablate` can vary them.
-    discount: float = 1.0
+    discount: float | None = None
 
     # The taxonomy; `casim.estimators.base` lists what each may be.
     granularity: ClassVar[str] = "step"
@@ -55,11 +54,15 @@ class NewEstimator(casim.Estimator):
     unbiased: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
-        check_range("discount", self.discount, 0.0, 1.0)
+        check_discount(self.discount)
+
+    def claims(self, discount: float) -> frozenset[str]:
+        """What of `unbiased` holds in a world of this discount: here all, if it is one's own."""
+        return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
 
     def __call__(self, key, world, batch) -> casim.Credit:
         """Credit `[N, T]` of one group: N trajectories of T steps; 0 where not live."""
-        future = returns_to_go(batch.reward, self.discount, batch.live)
+        future = returns_to_go(batch.reward, discount_of(world, self.discount), batch.live)
         others = max(future.shape[0] - 1, 1)
         baseline = (jnp.sum(future, axis=0, keepdims=True) - future) / others
         return casim.Credit(jnp.where(batch.live, future - baseline, 0.0), cost())

@@ -135,7 +135,7 @@ def same(moments, wanted):
     ("place", "num", "estimator", "formula", "views"),
     [
         (WIDE, 2, casim.GroupRelative(discount=0.9), lambda b: grpo(b, 0.9, 1, 1e-6), (by_reward, by_return(0.9))),
-        (SMALL, 3, casim.GroupRelative(ddof=0, epsilon=1e-3), lambda b: grpo(b, 1.0, 0, 1e-3), (whole, by_return())),
+        (SMALL, 3, casim.GroupRelative("group", 0, 1e-3, 1.0), lambda b: grpo(b, 1.0, 0, 1e-3), (whole, by_return())),
         (SMALL, 3, turn_leave_one_out("return"), turn_credit, (by_reward,)),
         (SMALL, 3, anchor_mean(False), anchor_credit, (by_anchor,)),
         (SMALL, 3, weighted_actions, action_credit, (whole,)),
@@ -155,7 +155,7 @@ def test_a_group_of_one_and_a_world_that_is_shown():
     """RewardToGo alone: unbiased for Q in every cell and for the gradient, both from dynamic programming."""
     mdp, policy = world(7, (2, 0), states=4, successors=3, hidden=False)
     truth = precise_truth(mdp, policy)
-    moments = group_moments(mdp, policy, casim.RewardToGo(discount=29 / 32), 1)
+    moments = group_moments(mdp, policy, casim.RewardToGo(), 1)
     met = moments.probability > 0
     np.testing.assert_allclose(moments.expectation[met], truth.q_value[met], rtol=0, atol=EXACT)
     np.testing.assert_allclose(moments.gradient, truth.gradient, rtol=0, atol=EXACT)
@@ -169,7 +169,7 @@ def test_a_group_of_one_and_a_world_that_is_shown():
 def test_probabilities_of_groups_sum_to_one():
     paths = enumerate_trajectories(*WIDE)
     np.testing.assert_allclose(paths.probability.sum(), 1.0, rtol=1e-13)
-    moments = group_moments(*WIDE, casim.Return(), 2, by_return())
+    moments = group_moments(*WIDE, casim.Return(1.0), 2, by_return())
     occupancy = precise_truth(*WIDE).occupancy.sum(axis=1) * np.asarray(WIDE[0].decision)[np.asarray(WIDE[0].schedule)]
     np.testing.assert_allclose(moments.probability.sum(axis=(1, 2)), occupancy, rtol=1e-12)
 

@@ -200,13 +200,13 @@ def test_the_exact_advantage_has_no_noise_in_a_cell():
 def test_a_baseline_of_peers_equals_the_enumerated_groups(num):
     """RLOO: the recursion's polynomial in moments of one trajectory, against groups of classes."""
     mdp, policy = TIED[0]._replace(reward=np.round(TIED[0].reward / 2)), TIED[1]  # returns that often coincide
-    wanted = group_moments(mdp, policy, casim.LeaveOneOut(), num, by_return())
-    same(recursion_moments(mdp, policy, peer_baseline(), num), wanted)
+    wanted = group_moments(mdp, policy, casim.LeaveOneOut(1.0), num, by_return())
+    same(recursion_moments(mdp, policy, peer_baseline(1.0), num), wanted)
 
 
 def test_own_logits_under_a_baseline_of_peers(written):
     """Where every step has its own kernel the two recursions meet: tied or not is the same."""
-    wanted = group_moments(*OWN, casim.LeaveOneOut(), 2, by_return())
+    wanted = group_moments(*OWN, casim.LeaveOneOut(), 2, by_return(float(OWN[0].discount)))
     same(recursion_moments(*OWN, peer_baseline(), 2), wanted)
     apart = recursion_moments(*OWN, peer_baseline(), 2, tied=False)
     np.testing.assert_allclose(

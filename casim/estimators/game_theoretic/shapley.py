@@ -18,8 +18,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from casim.checks import check_integer, check_range
-from casim.estimators.base import Estimator, cost, count, episode_return, required
+from casim.checks import check_integer
+from casim.estimators.base import (
+    Estimator,
+    check_discount,
+    cost,
+    count,
+    discount_of,
+    episode_return,
+    keeps_discount,
+    required,
+)
 from casim.ops import segment_broadcast
 from casim.simulate import World
 from casim.types import Credit, Trajectory
@@ -34,14 +43,14 @@ class Shapley(Estimator):
 
     Attributes:
         num_permutations: orders drawn for each trajectory, at least 1.
-        discount: of the return.
+        discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
 
     Raises:
         ValueError: a setting out of its range.
     """
 
     num_permutations: int = 4
-    discount: float = 1.0
+    discount: float | None = None
     granularity: ClassVar[str] = "segment"
     methodology: ClassVar[str] = "game_theoretic"
     target: ClassVar[str] = "shapley"
@@ -50,13 +59,16 @@ class Shapley(Estimator):
 
     def __post_init__(self) -> None:
         check_integer("num_permutations", self.num_permutations, 1)
-        check_range("discount", self.discount, 0.0, 1.0)
+        check_discount(self.discount)
+
+    def claims(self, discount: float) -> frozenset[str]:
+        return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
 
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)
         key_order, key_noise = jax.random.split(key)
         shape = (self.num_permutations, batch.action.shape[0], world.num_segments)
-        draws = jax.random.uniform(key_order, shape)
+        draws = jax.random.uniform(key_order, shape, jnp.float32)
         rank = jnp.argsort(jnp.argsort(draws, axis=-1), axis=-1)  # each segment's place in the order
 
         def one_order(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -67,13 +79,20 @@ class Shapley(Estimator):
         credit = segment_broadcast(jnp.mean(marginal, axis=0), world.segment)
         return Credit(jnp.where(batch.live, credit, 0.0), cost(env_steps=jnp.sum(used)))
 
-    def _marginals(self, key: Array, rank: Array, world: World, batch: Trajectory) -> tuple[Array, Array]:
+    def _marginals(
+        self,
+        key: Array,
+        rank: Array,
+        world: World,
+        batch: Trajectory,
+    ) -> tuple[Array, Array]:
         """Marginal of each segment `[N, G]` in one order per trajectory, and the steps simulated."""
 
         def coalition(size: Array) -> tuple[Array, Array]:
             keep = segment_broadcast(rank < size, world.segment)
             rerun = world.intervene(key, batch, keep, 1)
-            return episode_return(rerun, self.discount)[:, 0], count(rerun.live)
+            returns = episode_return(rerun, discount_of(world, self.discount))
+            return returns[:, 0], count(rerun.live)
 
         value, used = jax.lax.map(coalition, jnp.arange(world.num_segments + 1))
         gain = jnp.diff(value.T, axis=1)  # of the segment at each place of the order

@@ -8,6 +8,10 @@ With the exact h, and E[G_t | s_t, a_t, u] the same for all actions, the mean in
 sum_u P(u | s, a) (1 - P(u | s) / P(u | s, a)) E[G | s, u] = Q - V, provided P(u | s, a) > 0 wherever
 P(u | s) > 0: an outcome that the action rules out is never seen with it, and its share is missing.
 
+An action that the policy never takes, which a branch can impose, has no h / pi: by Bayes it is
+P(u | s, a) / P(u | s), and rollouts of the policy say nothing of P(u | s, a). Its credit is 0. (As pi
+goes to 0 the counted form goes to -n / prior G, with n the visits that came to u: no limit of the truth.)
+
 References:
     Harutyunyan et al. 2019, arXiv:1912.02503 (return-conditional HCA). The taken-action form with the last
     observation is derived for casim: the paper's state-conditional estimator credits all actions at once.
@@ -24,7 +28,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import Estimator, cost, count, required, time_of
+from casim.estimators.base import (
+    Estimator,
+    check_discount,
+    cost,
+    count,
+    discount_of,
+    required,
+    time_of,
+)
 from casim.ops import class_sum, last_live, returns_to_go
 from casim.simulate import World
 from casim.types import Credit, Trajectory
@@ -35,15 +47,16 @@ from casim.types import Credit, Trajectory
 class Hindsight(Estimator):
     """Return- or state-conditional hindsight credit, tabular, learned in the call.
 
-    Consistent in the number of rollouts (the limit is the exact h); biased with a counted h, so no claim is
-    made. The state form also needs the last observation to carry all that the action did to the return.
+    Consistent in the number of rollouts (the limit is the exact h); biased with a counted h, so no
+    claim is made. The state form also needs the last observation to carry all that the action did to
+    the return.
 
     Attributes:
         condition: "return" or "state".
         num_rollouts: fresh rollouts for the counts, at least 1.
         num_bins: classes of the return-to-go between the smallest and largest seen at the step, at least 2.
         prior: pseudo-counts of the policy in each cell, positive.
-        discount: in [0, 1].
+        discount: of the return-to-go, in [0, 1]; None is the world's, see `discount_of`.
 
     Raises:
         ValueError: a setting out of its range.
@@ -53,7 +66,7 @@ class Hindsight(Estimator):
     num_rollouts: int = 64
     num_bins: int = 2
     prior: float = 1.0
-    discount: float = 1.0
+    discount: float | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
     target: ClassVar[str] = "advantage"
@@ -65,52 +78,77 @@ class Hindsight(Estimator):
         check_integer("num_rollouts", self.num_rollouts, 1)
         check_integer("num_bins", self.num_bins, 2)
         check_range("prior", self.prior, 1e-6, math.inf)
-        check_range("discount", self.discount, 0.0, 1.0)
+        check_discount(self.discount)
 
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)
         data = world.rollout(key, self.num_rollouts)
-        edges = self._edges(data)
-        hindsight = self._count(world, data, self._outcome(data, edges))
-        outcome = self._outcome(batch, edges)
-        future = returns_to_go(batch.reward, self.discount, batch.live)
-        ratio = hindsight_ratio(world, batch, hindsight[time_of(batch), batch.observation, :, outcome])
+        future, fresh = self._future(world, batch), self._future(world, data)
+        outcome, fresh_outcome = self._outcomes(batch, future, data, fresh)
+        table = self._count(world, data, fresh_outcome)
+        hindsight = table[time_of(batch), batch.observation, :, outcome]
+        ratio = hindsight_ratio(world, batch, hindsight)
         credit = jnp.where(batch.live, (1 - 1 / ratio) * future, 0.0)
-        return Credit(credit, cost(env_steps=count(data.live), critic_updates=count(data.live)))
+        used = count(data.live)
+        return Credit(credit, cost(env_steps=used, critic_updates=used))
 
-    def _edges(self, data: Trajectory) -> tuple[Float[Array, "1 T"], Float[Array, "1 T"]]:
-        """Smallest and largest return-to-go seen at each step."""
-        future = returns_to_go(data.reward, self.discount, data.live)
-        low = jnp.min(jnp.where(data.live, future, jnp.inf), axis=0, keepdims=True)
-        high = jnp.max(jnp.where(data.live, future, -jnp.inf), axis=0, keepdims=True)
-        return low, high
+    def _future(self, world: World, batch: Trajectory) -> Float[Array, "N T"]:
+        discount = discount_of(world, self.discount)
+        return returns_to_go(batch.reward, discount, batch.live)
 
-    def _outcome(self, batch: Trajectory, edges: tuple[Array, Array]) -> Int[Array, "N T"]:
-        """The class of what is known in hindsight at each step."""
+    def _outcomes(
+        self,
+        batch: Trajectory,
+        future: Float[Array, "N T"],
+        data: Trajectory,
+        fresh: Float[Array, "R T"],
+    ) -> tuple[Int[Array, "N T"], Int[Array, "R T"]]:
+        """The class of what is known in hindsight at each step, of the batch and of the rollouts."""
         if self.condition == "state":
-            last = last_live(batch.observation, batch.live)
-            return jnp.broadcast_to(last[:, None], batch.action.shape)
-        low, high = edges
-        future = returns_to_go(batch.reward, self.discount, batch.live)
-        width = jnp.where(high > low, high - low, 1.0)
-        share = jnp.where(high > low, (future - low) / width, 0.0)
-        return jnp.clip(jnp.floor(share * self.num_bins), 0, self.num_bins - 1).astype(int)
+            return _last_observation(batch), _last_observation(data)
+        low = jnp.min(jnp.where(data.live, fresh, jnp.inf), axis=0, keepdims=True)
+        high = jnp.max(jnp.where(data.live, fresh, -jnp.inf), axis=0, keepdims=True)
 
-    def _count(self, world: World, data: Trajectory, outcome: Int[Array, "N T"]) -> Float[Array, "T O A U"]:
+        def bins(future: Array) -> Array:
+            width = jnp.where(high > low, high - low, 1.0)
+            share = jnp.where(high > low, (future - low) / width, 0.0)
+            number = jnp.floor(share * self.num_bins)
+            return jnp.clip(number, 0, self.num_bins - 1).astype(int)
+
+        return bins(future), bins(fresh)
+
+    def _count(
+        self,
+        world: World,
+        data: Trajectory,
+        outcome: Int[Array, "R T"],
+    ) -> Float[Array, "T O A U"]:
         """h(a | t, o, u): counts with the policy as the prior."""
         _, observations, actions = world.policy.shape
         classes = observations if self.condition == "state" else self.num_bins
         cell = data.observation.astype(jnp.int32) * actions + data.action
         index = cell * classes + outcome
-        table = class_sum(data.live.astype(world.policy.dtype), index, observations * actions * classes)
+        live = data.live.astype(world.policy.dtype)
+        table = class_sum(live, index, observations * actions * classes)
         table = table.reshape(-1, observations, actions, classes)
-        policy = world.policy[world.mdp.schedule][..., None]
+        policy = world.policy[world.schedule][..., None]
         seen = jnp.sum(table, axis=2, keepdims=True)
-        return (table + self.prior * policy) / (seen + self.prior)
+        counted = (table + self.prior * policy) / (seen + self.prior)
+        return jnp.where(seen > 0, counted, policy)  # not prior * policy / prior, which rounds
 
 
 def hindsight_ratio(world: World, batch: Trajectory, hindsight: Float[Array, "N T A"]) -> Float[Array, "N T"]:
-    """h(a_t | o_t, u) / pi(a_t | o_t) of the action taken; 1 where the policy decides nothing."""
+    """h(a_t | o_t, u) / pi(a_t | o_t) of the action taken.
+
+    1 where the policy decides nothing, and for an action that it never takes.
+    """
     taken = jax.nn.one_hot(batch.action, hindsight.shape[-1], dtype=hindsight.dtype)
-    ratio = jnp.sum(taken * hindsight, axis=-1) / jnp.sum(taken * world.probability(batch), axis=-1)
-    return jnp.where(batch.live & world.decision[None, :], ratio, 1.0)
+    posterior = jnp.sum(taken * hindsight, axis=-1)
+    chance = jnp.sum(taken * world.probability(batch), axis=-1)
+    possible = batch.live & world.decision[None, :] & (chance > 0)
+    return jnp.where(possible, posterior / jnp.where(possible, chance, 1.0), 1.0)
+
+
+def _last_observation(batch: Trajectory) -> Int[Array, "N T"]:
+    last = last_live(batch.observation, batch.live)
+    return jnp.broadcast_to(last[:, None], batch.action.shape)

@@ -13,7 +13,15 @@ import dataclasses
 from typing import ClassVar, Literal, final
 
 from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import Estimator, cost, episode_return, to_steps
+from casim.estimators.base import (
+    Estimator,
+    check_discount,
+    cost,
+    discount_of,
+    episode_return,
+    keeps_discount,
+    to_steps,
+)
 from casim.ops import group_advantage, leave_one_out
 from casim.types import Credit
 
@@ -32,8 +40,8 @@ class GroupRelative(Estimator):
     Attributes:
         scale: "group" (GRPO), "batch" (here the same: one group is the batch), or "none" (Dr. GRPO).
         ddof: the standard deviation divides by N - ddof: 0 or 1.
-        epsilon: added to the standard deviation; positive, so that equal returns give 0 and not 0 / 0.
-        discount: of the return.
+        epsilon: added to the standard deviation, positive.
+        discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
 
     Raises:
         ValueError: a setting out of its range.
@@ -42,7 +50,7 @@ class GroupRelative(Estimator):
     scale: Literal["none", "group", "batch"] = "group"
     ddof: int = 1
     epsilon: float = 1e-6
-    discount: float = 1.0
+    discount: float | None = None
     granularity: ClassVar[str] = "trajectory"
     methodology: ClassVar[str] = "monte_carlo"
     target: ClassVar[str] = "trajectory_advantage"
@@ -53,11 +61,12 @@ class GroupRelative(Estimator):
         check_choice("scale", self.scale, ("none", "group", "batch"))
         check_integer("ddof", self.ddof, 0, 1)
         check_range("epsilon", self.epsilon, 1e-12, 1.0)
-        check_range("discount", self.discount, 0.0, 1.0)
+        check_discount(self.discount)
 
     def __call__(self, key, world, batch) -> Credit:
-        returns = episode_return(batch, self.discount)
-        return Credit(to_steps(group_advantage(returns, self.scale, self.ddof, self.epsilon), batch), cost())
+        returns = episode_return(batch, discount_of(world, self.discount))
+        advantage = group_advantage(returns, self.scale, self.ddof, self.epsilon)
+        return Credit(to_steps(advantage, batch), cost())
 
 
 @final
@@ -65,15 +74,18 @@ class GroupRelative(Estimator):
 class LeaveOneOut(Estimator):
     """RLOO: the return minus the mean of the others.
 
-    Its mean in a cell is Q_t(s, a) plus the rewards already earned, minus V(prompt), at discount 1: exactly its
-    target, and the exact gradient. (In a group that mixes prompts, V(prompt) is the mean over them.) With
-    discount < 1 it is biased like `Return`.
+    Its mean in a cell is discount^t Q_t(s, a) plus the rewards already earned, minus V(prompt): exactly
+    its target. (In a group that mixes prompts, V(prompt) is the mean over them.) At discount 1 the
+    gradient is exact too; below 1 it is biased like that of `Return`.
+
+    Attributes:
+        discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
 
     Raises:
-        ValueError: discount outside [0, 1].
+        ValueError: discount out of its range.
     """
 
-    discount: float = 1.0
+    discount: float | None = None
     granularity: ClassVar[str] = "trajectory"
     methodology: ClassVar[str] = "monte_carlo"
     target: ClassVar[str] = "trajectory_advantage"
@@ -81,7 +93,13 @@ class LeaveOneOut(Estimator):
     unbiased: ClassVar[frozenset[str]] = frozenset({"target", "gradient"})
 
     def __post_init__(self) -> None:
-        check_range("discount", self.discount, 0.0, 1.0)
+        check_discount(self.discount)
+
+    def claims(self, discount: float) -> frozenset[str]:
+        if not keeps_discount(self.discount, discount):
+            return frozenset()
+        return self.unbiased if discount == 1 else frozenset({"target"})
 
     def __call__(self, key, world, batch) -> Credit:
-        return Credit(to_steps(leave_one_out(episode_return(batch, self.discount)), batch), cost())
+        returns = episode_return(batch, discount_of(world, self.discount))
+        return Credit(to_steps(leave_one_out(returns), batch), cost())

@@ -11,8 +11,15 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, final
 
-from casim.checks import check_range
-from casim.estimators.base import Estimator, cost, episode_return, to_steps
+from casim.estimators.base import (
+    Estimator,
+    check_discount,
+    cost,
+    discount_of,
+    episode_return,
+    keeps_discount,
+    to_steps,
+)
 from casim.ops import returns_to_go
 from casim.types import Credit
 
@@ -22,15 +29,18 @@ from casim.types import Credit
 class Return(Estimator):
     """The whole return, broadcast to every step.
 
-    Its mean in a cell is the advantage plus V_t(s) and the rewards already earned: no function of the action,
-    so the gradient is exact if the discount is 1. With discount < 1 it weighs late steps too much or too
-    little (the return is measured from the start), and is biased.
+    Its mean in a cell is the advantage plus V_t(s) and the rewards already earned: no function of the
+    action, so the gradient is exact if the world's discount is 1. Below 1 the return, measured from
+    the start, makes discount^t of the advantage, and step t is weighed by it twice: biased.
+
+    Attributes:
+        discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
 
     Raises:
-        ValueError: discount outside [0, 1].
+        ValueError: discount out of its range.
     """
 
-    discount: float = 1.0
+    discount: float | None = None
     granularity: ClassVar[str] = "trajectory"
     methodology: ClassVar[str] = "monte_carlo"
     target: ClassVar[str] = "trajectory_advantage"
@@ -38,22 +48,32 @@ class Return(Estimator):
     unbiased: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
-        check_range("discount", self.discount, 0.0, 1.0)
+        check_discount(self.discount)
+
+    def claims(self, discount: float) -> frozenset[str]:
+        exact = discount == 1 and keeps_discount(self.discount, discount)
+        return self.unbiased if exact else frozenset()
 
     def __call__(self, key, world, batch) -> Credit:
-        return Credit(to_steps(episode_return(batch, self.discount), batch), cost())
+        returns = episode_return(batch, discount_of(world, self.discount))
+        return Credit(to_steps(returns, batch), cost())
 
 
 @final
 @dataclasses.dataclass(frozen=True)
 class RewardToGo(Estimator):
-    """The rewards from each step on. Its mean in a cell is Q_t(s, a): the gradient is exact at any discount.
+    """The rewards from each step on.
+
+    Its mean in a cell is Q_t(s, a): the gradient is exact at any discount that is the world's.
+
+    Attributes:
+        discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
 
     Raises:
-        ValueError: discount outside [0, 1].
+        ValueError: discount out of its range.
     """
 
-    discount: float = 1.0
+    discount: float | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
     target: ClassVar[str] = "advantage"
@@ -61,7 +81,11 @@ class RewardToGo(Estimator):
     unbiased: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
-        check_range("discount", self.discount, 0.0, 1.0)
+        check_discount(self.discount)
+
+    def claims(self, discount: float) -> frozenset[str]:
+        return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
 
     def __call__(self, key, world, batch) -> Credit:
-        return Credit(returns_to_go(batch.reward, self.discount, batch.live), cost())
+        discount = discount_of(world, self.discount)
+        return Credit(returns_to_go(batch.reward, discount, batch.live), cost())

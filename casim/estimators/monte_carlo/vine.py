@@ -17,8 +17,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import Estimator, cost, count, required
+from casim.checks import check_choice, check_integer
+from casim.estimators.base import (
+    Estimator,
+    check_discount,
+    cost,
+    count,
+    discount_of,
+    keeps_discount,
+    required,
+)
 from casim.ops import mean, run_sum, segment_broadcast
 from casim.simulate import World
 from casim.types import Credit, Trajectory
@@ -29,14 +37,14 @@ from casim.types import Credit, Trajectory
 class Vine(Estimator):
     """VinePPO at step or segment boundaries.
 
-    With unit "step" its mean in a cell is the advantage itself. With segments, at discount 1, it is the advantage
-    plus a function of the state alone, so the gradient is still exact; with discount < 1 a segment's credit is
-    discounted to its first step, and its later steps weigh too little.
+    With unit "step" its mean in a cell is the advantage itself. With segments, at discount 1, it is the
+    advantage plus a function of the state alone, so the gradient is still exact; with discount < 1 a
+    segment's credit is discounted to its first step, and its later steps weigh too little.
 
     Attributes:
         num_branches: K, rollouts per boundary and trajectory, at least 1.
         unit: "step" or "segment".
-        discount: of the values.
+        discount: of the values, in [0, 1]; None is the world's, see `discount_of`.
 
     Raises:
         ValueError: a setting out of its range.
@@ -44,7 +52,7 @@ class Vine(Estimator):
 
     num_branches: int = 4
     unit: Literal["step", "segment"] = "segment"
-    discount: float = 1.0
+    discount: float | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
     target: ClassVar[str] = "segment_advantage"
@@ -54,35 +62,53 @@ class Vine(Estimator):
     def __post_init__(self) -> None:
         check_integer("num_branches", self.num_branches, 1)
         check_choice("unit", self.unit, ("step", "segment"))
-        check_range("discount", self.discount, 0.0, 1.0)
+        check_discount(self.discount)
 
     @property
     def scored_target(self) -> str:
         return "td_error" if self.unit == "step" else self.target
 
+    def claims(self, discount: float) -> frozenset[str]:
+        if not keeps_discount(self.discount, discount):
+            return frozenset()
+        whole = self.unit == "step" or discount == 1
+        return self.unbiased if whole else frozenset({"target"})
+
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)
+        discount = discount_of(world, self.discount)
         steps = jnp.arange(batch.reward.shape[-1])
-        unit, size = (steps, steps.shape[0]) if self.unit == "step" else (world.segment, world.num_segments)
+        by_step = self.unit == "step"
+        unit = steps if by_step else world.segment
+        size = steps.shape[0] if by_step else world.num_segments
         first = jnp.searchsorted(unit, jnp.arange(size))
 
         def at_boundary(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             return self._value(*inputs, world, batch)
 
-        value, used = jax.lax.map(at_boundary, (jax.random.split(key, size), first))
+        inputs = (jax.random.split(key, size), first)
+        value, used = jax.lax.map(at_boundary, inputs)
         value = value.T
-        after = jnp.concatenate([value[:, 1:], jnp.zeros_like(value[:, :1])], axis=1)
+        after = jnp.pad(value[:, 1:], ((0, 0), (0, 1)))  # nothing is worth anything after the end
         length = jnp.diff(first, append=steps.shape[0])
-        within = self.discount ** (steps - first[unit])
+        within = discount ** (steps - first[unit])
         earned = run_sum(batch.reward * within[None, :], unit, size)
-        credit = earned + (self.discount**length)[None, :] * after - value
-        return Credit(jnp.where(batch.live, segment_broadcast(credit, unit), 0.0), cost(env_steps=jnp.sum(used)))
+        credit = earned + (discount**length)[None, :] * after - value
+        credit = jnp.where(batch.live, segment_broadcast(credit, unit), 0.0)
+        return Credit(credit, cost(env_steps=jnp.sum(used)))
 
-    def _value(self, key: Array, step: Int[Array, ""], world: World, batch: Trajectory) -> tuple[Array, Array]:
-        """Mean return from `step` over the branches of each row, and the live steps that they took."""
+    def _value(
+        self,
+        key: Array,
+        step: Int[Array, ""],
+        world: World,
+        batch: Trajectory,
+    ) -> tuple[Array, Array]:
+        """Mean return from `step` over the branches of each row, and the live steps they took."""
         branch = world.branch(key, batch, step, self.num_branches)
-        steps = jnp.arange(batch.reward.shape[-1])
-        scaling = jnp.where(steps >= step, self.discount ** jnp.maximum(steps - step, 0), 0.0)
-        fresh = branch.live & (steps >= step)[None, None, :]
+        ahead = jnp.arange(batch.reward.shape[-1]) - step
+        discount = discount_of(world, self.discount)
+        scaling = jnp.where(ahead >= 0, discount ** jnp.maximum(ahead, 0), 0.0)
         returns = jnp.sum(branch.reward * scaling[None, None, :], axis=-1)
+        fresh = branch.live & (ahead >= 0)[None, None, :]
         return mean(returns, axis=1)[:, 0], count(fresh)

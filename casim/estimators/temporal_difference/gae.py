@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import Estimator, cost, count, required
+from casim.estimators.base import Estimator, check_discount, cost, count, discount_of, required
 from casim.ops import class_mean, class_value, gae, returns_to_go
 from casim.types import Credit, Trajectory
 
@@ -29,20 +29,20 @@ from casim.types import Credit, Trajectory
 class Gae(Estimator):
     """GAE over a tabular critic.
 
-    With lambda = 1 its mean in a cell is Q_t(s, a) minus the critic's value of the observation, whatever that
-    is, and the gradient is exact; with a critic that is V itself it is unbiased at every lambda. A learned
-    critic and lambda < 1 give bias, so no claim is made for the defaults. (The critic is fitted to rollouts of
-    its own, which keeps it independent of the scored batch.)
+    With lambda = 1 its mean in a cell is Q_t(s, a) minus the critic's value of the observation,
+    whatever that is, and the gradient is exact; with a critic that is V itself it is unbiased at every
+    lambda. A learned critic and lambda < 1 give bias, so no claim is made for the defaults. (The critic
+    is fitted to rollouts of its own, which keeps it independent of the scored batch.)
 
     Attributes:
         lambda_: of the advantage, in [0, 1].
         fit: "monte_carlo" or "td".
-        num_rollouts: fresh rollouts for the fit; 0 fits to the scored batch itself, which costs nothing but makes
-            the baseline depend on the scored action.
+        num_rollouts: fresh rollouts for the fit; 0 fits to the scored batch itself, which costs nothing
+            but makes the baseline depend on the scored action.
         critic_lambda: of the TD fit, in [0, 1].
         num_sweeps: of the TD fit, at least 1.
         learning_rate: of the TD fit, in (0, 1].
-        discount: in [0, 1].
+        discount: of values and advantage, in [0, 1]; None is the world's, see `discount_of`.
 
     Raises:
         ValueError: a setting out of its range.
@@ -54,7 +54,7 @@ class Gae(Estimator):
     critic_lambda: float = 0.95
     num_sweeps: int = 10
     learning_rate: float = 0.5
-    discount: float = 1.0
+    discount: float | None = None
     granularity: ClassVar[str] = "token"
     methodology: ClassVar[str] = "temporal_difference"
     target: ClassVar[str] = "advantage"
@@ -65,30 +65,33 @@ class Gae(Estimator):
         check_choice("fit", self.fit, ("monte_carlo", "td"))
         check_integer("num_rollouts", self.num_rollouts, 0)
         check_integer("num_sweeps", self.num_sweeps, 1)
-        for field in ("lambda_", "critic_lambda", "discount"):
-            check_range(field, getattr(self, field), 0.0, 1.0)
+        check_range("lambda_", self.lambda_, 0.0, 1.0)
+        check_range("critic_lambda", self.critic_lambda, 0.0, 1.0)
         check_range("learning_rate", self.learning_rate, 1e-6, 1.0)
+        check_discount(self.discount)
 
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)
+        discount = discount_of(world, self.discount)
         data = world.rollout(key, self.num_rollouts) if self.num_rollouts > 0 else batch
         used = count(data.live) if self.num_rollouts > 0 else 0.0
-        table, sweeps = self._table(data, world.mdp.emission.shape[2])
+        table = self._table(data, discount, world.policy.shape[1])
         value = class_value(table, batch.observation)
-        advantage = gae(batch.reward, value, batch.live, self.discount, self.lambda_)
+        advantage = gae(batch.reward, value, batch.live, discount, self.lambda_)
+        sweeps = 1 if self.fit == "monte_carlo" else self.num_sweeps
         return Credit(advantage, cost(env_steps=used, critic_updates=sweeps * count(data.live)))
 
-    def _table(self, data: Trajectory, size: int) -> tuple[Float[Array, "T O"], int]:
-        """The fitted critic, and how many sweeps over the data it took."""
+    def _table(self, data: Trajectory, discount: float | Float[Array, ""], size: int) -> Float[Array, "T O"]:
+        """The fitted critic."""
         if self.fit == "monte_carlo":
-            future = returns_to_go(data.reward, self.discount, data.live)
-            return class_mean(future, data.observation, data.live, size), 1
+            future = returns_to_go(data.reward, discount, data.live)
+            return class_mean(future, data.observation, data.live, size)
 
         def sweep(table: Array, _) -> tuple[Array, None]:
             value = class_value(table, data.observation)
-            target = value + gae(data.reward, value, data.live, self.discount, self.critic_lambda)
-            mean = class_mean(target, data.observation, data.live, size)
+            rest = gae(data.reward, value, data.live, discount, self.critic_lambda)
+            mean = class_mean(value + rest, data.observation, data.live, size)
             return table + self.learning_rate * (mean - table), None
 
-        table = jnp.zeros((data.reward.shape[-1], size))
-        return jax.lax.scan(sweep, table, None, length=self.num_sweeps)[0], self.num_sweeps
+        table = jnp.zeros((data.reward.shape[-1], size), data.reward.dtype)
+        return jax.lax.scan(sweep, table, None, length=self.num_sweeps)[0]

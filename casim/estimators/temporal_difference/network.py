@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from casim.checks import check_integer, check_range
-from casim.estimators.base import Estimator, cost, count, required
+from casim.estimators.base import Estimator, check_discount, cost, count, discount_of, required
 from casim.ops import class_value, gae, returns_to_go
 from casim.types import Credit, Trajectory
 
@@ -39,7 +39,7 @@ class GaeNetwork(Estimator):
         num_updates: Adam steps, at least 1.
         minibatch: (episode, step) pairs per Adam step, at least 1.
         learning_rate: of Adam, positive.
-        discount: in [0, 1].
+        discount: of values and advantage, in [0, 1]; None is the world's, see `discount_of`.
         seed: of the initial weights, which are the same in every call.
 
     Raises:
@@ -52,7 +52,7 @@ class GaeNetwork(Estimator):
     num_updates: int = 100
     minibatch: int = 128
     learning_rate: float = 0.01
-    discount: float = 1.0
+    discount: float | None = None
     seed: int = 0
     granularity: ClassVar[str] = "token"
     methodology: ClassVar[str] = "temporal_difference"
@@ -65,18 +65,20 @@ class GaeNetwork(Estimator):
             check_integer(field, getattr(self, field), 1)
         check_integer("seed", self.seed, 0)
         check_range("lambda_", self.lambda_, 0.0, 1.0)
-        check_range("discount", self.discount, 0.0, 1.0)
         check_range("learning_rate", self.learning_rate, 1e-8, math.inf)
+        check_discount(self.discount)
 
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)
+        discount = discount_of(world, self.discount)
         key_data, key_fit = jax.random.split(key)
         data = world.rollout(key_data, self.num_rollouts)
-        target = returns_to_go(data.reward, self.discount, data.live)
-        size = world.mdp.emission.shape[2]
+        target = returns_to_go(data.reward, discount, data.live)
+        size = world.policy.shape[1]
         model, params = self._fit(key_fit, data, target, size)
-        value = class_value(table(model, params, batch.action.shape[1], size), batch.observation)
-        advantage = gae(batch.reward, value, batch.live, self.discount, self.lambda_)
+        critic_table = table(model, params, batch.action.shape[1], size)
+        value = class_value(critic_table, batch.observation)
+        advantage = gae(batch.reward, value, batch.live, discount, self.lambda_)
         updates = float(self.num_updates * self.minibatch)
         return Credit(advantage, cost(env_steps=count(data.live), critic_updates=updates))
 
@@ -107,7 +109,8 @@ class GaeNetwork(Estimator):
 
     def _picks(self, key: Array, length: Int[Array, " N"], steps: int) -> Int[Array, "U B"]:
         """Flat indices of one minibatch of live steps per update."""
-        row, step = jax.random.uniform(key, (2, self.num_updates, self.minibatch))
+        shape = (2, self.num_updates, self.minibatch)
+        row, step = jax.random.uniform(key, shape, jnp.float32)
         row = (row * length.shape[0]).astype(int)
         return row * steps + (step * length[row]).astype(int)
 

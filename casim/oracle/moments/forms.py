@@ -52,24 +52,33 @@ Form = Callable[[Any, Any], Trace | Product]
 """From an MDP and its `Truth`, both in NumPy float64."""
 
 
-def whole_return(baseline: float = 0.0, discount: float = 1.0) -> Form:
-    """c_t = G_0 - baseline: REINFORCE with the whole return.
+def whole_return(baseline: float = 0.0, discount: float | None = None) -> Form:
+    """c_t = G_0 - baseline: REINFORCE with the whole return, at the discount of the MDP if None.
 
     Raises:
         ValueError: discount outside [0, 1].
     """
-    check_range("discount", discount, 0.0, 1.0)
-    return lambda _, truth: Product(discount, baseline, np.ones_like(truth.q_value))
+    return _of_return(discount, baseline, peers=False)
 
 
-def peer_baseline(discount: float = 1.0) -> Form:
-    """c_t = G_0 - mean of the others' G_0: RLOO.
+def peer_baseline(discount: float | None = None) -> Form:
+    """c_t = G_0 - mean of the others' G_0: RLOO, at the discount of the MDP if None.
 
     Raises:
         ValueError: discount outside [0, 1].
     """
-    check_range("discount", discount, 0.0, 1.0)
-    return lambda _, truth: Product(discount, 0.0, np.ones_like(truth.q_value), peers=True)
+    return _of_return(discount, 0.0, peers=True)
+
+
+def _of_return(discount: float | None, baseline: float, peers: bool) -> Form:
+    if discount is not None:
+        check_range("discount", discount, 0.0, 1.0)
+
+    def form(mdp: Any, truth: Any) -> Product:
+        own = float(mdp.discount) if discount is None else discount
+        return Product(own, baseline, np.ones_like(truth.q_value), peers)
+
+    return form
 
 
 def reward_to_go(mdp: Any, truth: Any) -> Trace:

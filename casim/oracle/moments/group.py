@@ -25,6 +25,7 @@ from jaxtyping import Float
 from casim.checks import check_integer
 from casim.oracle.moments.classes import Classes, View, make_classes, whole
 from casim.oracle.moments.paths import enumerate_trajectories, precise
+from casim.simulate import World
 from casim.types import MDP, Credit, Trajectory
 
 CHUNK = 2048
@@ -32,8 +33,8 @@ CHUNK = 2048
 TOLERANCE = 1e-9
 """Credits that should be equal may differ by this share of the largest."""
 
-Rule = Callable[[Any, None, Any], Credit]
-"""An estimator that needs nothing but the batch: (key, None, batch [N, T]) -> Credit."""
+Rule = Callable[[Any, World, Any], Credit]
+"""An estimator that draws nothing: (key, world, batch [N, T]) -> Credit. The world has the discount."""
 
 
 class Moments(NamedTuple):
@@ -66,7 +67,7 @@ def group_moments(
     Args:
         mdp: a world whose trajectories can be listed.
         policy: the table `[M, O, A]`.
-        estimator: called as `estimator(key, None, batch)`.
+        estimator: called as `estimator(key, world, batch)`, with the process and the policy as world.
         num: N, the group size, at least 1.
         sees: what of a trajectory the estimator sees, see `casim.oracle.moments.classes`; the coarser, the fewer
             groups.
@@ -80,7 +81,7 @@ def group_moments(
     mdp, policy = precise(mdp, policy)
     classes = make_classes(mdp, policy, enumerate_trajectories(mdp, policy), sees)
     groups, weight = multisets(classes.probability, num, limit)
-    credit = _scorer(estimator, num)
+    credit = _scorer(estimator, num, mdp, policy)
     _check_symmetry(credit, classes, groups)
     count, steps = classes.score.shape[:2]
     first, second = np.zeros((count, steps)), np.zeros((count, steps, steps))
@@ -115,9 +116,11 @@ def multisets(probability: Float[np.ndarray, " C"], num: int, limit: int) -> tup
     return groups, weight
 
 
-def _scorer(estimator: Rule, num: int) -> Callable[[Any], np.ndarray]:
+def _scorer(estimator: Rule, num: int, mdp: MDP, policy: np.ndarray) -> Callable[[Any], np.ndarray]:
     """Credit of up to CHUNK groups, `[B, N, T]` in NumPy float64."""
-    program = jax.jit(jax.vmap(lambda batch, key: estimator(key, None, batch).value, in_axes=(0, None)))
+    with jax.enable_x64(True):
+        world = World.make(*jax.tree.map(jnp.asarray, (mdp, policy)))
+    program = jax.jit(jax.vmap(lambda batch, key: estimator(key, world, batch).value, in_axes=(0, None)))
 
     def credit(batch: Any, seed: int = 0) -> np.ndarray:
         size = len(batch.action)
