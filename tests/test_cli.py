@@ -47,7 +47,7 @@ def test_show_prints_formula_source_and_defaults(capsys):
     out = capsys.readouterr().out
     assert "In maths" in out
     assert "2402.14740" in out
-    assert "LeaveOneOut(discount=1.0)" in out
+    assert "LeaveOneOut(discount=None)" in out
 
 
 def test_list_names_every_preset_and_every_horizon_knob(capsys):
