@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    seeds = 200 if quick else 2000
+    seeds = 50 if quick else 2000
     print(f"{'estimator':<28}{'score':<19}{'R':>4}{'exact':>10}{'mean':>10}{'error':>9}{'sd':>9}{'cover':>7}")
     replicates = (10, 20, 100)
     found = simulate(Case(), replicates, seeds)
