@@ -106,13 +106,16 @@ def _source_of(ancestor: type, kind: type) -> dict[str, str]:
     for name in written:
         path = Path(name)
         if not path.is_file():
+            cell = "".join(linecache.getlines(name))
+            if not cell:
+                return {}
             # Cells are named after the process and their number, so the name says nothing.
-            parts[f"cell of {place(ancestor)}, {len(parts)}"] = "".join(linecache.getlines(name))
+            parts[f"cell of {place(ancestor)}, {len(parts)}"] = cell
         elif module is not None and _file_of(module) == path.resolve():
             parts |= _source_of_modules(module, kind)
         else:
             parts[path.name] = _read(path)
-    return parts if all(parts.values()) else {}
+    return parts
 
 
 def _file_names(kind: type) -> list[str]:

@@ -109,6 +109,13 @@ def test_an_edit_of_a_module_that_it_uses_changes_the_digest(folder):
     assert digest_of(load(name)) != first
 
 
+def test_an_empty_module_beside_it_hides_nothing(folder):
+    name, empty = next(NAMES), next(NAMES)
+    (folder / f"{empty}.py").write_text("")
+    write(folder, name, more=f"import {empty}")
+    assert not digest_of(load(name)).startswith("unknown")
+
+
 def test_the_digest_is_of_the_code_that_was_loaded_and_not_of_a_later_edit(folder):
     name = next(NAMES)
     write(folder, name)
