@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,8 +67,18 @@ def test_equal_entries_get_exactly_0_where_they_are_made_in_the_same_program(eff
     rng = np.random.default_rng(0)
     given = [np.repeat(rng.normal(size=(200, 1)).astype(np.float32), 7, axis=1) for _ in range(3)]
     options = {"xla_backend_optimization_level": effort, "xla_cpu_use_fusion_emitters": effort != 1}
-    for credit in jax.jit(of_products, compiler_options=options)(*given):
+    for credit in jax.jit(of_products, compiler_options=known(options))(*given):
         assert not np.asarray(credit).any()
+
+
+def known(options):
+    """Those that this version of XLA has; JAX 0.11 on a CPU has no other way to fuse."""
+    there = {}
+    for name, value in options.items():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.jit(lambda x: x, compiler_options={name: value})(0.0)
+            there[name] = value
+    return there
 
 
 def by_numpy(x, where, ddof, epsilon):
