@@ -8,7 +8,7 @@ length changes.
 from __future__ import annotations
 
 import casim
-from casim.figures import PAGE, horizon_panel, style
+from casim.figures import PAGE, small_multiples
 from casim.oracle import closed_forms
 
 ESTIMATORS = (
@@ -29,7 +29,31 @@ ESTIMATORS = (
     casim.InformationGain(form="log"),
     casim.Shapley(),
 )
-SCORES = ("bias", "centred_bias", "variance", "snr", "sign_accuracy", "env_steps")
+NAMES = {
+    "RewardToGo": "return-to-go",
+    "GroupRelative": "GRPO",
+    "GroupRelative(scale=none)": "Dr. GRPO",
+    "LeaveOneOut": "RLOO",
+    "Vine": "VinePPO",
+    "Gae": "GAE",
+    "Gae(lambda=1.0, fit=td)": "GAE, λ = 1, TD",
+    "GaeNetwork": "GAE, network",
+    "Hindsight(condition=state)": "Hindsight, state",
+    "ProcessReward(form=sum)": "PRM, sum",
+    "ProcessReward": "PRM, min",
+    "InformationGain": "info gain",
+    "InformationGain(form=log)": "info gain, log",
+}
+"""What the literature calls the methods, short."""
+ALIGNED = "snr_aligned"
+SCORES = ("bias", "centred_bias", "variance", ALIGNED, "sign_accuracy", "env_steps")
+SPANS = {
+    "bias": (-0.3, 1e5),
+    "centred_bias": (-1.0, 1e2),
+    "variance": (0.3, 1e5),
+    ALIGNED: (1e-5, 2e1),
+}
+"""The sum of process rewards leaves these panels."""
 
 
 def study(name: str, horizons: tuple[int, ...], replicates: int) -> casim.Study:
@@ -49,34 +73,31 @@ STUDY = study("horizon", tuple(2**k for k in range(3, 13)), 400)
 QUICK = study("horizon_quick", (8, 32, 128), 200)
 
 
-def draw(rows: list[casim.Row]):
-    import matplotlib.pyplot as plt
+def draw(rows: list[casim.Row], width: float = PAGE):
+    """A row of panels per score, a column per methodology.
 
-    exact: dict[str, dict[str, dict[int, float]]] = {}
+    On less than a page's width (`casim.figures.COLUMN` inches) the aligned SNR alone, the score by
+    which methods are compared.
+    """
+    scores = SCORES if width >= PAGE else (ALIGNED,)
+    return small_multiples(
+        rows,
+        scores,
+        x="task.horizon",
+        by="methodology",
+        width=width,
+        names=NAMES,
+        exact=exact_values(rows),
+        spans=SPANS,
+    )
+
+
+def exact_values(rows: list[casim.Row]) -> dict[str, dict[str, dict[float, float]]]:
+    """Closed forms by score, label and horizon."""
+    exact: dict[str, dict[str, dict[float, float]]] = {}
     for row in rows:
         for label, scores in closed_forms(row.exact, row.num_trajectories).items():
             for score, value in scores.items():
-                exact.setdefault(score, {}).setdefault(label, {})[row.num_steps] = value
-    panels = (
-        ("bias", "(a) squared bias / signal", "symlog", 0.1),
-        ("centred_bias", "(b) action-centred bias² / signal", "symlog", 0.1),
-        ("variance", "(c) variance / signal", "log", None),
-        ("snr", "(d) SNR of the policy gradient", "log", None),
-        ("sign_accuracy", "(e) sign accuracy at the pivot", "linear", None),
-        ("env_steps", "(f) extra environment steps", "symlog", 100.0),
-    )
-    with style():
-        figure, axes = plt.subplots(2, 3, figsize=(PAGE, 4.9), sharex=True, layout="constrained")
-        for axis, (score, title, scale, linthresh) in zip(axes.flat, panels, strict=True):
-            horizon_panel(axis, rows, score, title, scale, linthresh, exact.get(score))
-        # The sum of process rewards leaves panels (a) to (d); the zero credit has no variance to show in (c).
-        axes[0, 0].set_ylim(-0.3, 1e5)
-        axes[0, 1].set_ylim(-1.0, 1e2)
-        axes[0, 2].set_ylim(0.3, 1e5)
-        axes[1, 0].set_ylim(1e-5, 2e1)
-        axes[1, 2].set_ylim(bottom=-10)
-        for axis in axes[1]:
-            axis.set_xlabel("horizon T (steps)")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return figure
+                by_label = exact.setdefault(score, {})
+                by_label.setdefault(label, {})[row.horizon] = value
+    return exact

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import casim
-from casim.figures import COLOR, PAGE, style
+from casim.figures import COLOR, PAGE, label_ends, save, style
 from casim.oracle.contrast import Protocol, contrast, sample_contrast
 
 WORLDS = (1, -1)
@@ -29,6 +29,11 @@ LOGGED = {kind.__name__: kind() for kind in casim.ESTIMATORS if not kind.needs -
 RESTORED, REFED = "Contrast, restored", "Contrast, re-fed"
 WEIGHTED = "InversePropensity"
 METHODS = (*LOGGED, WEIGHTED, RESTORED, REFED)
+ACTIONS = {
+    "1": {"color": COLOR["monte_carlo"], "marker": "o", "alpha": 0.85, "linewidth": 0},
+    "0": {"color": COLOR["temporal_difference"], "marker": "D", "alpha": 0.85, "linewidth": 0},
+}
+"""How the actions are drawn."""
 GROUP = 16
 STEPS = np.arange(3)
 
@@ -186,19 +191,21 @@ def draw(result: dict):
         axes[0, 1].set_yticklabels([])
         draw_effect(axes[1, 0], result["worlds"])
         draw_floor(axes[1, 1], result["floor"])
+        figure.draw_without_rendering()  # lays the panels out, so that names can be kept apart
+        label_ends(axes[1, 1], width=16)
     return figure
 
 
 def draw_credit(axis, world: dict, title: str) -> None:
-    """Discs whose area is the share of the trajectories, apart for the two actions."""
+    """Marks whose area is the share of the trajectories, apart for the two actions."""
     methods = world["methods"]
     for place, method in enumerate(methods.values()):
-        for action, color, lift in (("1", COLOR["monte_carlo"], -0.17), ("0", COLOR["temporal_difference"], 0.17)):
+        for action, lift in (("1", -0.17), ("0", 0.17)):
             level, share = np.array(method["credit"][action]).T
             area = 100 * share
-            axis.scatter(level, np.full(len(level), place + lift), area, color=color, alpha=0.85, linewidth=0)
-    for action, color in (("1", COLOR["monte_carlo"]), ("0", COLOR["temporal_difference"])):
-        axis.scatter([], [], 30, color=color, label=f"action {action} taken")
+            axis.scatter(level, np.full(len(level), place + lift), area, **ACTIONS[action])
+    for action, look in ACTIONS.items():
+        axis.scatter([], [], 30, label=f"action {action} taken", **look)
     name_methods(axis, methods)
     axis.set_xlim(-2.6, 2.6)
     axis.set_xlabel("credit of the action (units of reward)")
@@ -218,8 +225,8 @@ def draw_effect(axis, worlds: dict) -> None:
             axis.plot(method["effect"], place + lift, marker, color=color, markersize=4, label=label, linestyle="none")
     name_methods(axis, worlds["1"]["methods"])
     axis.set_xlim(-1.6, 1.6)
-    axis.set_xlabel("implied effect of action 1 against 0 (reward)")
-    axis.set_title("(c) effect implied by groups of 16 (dashed: truth)", loc="left")
+    axis.set_xlabel(f"effect implied by groups of {GROUP} (reward)")
+    axis.set_title("(c) implied effect of action 1 (dashed: truth)", loc="left")
     axis.legend(loc="upper left", handletextpad=0.2, borderpad=0.1)
 
 
@@ -227,18 +234,17 @@ def draw_floor(axis, floor: list[dict]) -> None:
     """Exact values as lines, measured ones with 95% intervals."""
     noise = [point["noise"] for point in floor]
     panels = (
-        ("exact", "measured", "measured_error", "noise floor of a branch (s.d.)", COLOR["monte_carlo"], "o"),
+        ("exact", "measured", "measured_error", "standard deviation of a branch", COLOR["monte_carlo"], "o"),
         ("contrast", "contrast_measured", "contrast_error", "contrast of this episode", COLOR["model_based"], "s"),
     )
     for exact, measured, error, label, color, marker in panels:
-        axis.plot(noise, [point[exact] for point in floor], color=color, linewidth=1)
+        axis.plot(noise, [point[exact] for point in floor], color=color, linewidth=1, label=label)
         half = [1.96 * point[error] for point in floor]
-        axis.errorbar(noise, [point[measured] for point in floor], half, fmt=marker, color=color, label=label)
+        axis.errorbar(noise, [point[measured] for point in floor], half, fmt=marker, color=color)
     axis.set_ylim(-0.05, 1.3)
-    axis.set_xlabel("probability that the hidden cause is not restored")
+    axis.set_xlabel("probability that the cause is redrawn")
     axis.set_ylabel("reward")
     axis.set_title("(d) replicas of one branch (line: exact)", loc="left")
-    axis.legend(loc="upper right")
 
 
 def signed(number: float, form: str) -> str:
@@ -265,7 +271,7 @@ def main(args: list[str] | None = None) -> None:
     settings.out.mkdir(parents=True, exist_ok=True)
     path = settings.out / f"{size.name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
-    draw(result).savefig(path.with_suffix(".png"))
+    save(draw(result), path.with_suffix(".png"))
     print(f"numbers: {path}\nfigure: {path.with_suffix('.png')}")
 
 

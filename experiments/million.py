@@ -6,8 +6,12 @@ end: one pivotal step in a million decides the outcome, and everything else is f
 
 from __future__ import annotations
 
+import math
+
 import casim
 from casim.figures import PAGE, style, styles
+from casim.figures.scales import score_caption
+from casim.figures.style import dark
 
 ESTIMATORS = (
     casim.Return(),
@@ -23,9 +27,21 @@ ESTIMATORS = (
     casim.InformationGain(),
     casim.Shapley(),
 )
-FLOOR = 1e-10
-"""The least that the figure shows."""
-SCORES = ("bias", "centred_bias", "snr", "sign_accuracy", "precision_at_k", "env_steps")
+NAMES = {
+    "RewardToGo": "return-to-go",
+    "GroupRelative": "GRPO",
+    "GroupRelative(scale=none)": "Dr. GRPO",
+    "LeaveOneOut": "RLOO",
+    "Vine": "VinePPO",
+    "Gae": "GAE",
+    "GaeNetwork": "GAE, network",
+    "ProcessReward": "PRM, min",
+    "InformationGain": "info gain",
+}
+"""What the literature calls the methods, short."""
+SCORES = ("bias", "centred_bias", "snr_aligned", "sign_accuracy", "precision_at_k", "env_steps")
+DECADES = 12
+"""Most decades that a panel shows; what is smaller is said to be so."""
 
 
 def study(name: str, horizon: int, replicates: int) -> casim.Study:
@@ -45,26 +61,50 @@ QUICK = study("million_quick", 2_000, 10)
 
 
 def draw(rows: list[casim.Row]):
+    """A line per method: is its gradient right, does it find the pivot, and what does it cost."""
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogFormatter
 
-    panels = (("snr", "(a) SNR of the policy gradient"), ("precision_at_k", "(b) precision at the pivot"))
-    # What is 0 or below lies on the lower edge; the first row also pays for small programs that all rows share.
     with style():
-        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True, layout="constrained")
-        for axis, (score, title) in zip(axes, panels, strict=True):
-            for row in rows:
-                look = {**styles(rows)[row.label], "linestyle": "none"}
-                value, low, high = (max(x, FLOOR) for x in row.scores[score][:3])
-                bars = [[value - low], [high - value]]
-                axis.errorbar(row.wall_time, value, bars, label=row.label, clip_on=False, **look)
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter("{x:g}")
-            axis.xaxis.set_minor_formatter(LogFormatter())
-            axis.set_yscale("log")
-            axis.set_ylim(bottom=FLOOR)
-            axis.set_xlabel("seconds to run")
-            axis.set_title(title, loc="left")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        figure, axes = plt.subplots(
+            1,
+            3,
+            figsize=(PAGE, 0.16 * len(rows) + 0.6),
+            sharey=True,
+            layout="constrained",
+        )
+        for axis, score, letter in zip(axes, ("snr_aligned", "precision_at_k"), "ab", strict=False):
+            draw_score(axis, rows, score)
+            axis.set_title(f"({letter}) {score_caption(score)}", loc="left")
+        # The first row also pays for small programs that all rows share.
+        draw_dots(axes[2], rows, [(row.wall_time,) * 3 for row in rows])
+        axes[2].set_title("(c) time to run (seconds)", loc="left")
+        names = [NAMES.get(row.label, row.label) for row in rows]
+        axes[0].set_yticks(range(len(rows)), names)
+        axes[0].set_ylim(len(rows) - 0.5, -0.5)
+        looks = styles(rows)
+        for tick, row in zip(axes[0].get_yticklabels(), rows, strict=True):
+            tick.set_color(dark(looks[row.label]["color"]))
     return figure
+
+
+def draw_score(axis, rows: list[casim.Row], score: str) -> None:
+    """One score with its 95% interval; what a logarithmic axis cannot show is said in words."""
+    draw_dots(axis, rows, [row.scores[score][:3] for row in rows])
+    for place, row in enumerate(rows):
+        value = row.scores[score].value
+        if not value >= axis.get_xlim()[0]:
+            said = "not defined" if math.isnan(value) else f"{value:.0g}"
+            axis.text(0.02, place, said, transform=axis.get_yaxis_transform(), fontsize=6, va="center")
+
+
+def draw_dots(axis, rows: list[casim.Row], intervals: list[tuple[float, float, float]]) -> None:
+    """Values with bars on a logarithmic axis, one below the other."""
+    looks = styles(rows)
+    largest = max(value for value, _, _ in intervals if value > 0)
+    least = min(value for value, _, _ in intervals if value > largest / 10**DECADES)
+    axis.set_xscale("log")
+    axis.set_xlim(least / 3, largest * 3)
+    for place, (row, (value, low, high)) in enumerate(zip(rows, intervals, strict=True)):
+        look = looks[row.label]
+        axis.hlines(place, max(low, least / 3), high, color=look["color"], linewidth=1.0)
+        axis.plot(value, place, **{**look, "linestyle": "none"})

@@ -11,7 +11,7 @@ from casim.cli.run import keep_programs
 
 EXPERIMENT = """
 import casim
-from casim.figures import horizon_panel, style
+from casim.figures import panel, style
 
 def study(name, replicates):
     task = casim.Bifurcation(horizon=5, pivots=(2,))
@@ -23,7 +23,7 @@ def draw(rows):
     import matplotlib.pyplot as plt
     with style():
         figure, axes = plt.subplots(layout="constrained")
-        horizon_panel(axes, rows, "bias", "bias", "symlog", 0.1)
+        panel(axes, rows, "bias", x="task.horizon")
     return figure
 """
 

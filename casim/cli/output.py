@@ -8,6 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure as Picture
 from rich.console import Console
 
+from casim import figures
+
 console = Console()
 
 
@@ -19,7 +21,7 @@ def plain(line: str | None) -> None:
 def save(picture: Picture, path: Path) -> None:
     """Saves a picture, whose ending chooses the format, and says where."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.savefig(path)
+    figures.save(picture, path)
     print(f"figure: {path}")
 
 

@@ -1,7 +1,10 @@
 """Rows, and the arrays of a solved task, to matplotlib axes."""
 
-from casim.figures.lines import horizon_panel, series, styles
-from casim.figures.style import COLOR, COLUMN, PAGE, style
+from casim.figures.labels import label_ends
+from casim.figures.lines import styles
+from casim.figures.multiples import small_multiples
+from casim.figures.panel import panel
+from casim.figures.style import COLOR, COLUMN, PAGE, save, style
 from casim.figures.task import pivots, task_figure
 from casim.figures.truths import truth_figure
 
@@ -9,9 +12,11 @@ __all__ = [
     "COLOR",
     "COLUMN",
     "PAGE",
-    "horizon_panel",
+    "label_ends",
+    "panel",
     "pivots",
-    "series",
+    "save",
+    "small_multiples",
     "style",
     "styles",
     "task_figure",

@@ -16,7 +16,7 @@ the rows alone:
 from __future__ import annotations
 
 import casim
-from casim.figures import PAGE, horizon_panel, style
+from casim.figures import small_multiples
 
 # Methods, casim's or your own: a file beside this one can be imported here.
 ESTIMATORS = (
@@ -25,7 +25,7 @@ ESTIMATORS = (
     casim.Vine(),
 )
 # Columns of the printed table; `docs/scores.md` says what each is.
-SCORES = ("bias", "centred_bias", "variance", "snr", "sign_accuracy", "env_steps")
+SCORES = ("bias", "centred_bias", "variance", "snr_aligned", "sign_accuracy", "env_steps")
 
 
 def study(name: str, horizons: tuple[int, ...], replicates: int) -> casim.Study:
@@ -46,18 +46,6 @@ QUICK = study("new_experiment_quick", (8, 32), 50)
 
 
 def draw(rows: list[casim.Row]):
-    """A matplotlib figure from rows alone."""
-    import matplotlib.pyplot as plt
-
-    panels = (
-        ("snr", "(a) SNR of the policy gradient", "log"),
-        ("sign_accuracy", "(b) sign accuracy at the pivot", "linear"),
-    )
-    with style():
-        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), layout="constrained")
-        for axis, (score, title, scale) in zip(axes, panels, strict=True):
-            horizon_panel(axis, rows, score, title, scale)
-            axis.set_xlabel("horizon T (steps)")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return figure
+    """A matplotlib figure from rows alone: x may be any setting of task, policy, judge or method."""
+    scores = ("snr_aligned", "sign_accuracy", "variance", "env_steps")
+    return small_multiples(rows, scores, x="task.horizon")
