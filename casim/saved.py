@@ -1,4 +1,4 @@
-"""What a study has measured already: the rows of its file that answer its questions by this code."""
+"""What a study has measured already: the rows of its file that answer it by this code."""
 
 from __future__ import annotations
 
@@ -39,7 +39,12 @@ class Saved:
 
 
 @contextlib.contextmanager
-def opened(path: Path | None, study: str, asked: dict[str, dict[str, str]], fresh: bool) -> Iterator[Saved]:
+def opened(
+    path: Path | None,
+    study: str,
+    asked: dict[str, dict[str, str]],
+    fresh: bool,
+) -> Iterator[Saved]:
     """Locks a file of rows, makes it ready, and finds what of a study is in it.
 
     Args:

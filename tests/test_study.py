@@ -6,20 +6,20 @@ import collections
 import dataclasses
 import json
 import math
-from typing import ClassVar, final
+from typing import Any, ClassVar
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim import report, scoring, study
+from casim import plan, programs, report, setting
 from casim.controls import CONTROLS
-from casim.estimators import Estimator, GroupRelative, LeaveOneOut, ProcessReward, Return, RewardToGo
-from casim.estimators.base import cost
+from casim.estimators import Estimator, GroupRelative, LeaveOneOut, ProcessReward, Return, RewardToGo, Vine
+from casim.jobs import label_of
 from casim.judges import Judge
 from casim.policies import Softmax, Uniform
+from casim.running import Runner
 from casim.scores import pairs, stream
 from casim.storage import beside, load, locked, read
 from casim.study import Study
@@ -68,14 +68,14 @@ def whole():
 def measured(monkeypatch):
     """Counts what is measured: a list of (label of the method, seed)."""
     calls = []
-    measure = Study._measure
+    measure = Runner._measure
 
     def counting(self, *args):
-        method, seed = args[-2:]
-        calls.append((getattr(method, "name", None) or report.label(method), seed))
+        job = args[-1]
+        calls.append((label_of(job.method), job.seed))
         return measure(self, *args)
 
-    monkeypatch.setattr(Study, "_measure", counting)
+    monkeypatch.setattr(Runner, "_measure", counting)
     return calls
 
 
@@ -121,13 +121,6 @@ def test_a_run_killed_while_writing_repeats_that_row_only(tmp_path, measured, wh
     assert [x.identity for x in load(path)] == [x.identity for x in whole]
     for one, other in zip(rows, whole, strict=True):
         same_scores(one.scores, other.scores)
-
-
-def test_an_error_in_the_middle_keeps_the_rows_before_it(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    with pytest.raises(ValueError, match=r"credit of Broken.* must be finite"):
-        trial(estimators=(Return(), Broken(0))).run(path)
-    assert [row.label for row in load(path)] == ["Return"]
 
 
 def write(path, rows):
@@ -251,7 +244,7 @@ def test_the_order_and_the_company_of_estimators_change_nothing(whole):
 
 
 def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch, whole):
-    monkeypatch.setattr(study, "CHUNK_ENTRIES", {jax.default_backend(): 1})
+    monkeypatch.setattr(plan, "CHUNK_ENTRIES", {jax.default_backend(): 1})
     for one, other in zip(trial().run(), whole, strict=True):
         same_scores(one.scores, other.scores, rtol=1e-4)
 
@@ -301,26 +294,30 @@ def test_targets_without_an_exact_value_are_nan_and_the_rest_is_scored():
     assert row.scores["judge_calls"].value == 15
 
 
-@final
 @dataclasses.dataclass(frozen=True)
-class Broken(Estimator):
-    """Gives NaN at one step."""
+class Knob(Estimator):
+    """Never called."""
 
-    step: int
+    setting: Any = None
+    needs: ClassVar[frozenset[str]] = frozenset()
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
     target: ClassVar[str] = "advantage"
-    needs: ClassVar[frozenset[str]] = frozenset()
     unbiased: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, key, world, batch) -> Credit:
-        return Credit(jnp.where(jnp.arange(batch.reward.shape[1])[None, :] == self.step, jnp.nan, batch.reward), cost())
+        raise NotImplementedError
 
 
-def test_credit_that_is_nan_on_the_environments_own_step_raises_too():
-    chain = ToolChain(num_turns=1, tokens_per_turn=2, output_tokens=1)
-    with pytest.raises(ValueError, match=r"credit of Broken.* must be finite, got NaN or infinity on ToolChain"):
-        trial(tasks=(chain,), estimators=(Broken(2),), controls=(), replicates=2).run()
+@dataclasses.dataclass(frozen=True)
+class Referred(Knob):
+    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
+
+
+def namesake(setting):
+    """An estimator of another class of the same name."""
+    kind = dataclasses.make_dataclass("Knob", [("setting", Any, None)], bases=(Knob,), frozen=True)
+    return kind(setting)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +339,36 @@ def test_credit_that_is_nan_on_the_environments_own_step_raises_too():
         ({"num_trajectories": 0}, "num_trajectories must be"),
         ({"seeds": (-1,)}, "seeds must be"),
         ({"seeds": (0.5,)}, "seeds must be an integer"),
+        ({"name": "../../x"}, "name must be 1 to 100 letters.*, got '../../x'"),
+        ({"name": "/tmp/x"}, "name must be"),
+        ({"name": ".hidden"}, "name must be"),
+        ({"name": ".."}, "name must be"),
+        ({"name": ""}, "name must be"),
+        ({"name": "a\0b"}, "name must be"),
+        ({"name": "a b"}, "name must be"),
+        ({"name": "x" * 101}, "name must be"),
+        ({"name": None}, "name must be"),
+        ({"estimators": (LeaveOneOut,)}, r"got the class LeaveOneOut: write LeaveOneOut\(\)"),
+        ({"tasks": (Bifurcation,)}, r"tasks must .* got the class Bifurcation: write Bifurcation\(\)"),
+        ({"policies": (Uniform,)}, r"policies must .* got the class Uniform: write Uniform\(\)"),
+        ({"judge": Judge}, r"judge must .* got the class Judge: write Judge\(\)"),
+        ({"tasks": TASK}, r"tasks must be a tuple, got Bifurcation\("),
+        ({"seeds": 3}, "seeds must be a tuple, got 3"),
+        ({"controls": "exact"}, "controls must be a tuple, got 'exact'"),
+        ({"tasks": (Return(),)}, r"tasks must hold a casim.Task, got Return\("),
+        ({"estimators": (len,)}, "estimators must hold a casim.Estimator, got <built-in"),
+        ({"judge": "kind"}, "judge must hold a casim.Judge, got 'kind'"),
+        ({"estimators": (), "controls": ()}, "number of estimators and controls must be"),
+        ({"estimators": (Knob([1]),)}, r"estimators must hold recipes that rows can hold: unhashable"),
+        ({"estimators": (Knob(math.inf),)}, r"rows can hold: .*Knob.setting: a setting must be"),
+        ({"estimators": (Knob(1), namesake(1))}, r"must have different labels, got two of 'Knob\(setting=1\)'"),
+        ({"num_trajectories": 1}, "num_trajectories must be at least 2 for LeaveOneOut, which needs a group, got 1"),
+        ({"judge": None, "estimators": (ProcessReward(),)}, "judge must be set for ProcessReward, which needs one"),
+        (
+            {"tasks": (TASK, ToolChain(branching=False)), "estimators": (Vine(),)},
+            r"tasks must be such that one can go back to a step, which Vine needs, got ToolChain\(branching=False\)",
+        ),
+        ({"estimators": (Referred(),)}, "without need of a reference policy, .* got Referred"),
     ],
 )
 def test_bad_settings_raise(changes, message):
@@ -354,6 +381,10 @@ def test_these_numbers_of_replicates_are_fine(replicates):
     trial(replicates=replicates)
 
 
+def test_lists_are_as_good_as_tuples():
+    assert trial(tasks=[TASK], seeds=[1, 2]) == trial(seeds=(1, 2))
+
+
 def test_a_study_is_a_hashable_recipe():
     assert hash(trial()) == hash(trial())
     assert trial() == dataclasses.replace(trial())
@@ -363,12 +394,12 @@ def test_a_study_is_a_hashable_recipe():
 def test_nothing_is_compiled_again_when_only_values_change(monkeypatch):
     """Tasks and policies of equal shapes, and seeds, share every program: each function is traced once."""
     for name in ("_rollout", "_credit", "_target", "_sums"):
-        monkeypatch.setattr(scoring, name, chex.assert_max_traces(getattr(scoring, name), n=1))
+        monkeypatch.setattr(programs, name, chex.assert_max_traces(getattr(programs, name), n=1))
     for room, name in ((stream, "_zeros"), (pairs, "_slabs")):
         monkeypatch.setattr(room, name, chex.assert_max_traces(getattr(room, name), n=1))
     counted = chex.assert_max_traces(stream._add.__wrapped__, n=1)
     monkeypatch.setattr(stream, "_add", jax.jit(counted, donate_argnums=0))
-    monkeypatch.setattr(scoring, "_PROGRAMS", {})
+    monkeypatch.setattr(programs, "_STAGES", {})
     monkeypatch.setattr(pairs, "_PROGRAMS", {})
     tasks = (TASK, dataclasses.replace(TASK, gap=0.3, recovery=0.2))
     policies = (Softmax(seed=1), Softmax(seed=2))
@@ -378,28 +409,35 @@ def test_nothing_is_compiled_again_when_only_values_change(monkeypatch):
 
 def test_a_task_that_judges_see_as_it_is_is_solved_once(monkeypatch):
     solved = []
-    solve = scoring._solve
-    monkeypatch.setattr(scoring, "_solve", lambda mdp, table: solved.append(mdp) or solve(mdp, table))
-    scoring.Setting.make(TASK, Uniform(), Judge())
+    solve = setting._solve
+    monkeypatch.setattr(setting, "_solve", lambda mdp, table: solved.append(mdp) or solve(mdp, table))
+    setting.Outline.make(TASK, Uniform(), Judge()).solve()
     assert len(solved) == 1
-    scoring.Setting.make(HackableProcess(horizon=3, num_segments=2), Uniform(), Judge())
+    setting.Outline.make(HackableProcess(horizon=3, num_segments=2), Uniform(), Judge()).solve()
     assert len(solved) == 3
 
 
-def test_sums_that_do_not_fit_the_memory_say_what_they_need():
-    with pytest.raises(
-        ValueError, match=r"memory must exceed .* GB for the sums of 20 cells .* in 10 blocks, got 1e-06"
-    ):
-        trial().run(memory=1e-6)
+def test_an_outline_has_the_shapes_of_what_is_solved():
+    """All of the stand-in is known to the program, down to what is compiled into it."""
+    chain = ToolChain(num_turns=2, observation_noise=0.1, replay_noise=0.3)
+    outline = setting.Outline.make(chain, Softmax(), Judge(signal="advantage", resolution=3))
+    solved = outline.solve()
+    one, other = ((outline.world, outline.truth), (solved.world, solved.truth))
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for shape, array in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert (shape.shape, shape.dtype, shape.sharding) == (array.shape, array.dtype, array.sharding)
 
 
-def test_a_method_that_needs_more_memory_gets_smaller_chunks_and_the_same_scores(whole):
-    setting = scoring.Setting.make(TASK, Uniform(), Judge())
-    roomy = scoring.program(LeaveOneOut(), 3, setting, 8, 1e9)
-    tight = scoring.program(LeaveOneOut(), 3, setting, 8, roomy.bytes / 3)
+def test_a_method_that_needs_more_memory_gets_smaller_chunks():
+    outline = setting.Outline.make(TASK, Uniform(), Judge())
+    roomy = programs.program(LeaveOneOut(), 3, outline, 8, 1e9)
+    tight = programs.program(LeaveOneOut(), 3, outline, 8, roomy.bytes / 3)
     assert roomy.chunk == 8
     assert tight.chunk in (1, 2)
-    assert tight.bytes <= roomy.bytes / 3 or tight.chunk == 1
+    assert tight.bytes <= roomy.bytes / 3
+    single = programs.program(LeaveOneOut(), 3, outline, 1, 1e9)
+    with pytest.raises(ValueError, match=r"memory must exceed .* for a single group of 3 .*, got .* beside the sums"):
+        programs.program(LeaveOneOut(), 3, outline, 8, single.bytes - 1)
 
 
 def test_a_study_says_how_it_is_measured():

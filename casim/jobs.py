@@ -1,0 +1,69 @@
+"""What a study asks for: rows to be, grouped by the task and policy that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from casim.controls import Control
+from casim.identity import sources
+from casim.judges import Judge
+from casim.policies import Policy
+from casim.programs import Method
+from casim.report import classes, describe, identity, label, question
+from casim.tasks import Task
+
+
+class Sizes(NamedTuple):
+    """What all rows of a study share."""
+
+    study: str
+    num_trajectories: int
+    replicates: int
+
+
+class Job(NamedTuple):
+    """A row to be."""
+
+    method: Method
+    seed: int
+    question: str
+    sources: dict[str, str]
+    """Digests of the code that is to answer the question."""
+
+    @property
+    def identity(self) -> str:
+        """That of the row."""
+        return identity(self.question, self.sources)
+
+
+class Case(NamedTuple):
+    """One task under one policy, and the rows it is to give."""
+
+    task: Task
+    policy: Policy
+    judge: Judge | None
+    jobs: list[Job]
+
+    def asking(self, sizes: Sizes, methods: Iterable[Method], seeds: Iterable[int]) -> Case:
+        """The same case with a job for every method and seed."""
+        jobs = []
+        for seed in map(int, seeds):
+            for method in methods:
+                recipes = (self.task, self.policy, self.judge, method)
+                numbers = (sizes.num_trajectories, sizes.replicates, seed)
+                asked = question(sizes.study, *map(describe, recipes), *numbers)
+                jobs.append(Job(method, seed, asked, sources(classes(recipes))))
+        return self._replace(jobs=jobs)
+
+
+def questions(cases: Iterable[Case]) -> Iterator[tuple[str, dict[str, str]]]:
+    """What the cases ask, and the digests of the code that is to answer."""
+    for case in cases:
+        for job in case.jobs:
+            yield job.question, job.sources
+
+
+def label_of(method: Method) -> str:
+    """The name of a method in tables and figures."""
+    return method.name if isinstance(method, Control) else label(method)

@@ -1,0 +1,65 @@
+"""The scores of one method for one seed: groups scored chunk by chunk, their sums added up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from casim.metrics import Sums
+from casim.plan import ROUNDS_AHEAD, Plan
+from casim.programs import pick
+from casim.scores import Blocks, Finished, NotFiniteError, finalise
+from casim.setting import Setting
+
+
+def add_up(
+    score: Callable[[np.ndarray], Sums],
+    chunk: int,
+    plan: Plan,
+    setting: Setting,
+    seed: int,
+) -> Sums:
+    """The sums of all groups, per block: a round of chunks on all devices, then the next.
+
+    Args:
+        score: from the words of the keys of one chunk per device to the sums of each.
+        chunk: groups in a chunk.
+        plan: the blocks.
+        setting: the devices.
+        seed: what the groups are drawn from.
+    """
+    replicates = plan.num_blocks * plan.per_block
+    keys = jax.random.split(jax.random.key(seed), replicates)
+    words = np.asarray(jax.random.key_data(keys))
+    blocks, waiting = Blocks(plan.num_blocks), []
+    chunks, devices = replicates // chunk, setting.mesh.size
+    for first in range(0, chunks, devices):
+        # The last round may repeat its last chunk, so that every device has one.
+        numbers = [min(first + device, chunks - 1) for device in range(devices)]
+        parts = [words[number * chunk : (number + 1) * chunk] for number in numbers]
+        sums = score(np.concatenate(parts))
+        for device, number in enumerate(range(first, min(first + devices, chunks))):
+            block = number * chunk // plan.per_block
+            blocks.add(block, pick(sums, device, setting.mesh))
+        # The host runs ahead of the devices, but not so far that memory fills.
+        waiting.append(sums.groups)
+        if len(waiting) > ROUNDS_AHEAD:
+            jax.block_until_ready(waiting.pop(0))
+    return blocks.sums
+
+
+def finish(setting: Setting, sums: Sums) -> Finished:
+    """The scores.
+
+    Raises:
+        ValueError: credit that is not finite, or a cost that is not or is negative.
+    """
+    try:
+        finished = finalise(setting.world.mdp, setting.truth, sums)
+    except NotFiniteError as error:
+        raise ValueError("credit must be finite, got NaN or infinity") from error
+    if not np.isfinite(np.asarray(sums.cost)).all():
+        raise ValueError("costs must be finite and at least 0, got others")
+    return finished

@@ -1,0 +1,371 @@
+"""The programs that score one method on one task, chunk by chunk, compiled from shapes alone.
+
+A chunk is a number of groups on one device; all devices of the mesh score chunks side by side. What
+a chunk gives depends on its keys alone, so results do not depend on the number of devices.
+
+A program has four stages: groups are rolled out, the method gives them credit, its own target is
+evaluated, and all three are summed. Each stage is traced and compiled once per shape in a process,
+so methods share what does not depend on them. What the method gives is checked as soon as it is
+traced, before anything runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array
+
+from casim.controls import Control
+from casim.devices import EVERYWHERE, GROUP, SPREAD, on_each, replicate, specify, spread
+from casim.estimators import Estimator
+from casim.identity import sources
+from casim.metrics import Sums, measure
+from casim.oracle import path_target
+from casim.plan import gigabytes, largest_divisor
+from casim.report import classes
+from casim.setting import Outline, Setting
+from casim.simulate import Engine, World
+from casim.types import Cost, Credit, Trajectory, Truth
+
+Method: TypeAlias = Estimator | Control
+FLOATS = (jnp.float32, jnp.float64)
+"""Types that credit may have: what sums are made in."""
+
+
+class Program(NamedTuple):
+    """What scores one method on chunks of groups."""
+
+    rollout: Callable
+    credit: Callable
+    target: Callable
+    sums: Callable
+    name: int
+    """A number by which the method's own draws differ from those of others."""
+    engine: Engine
+    chunk: int
+    """Groups."""
+    bytes: int
+    """Needed on each device for a chunk, and for one that waits behind it."""
+    compile_time: float
+
+    def bind(self, setting: Setting) -> Callable[[np.ndarray], Sums]:
+        """The function from the words of keys to sums.
+
+        It takes `[devices * chunk, words]` and returns the sums of one chunk per device, a leading
+        axis.
+        """
+        world = dataclasses.replace(setting.world, engine=self.engine)
+        truth, mesh = setting.truth, setting.mesh
+        name = replicate(jnp.uint32(self.name), mesh)
+
+        def score(words: np.ndarray) -> Sums:
+            keys = spread(words, mesh)
+            batch = self.rollout(world, keys)
+            given = self.credit(world, truth, name, keys, batch)
+            aim = self.target(world, truth, batch)
+            return self.sums(world, truth, batch, given, aim)
+
+        return score
+
+
+def check_method(method: Method, num: int, outline: Outline, chunk: int) -> None:
+    """Traces a method on a chunk of groups and checks what it gives.
+
+    Raises:
+        ValueError: something else than credit of the right shape and type, with a cost.
+        Exception: whatever the method raises.
+    """
+    stages = _Stages.make(method, num, outline, chunk)
+    steps = stages.rollout.result.reward
+    check_credit(stages.credit.result, steps.shape)
+
+
+def check_credit(given: Any, shape: tuple[int, ...]) -> None:
+    """Raises `ValueError` unless this is credit of many groups, `[groups, N, T]`, and its cost."""
+    if not isinstance(given, Credit) or not isinstance(given.cost, Cost):
+        found = "a Credit without a Cost" if isinstance(given, Credit) else _name_of(given)
+        raise ValueError(f"a method must return a casim.Credit(value, cost), got {found}")
+    groups, *each = shape
+    value = given.value
+    for name, part in (("credit", value), *given.cost._asdict().items()):
+        if not isinstance(part, jax.ShapeDtypeStruct):
+            raise ValueError(f"{name} must be an array, got {_name_of(part)}")
+    if value.shape != shape:
+        wanted = f"[N, T] = {each}"
+        raise ValueError(f"credit must have shape {wanted}, got {list(value.shape[1:])}")
+    if value.dtype not in FLOATS:
+        raise ValueError(f"credit must be of type float32 or float64, got {value.dtype}")
+    for name, cost in given.cost._asdict().items():
+        if cost.shape != (groups,):
+            raise ValueError(f"cost {name} must be a scalar, got shape {list(cost.shape[1:])}")
+        if not any(jnp.issubdtype(cost.dtype, kind) for kind in (jnp.floating, jnp.integer)):
+            raise ValueError(f"cost {name} must be a real number, got type {cost.dtype}")
+
+
+def _name_of(given: Any) -> str:
+    if isinstance(given, jax.ShapeDtypeStruct):
+        return f"an array of shape {list(given.shape[1:])}"
+    return type(given).__name__
+
+
+def program(method: Method, num: int, outline: Outline, chunk: int, memory: float) -> Program:
+    """Compiles what scores chunks of a method. Only the method's own part differs between methods.
+
+    Args:
+        method: an estimator or a control.
+        num: trajectories in a group, N.
+        outline: the task.
+        chunk: groups in a chunk; fewer if they need more memory, a number that divides it.
+        memory: bytes to stay below.
+
+    Raises:
+        ValueError: a single group needs more memory; a group is never cut, because methods
+            normalise over it.
+    """
+    started = time.perf_counter()
+    while True:
+        stages = _Stages.make(method, num, outline, chunk)
+        need = stages.bytes
+        if need <= memory:
+            break
+        if chunk == 1:
+            raise ValueError(
+                f"memory must exceed {gigabytes(need)} for a single group of {num} trajectories of "
+                f"{outline.num_steps:,} steps, got {gigabytes(memory)} beside the sums"
+            )
+        chunk = largest_divisor(chunk, int(chunk * memory / need))
+    took = time.perf_counter() - started
+    return Program(
+        rollout=stages.rollout.program,
+        credit=stages.credit.program,
+        target=stages.target.program,
+        sums=stages.sums.program,
+        name=name_of(method),
+        engine=stages.engine,
+        chunk=chunk,
+        bytes=need,
+        compile_time=took,
+    )
+
+
+def name_of(method: Method) -> int:
+    """A number by which the draws of a method differ from those of others."""
+    return zlib.crc32(repr(method).encode())
+
+
+def pick(sums: Sums, device: int, mesh: Mesh) -> Sums:
+    """The sums of one device's chunk, on all devices."""
+    return _pick(mesh)(sums, np.int32(device))
+
+
+@functools.cache
+def _pick(mesh: Mesh) -> Callable[[Sums, Any], Sums]:
+    def one(sums: Sums, device: Array) -> Sums:
+        mine = jax.lax.axis_index(GROUP) == device
+
+        def add(x: Array) -> Array:
+            return jax.lax.psum(jnp.where(mine, x[0], jnp.zeros_like(x[0])), GROUP)
+
+        return jax.tree.map(add, sums)
+
+    specs = (SPREAD, EVERYWHERE)
+    spread = jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=EVERYWHERE, check_vma=False)
+    return jax.jit(spread)
+
+
+COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
+    "cpu": {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+}
+"""By platform. On a CPU these halve the time that compiling takes; programs run as fast."""
+
+
+@functools.cache
+def _compiler_options() -> dict[str, Any]:
+    """Those of the options that this version of XLA knows."""
+    known = {}
+    for name, value in COMPILER_OPTIONS.get(jax.default_backend(), {}).items():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.jit(lambda x: x).lower(0.0).compile({name: value})
+            known[name] = value
+    return known
+
+
+class _Stage:
+    """A function for fixed shapes: traced and compiled when first asked for, by whichever thread.
+
+    Args:
+        function: of `exact`, which every device has, and of `groups`, of which each has its own.
+        mesh: the devices.
+        exact: shapes.
+        groups: shapes that are marked as spread.
+    """
+
+    def __init__(self, function: Callable, mesh: Mesh, exact: tuple, groups: tuple):
+        specs = (EVERYWHERE,) * len(exact) + (SPREAD,) * len(groups)
+        self._function = jax.jit(on_each(function, mesh, specs))
+        self._mesh = mesh
+        self._args = (*exact, *groups)
+        self._lock = threading.RLock()
+        self._traced: Any = None
+        self._result: Any = None
+        self._program: Any = None
+
+    @property
+    def result(self) -> Any:
+        """The shapes that it returns, marked as spread."""
+        with self._lock:
+            if self._result is None:
+                self._traced = self._function.trace(*self._args)
+                self._result = specify(self._traced.out_info, self._mesh)
+            return self._result
+
+    @property
+    def program(self) -> Any:
+        """What runs."""
+        with self._lock:
+            if self._program is None:
+                assert self.result is not None  # it is traced
+                self._program = self._traced.lower().compile(_compiler_options())
+                self._traced = None  # which is large
+            return self._program
+
+
+_STAGES: dict[object, _Stage] = {}
+_LOCK = threading.Lock()
+
+
+def _stage(
+    function: Callable,
+    static: object,
+    made_by: Any,
+    mesh: Mesh,
+    exact: tuple,
+    groups: tuple,
+) -> _Stage:
+    """The stage for these shapes, one in a process.
+
+    Args:
+        function: of `static`, of `exact` and of `groups`.
+        static: what the stage is made for.
+        made_by: the digests of the code of `static`, where that can be edited.
+        mesh: the devices.
+        exact: shapes.
+        groups: shapes that are marked as spread.
+    """
+    leaves, structure = jax.tree.flatten((exact, groups))
+    shapes = tuple((x.shape, x.dtype) for x in leaves)
+    key = (function, static, made_by, mesh, structure, shapes)
+    with _LOCK:
+        if key not in _STAGES:
+            bound = functools.partial(function, static)
+            _STAGES[key] = _Stage(bound, mesh, exact, groups)
+        return _STAGES[key]
+
+
+class _Stages(NamedTuple):
+    """The stages of a program, of which none is traced before it is asked for."""
+
+    rollout: _Stage
+    credit: _Stage
+    target: _Stage
+    sums: _Stage
+    engine: Engine
+
+    @classmethod
+    def make(cls, method: Method, num: int, outline: Outline, chunk: int) -> _Stages:
+        """Traces the rollout, the credit and the target; the sums need their shapes."""
+        mesh, truth = outline.mesh, outline.truth
+        engine = outline.engine(chunk * num)
+        world = _with_engine(outline.world, engine)
+        width = jax.random.key_data(jax.random.key(0)).shape[-1]
+        groups = mesh.size * chunk
+        spread, everywhere = NamedSharding(mesh, SPREAD), NamedSharding(mesh, EVERYWHERE)
+        words = jax.ShapeDtypeStruct((groups, width), jnp.uint32, sharding=spread)
+        name = jax.ShapeDtypeStruct((), jnp.uint32, sharding=everywhere)
+        code = tuple(sources(classes(method)).items())
+        rollout = _stage(_rollout, num, None, mesh, (world,), (words,))
+        batch = rollout.result
+        credit = _stage(_credit, method, code, mesh, (world, truth, name), (words, batch))
+        target = _stage(_target, method.scored_target, None, mesh, (world, truth), (batch,))
+        made = (batch, credit.result, target.result)
+        sums = _stage(_sums, None, None, mesh, (world, truth), made)
+        return cls(rollout, credit, target, sums, engine)
+
+    @property
+    def bytes(self) -> int:
+        """What a device needs for a chunk, and for one that waits behind it; compiles all."""
+        sizes = [stage.program.memory_analysis() for stage in self[:4]]
+        kept = sum(size.output_size_in_bytes for size in sizes[:-1])
+        return 2 * kept + max(size.temp_size_in_bytes for size in sizes)
+
+
+def _with_engine(world: World, engine: Engine) -> World:
+    """The same world of shapes with another engine; `replace` would make tables of shapes."""
+    marked = copy.copy(world)
+    object.__setattr__(marked, "engine", engine)
+    return marked
+
+
+def _rollout(num: int, world: World, words: Array) -> Trajectory:
+    """One group per key. Every method draws the same groups from the same keys."""
+    keys = jax.random.wrap_key_data(words)
+    return jax.vmap(lambda key: world.rollout(jax.random.fold_in(key, 0), num))(keys)
+
+
+def _credit(
+    method: Method,
+    world: World,
+    truth: Truth,
+    name: Array,
+    words: Array,
+    batch: Trajectory,
+) -> Credit:
+    """The credit of every group, with a key apart from those of the groups and of other methods."""
+
+    def group(key: Array, batch: Trajectory) -> Credit:
+        key = jax.random.fold_in(jax.random.fold_in(key, 1), name)
+        if isinstance(method, Control):
+            return method(key, world, truth, batch)
+        return method(key, world, batch)
+
+    return jax.vmap(group)(jax.random.wrap_key_data(words), batch)
+
+
+def _target(name: str, world: World, truth: Truth, batch: Trajectory) -> Array:
+    """The method's own target; NaN where it has no exact value."""
+
+    def group(batch: Trajectory) -> Array:
+        target = path_target(name, world.mdp, world.policy, truth, batch, world.num_segments)
+        return jnp.full_like(batch.reward, jnp.nan) if target is None else target
+
+    return jax.vmap(group)(batch)
+
+
+def _sums(
+    _: None,
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+    credit: Credit,
+    target: Array,
+) -> Sums:
+    sums = measure(world.mdp, world.policy, truth, batch, credit, target)
+    # Only decision steps are summed, but credit that is not finite is an error anywhere, and so is
+    # a cost below 0 in any group.
+    finite = jnp.isfinite(credit.value).all()
+    paid = jnp.array([jnp.all((x >= 0) & jnp.isfinite(x)) for x in credit.cost])
+    cost = jnp.where(jnp.append(paid, True), sums.cost, jnp.nan)
+    sums = sums._replace(error=jnp.where(finite, sums.error, jnp.nan), cost=cost)
+    return jax.tree.map(lambda x: x[None], sums)
