@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 
+import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
+from jaxtyping import Array
 
 from casim.jobs import Case, Job, Sizes
 from casim.plan import Plan, gigabytes
@@ -65,8 +68,7 @@ class Prepared:
     def compile(self, method: Method, pool: Executor) -> None:
         """Begins to compile a method, and what makes scores of its sums, if that is not begun."""
         if self._scoring is None:
-            world, truth = self.outline.world, self.outline.truth
-            self._scoring = pool.submit(prepare, world.mdp, truth, self.plan.num_blocks)
+            self._scoring = pool.submit(_compile_scores, self.outline, self.plan.num_blocks)
         if method not in self._programs:
             given = (method, self._num, self.outline, self.plan.chunk, self.plan.memory)
             self._programs[method] = pool.submit(program, *given)
@@ -110,3 +112,14 @@ def trace_all(prepared: Prepared) -> Iterator[tuple[Method, Exception | None]]:
             yield method, error
         else:
             yield method, None
+
+
+def _compile_scores(outline: Outline, num_blocks: int) -> None:
+    """Compiles what makes scores of sums, with zeros in place of what is not solved yet."""
+
+    def zeros(shape: jax.ShapeDtypeStruct) -> Array:
+        return jnp.zeros(shape.shape, shape.dtype, device=shape.sharding)
+
+    mdp = jax.tree.map(zeros, outline.world.mdp)
+    truth = jax.tree.map(zeros, outline.truth)
+    prepare(mdp, truth, num_blocks)
