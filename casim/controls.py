@@ -11,7 +11,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Key
 from casim.checks import check_choice
 from casim.oracle.targets import advantage_along
 from casim.simulate import World
+from casim.targets import Target
 from casim.types import Cost, Credit, Trajectory, Truth
 
 CONTROLS = ("exact", "zero", "broadcast", "shuffled")
@@ -35,7 +36,7 @@ class Control:
     """
 
     name: Literal["exact", "zero", "broadcast", "shuffled"]
-    scored_target = "advantage"
+    scored_target: ClassVar[Target] = Target("advantage")
 
     def __post_init__(self) -> None:
         check_choice("name", self.name, CONTROLS)

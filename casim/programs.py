@@ -37,6 +37,7 @@ from casim.plan import gigabytes, largest_divisor
 from casim.report import classes
 from casim.setting import Outline, Setting
 from casim.simulate import Engine, World
+from casim.targets import Target
 from casim.types import Cost, Credit, Trajectory, Truth
 
 Method: TypeAlias = Estimator | Control
@@ -343,11 +344,11 @@ def _credit(
     return jax.vmap(group)(jax.random.wrap_key_data(words), batch)
 
 
-def _target(name: str, world: World, truth: Truth, batch: Trajectory) -> Array:
+def _target(aim: Target, world: World, truth: Truth, batch: Trajectory) -> Array:
     """The method's own target; NaN where it has no exact value."""
 
     def group(batch: Trajectory) -> Array:
-        target = path_target(name, world.mdp, world.policy, truth, batch, world.num_segments)
+        target = path_target(aim, world.mdp, world.policy, truth, batch, world.num_segments)
         return jnp.full_like(batch.reward, jnp.nan) if target is None else target
 
     return jax.vmap(group)(batch)

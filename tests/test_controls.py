@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from casim.controls import CONTROLS, Control, shuffle
+from casim.targets import Target
 from tests import reference
 from tests.enumeration import QUICK, case, returns_to_go, solve
 
@@ -72,7 +73,7 @@ def test_shuffled_draws_every_order_alike():
 
 def test_they_are_free_of_cost_and_score_as_the_advantage(credit):
     for name in CONTROLS:
-        assert Control(name).scored_target == "advantage"
+        assert Control(name).scored_target == Target("advantage")
         assert all(float(x) == 0.0 for x in credit[name].cost)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from casim import identity
 from casim.checks import check_range
 from casim.simulate import World
+from casim.targets import Target
 from casim.types import Cost, Credit, Trajectory
 
 GRANULARITIES = ("token", "segment", "step", "turn", "trajectory", "multi_agent")
@@ -22,16 +23,6 @@ METHODOLOGIES = (
     "model_based",
     "game_theoretic",
     "information_theoretic",
-)
-TARGETS = (
-    "advantage",
-    "trajectory_advantage",
-    "td_error",
-    "segment_advantage",
-    "shapley",
-    "information_gain",
-    "log_information_gain",
-    "subgoal",
 )
 NEEDS = ("group", "reset", "critic", "reference", "judge", "privileged", "outcome")
 CLAIMS = ("target", "advantage", "gradient")
@@ -46,7 +37,7 @@ class Estimator(abc.ABC):
     Class attributes, the taxonomy in code:
         granularity: the unit that receives credit, one of `GRANULARITIES`.
         methodology: one of `METHODOLOGIES`.
-        target: what it estimates, one of `TARGETS`.
+        target: what it estimates, one of `casim.targets.TARGETS`.
         needs: what it needs beyond the batch, from `NEEDS`.
         unbiased: what it is unbiased for, from `CLAIMS`: its "target" or the "advantage" in every cell
             (t, s, a), or the policy "gradient". `claims` says at which settings; each has a test.
@@ -64,9 +55,9 @@ class Estimator(abc.ABC):
         identity.remember(cls)
 
     @property
-    def scored_target(self) -> str:
+    def scored_target(self) -> Target:
         """The target under the settings of this instance: `target`, unless a setting changes it."""
-        return self.target
+        return Target(self.target)
 
     def claims(self, discount: float) -> frozenset[str]:
         """What of `unbiased` holds under these settings in a world of this discount.

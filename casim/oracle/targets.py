@@ -1,6 +1,7 @@
 """What each estimator aims at, exactly, along given trajectories.
 
-In maths, with A, Q, V of the policy, J its expected return, and r_u the rewards of the trajectory itself:
+In maths, with A, Q, V of the policy, J its expected return, the discount of the world, and r_u the
+rewards of the trajectory itself:
 - advantage: A_t(s_t, a_t)
 - td_error, and information_gain: r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t)
 - log_information_gain: log(r_t + discount V_{t+1}(s_{t+1})) - log V_t(s_t), probabilities floored
@@ -8,11 +9,17 @@ In maths, with A, Q, V of the policy, J its expected return, and r_u the rewards
 - segment_advantage: the discounted sum of the td_errors of the step's segment, from its first step
 - shapley: the Shapley value of the step's segment, see `casim.oracle.shapley`
 
+A setting of an estimator that changes what is meant, and not how well it is met, is part of its
+`Target`: the floor of a logarithm is, a discount of its own is not.
+
 References:
     The vocabulary of targets follows Zhang 2026, arXiv:2604.09459; the formulas are standard.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -20,49 +27,107 @@ from jaxtyping import Array, Float
 from casim.ops import run_sum, segment_broadcast, shift_left
 from casim.oracle.shapley import MAX_PLAYERS, shapley
 from casim.recurrence import affine_scan
+from casim.targets import Target
 from casim.types import MDP, Trajectory, Truth
-
-LOG_FLOOR = 1e-2
 
 
 def along(truth: Truth, batch: Trajectory) -> tuple[Float[Array, "N T"], Float[Array, "N T"], Float[Array, "N T"]]:
-    """V_t(s_t), Q_t(s_t, a_t) and V_{t+1}(s_{t+1}) along each trajectory, the last 0 where the episode has ended."""
-    time = jnp.broadcast_to(jnp.arange(batch.state.shape[-1])[None, :], batch.state.shape)
-    value = truth.value[time, batch.state]
-    later = jnp.where(shift_left(batch.live, False), shift_left(value), 0.0)
+    """V_t(s_t), Q_t(s_t, a_t) and V_{t+1}(s_{t+1}) along each trajectory.
+
+    The last is 0 where the episode has ended.
+    """
+    value = truth.value[_time(batch), batch.state]
+    goes_on = shift_left(batch.live, False)
+    later = jnp.where(goes_on, shift_left(value), 0.0)
     return value, value + advantage_along(truth, batch), later
 
 
 def advantage_along(truth: Truth, batch: Trajectory) -> Float[Array, "N T"]:
     """A_t(s_t, a_t) along each trajectory, as solved: Q less V would lose digits of small advantages."""
-    time = jnp.broadcast_to(jnp.arange(batch.state.shape[-1])[None, :], batch.state.shape)
-    return truth.advantage[time, batch.state, batch.action]
+    return truth.advantage[_time(batch), batch.state, batch.action]
 
 
 def path_target(
-    name: str, mdp: MDP, policy: Float[Array, "M O A"], truth: Truth, batch: Trajectory, num_segments: int
+    target: Target,
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    truth: Truth,
+    batch: Trajectory,
+    num_segments: int,
 ) -> Float[Array, "N T"] | None:
-    """The named target at every step of a batch, 0 where not live; None if it has no exact value here."""
-    value, q_value, later = along(truth, batch)
-    td_error = batch.reward + mdp.discount * later - value
-    scaling = (mdp.discount ** jnp.arange(batch.state.shape[-1]))[None, :]
-    if name == "advantage":
-        target = advantage_along(truth, batch)
-    elif name in ("td_error", "information_gain"):
-        target = td_error
-    elif name == "log_information_gain":
-        after, before = (jnp.maximum(p, LOG_FLOOR) for p in (batch.reward + mdp.discount * later, value))
-        target = jnp.log(after) - jnp.log(before)
-    elif name == "trajectory_advantage":
-        earned = scaling * batch.reward
-        target = affine_scan(1.0, earned, exclusive=True) + scaling * q_value - truth.expected_return
-    elif name == "segment_advantage":
-        first = jnp.searchsorted(mdp.segment, jnp.arange(num_segments))
-        within = mdp.discount ** (jnp.arange(batch.state.shape[-1]) - first[mdp.segment])
-        live_error = jnp.where(batch.live, within[None, :] * td_error, 0.0)
-        target = segment_broadcast(run_sum(live_error, mdp.segment, num_segments), mdp.segment)
-    elif name == "shapley" and num_segments <= MAX_PLAYERS:
-        target = segment_broadcast(shapley(mdp, policy, batch, num_segments), mdp.segment)
-    else:
+    """The target at every step of a batch, 0 where not live; None if it has no exact value here."""
+    found = _FORMULAS[target.name](_Setting(target, mdp, policy, truth, batch, num_segments))
+    return None if found is None else jnp.where(batch.live, found, 0.0)
+
+
+class _Setting(NamedTuple):
+    """The arguments of `path_target`."""
+
+    target: Target
+    mdp: MDP
+    policy: Float[Array, "M O A"]
+    truth: Truth
+    batch: Trajectory
+    num_segments: int
+
+    @property
+    def worth(self) -> tuple[Array, Array]:
+        """V_t(s_t), and r_t + discount V_{t+1}(s_{t+1}): what a prefix is worth before a step and after it."""
+        value, _, later = along(self.truth, self.batch)
+        return value, self.batch.reward + self.mdp.discount * later
+
+
+def _advantage(given: _Setting) -> Array:
+    return advantage_along(given.truth, given.batch)
+
+
+def _td_error(given: _Setting) -> Array:
+    before, after = given.worth
+    return after - before
+
+
+def _log_gain(given: _Setting) -> Array:
+    before, after = (jnp.maximum(p, given.target.floor) for p in given.worth)
+    return jnp.log(after) - jnp.log(before)
+
+
+def _trajectory_advantage(given: _Setting) -> Array:
+    _, q_value, _ = along(given.truth, given.batch)
+    steps = jnp.arange(given.batch.state.shape[-1])
+    scaling = (given.mdp.discount**steps)[None, :]
+    earned = affine_scan(1.0, scaling * given.batch.reward, exclusive=True)
+    return earned + scaling * q_value - given.truth.expected_return
+
+
+def _segment_advantage(given: _Setting) -> Array:
+    segment, count = given.mdp.segment, given.num_segments
+    first = jnp.searchsorted(segment, jnp.arange(count))
+    steps = jnp.arange(given.batch.state.shape[-1])
+    within = given.mdp.discount ** (steps - first[segment])
+    error = within[None, :] * _td_error(given)
+    error = jnp.where(given.batch.live, error, 0.0)
+    return segment_broadcast(run_sum(error, segment, count), segment)
+
+
+def _shapley(given: _Setting) -> Array | None:
+    if given.num_segments > MAX_PLAYERS:
         return None
-    return jnp.where(batch.live, target, 0.0)
+    value = shapley(given.mdp, given.policy, given.batch, given.num_segments)
+    return segment_broadcast(value, given.mdp.segment)
+
+
+_FORMULAS: dict[str, Callable[[_Setting], Array | None]] = {
+    "advantage": _advantage,
+    "trajectory_advantage": _trajectory_advantage,
+    "td_error": _td_error,
+    "segment_advantage": _segment_advantage,
+    "shapley": _shapley,
+    "information_gain": _td_error,
+    "log_information_gain": _log_gain,
+    "subgoal": lambda _: None,  # not defined yet
+}
+
+
+def _time(batch: Trajectory) -> Array:
+    steps = jnp.arange(batch.state.shape[-1])
+    return jnp.broadcast_to(steps[None, :], batch.state.shape)

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from casim.estimators import Estimator
-from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS, TARGETS
+from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS
 from casim.judges import Judge
 from casim.metrics import group_gradient
 from casim.oracle import path_target, solve
 from casim.policies import Softmax
 from casim.simulate import World
+from casim.targets import TARGETS, Target
 from casim.tasks import Bifurcation
 from casim.testing.compare import close, difference, same, unbiased
 from casim.testing.guard import Guard
@@ -72,7 +73,7 @@ def _check_recipe(estimator: Estimator) -> None:
     assert isinstance(methodology, str), f"methodology must be a string, got {methodology!r}"
     assert methodology.isidentifier(), f"methodology must be an identifier, got {methodology!r}"
     _among("granularity", {estimator.granularity}, GRANULARITIES)
-    _among("target", {estimator.target, estimator.scored_target}, TARGETS)
+    _among("target", {estimator.target, estimator.scored_target.name}, TARGETS)
     _among("needs", estimator.needs, NEEDS)
     _among("unbiased", estimator.unbiased, CLAIMS)
     for discount in _discounts(estimator):
@@ -147,7 +148,7 @@ def _errors(estimator: Estimator, keys: Array, stage: Stage) -> dict[str, Array]
     """What each claim says is 0 on average, for every group; no entry without an exact value."""
     world, truth = stage
     actions, states = world.policy.shape[-1], world.mdp.start.shape[0]
-    targets = {"target": estimator.scored_target, "advantage": "advantage"}
+    targets = {"target": estimator.scored_target, "advantage": Target("advantage")}
 
     def group(key: Array) -> dict[str, Array]:
         batch = _group(key, world)
@@ -156,8 +157,8 @@ def _errors(estimator: Estimator, keys: Array, stage: Stage) -> dict[str, Array]
         errors = {"gradient": gradient - truth.gradient}
         index = batch.state.astype(jnp.int32) * actions + batch.action
         cell = jax.nn.one_hot(index, actions * states)
-        for claim, name in targets.items():
-            target = path_target(name, world.mdp, world.policy, truth, batch, world.num_segments)
+        for claim, aim in targets.items():
+            target = path_target(aim, world.mdp, world.policy, truth, batch, world.num_segments)
             if target is not None:
                 errors[claim] = jnp.mean((value - target)[..., None] * cell, axis=0)
         return errors

@@ -27,11 +27,12 @@ from casim.estimators import (
     Shapley,
     Vine,
 )
-from casim.estimators.base import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS, TARGETS
+from casim.estimators.base import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS
 from casim.judges import Judge
 from casim.metrics import group_gradient
 from casim.oracle import path_target
 from casim.simulate import World
+from casim.targets import TARGETS, Target
 from casim.tasks import Bifurcation, ToolChain, VariableTurns
 from tests import reference
 from tests.enumeration import QUICK, assert_mean, solve
@@ -79,11 +80,11 @@ def credits_of(estimator, keys, world, batch):
 
 
 @functools.partial(jitted, static_argnums=0)
-def error_sums(name, world, truth, batch, value):
+def error_sums(aim, world, truth, batch, value):
     """Sums of credit less target over the visits of each cell, per group."""
 
     def one(batch, value):
-        target = path_target(name, world.mdp, world.policy, truth, batch, world.num_segments)
+        target = path_target(aim, world.mdp, world.policy, truth, batch, world.num_segments)
         cell = (jnp.broadcast_to(jnp.arange(value.shape[1])[None, :], value.shape), batch.state, batch.action)
         return jnp.zeros(truth.q_value.shape).at[cell].add(jnp.where(batch.live, value - target, 0.0))
 
@@ -137,7 +138,7 @@ def test_the_taxonomy_is_from_the_allowed_sets(kind):
     assert kind.granularity in GRANULARITIES
     assert kind.methodology in METHODOLOGIES
     assert kind.target in TARGETS
-    assert instance(kind).scored_target in TARGETS
+    assert instance(kind).scored_target.name in TARGETS
     assert isinstance(kind.needs, frozenset)
     assert kind.needs <= set(NEEDS)
     assert isinstance(kind.unbiased, frozenset)
@@ -211,8 +212,8 @@ def test_what_it_claims_to_be_unbiased_for_it_is(kind, task):
         slope = np.tensordot(gradient, wanted, axes=3) / np.sum(wanted**2)
         assert_mean(slope, np.array(1.0))
     for claim in kind.unbiased - {"gradient"}:
-        name = instance(kind).scored_target if claim == "target" else "advantage"
-        error = np.concatenate([error_sums(name, world, truth, batch, credit.value) for batch, credit in chunks])
+        aim = instance(kind).scored_target if claim == "target" else Target("advantage")
+        error = np.concatenate([error_sums(aim, world, truth, batch, credit.value) for batch, credit in chunks])
         assert_mean(error, np.zeros(error.shape[1:]))
 
 

@@ -11,6 +11,8 @@ from casim.estimators import InformationGain
 from casim.judges import Judge
 from casim.oracle import path_target
 from casim.simulate import World
+from casim.study import Study
+from casim.tasks import Bifurcation
 from tests import reference
 from tests.enumeration import QUICK, FixedScores, assert_cells, case, cell_mean, expected_gradient, run, solve, td_error
 
@@ -69,13 +71,25 @@ def test_the_log_form_has_a_mean_below_zero_under_the_policy_and_is_biased():
     assert cosine < 0.999 * np.linalg.norm(given.exact.gradient)
 
 
-def test_the_log_form_with_the_floor_of_the_oracle_is_its_target():
+@pytest.mark.parametrize("floor", [1e-2, 1e-4])
+def test_the_log_form_with_a_perfect_judge_is_its_target_at_its_own_floor(floor):
     given = case()
     world, truth = judged(given), solve(given.mdp, given.policy)
-    credit = run(InformationGain("log"), KEY, world, given.all.batch).value
+    estimator = InformationGain("log", floor)
+    credit = np.asarray(run(estimator, KEY, world, given.all.batch).value)
     target = jax.jit(path_target, static_argnums=(0, 5), compiler_options=QUICK)
-    wanted = target(InformationGain("log").scored_target, given.mdp, world.policy, truth, given.all.batch, 2)
-    np.testing.assert_allclose(credit, wanted, atol=1e-4)
+    wanted = target(estimator.scored_target, given.mdp, world.policy, truth, given.all.batch, 2)
+    np.testing.assert_allclose(credit, wanted, atol=2e-5)
+    assert credit.min() < np.log(floor) + 1  # a lost episode falls to the floor
+
+
+@pytest.mark.slow
+def test_a_study_scores_it_against_its_own_floor():
+    task = Bifurcation(8, (3,), gap=1.0)
+    estimators = (InformationGain("log"), InformationGain("log", floor=1e-4))
+    study = Study("floor", (task,), estimators, replicates=20, judge=Judge(), controls=())
+    for row in study.run():
+        assert abs(row.scores["target_bias"].value) < 1e-6
 
 
 @pytest.mark.parametrize("form", ["probability", "log"])

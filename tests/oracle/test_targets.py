@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from casim.estimators.base import TARGETS
 from casim.oracle import path_target, shapley
+from casim.targets import TARGETS, Target
 from tests.enumeration import QUICK, assert_cells, case, cell_mean, solve, td_error
 
 path_target = jax.jit(path_target, static_argnums=(0, 5), compiler_options=QUICK)
@@ -27,7 +27,7 @@ def target(given):
 
     @functools.cache
     def at(name, segments=2):
-        value = path_target(name, given.mdp, given.policy, truth, given.all.batch, segments)
+        value = path_target(Target(name), given.mdp, given.policy, truth, given.all.batch, segments)
         return None if value is None else np.asarray(value, np.float64)
 
     return at
@@ -81,7 +81,7 @@ def test_log_information_gain():
     value = along(given, given.exact.value[:4])
     after = td_error(given) + value
     wanted = np.log(np.maximum(after, 0.01)) - np.log(np.maximum(value, 0.01))
-    got = path_target("log_information_gain", given.mdp, given.policy, truth, given.all.batch, 2)
+    got = path_target(Target("log_information_gain"), given.mdp, given.policy, truth, given.all.batch, 2)
     np.testing.assert_allclose(got, wanted * batch.live, atol=1e-4)
     assert (after[batch.live] == 0).any()
 
@@ -89,7 +89,7 @@ def test_log_information_gain():
 def test_log_information_gain_has_a_mean_below_zero_under_the_policy():
     given = case()
     truth = solve(given.mdp, given.policy)
-    got = path_target("log_information_gain", given.mdp, given.policy, truth, given.all.batch, 2)
+    got = path_target(Target("log_information_gain"), given.mdp, given.policy, truth, given.all.batch, 2)
     mean, mass = cell_mean(given.mdp, given.all, got)
     state_mean = np.nansum(mean * mass, axis=-1)[mass.sum(-1) > 0]
     assert len(state_mean) > 5

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 from casim.checks import check_choice, check_range
 from casim.estimators.base import Estimator, cost, count, required
 from casim.recurrence import affine_scan
+from casim.targets import Target
 from casim.types import Credit
 
 
@@ -28,9 +29,10 @@ from casim.types import Credit
 class InformationGain(Estimator):
     """Change of the judged success probability. Needs a judge of values.
 
-    With a judge that is exact, the probability form is r_t + V_{t+1} - V_t at discount 1: its mean in a cell is
-    the advantage, and the gradient is exact. The log form has a mean below zero under the policy (Jensen) and
-    is biased. Neither is claimed for a judge that may be wrong, so `unbiased` is empty.
+    With a judge that is exact, the probability form is r_t + V_{t+1} - V_t at discount 1: its mean in a
+    cell is the advantage, and the gradient is exact. The log form has a mean below zero under the policy
+    (Jensen) and is biased. Neither is claimed for a judge that may be wrong, so `unbiased` is empty.
+    Gains are not discounted, as published: below discount 1 they differ from the target even then.
 
     Attributes:
         form: "probability" or "log".
@@ -53,8 +55,10 @@ class InformationGain(Estimator):
         check_range("floor", self.floor, 1e-12, 1 - 1e-12)
 
     @property
-    def scored_target(self) -> str:
-        return self.target if self.form == "probability" else "log_information_gain"
+    def scored_target(self) -> Target:
+        if self.form == "probability":
+            return Target(self.target)
+        return Target("log_information_gain", self.floor)
 
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)

@@ -29,6 +29,7 @@ from casim.estimators.base import (
 )
 from casim.ops import mean, run_sum, segment_broadcast
 from casim.simulate import World
+from casim.targets import Target
 from casim.types import Credit, Trajectory
 
 
@@ -65,8 +66,8 @@ class Vine(Estimator):
         check_discount(self.discount)
 
     @property
-    def scored_target(self) -> str:
-        return "td_error" if self.unit == "step" else self.target
+    def scored_target(self) -> Target:
+        return Target("td_error" if self.unit == "step" else self.target)
 
     def claims(self, discount: float) -> frozenset[str]:
         if not keeps_discount(self.discount, discount):
