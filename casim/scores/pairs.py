@@ -97,6 +97,7 @@ class _Fixed(NamedTuple):
 
 def prepare(mdp: MDP, truth: Truth, num_blocks: int) -> None:
     """Compiles what `cell_pairs` needs for sums in so many blocks, once for every shape and place."""
+    mdp, truth = _on_one_device((mdp, truth))
     shape = (num_blocks, *truth.advantage.shape)
     sharding = truth.advantage.sharding
     with jax.enable_x64(True):
@@ -106,7 +107,10 @@ def prepare(mdp: MDP, truth: Truth, num_blocks: int) -> None:
 
 
 def cell_pairs(mdp: MDP, truth: Truth, blocks: Sums) -> CellPairs:
-    """Everything that needs the cells, in double precision, on the device that holds them.
+    """Everything that needs the cells, in double precision, on the first device of this process.
+
+    Arrays that all devices hold would be read by a program made for all of them, which may add up in another order:
+    on one, scores do not depend on the number of devices.
 
     Args:
         mdp: the process.
@@ -114,6 +118,7 @@ def cell_pairs(mdp: MDP, truth: Truth, blocks: Sums) -> CellPairs:
         blocks: sums with a leading block axis.
     """
     with jax.enable_x64(True):
+        mdp, truth, blocks = _on_one_device((mdp, truth, blocks))
         cells = tuple(jnp.asarray(getattr(blocks, name), jnp.float64) for name in CELLS)
         trajectories = jnp.asarray(blocks.trajectories, jnp.float64)
         arguments = _arguments(mdp, truth, cells, trajectories)
@@ -125,6 +130,11 @@ def thirds(num_blocks: int) -> Bool[np.ndarray, "F B"]:
     if num_blocks < 3:
         return np.zeros((1, num_blocks), bool)
     return np.arange(num_blocks) * 3 // num_blocks == np.arange(3)[:, None]
+
+
+def _on_one_device(tree: Any) -> Any:
+    """The copies that the first device of this process holds."""
+    return jax.tree.map(lambda x: jnp.asarray(x).addressable_data(0), tree)
 
 
 def _arguments(mdp: MDP, truth: Truth, cells: tuple, trajectories: Any) -> tuple:
