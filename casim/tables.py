@@ -155,26 +155,18 @@ def tabulate(
     Raises:
         ValueError: a score that no row has.
     """
-    left = _left(rows)
+    left = telling(rows)
     cells = _cells(rows, left, scores, interval, " ±")
     if times:
         cells[0] += ["compile s", "run s"]
         for line, row in zip(cells[1:], rows, strict=True):
             line += [f"{row.compile_time:.2f}", f"{row.wall_time:.2f}"]
-    widths = _widths(cells)
-    lines = []
-    for line in cells:
-        padded = [
-            cell.ljust(width) if place < len(left) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        lines.append("  ".join(padded))
-    return "\n".join(lines)
+    return aligned(cells, len(left))
 
 
 def to_markdown(rows: Sequence[Row], scores: Sequence[str]) -> str:
     """The table of `tabulate`, with intervals, in GitHub's Markdown."""
-    left = _left(rows)
+    left = telling(rows)
     cells = _cells(rows, left, scores, True, " ± ")
     cells = [[cell.replace("|", "\\|") for cell in line] for line in cells]
     head, *body = cells
@@ -184,7 +176,7 @@ def to_markdown(rows: Sequence[Row], scores: Sequence[str]) -> str:
 
 def to_latex(rows: Sequence[Row], scores: Sequence[str]) -> str:
     """The table of `tabulate`, with intervals, as a LaTeX tabular of the package booktabs."""
-    left = _left(rows)
+    left = telling(rows)
     cells = _cells(rows, left, scores, True, " ± ")
     number = len(left)
     lines = []
@@ -210,7 +202,7 @@ def to_latex(rows: Sequence[Row], scores: Sequence[str]) -> str:
     )
 
 
-def _left(rows: Sequence[Row]) -> list[str]:
+def telling(rows: Sequence[Row]) -> list[str]:
     """The settings that a table shows: the task, its horizon, what else varies, and the method.
 
     Settings of the method are in its label, and a field that is the horizon is not said twice.
@@ -242,8 +234,7 @@ def _cells(
     _checked(rows, scores)
     cells = [["estimator" if name == "label" else name for name in left] + [*scores]]
     for row in rows:
-        found = settings(row) | {"horizon": row.horizon}
-        line = [_shown(found.get(name)) for name in left]
+        line = setting_cells(row, left)
         for name in scores:
             value, half = _number(row.scores.get(name), interval)
             line.append(value + (sign + half if half else ""))
@@ -259,12 +250,22 @@ def _number(score: Score | None, interval: bool) -> Number:
     return Number(f"{score.value:.3g}", f"{half:.1g}" if shown else "")
 
 
-def _shown(value: Any) -> str:
-    return "-" if value is None else str(value)
+def setting_cells(row: Row, names: Sequence[str]) -> list[str]:
+    """Settings of a row as cells; "horizon" is one of them."""
+    found = settings(row) | {"horizon": row.horizon}
+    values = [found.get(name) for name in names]
+    return ["-" if value is None else str(value) for value in values]
 
 
-def _widths(cells: Lines) -> list[int]:
-    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+def aligned(cells: Lines, left: int) -> str:
+    """Cells as plain text, the first columns, `left` of them, to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for line in cells:
+        words = [cell.ljust(width) for cell, width in zip(line[:left], widths[:left], strict=True)]
+        numbers = [cell.rjust(width) for cell, width in zip(line[left:], widths[left:], strict=True)]
+        lines.append("  ".join([*words, *numbers]))
+    return "\n".join(lines)
 
 
 _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}

@@ -1,4 +1,4 @@
-"""The command line: `casim list | show | new | run | figure | table`, a file to each command."""
+"""The command line: `casim list | show | new | run | figure | table | compare`, a file to each command."""
 
 from casim.cli.main import main
 

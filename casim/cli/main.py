@@ -8,6 +8,7 @@ import traceback
 import tyro
 
 import casim
+from casim.cli.compare import Compare
 from casim.cli.figure import Figure
 from casim.cli.list import List
 from casim.cli.new import New
@@ -22,6 +23,7 @@ COMMANDS = {
     "run": Run,
     "figure": Figure,
     "table": Table,
+    "compare": Compare,
 }
 
 

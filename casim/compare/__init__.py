@@ -1,0 +1,25 @@
+"""Comparisons of methods that were scored on the same groups, by pairs."""
+
+from casim.compare.measures import Measure, by_budget, by_score, error_at, least_error_at, worth
+from casim.compare.methods import By, Comparison, compare
+from casim.compare.pairs import Pairing, labels, pair
+from casim.compare.student import Estimate, holm, student_quantile, student_tail
+
+__all__ = [
+    "By",
+    "Comparison",
+    "Estimate",
+    "Measure",
+    "Pairing",
+    "by_budget",
+    "by_score",
+    "compare",
+    "error_at",
+    "holm",
+    "labels",
+    "least_error_at",
+    "pair",
+    "student_quantile",
+    "student_tail",
+    "worth",
+]
