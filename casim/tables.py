@@ -258,13 +258,13 @@ def setting_cells(row: Row, names: Sequence[str]) -> list[str]:
 
 
 def aligned(cells: Lines, left: int) -> str:
-    """Cells as plain text, the first columns, `left` of them, to the left, the others to the right."""
+    """Cells as plain text; the first columns, `left` of them, are flush left."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    sides = [str.ljust if place < left else str.rjust for place in range(len(widths))]
     lines = []
     for line in cells:
-        words = [cell.ljust(width) for cell, width in zip(line[:left], widths[:left], strict=True)]
-        numbers = [cell.rjust(width) for cell, width in zip(line[left:], widths[left:], strict=True)]
-        lines.append("  ".join([*words, *numbers]))
+        padded = [to(x, width) for to, x, width in zip(sides, line, widths, strict=True)]
+        lines.append("  ".join(padded))
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `casim list | show | new | run | figure | table | compare`, a file to each command."""
+"""The command line, a file to each command; `casim --help` lists them."""
 
 from casim.cli.main import main
 
