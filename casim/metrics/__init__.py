@@ -1,0 +1,72 @@
+"""Sums that scores are made of: is the credit right, does it train, what does it cost.
+
+Every replicate is a fresh group of N trajectories. `measure` turns one chunk of replicates into
+sums; sums add up, per block of replicates, so memory does not grow with their number;
+`casim.scores` turns them into scores with 95% intervals.
+
+In maths, over decision steps, cells (t, s, a) weighted by w = P(s_t = s) pi(a | s), normalised by
+the signal sum_w A^2: bias = sum_w (E[c | cell] - A)^2; centred_bias the same after subtracting
+sum_a pi(a | s) E[c - A | t, s, a] (a state-only offset is harmless); variance =
+sum_w Var(c | cell). For the gradient, with
+g = (1/N) sum_i sum_t discount^t c_it grad log pi(a_it) of a group and g* the exact one:
+gradient_bias = |E g - g*|^2 / |g*|^2, gradient_variance = E|g - E g|^2 / |g*|^2,
+snr = |g*|^2 / E|g - g*|^2, so 1 / snr = gradient_bias + gradient_variance; snr_aligned is the snr
+of k g with the best number k: cos^2 / (1 - cos^2) with cos^2 = <E g, g*>^2 / (|g*|^2 E|g|^2).
+
+Credit, advantages and gradients are measured in a unit of the task (`unit_of`), so that squares of
+very large or very small rewards stay in the range of single precision.
+
+References:
+    Meulemans et al. 2023, arXiv:2306.16803 (bias, variance and SNR of the gradient). The SNR after
+    the best number is derived for casim.
+"""
+
+from casim.metrics.by_label import (
+    cell_sums,
+    cells_by_comparing,
+    cells_by_scattering,
+    kernel_sums,
+    kernels_by_comparing,
+    kernels_by_scattering,
+)
+from casim.metrics.exact import exact_sum
+from casim.metrics.gradient import group_gradient
+from casim.metrics.matters import (
+    TOLERANCE,
+    advantage_on_path,
+    matters_mask,
+    pivotal_steps,
+)
+from casim.metrics.score import Score
+from casim.metrics.sizes import CREDIT_BITS, EXPONENTS
+from casim.metrics.sums import Sums, measure
+from casim.metrics.trajectory import (
+    leakage,
+    precision_at_k,
+    rank_correlation,
+)
+from casim.metrics.unit import unit_of
+
+__all__ = [
+    "CREDIT_BITS",
+    "EXPONENTS",
+    "TOLERANCE",
+    "Score",
+    "Sums",
+    "advantage_on_path",
+    "cell_sums",
+    "cells_by_comparing",
+    "cells_by_scattering",
+    "exact_sum",
+    "group_gradient",
+    "kernel_sums",
+    "kernels_by_comparing",
+    "kernels_by_scattering",
+    "leakage",
+    "matters_mask",
+    "measure",
+    "pivotal_steps",
+    "precision_at_k",
+    "rank_correlation",
+    "unit_of",
+]
