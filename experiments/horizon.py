@@ -3,6 +3,9 @@
 Run with `casim run experiments/horizon.py [--quick]`. The world is a token chain with one pivotal step in the middle
 and a success probability of 0.8 or 0.2 behind it; a symbol that means nothing is shown at every other step. Only the
 length changes.
+
+For one column of a paper: `save(draw(casim.load("results/horizon.jsonl"), width=COLUMN), "horizon.pdf")`, both names from
+`casim.figures`.
 """
 
 from __future__ import annotations

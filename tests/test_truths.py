@@ -118,3 +118,13 @@ def test_the_command_line_draws_one_kind_and_names_them_all_when_asked_for_anoth
     assert (tmp_path / "InformationSeeking-value.png").stat().st_size > 10_000
     with pytest.raises(SystemExit, match=r"truth must be one of .*all.*value.*, got .credit."):
         main(["show", "InformationSeeking", "--truth", "credit", "--out", str(tmp_path)])
+
+
+def test_a_panel_holds_more_curves_than_there_are_colours():
+    curves = {f"curve {i}": np.full(3, float(i)) for i in range(9)}
+    figure = truth_figure({"kind": curves}, np.ones(3, bool), "title")
+    looks = [
+        (line.get_color(), line.get_marker()) for line in figure.axes[0].get_lines() if line.get_marker() != "None"
+    ]
+    assert len(set(looks)) == 9
+    plt.close(figure)

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from casim.figures.style import PAGE
+from casim.figures.style import MARKERS, PAGE
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73")
-MARKS = "osD"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Of the curves of a panel, in order; then again from the first, with another mark."""
 
 
 def truth_figure(panels: Mapping[str, Mapping[str, np.ndarray]], decision: np.ndarray, title: str) -> Figure:
@@ -34,10 +34,13 @@ def truth_figure(panels: Mapping[str, Mapping[str, np.ndarray]], decision: np.nd
         shift = 0.18 if len(steps) <= 40 else 0.0
         for place, (name, curve) in enumerate(curves.items()):
             at = steps + shift * (place - (len(curves) - 1) / 2)
-            look = {"color": COLOURS[place], "label": name if np.isfinite(curve).any() else f"{name}: not defined here"}
+            colour = COLOURS[place % len(COLOURS)]
+            mark = MARKERS[place % len(MARKERS)]
+            label = name if np.isfinite(curve).any() else f"{name}: not defined here"
+            look = {"color": colour, "label": label}
             if len(steps) <= 40:
-                axes.vlines(at, 0, curve, color=COLOURS[place], linewidth=1.0)
-                axes.plot(at, curve, MARKS[place], markersize=2.6, **look)
+                axes.vlines(at, 0, curve, color=colour, linewidth=1.0)
+                axes.plot(at, curve, mark, markersize=2.6, **look)
             else:
                 axes.plot(at, curve, linewidth=0.9, **look)
         axes.set_ylabel(kind)
