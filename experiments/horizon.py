@@ -4,8 +4,8 @@ Run with `casim run experiments/horizon.py [--quick]`. The world is a token chai
 and a success probability of 0.8 or 0.2 behind it; a symbol that means nothing is shown at every other step. Only the
 length changes.
 
-For one column of a paper: `save(draw(casim.load("results/horizon.jsonl"), width=COLUMN), "horizon.pdf")`, both names from
-`casim.figures`.
+For one column of a paper, with `save` and `COLUMN` from `casim.figures`:
+`save(draw(casim.load("results/horizon.jsonl"), width=COLUMN), "horizon.pdf")`.
 """
 
 from __future__ import annotations
