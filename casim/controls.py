@@ -64,6 +64,7 @@ def shuffle(key: Key[Array, ""], value: Float[Array, "N T"], where: Bool[Array, 
         where, jnp.cumsum(where, axis=1), jnp.sum(where, axis=1, keepdims=True) + jnp.cumsum(~where, axis=1)
     )
     place = jnp.zeros_like(rank).at[rows, rank - 1].set(steps, unique_indices=True)
-    order = jnp.argsort(jnp.where(where, jax.random.uniform(key, value.shape), 2.0), axis=1)
+    draw = jax.random.uniform(key, value.shape, jnp.float32)
+    order = jnp.argsort(jnp.where(where, draw, 2.0), axis=1)
     order = jnp.where(jnp.take_along_axis(where, place, axis=1), order, place)
     return value.at[rows, place].set(jnp.take_along_axis(value, order, axis=1))

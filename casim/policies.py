@@ -62,8 +62,9 @@ class Softmax(Policy):
         check_integer("seed", self.seed, 0)
 
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
-        logits = jax.random.normal(jax.random.key(self.seed), _shape(mdp))
-        return jax.nn.softmax(self.scale * logits)
+        # Named: a wider type would draw other numbers, and the policy would depend on the precision of JAX.
+        logits = jax.random.normal(jax.random.key(self.seed), _shape(mdp), jnp.float32)
+        return jax.nn.softmax(self.scale * logits.astype(float))
 
 
 @final

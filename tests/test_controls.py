@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -80,3 +81,11 @@ def test_they_are_free_of_cost_and_score_as_the_advantage(credit):
 def test_an_unknown_name_raises(unhooked):
     with pytest.raises(ValueError, match="name must be one of"):
         Control("oracle")
+
+
+def test_a_shuffle_is_the_same_in_both_precisions():
+    value, where = np.arange(24.0).reshape(4, 6), np.ones((4, 6), bool)
+    single = shuffle(jax.random.key(1), jnp.asarray(value, jnp.float32), jnp.asarray(where))
+    with jax.enable_x64(True):
+        double = shuffle(jax.random.key(1), jnp.asarray(value), jnp.asarray(where))
+    np.testing.assert_array_equal(single, double)

@@ -135,3 +135,12 @@ def test_an_entropy_above_that_of_the_uniform_row_raises():
 def test_bad_settings_raise(make, field):
     with pytest.raises(ValueError, match=f"{field} must be"):
         make()
+
+
+def test_a_drawn_policy_is_the_same_in_both_precisions():
+    mdp = Bifurcation(horizon=4, pivots=(1,)).build()
+    single = np.asarray(Softmax(scale=0.5, seed=0).table(mdp))
+    with jax.enable_x64(True):
+        double = np.asarray(Softmax(scale=0.5, seed=0).table(mdp))
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(single, double, rtol=1e-6)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from casim.estimators import ProcessReward
+from casim.metrics import group_gradient
+from casim.policies import Uniform
 from casim.simulate import World
+from casim.tasks import VariableTurns
+from casim.testing import enumerate_trajectories
 from tests import reference
 from tests.enumeration import FixedScores, case, expected_gradient, run
 
@@ -38,17 +45,23 @@ def by_loops(settings, score, batch, decision):
             row = {t: np.exp(-p / settings.temperature) / total * p for t, p in row.items()}
         weighted.append(row)
     means = [sum(row.values()) / max(len(row), 1) for row in weighted]
-    credit = np.zeros(score.shape)
+    live = np.asarray(batch.live)
+    future = np.zeros(score.shape)
     for i, row in enumerate(weighted):
         others = means[:i] + means[i + 1 :]
-        baseline = np.mean(others) if settings.baseline and others else 0.0
-        for t in np.flatnonzero(np.asarray(batch.live)[i]):
-            credit[i, t] = sum(p - baseline for u, p in row.items() if u >= t)
-    return credit
+        baseline = np.mean(others) if settings.baseline == "per_step" and others else 0.0
+        for t in np.flatnonzero(live[i]):
+            future[i, t] = sum(p - baseline for u, p in row.items() if u >= t)
+    if settings.baseline != "constant" or len(score) == 1:
+        return future
+    decided = live & decision
+    total = (future * decided).sum(axis=1)
+    others = (total.sum() - total) / (len(score) - 1) / score.shape[1]
+    return future - decided * others[:, None]
 
 
 @pytest.mark.parametrize("form", ["sum", "min"])
-@pytest.mark.parametrize("baseline", [True, False])
+@pytest.mark.parametrize("baseline", ["per_step", "constant", "none"])
 def test_both_forms_equal_loops(form, baseline):
     score, batch, world = setting(5)
     assert np.isnan(score[np.asarray(batch.live)]).any()
@@ -64,7 +77,7 @@ def test_both_forms_equal_loops(form, baseline):
 
 def test_a_group_of_one_has_no_baseline():
     _, batch, world = setting(1)
-    both = [run(ProcessReward("sum", baseline=flag), KEY, world, batch).value for flag in (True, False)]
+    both = [run(ProcessReward("sum", baseline=name), KEY, world, batch).value for name in ("per_step", "none")]
     np.testing.assert_array_equal(*both)
 
 
@@ -74,7 +87,7 @@ def test_the_soft_minimum_tends_to_the_minimum():
     smallest = np.array([row[seen].min() if seen.any() else 0.0 for row, seen in zip(score, where, strict=True)])
     gaps = []
     for temperature in (1.0, 0.1, 0.01, 1e-4):
-        value = run(ProcessReward("min", temperature, baseline=False), KEY, world, batch).value
+        value = run(ProcessReward("min", temperature, baseline="none"), KEY, world, batch).value
         gaps.append(np.abs(np.asarray(value)[:, 0] - smallest).max())
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] < 1e-5
@@ -99,7 +112,38 @@ def test_it_is_biased_even_with_a_perfect_judge():
     judge = FixedScores(jnp.asarray(np.where(live, value, np.nan), jnp.float32), jnp.zeros(len(value)))
     world = World.make(given.mdp, jnp.asarray(given.policy), scorer=judge)
     for form in ("sum", "min"):
-        credit = run(ProcessReward(form, baseline=False), KEY, world, batch).value
+        credit = run(ProcessReward(form, baseline="none"), KEY, world, batch).value
         gradient = expected_gradient(given.mdp, given.policy, given.all, credit)
         cosine = np.vdot(gradient, given.exact.gradient) / np.linalg.norm(gradient)
         assert cosine < 0.99 * np.linalg.norm(given.exact.gradient)
+
+
+def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_step_is_not():
+    """Every step of episodes of 1 to 5 turns scores 0.5: all groups of two, with their probabilities."""
+    mdp = VariableTurns().build()
+    policy = Uniform().table(mdp)
+    world = World.make(mdp, policy)
+    weight, paths = enumerate_trajectories(mdp, np.asarray(policy))
+    members = np.array(list(itertools.product(range(len(weight)), repeat=2)))
+    groups = jax.tree.map(lambda x: jnp.asarray(x)[members], paths)
+    groups = groups._replace(reward=groups.reward.astype(jnp.float32))
+    chance = weight[members].prod(axis=1)
+
+    def expected(baseline):
+        def group(batch):
+            judge = FixedScores(jnp.where(batch.live, 0.5, jnp.nan), jnp.zeros(2))
+            judged = dataclasses.replace(world, scorer=judge)
+            credit = ProcessReward("sum", baseline=baseline)(KEY, judged, batch)
+            return group_gradient(mdp, policy, batch, credit.value)
+
+        gradient = np.asarray(jax.jit(jax.vmap(group))(groups), np.float64)
+        return np.tensordot(chance, gradient, axes=1)
+
+    assert chance.sum() == pytest.approx(1.0, abs=1e-6)
+    without, constant, per_step = (expected(name) for name in ("none", "constant", "per_step"))
+    # At turn t, met with probability 2^-t, going on instead of stopping is worth half of the turns to come.
+    to_come = np.array([1.875, 1.75, 1.5, 1.0, 0.0])
+    share = 0.5 ** np.arange(5) * 0.25 * 0.5 * to_come
+    assert np.linalg.norm(without) == pytest.approx(np.sqrt(2 * np.sum(share**2)), rel=1e-5)  # 0.372
+    np.testing.assert_allclose(constant, without, atol=1e-6)
+    assert not per_step.any()

@@ -46,7 +46,7 @@ def test_the_sum_of_process_scores_rewards_the_hack_and_their_minimum_does_not()
     key = jax.random.key(0)
     mean = {}
     for form in ("sum", "min"):
-        estimator = ProcessReward(form, temperature=0.02, baseline=False)
+        estimator = ProcessReward(form, temperature=0.02, baseline="none")
         credit = enumeration.run(estimator, key, world, every.batch).value
         mean[form] = enumeration.cell_mean(mdp, every, np.asarray(credit))[0][0, 0]  # [A] at step 0, working
     exact = reference.exact(mdp, policy)

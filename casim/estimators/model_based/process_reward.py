@@ -1,12 +1,18 @@
 """Process rewards from a judge, added up (sum-form) or reduced to the worst step (min-form).
 
-In maths, with judge scores p_u of the policy's own steps: c_t = sum_{u >= t} (w_u p_u - b). Sum-form: w = 1.
-Min-form: w_u = softmax_u(-p_u / temperature) over the trajectory, so that the sum is a soft minimum. b is the mean
-weighted score per scored step of the other trajectories of the group (0 in a group of one, or without baseline).
-Undiscounted, not whitened; steps that the judge did not score count nothing.
+In maths, with judge scores p_u of the policy's own steps, G_t = sum_{u >= t} w_u p_u. Sum-form: w = 1. Min-form:
+w_u = softmax_u(-p_u / temperature) over the trajectory, so that the sum is a soft minimum. The two public branches of
+PURE take off different baselines, each from the other trajectories j != i of the group:
+- "per_step" (OpenRLHF branch): c_t = sum_{u >= t} (w_u p_u - b) over scored steps, b the mean weighted score per scored
+  step. Where lengths differ it is not neutral: how many steps are to come depends on the action.
+- "constant" (verl branch): c_t = G_t - b, b = sum_j sum_t G_jt / ((N - 1) T) over the steps that the policy decided, with
+  T the padded length. It does not depend on the own actions, so the expected gradient is that without a baseline.
+- "none": c_t = G_t.
+Undiscounted, not whitened; steps that the judge did not score count nothing; a group of one has no baseline.
 
 References:
-    Cheng et al. 2025, arXiv:2504.15275 (PURE: min-form, temperature 0.1, and the sum-form it is compared with).
+    Cheng et al. 2025, arXiv:2504.15275 (PURE: min-form, temperature 0.1, and the sum-form it is compared with), and its
+    public code, whose branches differ in the baseline.
 """
 
 from __future__ import annotations
@@ -24,6 +30,8 @@ from casim.estimators.base import Estimator, cost, count, required
 from casim.ops import leave_one_out, returns_to_go
 from casim.types import Credit
 
+BASELINES = ("per_step", "constant", "none")
+
 
 @final
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +41,7 @@ class ProcessReward(Estimator):
     Attributes:
         form: "sum" or "min".
         temperature: of the soft minimum, positive, in units of the score.
-        baseline: subtract the per-step mean score of the others of the group.
+        baseline: "per_step", "constant" or "none", see above.
 
     Raises:
         ValueError: a setting out of its range.
@@ -41,7 +49,7 @@ class ProcessReward(Estimator):
 
     form: Literal["sum", "min"] = "min"
     temperature: float = 0.1
-    baseline: bool = True
+    baseline: Literal["per_step", "constant", "none"] = "per_step"
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
     target: ClassVar[str] = "subgoal"
@@ -51,18 +59,34 @@ class ProcessReward(Estimator):
     def __post_init__(self) -> None:
         check_choice("form", self.form, ("sum", "min"))
         check_range("temperature", self.temperature, 1e-6, math.inf)
+        check_choice("baseline", self.baseline, BASELINES)
 
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)
         score = world.judge(key, batch)
         scored = jnp.isfinite(score) & batch.live & world.decision[None, :]
         value = weighted_score(jnp.where(scored, score, 0.0), scored, self.form, self.temperature)
-        if self.baseline and score.shape[0] > 1:
-            mean = jnp.sum(value, axis=1) / jnp.maximum(jnp.sum(scored, axis=1), 1)
-            others = mean - leave_one_out(mean)
-            value = jnp.where(scored, value - others[:, None], 0.0)
+        alone = score.shape[0] == 1
+        if self.baseline == "per_step" and not alone:
+            value = jnp.where(scored, value - per_step(value, scored)[:, None], 0.0)
         credit = returns_to_go(value, 1.0, batch.live)
+        if self.baseline == "constant" and not alone:
+            decided = batch.live & world.decision[None, :]
+            credit = jnp.where(decided, credit - constant(credit, decided)[:, None], credit)
         return Credit(credit, cost(judge_calls=count(jnp.isfinite(score) & batch.live)))
+
+
+def per_step(value: Float[Array, "N T"], scored: Bool[Array, "N T"]) -> Float[Array, " N"]:
+    """Mean over the others of their mean weighted score per scored step."""
+    steps = jnp.maximum(jnp.sum(scored, axis=1), 1)
+    mean = jnp.sum(value, axis=1) / steps
+    return mean - leave_one_out(mean)
+
+
+def constant(future: Float[Array, "N T"], decided: Bool[Array, "N T"]) -> Float[Array, " N"]:
+    """Mean over the others, and over the padded length, of their returns-to-go at decisions."""
+    mean = jnp.sum(jnp.where(decided, future, 0.0), axis=1) / future.shape[1]
+    return mean - leave_one_out(mean)
 
 
 def weighted_score(
