@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+import jax
 import numpy as np
+from jax.core import Tracer
 
-from casim.types import MDP, Kind
+from casim.types import MDP, Kind, Trajectory, Truth
 
 ROW_SUM_TOLERANCE = 1e-5  # float32 rows of up to a few hundred entries
 
@@ -23,6 +26,34 @@ def check_integer(field: str, value: int, low: int, high: float = math.inf) -> N
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ValueError(f"{field} must be an integer in [{low}, {high}], got {value!r}")
     check_range(field, value, low, high)
+
+
+def known(value: Any) -> bool:
+    """Whether a value can be read now.
+
+    It cannot under `jit`, `vmap` or `grad`, nor where other processes hold parts of it.
+    """
+    if isinstance(value, Tracer):
+        return False
+    if isinstance(value, jax.Array):
+        return value.is_fully_addressable or value.is_fully_replicated
+    return True
+
+
+def check_labels(field: str, labels: Any, size: int, shapes: Sequence[tuple[int, ...]] = ((),), low: int = 0) -> None:
+    """Raises `ValueError` unless labels are integers in `[low, size - 1]`, of one of the shapes.
+
+    Of labels that are not known yet, because they are traced, only shape and type are checked.
+    """
+    kind = labels.dtype if hasattr(labels, "dtype") else np.asarray(labels).dtype
+    if np.shape(labels) not in shapes:
+        wanted = " or ".join(str(shape) for shape in shapes)
+        got = f"{labels!r} of shape {np.shape(labels)}"
+        raise ValueError(f"{field} must have shape {wanted}, got {got}")
+    if not np.issubdtype(kind, np.integer):
+        raise ValueError(f"{field} must be an integer in [{low}, {size - 1}], got {labels!r}")
+    if known(labels):
+        _indices(field, np.asarray(labels), size, low)
 
 
 def check_choice(field: str, value: object, choices: Sequence[object]) -> None:
@@ -48,23 +79,50 @@ def check_probability(field: str, rows: np.ndarray) -> None:
     _first(f"{field} row sum", "1", total, np.asarray(~(np.abs(total - 1) <= ROW_SUM_TOLERANCE)))
 
 
-def check_policy(policy: np.ndarray, mdp: MDP) -> None:
-    """Raises `ValueError` unless `policy` is a probability table [M, O, A] that fits the MDP."""
-    expected = (*mdp.emission.shape[::2], mdp.prob.shape[2])
-    if np.shape(policy) != expected:
-        raise ValueError(f"policy must have shape [M, O, A] = {expected}, got {np.shape(policy)}")
-    check_probability("policy", np.asarray(policy))
+def check_policy(policy: Any, mdp: MDP, field: str = "policy") -> None:
+    """Raises `ValueError` unless `policy` is a probability table [M, O, A] that fits the MDP.
 
-
-def check_mdp(mdp: MDP) -> MDP:
-    """Returns the MDP if every array is well formed.
-
-    Raises:
-        ValueError: a shape that disagrees with the others, an array of the wrong type, a probability row that does
-            not sum to 1, an index out of range, a reward that is not finite, units that are not numbered 0, 1, 2,
-            ... in order of time, or a discount outside [0, 1]. The message names field, range and value.
+    Of a table that is not known yet, because it is traced, only the shape is checked.
     """
-    arrays = {name: np.asarray(value) for name, value in mdp._asdict().items()}
+    expected = (*np.shape(mdp.emission)[::2], np.shape(mdp.prob)[2])
+    if np.shape(policy) != expected:
+        raise ValueError(f"{field} must have shape [M, O, A] = {expected}, got {np.shape(policy)}")
+    if known(policy):
+        check_probability(field, np.asarray(policy))
+
+
+def check_batch(batch: Trajectory, mdp: MDP) -> None:
+    """Raises `ValueError` unless a batch is of the process: arrays of one shape `[*batch, T]`.
+
+    It reads no values.
+    """
+    steps, shape = mdp.schedule.shape[0], batch.action.shape
+    if shape[-1:] != (steps,):
+        raise ValueError(f"batch must have {steps} steps, those of the process, got shape {shape}")
+    for field, value in batch._asdict().items():
+        if value.shape != shape:
+            raise ValueError(f"batch.{field} must have shape {shape}, got {value.shape}")
+
+
+def check_truth(truth: Truth, mdp: MDP) -> None:
+    """Raises `ValueError` unless a truth is of a process of these sizes; reads no values."""
+    wanted = (mdp.schedule.shape[0], *mdp.prob.shape[1:3])
+    shape = truth.advantage.shape
+    if shape != wanted:
+        raise ValueError(f"truth.advantage must have shape [T, S, A] = {wanted}, got {shape}")
+
+
+def check_units(field: str, unit: Any, mdp: MDP) -> None:
+    """Raises `ValueError` unless every step of the process has a number; reads no values."""
+    wanted = mdp.schedule.shape
+    if unit.shape != wanted or not np.issubdtype(unit.dtype, np.integer):
+        got = f"{unit.dtype} of shape {unit.shape}"
+        raise ValueError(f"{field} must hold integers [T] of shape {wanted}, got {got}")
+
+
+def check_form(mdp: MDP) -> None:
+    """Raises `ValueError` unless shapes and types of an MDP's arrays fit; reads no values."""
+    arrays = mdp._asdict()
     if arrays["prob"].ndim != 4 or arrays["emission"].ndim != 3 or arrays["schedule"].ndim != 1:
         shapes = {name: arrays[name].shape for name in ("prob", "emission", "schedule")}
         raise ValueError(f"prob, emission, schedule must have shapes [M, S, A, K], [M, S, O], [T], got {shapes}")
@@ -92,6 +150,19 @@ def check_mdp(mdp: MDP) -> MDP:
         _dtype(name, arrays[name], np.bool_, "booleans")
     for name in ("schedule", "successor", "kind", "segment", "turn", "agent"):
         _dtype(name, arrays[name], np.integer, "integers")
+
+
+def check_mdp(mdp: MDP) -> MDP:
+    """Returns the MDP if every array is well formed.
+
+    Raises:
+        ValueError: a shape that disagrees with the others, an array of the wrong type, a probability row that does
+            not sum to 1, an index out of range, a reward that is not finite, units that are not numbered 0, 1, 2,
+            ... in order of time, or a discount outside [0, 1]. The message names field, range and value.
+    """
+    arrays = {name: np.asarray(value) for name, value in mdp._asdict().items()}
+    check_form(mdp._replace(**arrays))
+    kernels, states = arrays["prob"].shape[:2]
     for name in ("start", "prob", "emission"):
         check_probability(name, arrays[name])
     _indices("schedule", arrays["schedule"], kernels)
@@ -107,16 +178,19 @@ def check_mdp(mdp: MDP) -> MDP:
     return mdp
 
 
-def _dtype(field: str, values: np.ndarray, kind: type, words: str) -> None:
+def _dtype(field: str, values: Any, kind: type, words: str) -> None:
     if not np.issubdtype(values.dtype, kind):
         raise ValueError(f"{field} must hold {words}, got {values.dtype}")
 
 
-def _indices(field: str, values: np.ndarray, size: float) -> None:
-    _first(field, f"in [0, {size - 1}]", values, (values < 0) | (values >= size))
+def _indices(field: str, values: np.ndarray, size: float, low: int = 0) -> None:
+    _first(field, f"in [{low}, {size - 1}]", values, (values < low) | (values >= size))
 
 
-def _first(field: str, wanted: str, values: np.ndarray, wrong: np.ndarray) -> None:
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{field}{list(where)} must be {wanted}, got {values[where]!r}")
+def _first(field: str, wanted: str, values: np.ndarray, wrong: np.ndarray | np.bool_) -> None:
+    if not np.any(wrong):
+        return
+    where = tuple(int(i) for i in np.argwhere(wrong)[0])
+    if not where:
+        raise ValueError(f"{field} must be {wanted}, got {values.item()!r}")
+    raise ValueError(f"{field}{list(where)} must be {wanted}, got {values[where]!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from casim.types import MDP
 
@@ -18,6 +18,12 @@ def absorb(mdp: MDP) -> MDP:
         prob=jnp.where(terminal, first.astype(mdp.prob.dtype), mdp.prob),
         reward=jnp.where(terminal, 0.0, mdp.reward),
     )
+
+
+def can_act(mdp: MDP) -> Bool[Array, "M A"]:
+    """Which actions can be taken at all: every one where the policy decides, else action 0 alone."""
+    first = jnp.arange(mdp.prob.shape[2]) == 0
+    return mdp.decision[:, None] | first[None, :]
 
 
 def force(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, "M O A"]:

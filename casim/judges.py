@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
+from casim.doors import door
 from casim.ops import shift_left
 from casim.pytree import pytree
 from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair, single
@@ -129,10 +130,11 @@ class Judge:
         if self.resolution is not None:
             check_integer("resolution", self.resolution, 2)
 
+    @door
     def model(self, mdp: MDP, truth: Truth) -> JudgeModel:
         """The judge for one MDP and the truth of its policy."""
         mean, square, low, high = _label_range(mdp, truth, self.signal)
-        numbers = [jnp.asarray(x, float) for x in (self.fidelity, self.bias, self.leak, self.density)]
+        numbers = [jnp.asarray(x, truth.value.dtype) for x in (self.fidelity, self.bias, self.leak, self.density)]
         return JudgeModel(
             truth.advantage,
             truth.value,
@@ -179,7 +181,7 @@ def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Arr
             jnp.maximum(high, jnp.max(jnp.where(seen, label, -jnp.inf))),
         ), None
 
-    zero = jnp.zeros(())
+    zero = jnp.zeros((), truth.value.dtype)
     xs = tuple(blocks(x) for x in (mdp.schedule, truth.occupancy, truth.value[1:], truth.advantage))
     init = (zero, zero, zero, zero + jnp.inf, zero - jnp.inf)
     (mass, total, square, low, high), _ = jax.lax.scan(block, init, xs)

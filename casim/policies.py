@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from casim import identity
 from casim.checks import check_integer, check_range
+from casim.doors import door
 from casim.ops import rest_of_entropy
 from casim.oracle import optimal, solve
 from casim.types import MDP
@@ -40,6 +41,7 @@ class Policy(abc.ABC):
 class Uniform(Policy):
     """All actions alike."""
 
+    @door
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
         shape = _shape(mdp)
         return jnp.full(shape, 1.0 / shape[-1])
@@ -61,6 +63,7 @@ class Softmax(Policy):
         check_range("scale", self.scale, 0.0, math.inf)
         check_integer("seed", self.seed, 0)
 
+    @door
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
         # Named: a wider type would draw other numbers, and the policy would depend on the precision of JAX.
         logits = jax.random.normal(jax.random.key(self.seed), _shape(mdp), jnp.float32)
@@ -89,6 +92,7 @@ class EpsilonOptimal(Policy):
     def __post_init__(self) -> None:
         check_range("epsilon", self.epsilon, 0.0, 1.0)
 
+    @door
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
         greedy = _best(_preference(mdp)).astype(mdp.prob.dtype)
         greedy = greedy / jnp.sum(greedy, axis=-1, keepdims=True)
@@ -124,6 +128,7 @@ class EntropyControlled(Policy):
         check_range("pivot", self.pivot, 0.0, math.inf)
         check_range("filler", self.filler, 0.0, math.inf)
 
+    @door
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
         actions = mdp.prob.shape[2]
         for field in ("pivot", "filler"):

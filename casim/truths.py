@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from casim import oracle
+from casim.doors import door
 from casim.ops import segment_broadcast
 from casim.oracle.targets import advantage_along
 from casim.types import MDP, Trajectory, Truth
@@ -28,12 +29,14 @@ TEMPERATURE = 0.1
 """Of the soft values, in units of reward."""
 
 
+@door
 def value(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """V_t(s_t), and the advantage and the luck that change it."""
     units = oracle.unit_truth(mdp, truth, batch, jnp.arange(len(mdp.schedule)), len(mdp.schedule))
     return {"value": _state(truth.value, batch), "advantage": units.skill[0], "luck": units.luck[0]}
 
 
+@door
 def units(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """Skill of the step's segment, turn and agent."""
     all_of = oracle.granularities(mdp, truth, batch, oracle.sizes(mdp))
@@ -41,6 +44,7 @@ def units(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     return {name: segment_broadcast(getattr(all_of, name).skill, unit)[0] for name, unit in parts.items()}
 
 
+@door
 def hindsight(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """(1 - pi / h) Z of the action taken, by its return; for binary outcomes at discount 1, else empty (NaN)."""
     outcomes = oracle.success_hindsight(mdp, policy)
@@ -51,6 +55,7 @@ def hindsight(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curve
     return {"hindsight credit": (1 - acting / chosen) * success, "h / pi": chosen / acting}
 
 
+@door
 def shapley(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """Shapley value of the step's segment, absent segments playing the policy, beside the segment's skill."""
     count = oracle.sizes(mdp).num_segments
@@ -59,6 +64,7 @@ def shapley(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     return {"Shapley value of the segment": segment_broadcast(phi, mdp.segment)[0], "skill of the segment": skill}
 
 
+@door
 def information(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """What each action said of the outcome that came, in nats; binary outcomes at discount 1, else empty (NaN)."""
     outcomes = oracle.success_hindsight(mdp, policy)
@@ -67,6 +73,7 @@ def information(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Cur
     return {"of this outcome (nats)": told.action[0], "I(A; outcome | s) (nats)": _state(expected.action, batch)}
 
 
+@door
 def belief(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """Advantage to critics that know more or less: the history, the state as well, or everything (clairvoyant)."""
     states = mdp.start.shape[0]
@@ -79,6 +86,7 @@ def belief(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     }
 
 
+@door
 def soft(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """Soft advantage of the action taken, beside the plain one."""
     regularised = oracle.soft_optimal(mdp, policy, TEMPERATURE)
@@ -86,6 +94,7 @@ def soft(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     return {f"soft advantage (b = {TEMPERATURE})": _cell(regularised.advantage, batch), "advantage": plain}
 
 
+@door
 def contrast(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """The action taken against action 0, from the restored state and from the re-fed one."""
     default = jnp.broadcast_to(jnp.arange(policy.shape[-1]) == 0, policy.shape).astype(policy.dtype)
@@ -117,6 +126,7 @@ class Telling(NamedTuple):
     reason: str
 
 
+@door
 def telling(mdp: MDP, truth: Truth, batch: Trajectory) -> Telling:
     """The trajectory of a batch `[N, T]` whose decisions mattered most; the first among equals.
 

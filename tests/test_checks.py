@@ -56,7 +56,7 @@ def test_every_task_builds_a_good_mdp(name):
         ("prob", (2, 4, 1, 0), -0.5, "prob[2, 4, 1, 0] must be finite probabilities in [0, 1], got np.float64(-0.5)"),
         ("prob", (2, 4, 1, 0), np.nan, "prob[2, 4, 1, 0] must be finite probabilities in [0, 1], got np.float64(nan)"),
         ("emission", (0, 3, 6), 1.5, "emission[0, 3, 6] must be finite probabilities in [0, 1], got np.float64(1.5)"),
-        ("start", slice(None), 0.0, "start row sum[] must be 1, got"),
+        ("start", slice(None), 0.0, "start row sum must be 1, got 0.0"),
         ("start", 4, np.inf, "start[4] must be finite probabilities in [0, 1], got np.float64(inf)"),
         ("reward", (2, 0, 1, 3), np.nan, "reward[2, 0, 1, 3] must be finite, got np.float32(nan)"),
         ("reward", (0, 1, 0, 2), -np.inf, "reward[0, 1, 0, 2] must be finite, got np.float32(-inf)"),

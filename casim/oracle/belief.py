@@ -28,6 +28,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from casim.checks import check_labels
+from casim.doors import door
 from casim.dynamics import force
 from casim.oracle.values import optimal, solve
 from casim.simulate.belief import filter_all
@@ -58,6 +60,7 @@ class Critics(NamedTuple):
     clairvoyant: Critic
 
 
+@door
 def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
     """P(s_t = s | h_t) at every step of each trajectory; 0 where not live, NaN from where the history is impossible."""
     belief = filter_all(mdp, batch)
@@ -65,11 +68,13 @@ def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
     return jnp.where(batch.live[..., None], belief, 0.0)
 
 
+@door
 def history_values(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> Critic:
     """V(h_t), Q(h_t, a) and A(h_t, a) of every action, along each trajectory."""
     return _history(mdp, policy, solve(mdp, policy), beliefs(mdp, batch), batch)
 
 
+@door
 def critics(
     mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, latent: Int[Array, " S"], num_classes: int
 ) -> Critics:
@@ -81,7 +86,11 @@ def critics(
         batch: trajectories.
         latent: the class z of every state, in [0, num_classes); `arange(S)` for the whole state.
         num_classes: L, static under jit.
+
+    Raises:
+        ValueError: a class that is none, if the classes are known before compilation.
     """
+    check_labels("latent", latent, num_classes, [mdp.start.shape])
     truth, belief = solve(mdp, policy), beliefs(mdp, batch)
     member = jax.nn.one_hot(latent, num_classes, dtype=belief.dtype)
     return Critics(

@@ -24,6 +24,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from casim.checks import check_integer
+from casim.doors import door
 from casim.dynamics import absorb, state_policy
 from casim.oracle.values import arrive, assemble, evaluate, flows, likely_first, solve
 from casim.types import MDP, Truth
@@ -52,8 +54,14 @@ class Run(NamedTuple):
     """Discount to the power of the length."""
 
 
+@door
 def solve_in_blocks(mdp: MDP, policy: Float[Array, "M O A"], block: int = 1024) -> Truth:
-    """What `casim.oracle.solve` returns, with a depth of about 2 `block` steps (static under jit)."""
+    """What `casim.oracle.solve` returns, with a depth of about 2 `block` steps (static under jit).
+
+    Raises:
+        ValueError: a block without steps.
+    """
+    check_integer("block", block, 1)
     steps, kernels = mdp.schedule.shape[0], mdp.prob.shape[0]
     count = -(-steps // block)
     mdp = likely_first(absorb(mdp))

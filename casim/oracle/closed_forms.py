@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from casim.checks import check_integer
+
 
 def binary_group_scale(success: float, num: int) -> float:
     """The kappa of GRPO: E[credit | s, a] = kappa (Q - V(prompt)) for returns in {0, 1}, epsilon -> 0.
@@ -23,7 +25,13 @@ def binary_group_scale(success: float, num: int) -> float:
     Args:
         success: V(prompt), the success probability, in (0, 1).
         num: N, the group size, at least 2.
+
+    Raises:
+        ValueError: a success probability of 0 or 1, or outside, or a group of fewer than 2.
     """
+    if not 0 < success < 1:
+        raise ValueError(f"success must be in (0, 1), got {success!r}")
+    check_integer("num", num, 2)
     mean = 0.0
     for k in range(num + 1):
         weight = math.comb(num, k) * success**k * (1 - success) ** (num - k)

@@ -28,6 +28,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from casim.checks import check_integer, check_labels, check_policy, check_range, known
+from casim.doors import door
 from casim.dynamics import absorb, force, state_policy
 from casim.oracle.belief import beliefs
 from casim.simulate.belief import filter_to, redraw
@@ -96,6 +98,7 @@ class _Law(NamedTuple):
     variance: Array
 
 
+@door
 def contrast(mdp: MDP, protocol: Protocol, batch: Trajectory, unit: Int[Array, " T"], num_units: int) -> Contrast:
     """The exact contrast of every unit of every trajectory.
 
@@ -105,7 +108,12 @@ def contrast(mdp: MDP, protocol: Protocol, batch: Trajectory, unit: Int[Array, "
         batch: trajectories.
         unit: unit of each step, numbered 0, 1, 2, ... in order of time: `mdp.segment`, `mdp.turn`, `arange(T)`.
         num_units: G, static under jit.
+
+    Raises:
+        ValueError: a policy of the protocol that is no table of probabilities, or a `lost` outside [0, 1], if they are
+            known before compilation.
     """
+    _check_protocol(protocol, mdp)
     still, belief = absorb(mdp), beliefs(mdp, batch)
     taken, other = jax.vmap(lambda *row: _branches(still, protocol, unit, *row))(batch, belief)
     begins = jnp.searchsorted(unit, jnp.arange(num_units))
@@ -142,6 +150,7 @@ def _branches(
     return jax.lax.scan(step, (zero, zero, zero), steps, reverse=True)[1]
 
 
+@door
 def sample_contrast(
     key: Key[Array, ""],
     mdp: MDP,
@@ -163,7 +172,13 @@ def sample_contrast(
         index: which unit.
         num: pairs for each trajectory.
         common: whether both branches of a pair share their random numbers, also those that redraw what is hidden.
+
+    Raises:
+        ValueError: as `contrast`, an index beyond the last step, or a number of pairs below 0.
     """
+    _check_protocol(protocol, mdp)
+    check_labels("index", index, mdp.schedule.shape[0])
+    check_integer("num", num, 0)
     inside, first = unit == index, jnp.searchsorted(unit, index)
     # Kernels a second time, under the reference: a schedule then says who plays at which step.
     again = {name: getattr(mdp, name) for name in ("successor", "prob", "reward", "emission", "decision", "kind")}
@@ -171,6 +186,7 @@ def sample_contrast(
     tables = prepare(double, jnp.concatenate([protocol.downstream, protocol.reference]))
     other = mdp.schedule + jnp.where(inside, mdp.prob.shape[0], 0)
     rows, steps = batch.action.shape
+    state, observation, action = (x.astype(jnp.int32) for x in (batch.state, batch.observation, batch.action))
     time = jnp.arange(steps)
     at = jnp.full((rows,), first, jnp.int32)
     belief = filter_to(mdp, batch, at, mdp.start)
@@ -182,9 +198,9 @@ def sample_contrast(
         def copy(episode: Int[Array, " N"]) -> Float[Array, " N"]:
             chance, noise = pair(words, episode, at + steps, OBSERVATION)
             hidden = running & (chance < protocol.lost)
-            start = jnp.where(hidden, redraw(belief, noise), batch.state[:, first])
+            start = jnp.where(hidden, redraw(belief, noise), state[:, first])
             drawn = jnp.full_like(at, -1)
-            script = Script(at, batch.observation[:, first], drawn, jnp.where(imposed, batch.action, -1))
+            script = Script(at, observation[:, first], drawn, jnp.where(imposed, action, -1))
             new = roll(None, Request(tables, schedule, words, episode, start, script), True)
             return jnp.where(batch.live[:, first], jnp.sum(weight[None, :] * new.reward, axis=1), 0.0)
 
@@ -195,6 +211,14 @@ def sample_contrast(
     imposed = inside[None, :] & batch.live
     both = words, jnp.stack([mdp.schedule, other]), jnp.stack([imposed, jnp.zeros_like(imposed)])
     return Pairs(*jnp.unstack(jax.vmap(branch)(*both)))
+
+
+def _check_protocol(protocol: Protocol, mdp: MDP) -> None:
+    """Raises `ValueError` unless both policies are tables of the process and `lost` is a probability."""
+    check_policy(protocol.reference, mdp, "protocol.reference")
+    check_policy(protocol.downstream, mdp, "protocol.downstream")
+    if known(protocol.lost):
+        check_range("protocol.lost", float(protocol.lost), 0.0, 1.0)
 
 
 def _mix(weight: Float[Array, "*shape K"], law: _Law) -> _Law:

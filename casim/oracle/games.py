@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_integer
+from casim.doors import door
 from casim.dynamics import absorb, force, state_policy
 from casim.simulate.belief import transition_matrix
 from casim.simulate.noise import OBSERVATION, TRANSITION, draw, key_words, single, thresholds
@@ -77,6 +78,7 @@ class _Map(NamedTuple):
     move: Array
 
 
+@door
 def recorded_noise(key: Key[Array, ""], episode: Int[Array, " N"], num_steps: int) -> Noise:
     """The noise of `World.rollout` under a key, for its episodes `arange(num)`; of other reruns by their addresses."""
     words, shape = key_words(key), (episode.shape[0], num_steps)
@@ -84,6 +86,7 @@ def recorded_noise(key: Key[Array, ""], episode: Int[Array, " N"], num_steps: in
     return Noise(single(words, row, step, TRANSITION), single(words, row, step, OBSERVATION))
 
 
+@door
 def taken_game(
     mdp: MDP,
     reference: Float[Array, "M O A"],
@@ -121,6 +124,7 @@ def taken_game(
     return Game(_first(mdp, batch), present.gain, present.move, absent.gain, absent.move, owner)
 
 
+@door
 def team_game(
     mdp: MDP,
     policy: Float[Array, "M O A"],
@@ -142,6 +146,7 @@ def team_game(
     return Game(mdp.start[None], maps[0].gain, maps[0].move, maps[1].gain, maps[1].move, owner)
 
 
+@door
 def nature_game(mdp: MDP, reference: Float[Array, "M O A"], batch: Trajectory, noise: Noise) -> Game:
     """Player t is the action of step t; player T + t the environment's draw after it.
 
@@ -181,6 +186,7 @@ def nature_game(mdp: MDP, reference: Float[Array, "M O A"], batch: Trajectory, n
     return Game(start.reshape(-1, size), present.gain, present.move, absent.gain, absent.move, owner)
 
 
+@door
 def worth(game: Game, present: Bool[Array, "N C G"]) -> Float[Array, "N C"]:
     """v(S) of C coalitions of each game, given by their members."""
 
@@ -197,6 +203,7 @@ def worth(game: Game, present: Bool[Array, "N C G"]) -> Float[Array, "N C"]:
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(axes, 0))(game, present)
 
 
+@door
 def all_coalitions(game: Game, num_players: int) -> Float[Array, "N C"]:
     """v(S) of all C = 2^G coalitions; bit g of the index says that player g is in.
 

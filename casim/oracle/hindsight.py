@@ -28,7 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from casim.dynamics import absorb, state_policy
+from casim.checks import check_labels
+from casim.doors import door
+from casim.dynamics import absorb, can_act, state_policy
 from casim.oracle.values import solve
 from casim.simulate.belief import transition_matrix
 from casim.types import MDP
@@ -74,6 +76,7 @@ class Contribution(NamedTuple):
     """w_k(s, a, u) for every later step k, if asked for; NaN for k <= t and where u is impossible."""
 
 
+@door
 def success_hindsight(mdp: MDP, policy: Float[Array, "M O A"]) -> Outcomes:
     """Hindsight on a binary outcome, where the rewards of every episode add up to 0 or 1.
 
@@ -84,7 +87,7 @@ def success_hindsight(mdp: MDP, policy: Float[Array, "M O A"]) -> Outcomes:
     one = jnp.ones_like(mdp.discount)
     truth = solve(mdp._replace(discount=one), policy)
     given_action, given_state = _success(truth.q_value), _success(truth.value[:-1])
-    hindsight = truth.state_policy[mdp.schedule][..., None] * _ratio(given_action, given_state)
+    hindsight = _posterior(truth.state_policy[mdp.schedule], given_action, given_state)
     return Outcomes(jnp.arange(2, dtype=one.dtype), given_action, given_state, hindsight, one)
 
 
@@ -95,10 +98,12 @@ def _success(probability: Float[Array, "*shape"]) -> Float[Array, "*shape 2"]:
     return jnp.stack([1.0 - inside, inside], axis=-1)
 
 
+@door
 def return_hindsight(mdp: MDP, policy: Float[Array, "M O A"], support: Float[Array, " Z"]) -> Outcomes:
     """Hindsight on the discounted return-to-go, by dynamic programming on its distribution.
 
-    Probability that falls between the points of `support` makes the result NaN; `check_support` tells beforehand.
+    Probability that falls between the points of `support` makes the result NaN; `check_support` tells beforehand. An
+    action that the policy never takes has no part in that, whatever it could earn.
     """
     mdp, support = absorb(mdp), support.astype(mdp.prob.dtype)
     acting = state_policy(mdp, policy)
@@ -112,15 +117,25 @@ def return_hindsight(mdp: MDP, policy: Float[Array, "M O A"], support: Float[Arr
         given_action = jnp.zeros((*acting.shape[1:], support.shape[0]), weight.dtype).at[row, column, index].add(weight)
         # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
         given_action = given_action / jnp.sum(given_action, axis=-1, keepdims=True)
-        given_state = jnp.einsum("sa,saz->sz", acting[kernel], given_action, precision="highest")
+        # What the policy never does, on forced steps for instance, may lie off the support: it counts with weight 0.
+        taken = acting[kernel][..., None]
+        given_state = jnp.sum(taken * jnp.where(taken > 0, given_action, 0.0), axis=1)
         given_state = given_state / jnp.sum(given_state, axis=-1, keepdims=True)
         return given_state, (given_action, given_state)
 
     nothing = jnp.argmin(jnp.abs(support)) == jnp.arange(support.shape[0])
     last = jnp.broadcast_to(nothing[None, :].astype(support.dtype), (acting.shape[1], support.shape[0]))
     _, (given_action, given_state) = jax.lax.scan(step, last, mdp.schedule, reverse=True)
-    hindsight = acting[mdp.schedule][..., None] * _ratio(given_action, given_state)
+    hindsight = _posterior(acting[mdp.schedule], given_action, given_state)
     return Outcomes(support, given_action, given_state, hindsight, mdp.discount)
+
+
+def _posterior(
+    acting: Float[Array, "T S A"], given_action: Float[Array, "T S A Z"], given_state: Float[Array, "T S Z"]
+) -> Float[Array, "T S A Z"]:
+    """h(a | s, z) = pi(a | s) P(z | s, a) / P(z | s): 0 for what is never done, NaN where z is impossible."""
+    never = (acting == 0)[..., None] & (given_state > 0)[..., None, :]
+    return jnp.where(never, 0.0, acting[..., None] * _ratio(given_action, given_state))
 
 
 def nearest(
@@ -132,10 +147,16 @@ def nearest(
     return index, jnp.abs(value - support[index]) <= close
 
 
+@door
 def state_hindsight(
     mdp: MDP, policy: Float[Array, "M O A"], step: Int[Array, ""] | int, table: bool = False
 ) -> StateHindsight:
-    """What the states after step t say of a_t. Set `table` (static under jit) for the posteriors of every k."""
+    """What the states after step t say of a_t. Set `table` (static under jit) for the posteriors of every k.
+
+    Raises:
+        ValueError: a step that is none, if it is known before compilation.
+    """
+    check_labels("step", step, mdp.schedule.shape[0])
     mdp = absorb(mdp)
     acting = state_policy(mdp, policy)
     mean = _mean_reward(mdp)
@@ -148,6 +169,7 @@ def state_hindsight(
     return StateHindsight(q_value, None if ratio is None else taken[None, :, :, None] * ratio)
 
 
+@door
 def contribution(
     mdp: MDP,
     policy: Float[Array, "M O A"],
@@ -166,7 +188,11 @@ def contribution(
             `reward_feature` is the reward itself.
         num_features: U, static under jit.
         table: whether to return the coefficients of every k (static under jit).
+
+    Raises:
+        ValueError: a step that is none, if it is known before compilation.
     """
+    check_labels("step", step, mdp.schedule.shape[0])
     mdp = absorb(mdp)
     acting = state_policy(mdp, policy)
     live = jnp.where(mdp.terminal, 0.0, jnp.ones_like(mdp.start))[None, :, None, None]
@@ -182,15 +208,25 @@ def contribution(
     return Contribution(pooled - 1.0, each, at_once, None if ratio is None else ratio - 1.0)
 
 
+@door
 def reward_feature(mdp: MDP) -> tuple[Int[Array, "M S A K"], np.ndarray]:
-    """The reward as a feature: its index among the distinct rewards, and those rewards `[U]`. Not for use in jit."""
-    paid = np.where(np.asarray(mdp.terminal)[:, None, None], 0.0, np.asarray(mdp.reward))
-    value, index = np.unique(paid, return_inverse=True)
-    return jnp.asarray(index.reshape(mdp.reward.shape), int), value
+    """The reward as a feature: its index among the distinct rewards, and those rewards `[U]`. Not for use in jit.
+
+    Only transitions that can happen have rewards: of positive probability, after an action that can be taken. The
+    others get the index of the first reward; no contribution counts them.
+    """
+    reward = np.where(np.asarray(mdp.terminal)[:, None, None], 0.0, np.asarray(mdp.reward))
+    happens = np.asarray(can_act(mdp))[:, None, :, None] & (np.asarray(mdp.prob) > 0)
+    value = np.unique(reward[happens])
+    index = np.where(happens, np.searchsorted(value, reward), 0)
+    return jnp.asarray(index, int), value
 
 
+@door
 def check_support(mdp: MDP, support: np.ndarray | Array) -> None:
     """Checks that every return-to-go, from any step, state and action, is a point of the support. Not for use in jit.
+
+    Where the policy decides nothing, action 0 is the only one.
 
     Raises:
         ValueError: a support that is not strictly ascending, has no 0 (the return after the horizon), or is not closed.
@@ -268,11 +304,12 @@ def _landing(
 def _missing(mdp: MDP, support: Float[Array, " Z"]) -> Float[Array, ""]:
     """A return-to-go that the support lacks; NaN if it lacks none."""
     mdp, point = absorb(mdp), jnp.arange(support.shape[0])
+    happens = (mdp.prob > 0) & can_act(mdp)[:, None, :, None]
 
     def step(carry: tuple[Array, Array], kernel: Array) -> tuple[tuple[Array, Array], None]:
         possible, missing = carry
         index, hit, value = _landing(mdp, support, kernel)
-        land = (mdp.prob[kernel] > 0)[..., None] & possible[mdp.successor[kernel]]
+        land = happens[kernel][..., None] & possible[mdp.successor[kernel]]
         lost = jnp.max(jnp.where(land & ~hit, value, -jnp.inf))
         reached = jnp.any(
             (land & hit)[..., None] & (index[..., None] == point[None, None, None, None, :]), axis=(1, 2, 3)

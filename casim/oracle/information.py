@@ -27,6 +27,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from casim.checks import check_labels
+from casim.doors import door
 from casim.dynamics import absorb, state_policy
 from casim.ops import shift_left, shift_right
 from casim.oracle.hindsight import Outcomes, nearest
@@ -81,6 +83,7 @@ class LatentInformation(NamedTuple):
     """The same of the probability b_t(z_t) that the belief gives to the truth."""
 
 
+@door
 def outcome_information(mdp: MDP, policy: Float[Array, "M O A"], outcomes: Outcomes) -> OutcomeInformation:
     """Entropies of the return-to-go and its mutual information with the action, for every state and step."""
     acting = state_policy(absorb(mdp), policy)[mdp.schedule]
@@ -88,7 +91,8 @@ def outcome_information(mdp: MDP, policy: Float[Array, "M O A"], outcomes: Outco
     # An action that the policy never takes can have outcomes that the state has not; it counts with weight 0.
     never = (given_action == 0) | (given_state == 0)
     ratio = jnp.where(never, 1.0, given_action) / jnp.where(never, 1.0, given_state)
-    action = jnp.sum(acting * jnp.sum(given_action * jnp.log(ratio), axis=-1), axis=-1)
+    told = jnp.sum(given_action * jnp.log(ratio), axis=-1)
+    action = jnp.sum(jnp.where(acting > 0, acting * told, 0.0), axis=-1)
     return OutcomeInformation(
         entropy=_entropy(outcomes.given_state),
         entropy_given_action=_entropy(given_action),
@@ -97,6 +101,7 @@ def outcome_information(mdp: MDP, policy: Float[Array, "M O A"], outcomes: Outco
     )
 
 
+@door
 def entropy_removed(information: OutcomeInformation, batch: Trajectory) -> StepInformation:
     """The entropy of the outcome that each action and each transition removed; their sum is H(Z_0 | s_0)."""
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
@@ -106,6 +111,7 @@ def entropy_removed(information: OutcomeInformation, batch: Trajectory) -> StepI
     return StepInformation(*(jnp.where(batch.live, x, 0.0) for x in (before - middle, middle - after)))
 
 
+@door
 def pointwise_information(outcomes: Outcomes, batch: Trajectory) -> StepInformation:
     """What each action and transition said of the return that came true; their sum is -log P(z_0 | s_0).
 
@@ -120,6 +126,7 @@ def pointwise_information(outcomes: Outcomes, batch: Trajectory) -> StepInformat
     return StepInformation(*(jnp.where(batch.live, x, 0.0) for x in told))
 
 
+@door
 def success_gain(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> Gain:
     """How each step changed the probability of success, where the rewards of every episode add up to 0 or 1.
 
@@ -133,6 +140,7 @@ def success_gain(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> 
     return _gain(shift_right(banked) + ahead, banked + later, batch.live, batch.live)
 
 
+@door
 def latent_information(
     belief: Float[Array, "N T S"], batch: Trajectory, latent: Int[Array, " S"], num_classes: int
 ) -> LatentInformation:
@@ -143,7 +151,11 @@ def latent_information(
         batch: the trajectories.
         latent: the class z of every state, in [0, num_classes).
         num_classes: static under jit.
+
+    Raises:
+        ValueError: a class that is none, if the classes are known before compilation.
     """
+    check_labels("latent", latent, num_classes, [belief.shape[-1:]])
     member = jax.nn.one_hot(latent, num_classes, dtype=belief.dtype)
     classes = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")
     truth = jnp.take_along_axis(classes, latent[batch.state][..., None], axis=-1)[..., 0]

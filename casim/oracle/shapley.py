@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from casim.checks import check_integer
+from casim.doors import door
 from casim.oracle.games import Game, all_coalitions, taken_game, worth
 from casim.types import MDP, Trajectory
 
@@ -42,6 +43,7 @@ class Sampled(NamedTuple):
     error: Float[Array, "N G"]
 
 
+@door
 def coalition_values(
     mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segments: int
 ) -> Float[Array, "N C"]:
@@ -49,6 +51,7 @@ def coalition_values(
     return all_coalitions(taken_game(mdp, policy, batch, mdp.segment, num_segments), num_segments)
 
 
+@door
 def shapley(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segments: int) -> Float[Array, "N G"]:
     """Shapley value of every segment of every trajectory, in game (i) against the policy.
 
@@ -60,6 +63,7 @@ def shapley(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segm
     return shapley_values(coalition_values(mdp, policy, batch, num_segments))
 
 
+@door
 def shapley_values(value: Float[Array, "*batch C"]) -> Float[Array, "*batch G"]:
     """Shapley values from v(S) of all 2^G coalitions, indexed by bits."""
     players = value.shape[-1].bit_length() - 1
@@ -77,6 +81,7 @@ def shapley_values(value: Float[Array, "*batch C"]) -> Float[Array, "*batch G"]:
     return jnp.stack([one(g) for g in range(players)], axis=-1)
 
 
+@door
 def difference_rewards(value: Float[Array, "*batch C"]) -> Float[Array, "*batch G"]:
     """What is lost when one player is absent: v(all) - v(all but i); not the Shapley value unless v is additive."""
     players = value.shape[-1].bit_length() - 1
@@ -84,6 +89,7 @@ def difference_rewards(value: Float[Array, "*batch C"]) -> Float[Array, "*batch 
     return value[..., -1:] - value[..., np.array([everyone - (1 << g) for g in range(players)])]
 
 
+@door
 def shapley_by_counts(game: Game, num_players: int) -> Float[Array, "N G"]:
     """Shapley values in polynomial time; NaN unless every player acts in exactly one run.
 
@@ -114,6 +120,7 @@ def shapley_by_counts(game: Game, num_players: int) -> Float[Array, "N G"]:
     return jnp.where(jnp.all(runs == 1), jax.vmap(row)(game.start, there, gone), jnp.nan)
 
 
+@door
 def sampled_shapley(key: Key[Array, ""], game: Game, num_players: int, num_orders: int) -> Sampled:
     """Mean marginals over random orders, drawn apart for each game, with exact v(S).
 

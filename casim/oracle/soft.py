@@ -23,15 +23,21 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from casim.checks import check_range, known
+from casim.doors import door
 from casim.dynamics import absorb, state_policy
 from casim.ops import expectation, shift_left
 from casim.types import MDP, Trajectory
+
+COLDEST = 1e-30
+"""The lowest temperature: soft values divide by it."""
 
 
 class Soft(NamedTuple):
@@ -66,8 +72,20 @@ class ImplicitReward(NamedTuple):
     """n_t = r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t): what the environment did."""
 
 
+@door
 def soft_optimal(mdp: MDP, reference: Float[Array, "M O A"], temperature: float | Float[Array, ""]) -> Soft:
-    """Soft values and the soft-optimal policy, by dynamic programming; `temperature` b must be positive."""
+    """Soft values and the soft-optimal policy, by dynamic programming.
+
+    Args:
+        mdp: the process.
+        reference: ref, a policy table.
+        temperature: b, positive, in units of reward.
+
+    Raises:
+        ValueError: a temperature that is not positive and finite, if it is known before compilation.
+    """
+    if known(temperature):
+        check_range("temperature", float(temperature), COLDEST, math.inf)
     mdp = absorb(mdp)
     prior = state_policy(mdp, reference)
 
@@ -81,6 +99,7 @@ def soft_optimal(mdp: MDP, reference: Float[Array, "M O A"], temperature: float 
     return Soft(jnp.concatenate([first[None], later]), q_value, policy)
 
 
+@door
 def implicit_reward(mdp: MDP, reference: Float[Array, "M O A"], soft: Soft, batch: Trajectory) -> ImplicitReward:
     """The implicit-reward identity along trajectories of any policy; `soft` was made with the same reference."""
     steps = jnp.arange(batch.state.shape[-1])[None, :]

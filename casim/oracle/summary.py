@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from casim.doors import door
 from casim.dynamics import absorb
 from casim.ops import expectation
 from casim.oracle.values import flows
@@ -43,6 +44,7 @@ class _Steps(NamedTuple):
     """False where a step only fills up the last block."""
 
 
+@door
 def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
     """The numbers above, `expected_return`, and `num_decisions` (the mean number of live decision steps): scalars."""
     mdp = absorb(mdp)
@@ -57,7 +59,7 @@ def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
         return (total + jnp.where(now.counts[:, None], terms, 0.0), before), None
 
     after = _after(mdp, truth, blocks)
-    (total, square), _ = jax.lax.scan(step, (jnp.zeros((after.shape[0], 5)), after), blocks, reverse=True)
+    (total, square), _ = jax.lax.scan(step, (jnp.zeros((after.shape[0], 5), after.dtype), after), blocks, reverse=True)
     total = jnp.sum(total, axis=0)
     return {
         "expected_return": truth.expected_return,

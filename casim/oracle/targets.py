@@ -24,6 +24,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from casim.doors import door
 from casim.ops import run_sum, segment_broadcast, shift_left
 from casim.oracle.shapley import MAX_PLAYERS, shapley
 from casim.recurrence import affine_scan
@@ -47,6 +48,7 @@ def advantage_along(truth: Truth, batch: Trajectory) -> Float[Array, "N T"]:
     return truth.advantage[_time(batch), batch.state, batch.action]
 
 
+@door
 def path_target(
     target: Target,
     mdp: MDP,

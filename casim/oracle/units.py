@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from casim.doors import door
 from casim.dynamics import absorb
 from casim.ops import segment_sum, shift_left, shift_right
 from casim.oracle.targets import along
@@ -78,6 +79,7 @@ def sizes(mdp: MDP) -> Sizes:
     return Sizes(*(int(np.max(np.asarray(x))) + 1 for x in (mdp.segment, mdp.turn, mdp.agent)))
 
 
+@door
 def unit_truth(mdp: MDP, truth: Truth, batch: Trajectory, unit: Int[Array, " T"], num_units: int) -> UnitTruth:
     """Skill, luck and gain of every unit of every trajectory; 0 for a unit that is never live.
 
@@ -105,6 +107,7 @@ def unit_truth(mdp: MDP, truth: Truth, batch: Trajectory, unit: Int[Array, " T"]
     return UnitTruth(total(skill), total(td_error - skill), total(batch.reward + border), first)
 
 
+@door
 def granularities(mdp: MDP, truth: Truth, batch: Trajectory, counts: Sizes) -> Granularities:
     """The truth of a batch for tokens (single steps), segments, turns, agents and the episode.
 
@@ -125,12 +128,13 @@ def granularities(mdp: MDP, truth: Truth, batch: Trajectory, counts: Sizes) -> G
     return Granularities(*(unit_truth(mdp, truth, batch, unit, num) for unit, num in labels))
 
 
+@door
 def merge(
     fine: Float[Array, "N G"],
     fine_first: Int[Array, " G"],
     parent: Int[Array, " G"],
     first: Int[Array, " H"],
-    discount: Float[Array, ""],
+    discount: Float[Array, ""] | float,
 ) -> Float[Array, "N H"]:
     """The sum rule: what coarse units added, from what their parts did.
 
@@ -147,6 +151,7 @@ def merge(
     return segment_sum(scaled, parent, first.shape[0])
 
 
+@door
 def variance_parts(mdp: MDP, truth: Truth) -> VarianceParts:
     """The variance of the return from a random prompt, exactly, by source and step; sums over a unit's steps add up."""
     mdp = absorb(mdp)

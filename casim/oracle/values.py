@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from casim.doors import door
 from casim.dynamics import absorb, force, state_policy
 from casim.ops import expectation
 from casim.types import MDP, Truth
@@ -36,6 +37,7 @@ class Optimal(NamedTuple):
     q_value: Float[Array, "T S A"]
 
 
+@door
 def solve(mdp: MDP, policy: Float[Array, "M O A"]) -> Truth:
     """Everything exact about a policy: values, occupancy, past rewards, and the policy gradient."""
     mdp = likely_first(absorb(mdp))
@@ -63,6 +65,7 @@ def assemble(
     )
 
 
+@door
 def optimal(mdp: MDP) -> Optimal:
     """Optimal values of the fully observed process, with the policy free to depend on the step.
 
@@ -75,6 +78,7 @@ def optimal(mdp: MDP) -> Optimal:
     return Optimal(*_backward(absorb(mdp), best))
 
 
+@door
 def expected_return(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, ""]:
     """E[sum_t discount^t r_t] alone, differentiable in the policy table: a second way to the gradient."""
     mdp = absorb(mdp)

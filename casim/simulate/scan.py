@@ -58,7 +58,10 @@ def scan_paths(request: Request, noisy_emission: bool, starts: Int[Array, "chunk
         return state, Path(*written)
 
     empty = Path(*(jnp.zeros((num, chunks, num_blocks * size), kind) for kind in path_types(request.tables.sizes)))
-    skip = 0 if request.script is None or not single else jnp.min(request.script.begin) // size
+    skip = 0
+    if single and request.script is not None:
+        # Of no lanes there is no minimum: nothing is left to simulate.
+        skip = jnp.min(request.script.begin, initial=request.schedule.shape[0]) // size
     _, path = jax.lax.fori_loop(skip, num_blocks, block, (starts, empty))
     return jax.tree.map(lambda x: x.reshape(num, chunks * num_blocks * size)[:, : request.schedule.shape[0]], path)
 

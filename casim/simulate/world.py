@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from casim.checks import check_choice, check_integer, check_mdp, check_policy, check_range
+from casim.checks import check_batch, check_choice, check_integer, check_labels, check_mdp, check_range
+from casim.doors import admit, door
 from casim.dynamics import force
 from casim.pytree import pytree
 from casim.simulate.belief import filter_to, redraw
@@ -19,6 +20,9 @@ from casim.simulate.noise import LATENT, OBSERVATION, draw, key_words, pair, sin
 from casim.simulate.scan import Request
 from casim.simulate.tables import Script, Tables, prepare
 from casim.types import MDP, Replay, Trajectory
+
+ADDRESSES = 2**31
+"""Addresses of episodes that can be named; the noise has as many again."""
 
 
 @runtime_checkable
@@ -42,6 +46,11 @@ class World:
 
     Make one with `World.make`, which checks the arrays. Every number drawn here is addressed by (key,
     episode, step, channel): the same key gives the same noise to `rollout` and `branch`, whatever `num`.
+
+    Numbers that make no sense (a prompt, a step or an action that there is not) are refused with a
+    `ValueError` that names field, range and value. Under `jit` or `vmap` a number that is traced
+    cannot be read, and is used as it is: what comes of a wrong one there is undefined. Shapes and
+    types are checked there too.
     """
 
     mdp: MDP
@@ -58,9 +67,13 @@ class World:
     tables: Tables = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("mdp", "policy", "reference")}
+        for name, value in admit(given).items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "tables", prepare(self.mdp, self.policy))
 
     @classmethod
+    @door
     def make(
         cls,
         mdp: MDP,
@@ -70,25 +83,26 @@ class World:
         replay: Replay | None = None,
         engine: Engine | None = None,
     ) -> World:
-        """Checks the arrays (`ValueError` naming field, range and value) and builds the world.
+        """Checks the arrays and builds the world. Not under `jit`.
 
         Args:
-            mdp: the process.
+            mdp: the process; its arrays, and those of the policies, may be NumPy's, or nested lists.
             policy: the behaviour.
             reference: a second policy, for estimators that need one.
             scorer: a judge.
             replay: how well `branch` can go back to a step; None restores exactly.
             engine: what rolls out; None chooses by shape and device.
+
+        Raises:
+            ValueError: an array that is malformed, or a setting out of its range; it names field, range and value.
         """
         replay = Replay() if replay is None else replay
         check_range("replay.noise", replay.noise, 0.0, 1.0)
+        if scorer is not None and not isinstance(scorer, Scorer):
+            raise ValueError(f"scorer must be a judge made by Judge.model, got {scorer!r}")
         check_mdp(mdp)
-        check_policy(np.asarray(policy), mdp)
-        if reference is not None:
-            check_policy(np.asarray(reference), mdp)
         noisy = bool(np.any(np.asarray(mdp.emission).max(-1) < 1.0))
         segments = int(np.asarray(mdp.segment)[-1]) + 1
-        mdp, policy, reference = jax.tree.map(jnp.asarray, (mdp, policy, reference))
         noise = jnp.asarray(replay.noise, float) if replay.noise > 0 else None
         return cls(mdp, policy, reference, scorer, noise, segments, noisy, replay.possible, engine)
 
@@ -123,10 +137,16 @@ class World:
 
         Args:
             key: keys the noise; row i is the episode of address first + i.
-            num: number of episodes.
-            prompt: the start state of all of them; None draws each from P(s_0).
-            first: the first address, to run episodes in several calls.
+            num: number of episodes, at least 0.
+            prompt: the start state of all of them, in [0, S - 1]; None draws each from P(s_0).
+            first: the first address, at least 0, to run episodes in several calls.
+
+        Raises:
+            ValueError: a number out of its range, if it is known before compilation.
         """
+        check_integer("num", num, 0)
+        check_labels("first", first, ADDRESSES)
+        self._check_prompt(prompt)
         words, episode = key_words(key), first + jnp.arange(num)
         if prompt is None:
             noise = single(words, episode, jnp.zeros_like(episode), LATENT)
@@ -137,6 +157,7 @@ class World:
             start = jnp.full((num,), prompt, jnp.int32)
         return self._roll(words, episode, start)
 
+    @door
     def branch(
         self,
         key: Key[Array, ""],
@@ -158,8 +179,8 @@ class World:
             key: keys the noise of the suffix.
             batch: trajectories of this world.
             step: where to branch, in [0, T - 1], one step for all rows or one per row.
-            num: copies of each row.
-            action: the action imposed at `step`, one for all rows or one per row; None draws it. An
+            num: copies of each row, at least 0.
+            action: the action imposed at `step`, in [0, A - 1], one for all rows or one per row; None draws it. An
                 action that the policy never takes has log_prob -inf.
             replay: "restored" continues from the exact state; "refed" redraws the state from its belief
                 given the observed prefix, which is what feeding a text prefix again does. In a world with
@@ -168,14 +189,18 @@ class World:
                 Where the prefix is impossible from there, the exact state is restored.
 
         Raises:
-            ValueError: an unknown `replay`, a world without branching, or a `step` out of range, if it is a number
-                that is known before compilation.
+            ValueError: an unknown `replay`, a world without branching, a batch of another number of steps; or a step,
+                an action, a prompt or a `num` out of its range, if it is known before compilation.
         """
         check_choice("replay", replay, ("restored", "refed"))
-        if isinstance(step, int):
-            check_integer("step", step, 0, batch.action.shape[1] - 1)
         check_choice("branching", self.branching, (True,))
+        check_batch(batch, self.mdp)
+        check_integer("num", num, 0)
         rows, steps = batch.action.shape
+        check_labels("step", step, steps, [(), (rows,)])
+        if action is not None:
+            check_labels("action", action, self.tables.sizes.actions, [(), (rows,)])
+        self._check_prompt(prompt)
         step = jnp.broadcast_to(jnp.asarray(step, jnp.int32), (rows,))
         words, episode = key_words(key), jnp.arange(num * rows)
 
@@ -203,13 +228,23 @@ class World:
             lambda old, now: jnp.moveaxis(jnp.where(before, old[None], now.reshape(num, rows, steps)), 0, 1), batch, new
         )
 
+    @door
     def intervene(self, key: Key[Array, ""], batch: Trajectory, keep: Bool[Array, "N T"], num: int) -> Trajectory:
         """Reruns each episode from its start state with some of its actions imposed: `[N, num, T]`.
 
         Where `keep` is True the action of the batch is taken, elsewhere and after the batch's own end the policy's;
         the environment's noise is drawn afresh. Addresses as in `branch`.
+
+        Raises:
+            ValueError: a batch of another number of steps, a `keep` of another shape or that is not of booleans, or a
+                negative `num`.
         """
+        check_batch(batch, self.mdp)
+        check_integer("num", num, 0)
         rows, steps = batch.action.shape
+        if keep.shape != (rows, steps) or keep.dtype != bool:
+            got = f"{keep.dtype} of shape {keep.shape}"
+            raise ValueError(f"keep must be booleans [N, T] = {(rows, steps)}, got {got}")
         nothing = jnp.full((num * rows,), -1)
         imposed = jnp.tile(jnp.where(keep & batch.live, batch.action, -1), (num, 1))
         script = Script(jnp.zeros_like(nothing), nothing, nothing, imposed)
@@ -217,10 +252,12 @@ class World:
         new = self._roll(key_words(key), jnp.arange(num * rows), start, script)
         return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(num, rows, steps), 0, 1), new)
 
+    @door
     def probability(self, batch: Trajectory) -> Float[Array, "*batch T A"]:
         """pi(. | o_t) along each trajectory."""
         return self._along(self.policy, batch)
 
+    @door
     def reference_probability(self, batch: Trajectory) -> Float[Array, "*batch T A"]:
         """The reference policy's probabilities along each trajectory.
 
@@ -231,20 +268,25 @@ class World:
             raise ValueError("reference must be a policy table in this world, got None")
         return self._along(self.reference, batch)
 
+    @door
     def judge(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
         """The judge's score of every step; NaN where it gave none.
 
         Raises:
-            ValueError: the world has no judge.
+            ValueError: the world has no judge, or a batch of another number of steps.
         """
+        check_batch(batch, self.mdp)
         return self._scorer()(key, batch)
 
+    @door
     def judge_prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
         """The judge's score of the prompt, before any step: only judges of values have one.
 
         Raises:
-            ValueError: the world has no judge, or its judge scores steps and not states.
+            ValueError: the world has no judge, its judge scores steps and not states, or a batch of another number of
+                steps.
         """
+        check_batch(batch, self.mdp)
         return self._scorer().prompt(key, batch)
 
     def privileged(self, batch: Trajectory) -> Int[Array, "*batch T"]:
@@ -255,7 +297,12 @@ class World:
         request = Request(self.tables, self.mdp.schedule, words, episode, start, script)
         return roll(self.engine, request, self.noisy_emission)
 
+    def _check_prompt(self, prompt: Array | int | None) -> None:
+        if prompt is not None:
+            check_labels("prompt", prompt, self.tables.sizes.states)
+
     def _along(self, policy: Array, batch: Trajectory) -> Array:
+        check_batch(batch, self.mdp)
         schedule = self.mdp.schedule.reshape((1,) * (batch.action.ndim - 1) + (-1,))
         return force(self.mdp, policy)[jnp.broadcast_to(schedule, batch.action.shape), batch.observation]
 

@@ -237,7 +237,8 @@ def test_the_filter_runs_for_thirty_thousand_steps_in_float32():
     with jax.enable_x64(False):
         steps = 30_000
         mdp, _ = reference.random_mdp(5, observations=3, terminal=False)
-        mdp = mdp._replace(schedule=np.arange(steps) % 3)
+        units = dict.fromkeys(("segment", "turn", "agent"), np.zeros(steps, int))
+        mdp = mdp._replace(schedule=np.arange(steps) % 3, **units)
         noise, wide_mdp = np.random.default_rng(0).random((steps, 3)), reference.as_float64(mdp)
         move = np.zeros((3, 2, 5, 5))
         m, s, a, _ = np.indices(mdp.prob.shape)

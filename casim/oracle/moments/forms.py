@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from casim.checks import check_range
+from casim.dynamics import can_act
 
 
 class Trace(NamedTuple):
@@ -174,7 +175,8 @@ def hindsight(mdp: Any, truth: Any) -> Product:
         ValueError: a return other than 0 or 1 is possible, or the discount is not 1.
     """
     check_range("discount of the MDP", float(mdp.discount), 1.0, 1.0)
-    paid = np.where((mdp.prob > 0) & ~mdp.terminal[None, :, None, None], mdp.reward, 0.0)
+    happens = (mdp.prob > 0) & np.asarray(can_act(mdp))[:, None, :, None]
+    paid = np.where(happens & ~mdp.terminal[None, :, None, None], mdp.reward, 0.0)
     if not np.isin(paid, (0.0, 1.0)).all() or np.any(truth.past_reward):
         raise ValueError("reward must be 0 or 1, and 1 only where the episode ends, got another")
     q_value, value = np.asarray(truth.q_value), np.asarray(truth.value)[:-1, :, None]

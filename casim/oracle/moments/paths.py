@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from casim.checks import check_mdp, check_policy
+from casim.doors import REAL
 from casim.oracle.values import solve
 from casim.types import MDP, Trajectory, Truth
 
@@ -27,14 +28,17 @@ class Enumeration(NamedTuple):
 def precise(mdp: MDP, policy: Any) -> tuple[Any, np.ndarray]:
     """The same process and policy table in NumPy float64, probability rows summing to 1 in that precision.
 
+    This is the door to whatever is exact in double precision, whatever the precision of JAX: NumPy arrays and lists are
+    taken at their own numbers.
+
     Raises:
         ValueError: an array that `check_mdp` or `check_policy` refuses.
     """
     check_mdp(mdp)
-    check_policy(np.asarray(policy), mdp)
-    wide = {"f": np.float64, "i": np.int64, "b": np.bool_}
+    check_policy(policy, mdp)
+    wide = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}
     arrays = {name: np.asarray(x) for name, x in mdp._asdict().items()}
-    arrays = {name: x.astype(wide[x.dtype.kind]) for name, x in arrays.items()}
+    arrays = {name: x.astype(np.float64 if name in REAL else wide[x.dtype.kind]) for name, x in arrays.items()}
     for name in ("start", "prob", "emission"):
         arrays[name] = arrays[name] / arrays[name].sum(axis=-1, keepdims=True)
     table = np.asarray(policy, np.float64)
