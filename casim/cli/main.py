@@ -15,7 +15,6 @@ from casim.cli.new import New
 from casim.cli.run import Run
 from casim.cli.show import Show
 from casim.cli.table import Table
-from casim.failures import StudyError
 
 COMMANDS = {
     "list": List,
@@ -26,9 +25,6 @@ COMMANDS = {
     "table": Table,
     "compare": Compare,
 }
-
-INTERRUPTED = 130
-"""The exit status of a command that Ctrl-C ended, as shells have it."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -41,17 +37,7 @@ def main(args: list[str] | None = None) -> None:
     )
     try:
         command.run()
-    except (ValueError, OSError) as error:
+    except (ValueError, FileNotFoundError) as error:
         if command.traceback:
-            print(_trace(error), file=sys.stderr)
+            traceback.print_exc()
         sys.exit(f"casim: {error}")
-    except KeyboardInterrupt as stop:
-        print(f"casim: {stop or 'interrupted'}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-
-
-def _trace(error: Exception) -> str:
-    """Where in the code it was raised; for a study, where each of its failures was."""
-    if isinstance(error, StudyError):
-        return error.tracebacks
-    return "".join(traceback.format_exception(error))

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
-from casim.checks import check_choice, check_mdp
+from casim.checks import check_choice, check_labels, check_mdp
+from casim.doors import door
 from casim.env.spaces import Box, Discrete
 from casim.simulate.noise import OBSERVATION, TRANSITION, draw, key_words, pair, single, thresholds
+from casim.simulate.world import ADDRESSES
 from casim.tasks import Task
 from casim.types import MDP
 
@@ -45,6 +49,10 @@ class Environment:
 
     Parameters are the task's MDP. `params=None` takes the task's own; any other MDP can be given, and MDPs of equal
     shapes can be stacked and mapped over. Whatever takes a state or a key runs under jit and vmap.
+
+    An action, an episode or a stride that makes no sense is refused with a `ValueError`. Under jit
+    and vmap numbers cannot be read, and what comes of a wrong one there is undefined; types are
+    checked there too.
 
     Noise is a pure function of (key, episode, step, channel), and the state holds episode and step. So a fresh key
     at every step is right, and so is one and the same key everywhere: then episode address i repeats row i of
@@ -74,7 +82,7 @@ class Environment:
         with jax.ensure_compile_time_eval():  # the first use may be inside jit
             return jax.tree.map(jnp.asarray, check_mdp(self.task.build()))
 
-    @functools.partial(jax.jit, static_argnames="self")
+    @door
     def reset(
         self,
         key: Key[Array, ""],
@@ -87,15 +95,19 @@ class Environment:
         Args:
             key: keys the noise.
             params: the MDP; None is the task's own.
-            episode: address of this episode.
+            episode: address of this episode, at least 0.
             stride: what each auto-reset adds to it, at least 1.
 
         Returns:
             The first observation and the state.
-        """
-        return self.reset_env(key, params, episode, stride)
 
-    @functools.partial(jax.jit, static_argnames="self")
+        Raises:
+            ValueError: an MDP whose arrays do not fit each other, an episode or a stride out of its range.
+        """
+        _check_address(episode, stride)
+        return _reset(self, key, params, episode, stride)
+
+    @door
     def step(
         self, key: Key[Array, ""], state: State, action: Int[Array, ""] | int, params: MDP | None = None
     ) -> tuple[Num[Array, "*obs"], State, Float[Array, ""], Bool[Array, ""], Bool[Array, ""], dict[str, Array]]:
@@ -106,15 +118,14 @@ class Environment:
             then observation and state are the first of the next episode. `info["final_observation"]` is the
             observation before that, equal to observation where nothing ended. `info["decision"]` says whether the
             action counted: False on kernels that are no decision, and where the episode started terminal.
-        """
-        mdp = self._mdp(params)
-        final, after, reward, terminated, info = self.step_env(key, state, action, mdp)
-        truncated = self.is_truncated(after, mdp)
-        first, fresh = self.reset_env(key, mdp, state.episode + state.stride, state.stride)
-        ended = terminated | truncated
-        observation, state = jax.tree.map(lambda x, y: jnp.where(ended, x, y), (first, fresh), (final, after))
-        return observation, state, reward, terminated, truncated, {**info, "final_observation": final}
 
+        Raises:
+            ValueError: an MDP whose arrays do not fit each other, or an action that there is not.
+        """
+        self._check_action(action, params)
+        return _step(self, key, state, action, params)
+
+    @door
     def reset_env(
         self,
         key: Key[Array, ""],
@@ -123,6 +134,7 @@ class Environment:
         stride: Int[Array, ""] | int = 1,
     ) -> tuple[Num[Array, "*obs"], State]:
         """`reset`, not compiled by itself."""
+        _check_address(episode, stride)
         mdp = self._mdp(params)
         zero = jnp.zeros((), jnp.int32)
         episode, stride = jnp.asarray(episode, jnp.int32), jnp.asarray(stride, jnp.int32)
@@ -130,6 +142,7 @@ class Environment:
         state = State(draw(thresholds(mdp.start), latent), zero, episode, stride)
         return self._observe(seen, state, mdp), state
 
+    @door
     def step_env(
         self, key: Key[Array, ""], state: State, action: Int[Array, ""] | int, params: MDP | None = None
     ) -> tuple[Num[Array, "*obs"], State, Float[Array, ""], Bool[Array, ""], dict[str, Array]]:
@@ -140,7 +153,11 @@ class Environment:
 
         Returns:
             observation, state, reward, terminated, info with "decision" as in `step`.
+
+        Raises:
+            ValueError: as `step`.
         """
+        self._check_action(action, params)
         mdp = self._mdp(params)
         kernel, over = self._kernel(state, mdp), mdp.terminal[state.latent] | self.is_truncated(state, mdp)
         row = (kernel, state.latent, jnp.where(mdp.decision[kernel], action, 0))
@@ -155,14 +172,23 @@ class Environment:
         seen = single(words, after.episode, after.step, OBSERVATION)
         return self._observe(seen, after, mdp), after, reward, self.is_terminated(after, mdp), info
 
+    @door
     def is_terminated(self, state: State, params: MDP | None = None) -> Bool[Array, ""]:
         """Whether the process itself has ended: the latent state is terminal."""
         return self._mdp(params).terminal[state.latent]
 
+    @door
     def is_truncated(self, state: State, params: MDP | None = None) -> Bool[Array, ""]:
         """Whether only the horizon has ended it: t = T, and the latent state is not terminal."""
         mdp = self._mdp(params)
         return (state.step >= mdp.schedule.shape[0]) & ~mdp.terminal[state.latent]
+
+    @door
+    def is_decision(self, state: State, params: MDP | None = None) -> Bool[Array, ""]:
+        """Whether the next action counts: the policy decides at this step, and the episode is not over."""
+        mdp = self._mdp(params)
+        over = mdp.terminal[state.latent] | self.is_truncated(state, mdp)
+        return mdp.decision[self._kernel(state, mdp)] & ~over
 
     @property
     def name(self) -> str:
@@ -176,14 +202,14 @@ class Environment:
 
     def action_space(self, params: MDP | None = None) -> Discrete:
         """The A actions."""
-        return Discrete(self._mdp(params).prob.shape[-2])
+        return Discrete(np.shape(self._mdp(params).prob)[-2])
 
     def observation_space(self, params: MDP | None = None) -> Box | Discrete:
         """All of `observations` and, if one-hot, the box around them."""
-        emission = self._mdp(params).emission
-        kernels, shown = emission.shape[-3], emission.shape[-1]
+        kernels, _, shown = np.shape(self._mdp(params).emission)[-3:]
         return Discrete(kernels * shown) if self.observation == "index" else Box(0.0, 1.0, (kernels + shown,))
 
+    @door
     def observations(self, params: MDP | None = None) -> Num[Array, "M O *obs"]:
         """The observation of every pair (kernel, observation).
 
@@ -192,6 +218,31 @@ class Environment:
         mdp = self._mdp(params)
         kernel, shown = jnp.arange(mdp.emission.shape[0]), jnp.arange(mdp.emission.shape[2])
         return jax.vmap(lambda m: jax.vmap(lambda o: self._encode(m, o, mdp))(shown))(kernel)
+
+    def policy_table(self, logits: Callable[[np.ndarray], Any], params: MDP | None = None) -> Float[Array, "M O A"]:
+        """The policy table of an agent, for the oracle: the softmax of its logits everywhere.
+
+        Not under jit. The agent is asked once, for all pairs (kernel, observation).
+
+        Args:
+            logits: the agent, from a batch of observations `[M O, *obs]` (NumPy) to logits
+                `[M O, A]`, as an array of any kind.
+            params: the MDP; None is the task's own.
+
+        Raises:
+            ValueError: logits of another shape, or that are not finite.
+        """
+        seen = np.asarray(self.observations(params))
+        kernels, shown = seen.shape[:2]
+        given = np.asarray(logits(seen.reshape(kernels * shown, *seen.shape[2:])))
+        wanted = (kernels * shown, self.action_space(params).n)
+        if given.shape != wanted or not np.isfinite(given).all():
+            got = f"shape {given.shape}: {given!r:.80}"
+            raise ValueError(f"logits must be finite, of shape [M O, A] = {wanted}, got {got}")
+        return jax.nn.softmax(jnp.asarray(given, float), axis=-1).reshape(kernels, shown, -1)
+
+    def _check_action(self, action: Array | int, params: MDP | None) -> None:
+        check_labels("action", action, self._mdp(params).prob.shape[2])
 
     def _mdp(self, params: MDP | None) -> MDP:
         return self.default_params if params is None else params
@@ -209,3 +260,24 @@ class Environment:
             return (kernel * shown + observation).astype(jnp.int32)
         parts = jax.nn.one_hot(kernel, kernels), jax.nn.one_hot(observation, shown)
         return jnp.concatenate(parts).astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _reset(env: Environment, key: Array, params: MDP | None, episode: Array | int, stride: Array | int) -> tuple:
+    return env.reset_env(key, params, episode, stride)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(env: Environment, key: Array, state: State, action: Array | int, params: MDP | None) -> tuple:
+    """One step, and a new episode where that one has ended."""
+    final, after, reward, terminated, info = env.step_env(key, state, action, params)
+    truncated = env.is_truncated(after, params)
+    first, fresh = env.reset_env(key, params, state.episode + state.stride, state.stride)
+    ended = terminated | truncated
+    observation, state = jax.tree.map(lambda x, y: jnp.where(ended, x, y), (first, fresh), (final, after))
+    return observation, state, reward, terminated, truncated, {**info, "final_observation": final}
+
+
+def _check_address(episode: Array | int, stride: Array | int) -> None:
+    check_labels("episode", episode, ADDRESSES)
+    check_labels("stride", stride, ADDRESSES, low=1)

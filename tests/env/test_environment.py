@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -264,3 +267,95 @@ def test_an_environment_is_a_recipe(unhooked):
     assert env.name == "Bifurcation"
     with pytest.raises(ValueError, match=r"observation must be one of \('one_hot', 'index'\), got 'pixels'"):
         Environment(Bifurcation(horizon=5), "pixels")
+
+
+def test_what_makes_no_sense_is_refused(unhooked):
+    env = Environment(Awkward(), "index")
+    _, state = env.reset(KEY)
+    for call, message in (
+        (lambda: env.step(KEY, state, 7), "action must be in [0, 1], got 7"),
+        (lambda: env.step(KEY, state, -1), "action must be in [0, 1], got -1"),
+        (lambda: env.step_env(KEY, state, np.int64(2)), "action must be in [0, 1], got 2"),
+        (lambda: env.step(KEY, state, jnp.asarray(2)), "action must be in [0, 1], got 2"),
+        (lambda: env.step(KEY, state, 0.9), "action must be an integer in [0, 1], got 0.9"),
+        (
+            lambda: env.step(KEY, state, np.array([1])),
+            "action must have shape (), got Array([1], dtype=int32) of shape (1,)",
+        ),
+        (lambda: env.reset(KEY, stride=0), "stride must be in [1, 2147483647], got 0"),
+        (lambda: env.reset(KEY, stride=1.5), "stride must be an integer in [1, 2147483647], got 1.5"),
+        (lambda: env.reset_env(KEY, episode=-1), "episode must be in [0, 2147483647], got -1"),
+        (
+            lambda: env.reset(KEY, env.default_params._replace(decision=np.ones(2, bool))),
+            "decision must have shape (3,), got (2,)",
+        ),
+    ):
+        with pytest.raises(ValueError, match="^" + re.escape(message)):
+            call()
+    with pytest.raises(ValueError, match=r"action must be an integer in \[0, 1\]"):
+        jax.eval_shape(lambda action: env.step(KEY, state, action), 0.9)
+
+
+def test_params_may_be_numpy_arrays_or_lists():
+    env = Environment(Awkward())
+
+    def play(params):
+        first = env.reset(KEY, params)
+        return first, env.step(KEY, first[1], np.array(1), params)
+
+    wanted = play(env.default_params)
+    for make in (np.asarray, lambda x: np.asarray(x).tolist()):
+        params = jax.tree.map(make, env.default_params)
+        jax.tree.map(np.testing.assert_array_equal, play(params), wanted)
+        assert jax.eval_shape(lambda params=params: env.observations(params)).shape == (3, 7, 10)
+        assert env.observation_space(params) == env.observation_space()
+        assert env.action_space(params) == env.action_space()
+
+
+def test_is_decision_says_of_the_next_step_what_info_says_after_it():
+    _, actions, (_, (_, state, _, _, _, decision)) = rough_episodes()
+    env = Environment(ROUGH)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(jax.vmap(env.is_decision)))(state), decision)
+    assert {False, True} == set(decision[:, : actions.shape[1]].ravel().tolist())
+
+
+def test_a_policy_table_is_the_softmax_of_logits_at_every_observation():
+    env = Environment(Awkward())
+    weights = np.random.default_rng(5).normal(size=(10, 2))
+    shapes = []
+
+    def logits(seen):
+        shapes.append((type(seen), seen.shape))
+        return (seen @ weights).tolist()
+
+    table = env.policy_table(logits)
+    assert shapes == [(np.ndarray, (21, 10))]
+    wanted = np.exp(weights[:3, None] + weights[None, 3:])  # a kernel's row and an observation's
+    np.testing.assert_allclose(table, wanted / wanted.sum(-1, keepdims=True), rtol=1e-5)
+    for bad in (lambda seen: seen, lambda seen: np.full((21, 2), np.inf), lambda seen: np.zeros(21)):
+        with pytest.raises(ValueError, match=r"logits must be finite, of shape \[M O, A\] = \(21, 2\), got shape"):
+            env.policy_table(bad)
+
+
+class Tensor:
+    """Of torch's tensors what the docs use of them: NumPy gets at the numbers by force alone."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def numpy(self, *, force):
+        assert force
+        return self.values
+
+
+def test_the_line_of_the_docs_turns_a_network_of_torch_into_a_policy_table():
+    page = (Path(__file__).parents[2] / "docs" / "environment.md").read_text()
+    line = re.search(r"^table = .*torch.*$", page, re.MULTILINE).group()
+    weights = np.random.default_rng(6).normal(size=(10, 2))
+    names = {
+        "env": Environment(Awkward()),
+        "torch": SimpleNamespace(as_tensor=Tensor),
+        "net": lambda tensor: Tensor(tensor.values @ weights),
+    }
+    exec(line, names)
+    np.testing.assert_array_equal(names["table"], names["env"].policy_table(lambda seen: seen @ weights))
