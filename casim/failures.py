@@ -95,9 +95,17 @@ class Interrupted(KeyboardInterrupt):
         rows: those that were finished.
     """
 
-    def __init__(self, study: str, rows: list[Row], total: int, path: Path | None):
+    def __init__(
+        self,
+        study: str,
+        rows: list[Row],
+        total: int,
+        path: Path | None,
+        fresh: bool,
+    ):
         self.rows = rows
         done = f"{study} was interrupted after {len(rows)} of {total} rows"
-        kept = f"they are kept in {path}: run it again to measure the others"
+        again = "run it again, but not fresh," if fresh else "run it again"
+        kept = f"they are kept in {path}: {again} to measure the others"
         lost = "they are in `rows` of this exception, and in no file, as no path was given"
         super().__init__(f"{done}; {lost if path is None else kept}")

@@ -152,7 +152,7 @@ class Study:
             try:
                 runner.run(cases)
             except KeyboardInterrupt:
-                raise Interrupted(self.name, runner.rows, total, file) from None
+                raise Interrupted(self.name, runner.rows, total, file, fresh) from None
         if runner.failures:
             raise StudyError(self.name, runner.rows, runner.failures)
         return runner.rows

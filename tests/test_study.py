@@ -20,7 +20,7 @@ from casim.jobs import label_of
 from casim.judges import Judge
 from casim.policies import Softmax, Uniform
 from casim.running import Runner
-from casim.scores import pairs, stream
+from casim.scores import NAMES, pairs, stream
 from casim.storage import beside, load, locked, read
 from casim.study import Study
 from casim.tasks import Bifurcation, HackableProcess, ToolChain
@@ -189,6 +189,16 @@ def test_a_file_is_measured_into_by_one_run_at_a_time(tmp_path, measured, whole)
     assert not measured
 
 
+def test_the_rows_that_a_study_asks_for_are_selected_in_its_order(whole):
+    other = renamed(whole, study="other")
+    more = renamed(whole, replicates=30)
+    stale = renamed(whole[:1], sources={"casim": "older"})
+    rows = [*other, *stale, *more, *whole[::-1]]
+    assert [id(row) for row in trial().select(rows)] == [id(row) for row in whole]
+    assert trial(estimators=(LeaveOneOut(),), controls=()).select(rows) == [whole[1]]
+    assert trial(name="third").select(rows) == []
+
+
 def test_a_row_that_is_in_the_file_twice_ends_the_run_before_anything(tmp_path, measured, whole):
     path = tmp_path / "rows.jsonl"
     write(path, [*whole, whole[1]])
@@ -213,6 +223,7 @@ def test_rows_say_what_was_measured(whole):
     assert report.rebuild(row.estimator) == LeaveOneOut()
     assert (row.methodology, whole[3].methodology) == ("monte_carlo", "control")
     assert (row.horizon, row.num_steps, row.num_trajectories, row.replicates, row.seed) == (5, 5, 3, 20, 0)
+    assert tuple(row.scores) == NAMES
     assert row.scores["batch_steps"].value == 15
     assert row.scores["env_steps"].value == 0
     assert row.exact["expected_return"] == pytest.approx(0.5 - 0.3 + 0.6 * good_at_the_end(), abs=1e-6)

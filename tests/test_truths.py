@@ -116,7 +116,7 @@ def test_the_figure_has_a_panel_for_every_kind_and_a_legend_for_every_curve(alon
 def test_the_command_line_draws_one_kind_and_names_them_all_when_asked_for_another(tmp_path, capsys):
     main(["show", "InformationSeeking", "--truth", "value", "--horizon", "3", "--out", str(tmp_path)])
     assert (tmp_path / "InformationSeeking-value.png").stat().st_size > 10_000
-    with pytest.raises(SystemExit, match=r"truth must be one of \('value', .*'all'\), got 'credit'"):
+    with pytest.raises(SystemExit, match=r"truth must be one of .*all.*value.*, got .credit."):
         main(["show", "InformationSeeking", "--truth", "credit", "--out", str(tmp_path)])
 
 

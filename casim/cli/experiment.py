@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from casim.cli.names import check_names
+from casim.scores import NAMES
 from casim.study import Study
 
 
@@ -29,11 +32,24 @@ def _are_names(x: Any) -> bool:
     return isinstance(x, list | tuple) and all(isinstance(name, str) for name in x)
 
 
+def _takes_rows(x: Any) -> bool:
+    """Whether this can be called with rows and nothing else."""
+    if not callable(x):
+        return False
+    try:
+        inspect.signature(x).bind([])
+    except TypeError:
+        return False
+    except ValueError:  # it is not written in Python, and cannot be asked
+        return True
+    return True
+
+
 PARTS = {
     "STUDY": Part("a casim.Study", _is_study),
     "QUICK": Part("a casim.Study", _is_study),
     "SCORES": Part("a tuple of names of scores", _are_names),
-    "draw": Part("a function of rows", callable),
+    "draw": Part("a function of rows", _takes_rows),
 }
 
 
@@ -133,3 +149,4 @@ def _check_parts(path: Path, module: ModuleType) -> None:
         value = getattr(module, name)
         if not part.fits(value):
             raise ValueError(f"{name} in {path} must be {part.words}, got {value!r}")
+    check_names(f"SCORES in {path}", module.SCORES, NAMES)

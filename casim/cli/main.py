@@ -15,6 +15,7 @@ from casim.cli.new import New
 from casim.cli.run import Run
 from casim.cli.show import Show
 from casim.cli.table import Table
+from casim.failures import StudyError
 
 COMMANDS = {
     "list": List,
@@ -25,6 +26,9 @@ COMMANDS = {
     "table": Table,
     "compare": Compare,
 }
+
+INTERRUPTED = 130
+"""The exit status of a command that Ctrl-C ended, as shells have it."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -37,7 +41,17 @@ def main(args: list[str] | None = None) -> None:
     )
     try:
         command.run()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if command.traceback:
-            traceback.print_exc()
+            print(_trace(error), file=sys.stderr)
         sys.exit(f"casim: {error}")
+    except KeyboardInterrupt as stop:
+        print(f"casim: {stop or 'interrupted'}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _trace(error: Exception) -> str:
+    """Where in the code it was raised; for a study, where each of its failures was."""
+    if isinstance(error, StudyError):
+        return error.tracebacks
+    return "".join(traceback.format_exception(error))

@@ -15,7 +15,8 @@ from rich.progress import Progress
 
 from casim.cli.command import Command
 from casim.cli.experiment import blaming, opened
-from casim.cli.output import console, save
+from casim.cli.output import console, plain, save
+from casim.failures import StudyError
 from casim.report import Row
 from casim.tables import tabulate
 
@@ -25,7 +26,8 @@ class Run(Command):
     """Run the study of an experiment file, save its rows and draw its figure.
 
     Rows that are already saved are kept: an interrupted run goes on where it stopped. Compiled
-    programs are kept too.
+    programs are kept too. A method that fails, fails alone: the others are measured and drawn, a
+    line for each failure says why, and the exit status is 1.
 
     Attributes:
         path: a Python file with STUDY, QUICK and draw(rows).
@@ -77,21 +79,50 @@ class Run(Command):
                 bar.update(job, advance=1, description=now)
                 fresh.extend([row] if new else [])
 
-            def notify(line: str) -> None:
-                console.print(line, highlight=False, soft_wrap=True)
-
             limits = {"devices": self.devices, "memory": self.memory}
-            rows = study.run(rows_path, report, notify, fresh=self.fresh, **limits)
-        if jax.process_index() > 0:
-            return
-        took, ran = time.perf_counter() - started, sum(row.wall_time for row in fresh)
+            failed: StudyError | None = None
+            try:
+                rows = study.run(rows_path, report, plain, fresh=self.fresh, **limits)
+            except StudyError as error:
+                rows, failed = error.rows, error
+        if jax.process_index() == 0 and rows:
+            took = time.perf_counter() - started
+            self._print(experiment, rows, fresh, took)
+            print(f"rows:   {rows_path}")
+            self._draw(experiment, rows, self.out / f"{study.name}.png", failed)
+        if failed is not None:
+            raise failed
+
+    def _print(
+        self,
+        experiment: ModuleType,
+        rows: list[Row],
+        fresh: list[Row],
+        took: float,
+    ) -> None:
+        """The table, and what took how long."""
+        ran = sum(row.wall_time for row in fresh)
         print(tabulate(rows, experiment.SCORES, times=True))
         times = f"{took - ran:.1f} s to compile and solve, {ran:.1f} s to run"
         print(f"\n{len(fresh)} new rows: {times}")
-        print(f"rows:   {rows_path}")
-        with blaming(self.path):
-            picture = experiment.draw(rows)
-        save(picture, self.out / f"{study.name}.png")
+
+    def _draw(
+        self,
+        experiment: ModuleType,
+        rows: list[Row],
+        path: Path,
+        failed: StudyError | None,
+    ) -> None:
+        """The figure; without the rows that failed there may be none, and that is not the news."""
+        try:
+            with blaming(self.path):
+                picture = experiment.draw(rows)
+        except ValueError as error:
+            if failed is None:
+                raise
+            print(f"no figure of these rows alone: {error}")
+        else:
+            save(picture, path)
 
 
 def join_processes() -> None:

@@ -18,6 +18,29 @@ from casim.scores.numbers import Finished, Quantity, divide, interval, over_bloc
 from casim.scores.pairs import CELLS, CellPairs, cell_pairs
 from casim.types import MDP, Truth
 
+NAMES = (
+    "bias",
+    "centred_bias",
+    "target_bias",
+    "variance",
+    "rmse",
+    "sign_accuracy",
+    "rank_correlation",
+    "precision_at_k",
+    "leakage",
+    "gradient_cosine",
+    "gradient_slope",
+    "gradient_error",
+    "gradient_bias",
+    "gradient_variance",
+    "snr",
+    "snr_aligned",
+    "env_steps",
+    "judge_calls",
+    "critic_updates",
+    "batch_steps",
+)
+"""Every score of a row, in its order."""
 RESOLUTION = 2.0**-44
 """Squares of numbers that are 2^-22 (2.4e-7) of what they were computed from are rounding, in single precision."""
 SAME = 2.0**-20
