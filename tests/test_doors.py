@@ -147,8 +147,12 @@ EAGER = {
 
 
 def outline(call, g: Given):
-    """Shapes and types of a result. Tracing is where NumPy arrays fail, and costs no compilation."""
-    return jax.tree.map(lambda x: (x.shape, x.dtype), jax.eval_shape(lambda: call(g)))
+    """Shapes and types of a result, without JAX's weak types.
+
+    Tracing is where NumPy arrays fail, and costs no compilation.
+    """
+    made = jax.eval_shape(lambda: call(g))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), made)
 
 
 def test_every_function_of_the_oracle_is_tried():
