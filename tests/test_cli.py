@@ -7,7 +7,7 @@ import pytest
 
 import casim
 from casim.cli import main
-from casim.cli.run import keep_programs
+from casim.cli.machine import keep_programs
 
 EXPERIMENT = """
 import casim

@@ -317,8 +317,25 @@ def test_by_gives_every_value_a_column_of_its_own():
     figure = small_multiples(rows, ["bias"], x="task.horizon", by="policy.scale")
     assert [list(drawn(axes)["LeaveOneOut"].get_ydata()) for axes in figure.axes] == [[1.0], [2.0]]
     assert "scale of the policy: 2" in words(figure)
+    mixed = [row_of("Gae(lambda_=1)", horizon=7), row_of("Vine", horizon=7)]
+    named = words(small_multiples(mixed, ["bias"], x="task.horizon", by="estimator.lambda_"))
+    assert "lambda of the estimator: none" in named
     with pytest.raises(ValueError, match=r"by must be one of .* got 'policy.size'"):
         small_multiples(rows, ["bias"], by="policy.size")
+
+
+def test_columns_of_unlike_sizes_share_an_axis_that_shows_them_all():
+    """One column spans factors, the other few of them or what is not positive."""
+    for other, kind in ((1.0, "log"), (-1.0, "symlog")):
+        rows = []
+        for scale, values in ((1.0, (1.0, 300.0)), (2.0, (other, 1.5 * other))):
+            for horizon, value in zip((4, 8), values, strict=True):
+                rows.append(changed(row_of(horizon=horizon, value=value), "policy.scale", scale))
+        figure = small_multiples(rows, ["bias"], x="task.horizon", by="policy.scale")
+        assert {axes.get_yscale() for axes in figure.axes} == {kind}
+        low, high = figure.axes[0].get_ylim()
+        assert low < min(1.0, 1.5 * other)
+        assert high > 300.0
 
 
 def test_missing_values_are_gaps_and_a_panel_without_any_says_why():

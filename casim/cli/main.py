@@ -8,6 +8,7 @@ import traceback
 import tyro
 
 import casim
+from casim.cli.ablate import Ablate
 from casim.cli.compare import Compare
 from casim.cli.figure import Figure
 from casim.cli.list import List
@@ -25,6 +26,7 @@ COMMANDS = {
     "figure": Figure,
     "table": Table,
     "compare": Compare,
+    "ablate": Ablate,
 }
 
 INTERRUPTED = 130

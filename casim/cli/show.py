@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -17,9 +16,10 @@ from casim.checks import check_range
 from casim.cli.command import Command
 from casim.cli.names import named
 from casim.cli.output import console, plain, save, settings
+from casim.cli.size import check_size
 from casim.figures import style, task_figure, truth_figure
 from casim.oracle import optimal, solve
-from casim.tasks import RuleTask, Size, TooLargeError
+from casim.tasks import RuleTask, Size
 from casim.truths import TRUTHS, curves, telling
 
 MAX_STATES = 64
@@ -28,10 +28,6 @@ MAX_STEPS = 20_000
 """Steps of a trajectory whose truths are drawn."""
 NUM_TRAJECTORIES = 256
 """Trajectories among which one is chosen to be drawn."""
-MAX_FOLLOWED = 200_000
-"""(Kind of step, state, action) that are followed to learn how large a task is: about a second."""
-MAX_BYTES = 10**9
-"""Of a task's tables and exact values that are worked out without being asked twice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +71,7 @@ class Show(Command):
     def _task(self, task: casim.Task) -> None:
         """Works a task out under the uniform policy, and draws it or truths along a trajectory."""
         if not self.force:
-            _check_size(task)
+            check_size(task, "a smaller --horizon")
         mdp = task.build()
         policy = casim.Uniform().table(mdp)
         truth, best = _solved(mdp, policy)
@@ -135,29 +131,3 @@ def _solved(mdp: casim.MDP, policy: jax.Array) -> tuple[casim.Truth, float]:
 
     truth, best = work(mdp, policy)
     return truth, float(np.asarray(mdp.start) @ np.asarray(best))
-
-
-def _check_size(task: casim.Task) -> None:
-    """Raises `ValueError`, with what it would cost, if a task is too large to be worked out."""
-    started = time.perf_counter()
-    try:
-        size = task.size(MAX_FOLLOWED)
-    except TooLargeError as error:
-        seconds = time.perf_counter() - started
-        raise ValueError(f"{error}, {_cost_of(error, seconds)}; {_CHOICE}") from error
-    if size.num_bytes > MAX_BYTES:
-        gigabytes = size.num_bytes / 10**9
-        axes = f"T = {size.steps:,}, S = {size.states:,}, O = {size.observations:,}"
-        raise ValueError(f"{task} takes at least {gigabytes:.3g} GB ({axes}); {_CHOICE}")
-
-
-_CHOICE = "choose a smaller --horizon, or pass --force to try"
-
-
-def _cost_of(error: TooLargeError, seconds: float) -> str:
-    """Bytes and time, if the number of states grows on as it did."""
-    growth = error.growth
-    hours = seconds / 3600 * growth.expected / growth.states
-    per_state = Size(growth.steps, 1, 1, 1, growth.actions, 1).num_bytes
-    gigabytes = per_state * growth.expected / 10**9
-    return f"more than {gigabytes:.2g} GB and {hours:.2g} hours"

@@ -3,6 +3,7 @@
 from casim.compare.measures import Measure, by_budget, by_score, error_at, least_error_at, worth
 from casim.compare.methods import By, Comparison, compare
 from casim.compare.pairs import Pairing, labels, pair
+from casim.compare.scaling import Scaling, scaling
 from casim.compare.student import Estimate, holm, student_quantile, student_tail
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Estimate",
     "Measure",
     "Pairing",
+    "Scaling",
     "by_budget",
     "by_score",
     "compare",
@@ -19,6 +21,7 @@ __all__ = [
     "labels",
     "least_error_at",
     "pair",
+    "scaling",
     "student_quantile",
     "student_tail",
     "worth",

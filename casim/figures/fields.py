@@ -68,6 +68,8 @@ def has(row: Row, name: str) -> bool:
 def read(row: Row, name: str) -> float | str:
     """The field as a number, or else as text."""
     value = find(row, name)
+    if value is ABSENT:
+        return "none"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return text(value)
     return value

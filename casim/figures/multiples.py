@@ -19,9 +19,10 @@ from casim.figures.panel import (
     View,
     check_rows,
     draw_view,
+    fit_axis,
 )
 from casim.figures.places import Places, find_places, write
-from casim.figures.scales import Scale, score_caption
+from casim.figures.scales import score_caption
 from casim.figures.style import PAGE, colours, style
 from casim.report import Row
 
@@ -162,7 +163,7 @@ def _columns(
                 views=views,
             )
             columns.append(column)
-    return _alike(columns)
+    return _alike(columns, sheet)
 
 
 def _parts(labels: Sequence[str]) -> list[Sequence[str]]:
@@ -197,17 +198,14 @@ def _merged(
     return names
 
 
-def _alike(columns: Sequence[Column]) -> list[Column]:
+def _alike(columns: Sequence[Column], sheet: Sheet) -> list[Column]:
     """One scale and span per score in all columns, so that they can be compared."""
     shared = {}
-    for score in columns[0].views:
-        views = [column.views[score] for column in columns]
-        low = min(view.span[0] for view in views)
-        high = max(view.span[1] for view in views)
-        shared[score] = {
-            "span": (low, high),
-            "scale": _widest([view.scale for view in views]),
-        }
+    for score in sheet.scores:
+        lines = [line for column in columns for line in column.views[score].lines]
+        exact, span = sheet.exact.get(score, {}), sheet.spans.get(score)
+        scale, span = fit_axis(lines, score, sheet.places, exact, span)
+        shared[score] = {"span": span, "scale": scale}
     alike = []
     for column in columns:
         views = {}
@@ -215,9 +213,3 @@ def _alike(columns: Sequence[Column]) -> list[Column]:
             views[score] = view._replace(**shared[score])
         alike.append(column._replace(views=views))
     return alike
-
-
-def _widest(scales: Sequence[Scale]) -> Scale:
-    """The first scale of the kind that can show most."""
-    order = ("symlog", "log", "linear")
-    return min(scales, key=lambda scale: order.index(scale.kind))

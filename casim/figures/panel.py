@@ -96,16 +96,28 @@ class View(NamedTuple):
     ) -> View:
         """Reads the lines and chooses an axis that fits them."""
         lines = read_lines(rows, score, places)
-        scale = fit_scale(lines, score)
-        if span is not None and span[0] > 0 and scale.kind == "symlog":
-            scale = Scale("log")
-        if span is None:
-            dashed = []
-            for by_x in exact.values():
-                dashed += places.along(by_x)[1]
-            span = fit_span(lines, scale, dashed)
+        scale, span = fit_axis(lines, score, places, exact, span)
         reasons = {row.notes[score]: None for row in rows if score in row.notes}
         return cls(lines, places, scale, span, exact, list(reasons))
+
+
+def fit_axis(
+    lines: Sequence[Line],
+    score: str,
+    places: Places,
+    exact: Exact,
+    span: Span | None,
+) -> tuple[Scale, Span]:
+    """A scale that shows all lines, and the span, which is what fits if none is given."""
+    scale = fit_scale(lines, score)
+    if span is None:
+        dashed = []
+        for by_x in exact.values():
+            dashed += places.along(by_x)[1]
+        return scale, fit_span(lines, scale, dashed)
+    if span[0] > 0 and scale.kind == "symlog":
+        return Scale("log"), span
+    return scale, span
 
 
 def panel(

@@ -29,7 +29,7 @@ def test_tables_that_are_too_large_are_not_laid_out(tmp_path):
 
 @pytest.mark.slow
 def test_force_shows_what_is_large(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("casim.cli.show.MAX_FOLLOWED", 3)
+    monkeypatch.setattr("casim.cli.size.MAX_FOLLOWED", 3)
     with pytest.raises(SystemExit, match="too large"):
         main(["show", "Recovery", "--out", str(tmp_path)])
     main(["show", "Recovery", "--force", "--out", str(tmp_path)])

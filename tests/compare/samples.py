@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from casim.metrics import Score
-from tests.rows import NAN, row
+from tests.rows import row
 
 BASE = row()
 
@@ -17,7 +17,8 @@ def scored(label, blocks, **changes):
     scores, left_out = {}, {}
     for name, numbers in blocks.items():
         numbers = np.asarray(numbers, float)
-        scores[name] = Score(float(numbers.mean()), NAN, NAN, 1.0)
+        value, spread = float(numbers.mean()), float(numbers.std())
+        scores[name] = Score(value, value - spread, value + spread, 1.0)
         left_out[name] = ((numbers.sum() - numbers) / (len(numbers) - 1)).tolist()
     recipe = {"recipe": label, "module": "tests"}
     fields = {"label": label, "estimator": recipe, "scores": scores, "left_out": left_out, "notes": {}}

@@ -1,0 +1,186 @@
+"""`casim ablate`: a study of any knob, from the command line alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+import casim
+from casim.cli.command import Command
+from casim.cli.knobs import Knob, Setup, Sweep, read_setting, read_sweep, studies
+from casim.cli.machine import Machine
+from casim.cli.names import check_names
+from casim.cli.output import plain, save
+from casim.cli.size import check_size
+from casim.cli.words import recipe
+from casim.compare import Estimate, scaling
+from casim.failures import Failure, StudyError
+from casim.figures import small_multiples
+from casim.judges import Judge
+from casim.report import Row
+from casim.scores import NAMES
+from casim.tables import aligned, setting_cells, settings, tabulate, to_csv
+
+MAX_KNOBS = 2
+"""Knobs that a figure can show: one along its panels, one from panel to panel."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablate(Command):
+    """Vary a knob, measure methods at each of its values, and say how their scores scale.
+
+    A knob is a field: of the task (task.FIELD), policy (policy.FIELD), judge (judge.FIELD),
+    estimators (estimator.FIELD, of those that have it) or study (study.num_trajectories,
+    study.replicates); FIELD alone where only one of them has it. Prints a table, and writes rows,
+    records (CSV) and a figure. Run it again to go on where it stopped, or with more methods.
+
+    Attributes:
+        over: NAME=8..2048 (doubling), NAME=0:0.5:6 (six numbers) or NAME=a,b,c; once or twice.
+        estimators: methods, with settings in brackets if need be: "Gae(lambda=0.5)".
+        task: the world, a name that `casim list` prints, with settings in brackets if need be.
+        policy: whose credit it is, likewise.
+        judge: likewise; "none" for no judge.
+        set: NAME=VALUE, of any knob that is not varied; as often as need be.
+        score: what to print and draw; the exponents are theirs.
+        num_trajectories: N, in a group.
+        replicates: groups for each row.
+        seeds: a row each; they are averaged in the figure.
+        controls: which controls run along.
+        name: of the files; made from task and knobs if left out.
+        force: measure tasks however large they are.
+        fresh: measure everything anew; rows that are already saved move to a file beside theirs.
+        out: folder for rows, records and figure.
+        machine: what it runs on.
+    """
+
+    over: tyro.conf.UseAppendAction[tuple[str, ...]]
+    estimators: tuple[str, ...]
+    task: str = "Bifurcation"
+    policy: str = "Uniform"
+    judge: str = "Judge"
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    score: tuple[str, ...] = ("snr_aligned",)
+    num_trajectories: int = 8
+    replicates: int = 200
+    seeds: tuple[int, ...] = (0,)
+    controls: tuple[Literal["exact", "zero", "broadcast", "shuffled"], ...] = ()
+    name: str | None = None
+    force: tyro.conf.FlagCreatePairsOff[bool] = False
+    fresh: tyro.conf.FlagCreatePairsOff[bool] = False
+    out: Path = Path("results")
+    machine: tyro.conf.OmitArgPrefixes[Machine] = Machine()
+
+    def run(self) -> None:
+        """Measures, prints, writes and draws."""
+        check_names("score", self.score, NAMES)
+        setup = self._setup()
+        sweeps = self._sweeps(setup)
+        name = self.name or _name(setup, sweeps)
+        planned = list(studies(name, setup, sweeps, self.seeds, self.controls))
+        if not self.force:
+            for task in dict.fromkeys(task for study in planned for task in study.tasks):
+                check_size(task, "smaller values")
+        self.machine.start()
+        rows, failures = self._measured(planned)
+        if self.machine.speaks and rows:
+            self._tell(rows, setup, sweeps)
+        if failures:
+            raise StudyError(name, rows, failures)
+
+    def _setup(self) -> Setup:
+        """What is measured, before anything is varied."""
+        tasks = {kind.__name__: kind for kind in casim.TASKS} | casim.PRESETS
+        policies = {kind.__name__: kind for kind in casim.POLICIES}
+        estimators = {kind.__name__: kind for kind in casim.ESTIMATORS}
+        judged = self.judge.lower() != "none"
+        setup = Setup(
+            task=recipe("task", self.task, tasks),
+            policy=recipe("policy", self.policy, policies),
+            judge=recipe("judge", self.judge, {"Judge": Judge}) if judged else None,
+            estimators=tuple(recipe("estimators", each, estimators) for each in self.estimators),
+            num_trajectories=self.num_trajectories,
+            replicates=self.replicates,
+        )
+        for text in self.set:
+            setup = read_setting(setup, text)
+        return setup
+
+    def _sweeps(self, setup: Setup) -> list[Sweep]:
+        sweeps = [read_sweep(setup, text) for text in self.over]
+        knobs = [sweep.knob for sweep in sweeps]
+        if not 1 <= len(set(knobs)) == len(knobs) <= MAX_KNOBS:
+            names = [knob.name for knob in knobs]
+            raise ValueError(f"over must name 1 to {MAX_KNOBS} different knobs, got {names}")
+        return sweeps
+
+    def _measured(self, planned: Sequence[casim.Study]) -> tuple[list[Row], list[Failure]]:
+        """The rows of all studies, which share a file, and what failed."""
+        path = self.out / f"{planned[0].name}.jsonl"
+        rows: list[Row] = []
+        failures: list[Failure] = []
+        for place, study in enumerate(planned):
+            fresh = self.fresh and place == 0  # they share their file
+            try:
+                rows += study.run(
+                    path,
+                    notify=plain,
+                    devices=self.machine.devices,
+                    memory=self.machine.memory,
+                    fresh=fresh,
+                )
+            except StudyError as error:
+                rows += error.rows
+                failures += error.failures
+        return rows, failures
+
+    def _tell(self, rows: list[Row], setup: Setup, sweeps: Sequence[Sweep]) -> None:
+        """Prints tables, and writes records and the figure."""
+        name = rows[0].study
+        x = sweeps[0].knob.in_rows
+        # What varies among estimators is in their labels.
+        others = [sweep.knob for sweep in sweeps[1:] if sweep.knob.root != "estimator"]
+        by = others[0].in_rows if others else None
+        print(tabulate(rows, self.score, interval=True))
+        if sweeps[0].knob == Knob("task", setup.task.knob):
+            print(f"\nscore ~ {x}^exponent, with 95% intervals\n")
+            print(_exponents(rows, self.score, x, by))
+        print(f"\nrows:   {self.out / name}.jsonl")
+        records = self.out / f"{name}.csv"
+        records.write_text(to_csv(rows), encoding="utf-8")
+        print(f"records: {records}")
+        picture = small_multiples(rows, self.score, x, by)
+        save(picture, self.out / f"{name}.png")
+
+
+def _name(setup: Setup, sweeps: Sequence[Sweep]) -> str:
+    """A name for files: the task and the knobs that are varied."""
+    knobs = "-".join(sweep.knob.field.strip("_") for sweep in sweeps)
+    return re.sub(r"[^\w.-]", "", f"{type(setup.task).__name__}-{knobs}")
+
+
+def _exponents(rows: Sequence[Row], scores: Sequence[str], x: str, by: str | None) -> str:
+    """A line for each method, value of the other knob, and score."""
+    others = [] if by is None else [by]
+    cells = [["estimator", *others, "score", "exponent", "95% interval", "values", "left out"]]
+    lines: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        lines.setdefault(tuple(setting_cells(row, ["label", *others])), []).append(row)
+    for key, own in lines.items():
+        at = [float(settings(row)[x]) for row in own]
+        for score in scores:
+            found = scaling(own, score, at)
+            counts = [str(found.used), str(found.left_out)]
+            cells.append([*key, score, *_number(found.exponent), *counts])
+    return aligned(cells, len(others) + 2)
+
+
+def _number(estimate: Estimate) -> tuple[str, str]:
+    if np.isnan(estimate.value):
+        return "-", "-"
+    return f"{estimate.value:.3g}", f"{estimate.low:.3g} to {estimate.high:.3g}"
