@@ -15,12 +15,13 @@ import casim
 from casim.cli.command import Command
 from casim.cli.knobs import Knob, Setup, Sweep, read_setting, read_sweep, studies
 from casim.cli.machine import Machine
+from casim.cli.measured import Measured
 from casim.cli.names import check_names
-from casim.cli.output import plain, save
+from casim.cli.output import save
 from casim.cli.size import check_size
 from casim.cli.words import recipe
 from casim.compare import Estimate, scaling
-from casim.failures import Failure, StudyError
+from casim.failures import StudyError
 from casim.figures import small_multiples
 from casim.judges import Judge
 from casim.report import Row
@@ -87,11 +88,12 @@ class Ablate(Command):
             for task in dict.fromkeys(task for study in planned for task in study.tasks):
                 check_size(task, "smaller values")
         self.machine.start()
-        rows, failures = self._measured(planned)
+        measured = Measured(self.out / f"{name}.jsonl", self.machine, self.fresh)
+        rows = [row for study in planned for row in measured.run(study)]
         if self.machine.speaks and rows:
             self._tell(rows, setup, sweeps)
-        if failures:
-            raise StudyError(name, rows, failures)
+        if measured.failures:
+            raise StudyError(name, rows, measured.failures)
 
     def _setup(self) -> Setup:
         """What is measured, before anything is varied."""
@@ -118,26 +120,6 @@ class Ablate(Command):
             names = [knob.name for knob in knobs]
             raise ValueError(f"over must name 1 to {MAX_KNOBS} different knobs, got {names}")
         return sweeps
-
-    def _measured(self, planned: Sequence[casim.Study]) -> tuple[list[Row], list[Failure]]:
-        """The rows of all studies, which share a file, and what failed."""
-        path = self.out / f"{planned[0].name}.jsonl"
-        rows: list[Row] = []
-        failures: list[Failure] = []
-        for place, study in enumerate(planned):
-            fresh = self.fresh and place == 0  # they share their file
-            try:
-                rows += study.run(
-                    path,
-                    notify=plain,
-                    devices=self.machine.devices,
-                    memory=self.machine.memory,
-                    fresh=fresh,
-                )
-            except StudyError as error:
-                rows += error.rows
-                failures += error.failures
-        return rows, failures
 
     def _tell(self, rows: list[Row], setup: Setup, sweeps: Sequence[Sweep]) -> None:
         """Prints tables, and writes records and the figure."""

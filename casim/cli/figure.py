@@ -13,6 +13,7 @@ from casim.cli.experiment import blaming, opened
 from casim.cli.output import save
 from casim.report import Row
 from casim.storage import load
+from casim.until import with_most_replicates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Figure(Command):
     Attributes:
         path: the experiment file.
         rows: the saved rows.
+        most: of each measurement, draw the row with most replicates, as after `casim run --until`.
         out: where the picture goes; its ending chooses the format.
     """
 
     path: tyro.conf.Positional[Path]
     rows: tyro.conf.Positional[Path]
+    most: tyro.conf.FlagCreatePairsOff[bool] = False
     out: Path = Path("figure.png")
 
     def run(self) -> None:
@@ -48,6 +51,8 @@ class Figure(Command):
         for study in (experiment.STUDY, experiment.QUICK):
             chosen = study.select(rows)
             if chosen:
+                if self.most:
+                    chosen = with_most_replicates(chosen, rows)
                 _report(len(rows) - len(chosen), chosen)
                 return chosen
         names = f"{experiment.STUDY.name} or {experiment.QUICK.name}"

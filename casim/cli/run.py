@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
 import tyro
-from rich.progress import Progress
 
 from casim.cli.command import Command
 from casim.cli.experiment import blaming, opened
 from casim.cli.machine import Machine
-from casim.cli.output import console, plain, save
+from casim.cli.measured import Measured
+from casim.cli.names import check_names
+from casim.cli.output import plain, save
+from casim.cli.words import parse
 from casim.failures import StudyError
 from casim.report import Row
+from casim.scores import NAMES
 from casim.tables import tabulate
+from casim.until import Goal, run_until
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,9 @@ class Run(Command):
     Attributes:
         path: a Python file with STUDY, QUICK and draw(rows).
         quick: run QUICK, the small version.
+        until: SCORE=WIDTH: measure again, with more replicates, what has an interval of the score
+            whose half width is more than WIDTH of its value; see `docs/experiments.md`.
+        at_most: replicates of a row that --until does not exceed.
         fresh: measure everything anew; rows that are already saved move to a file beside theirs.
         out: folder for the rows and the figure.
         machine: what it runs on.
@@ -38,47 +46,33 @@ class Run(Command):
 
     path: tyro.conf.Positional[Path]
     quick: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
+    until: str | None = None
+    at_most: int = 6400
     fresh: bool = False
     out: Path = Path("results")
     machine: tyro.conf.OmitArgPrefixes[Machine] = Machine()
 
     def run(self) -> None:
         """Measures, saves, prints and draws."""
+        goal = None if self.until is None else _goal(self.until, self.at_most)
         self.machine.start()
         with opened(self.path) as experiment:
-            self._measure(experiment)
+            self._measure(experiment, goal)
 
-    def _measure(self, experiment: ModuleType) -> None:
+    def _measure(self, experiment: ModuleType, goal: Goal | None) -> None:
         started = time.perf_counter()
         study = experiment.QUICK if self.quick else experiment.STUDY
-        rows_path = self.out / f"{study.name}.jsonl"
-        total = len(study.tasks) * len(study.policies) * len(study.seeds) * len(study.methods)
-        with Progress(console=console) as bar:
-            job = bar.add_task(study.name, total=total)
-
-            fresh: list[Row] = []
-
-            def report(row: Row, new: bool) -> None:
-                now = f"{study.name}: {row.label} at {row.horizon}"
-                bar.update(job, advance=1, description=now)
-                fresh.extend([row] if new else [])
-
-            failed: StudyError | None = None
-            try:
-                rows = study.run(
-                    rows_path,
-                    progress=report,
-                    notify=plain,
-                    devices=self.machine.devices,
-                    memory=self.machine.memory,
-                    fresh=self.fresh,
-                )
-            except StudyError as error:
-                rows, failed = error.rows, error
+        measured = Measured(self.out / f"{study.name}.jsonl", self.machine, self.fresh)
+        if goal is None:
+            rows = measured.run(study)
+        else:
+            rows, wide = run_until(study, goal, measured.run)
+            _tell_wide(rows, wide, goal)
+        failed = measured.failed(study, rows)
         if self.machine.speaks and rows:
             took = time.perf_counter() - started
-            self._print(experiment, rows, fresh, took)
-            print(f"rows:   {rows_path}")
+            self._print(experiment, rows, measured.new, took)
+            print(f"rows:   {measured.path}")
             self._draw(experiment, rows, self.out / f"{study.name}.png", failed)
         if failed is not None:
             raise failed
@@ -113,3 +107,27 @@ class Run(Command):
             print(f"no figure of these rows alone: {error}")
         else:
             save(picture, path)
+
+
+def _goal(text: str, at_most: int) -> Goal:
+    """A goal from SCORE=WIDTH.
+
+    Raises:
+        ValueError: another form, an unknown score, or a number out of its range.
+    """
+    score, equals, width = text.partition("=")
+    if not equals:
+        raise ValueError(f"until must be SCORE=WIDTH, got {text!r}")
+    check_names("until", [score], NAMES)
+    return Goal(score, parse("until", width, float), at_most)
+
+
+def _tell_wide(rows: list[Row], wide: list[Row], goal: Goal) -> None:
+    """Says what more replicates did not make narrow."""
+    most = max(row.replicates for row in rows) if rows else 0
+    plain(f"up to {most:,} replicates for {goal.score} within {goal.width:.3g} of its value")
+    for row in wide:
+        place = f"{row.label} at {row.horizon}, seed {row.seed}, {row.replicates:,} replicates"
+        excess = goal.excess(row)
+        times = "no interval" if math.isnan(excess) else f"{excess:.3g} times too wide"
+        plain(f"  still {times}: {place}")
