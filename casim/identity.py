@@ -1,14 +1,17 @@
-"""Digests of source: what a recipe's code was, so that rows of other code are never taken for rows of this one.
+"""Digests of source: what a recipe's code was, so that rows of other code are told apart.
 
-A digest is the start of the SHA-256 of some source text. casim's own covers every Python file of the package, because
-its version stays the same during development. That of a recipe from elsewhere covers the module it is defined in and
-the modules which that one refers to, other than casim and what is installed. It is taken when the class is defined, so
-it is a digest of the code that runs, even if the file is edited later in the same process.
+A digest is the start of the SHA-256 of some source text. casim's own covers every Python file of
+the package, because its version stays the same during development. That of a recipe from elsewhere
+covers the module it is defined in and the modules which that one refers to, other than casim and
+what is installed. It is taken when the class is defined, so it is a digest of the code that runs,
+even if the file is edited later in the same process.
 
-What is typed into a notebook or a prompt has no file: its source is that of the cells that hold the class. A class
-whose source cannot be found gets a mark that no other process repeats, so its rows are never used again.
+What is typed into a notebook or a prompt has no file: its source is that of the cells that hold the
+class. A class whose source cannot be found gets a mark that no other process repeats, so its rows
+are never used again.
 
-Not seen: helpers in other cells of a notebook, modules that are imported inside functions, and data files.
+Not seen: helpers in other cells of a notebook, modules that are imported inside functions, and data
+files.
 """
 
 from __future__ import annotations
@@ -47,7 +50,11 @@ def digest(parts: dict[str, str]) -> str:
 
 def digest_of_package(folder: Path) -> str:
     """The digest of all Python files under a folder, by their paths in it."""
-    return digest({path.relative_to(folder).as_posix(): _read(path) for path in folder.rglob("*.py")})
+    parts = {}
+    for path in folder.rglob("*.py"):
+        name = path.relative_to(folder).as_posix()
+        parts[name] = _read(path)
+    return digest(parts)
 
 
 def place(kind: type) -> str:
@@ -56,20 +63,21 @@ def place(kind: type) -> str:
 
 
 def remember(kind: type) -> None:
-    """Takes the digest of a recipe's source; called by the base classes of recipes when a subclass is defined."""
+    """Takes the digest of a recipe's source; base classes call it when a subclass is defined."""
     if not _in_casim(kind.__module__):
         _DIGESTS[place(kind)] = _digest_of(kind)
 
 
 def sources(kinds: set[type]) -> dict[str, str]:
-    """The digest of casim, under "casim", and of every class that is not casim's own, by its place."""
+    """The digest of casim, under "casim", and by its place that of every class from elsewhere."""
     found = {CASIM: _CASIM_DIGEST}
     for kind in kinds:
         if _in_casim(kind.__module__):
             continue
-        if place(kind) not in _DIGESTS:
+        name = place(kind)
+        if name not in _DIGESTS:
             remember(kind)
-        found[place(kind)] = _DIGESTS[place(kind)]
+        found[name] = _DIGESTS[name]
     return dict(sorted(found.items()))
 
 
@@ -85,9 +93,7 @@ def _digest_of(kind: type) -> str:
     """The digest of a class from elsewhere, or a mark that is used once."""
     parts: dict[str, str] = {}
     for ancestor in kind.__mro__:
-        home = _file_of(sys.modules.get(ancestor.__module__))
-        builtin = ancestor.__module__ in sys.builtin_module_names
-        if builtin or _in_casim(ancestor.__module__) or _is_installed(home, kind):
+        if _is_foreign(ancestor, kind):
             continue
         found = _source_of(ancestor, kind)
         if not found:
@@ -96,8 +102,16 @@ def _digest_of(kind: type) -> str:
     return digest(parts)
 
 
+def _is_foreign(ancestor: type, kind: type) -> bool:
+    """Whether a base of a class is Python's, casim's or that of an installed package."""
+    name = ancestor.__module__
+    if name in sys.builtin_module_names or _in_casim(name):
+        return True
+    return _is_installed(_file_of(sys.modules.get(name)), kind)
+
+
 def _source_of(ancestor: type, kind: type) -> dict[str, str]:
-    """The source behind one class: of its modules if it is in a file, of its cells if it was typed in."""
+    """The source behind one class: of its modules if it is in a file, else of its cells."""
     module = sys.modules.get(ancestor.__module__)
     written = _file_names(ancestor)
     if not written:
@@ -110,7 +124,8 @@ def _source_of(ancestor: type, kind: type) -> dict[str, str]:
             if not cell:
                 return {}
             # Cells are named after the process and their number, so the name says nothing.
-            parts[f"cell of {place(ancestor)}, {len(parts)}"] = cell
+            label = f"cell of {place(ancestor)}, {len(parts)}"
+            parts[label] = cell
         elif module is not None and _file_of(module) == path.resolve():
             parts |= _source_of_modules(module, kind)
         else:
@@ -120,9 +135,12 @@ def _source_of(ancestor: type, kind: type) -> dict[str, str]:
 
 def _file_names(kind: type) -> list[str]:
     """The files that hold the methods of a class, in the order in which it lists them."""
-    codes = (_code_of(member) for member in vars(kind).values())
-    names = dict.fromkeys(code.co_filename for code in codes if code is not None)
-    return [name for name in names if name != GENERATED]
+    names = []
+    for member in vars(kind).values():
+        code = _code_of(member)
+        if code is not None and code.co_filename not in (GENERATED, *names):
+            names.append(code.co_filename)
+    return names
 
 
 def _code_of(member: Any) -> CodeType | None:
@@ -146,9 +164,10 @@ def _source_of_modules(module: ModuleType, kind: type) -> dict[str, str]:
             continue
         parts[module.__name__] = _read(path)
         for name in _referred(module):
-            if name not in seen and name in sys.modules and not _in_casim(name):
-                seen.add(name)
-                waiting.append(sys.modules[name])
+            if name in seen or name not in sys.modules or _in_casim(name):
+                continue
+            seen.add(name)
+            waiting.append(sys.modules[name])
     return parts
 
 
@@ -164,13 +183,16 @@ def _referred(module: ModuleType) -> Iterator[str]:
 def _file_of(module: ModuleType | None) -> Path | None:
     """The Python file of a module, if it has one."""
     name = getattr(module, "__file__", None)
-    if not name or not str(name).endswith(".py") or not Path(name).is_file():
+    if not name:
         return None
-    return Path(name).resolve()
+    path = Path(name)
+    if path.suffix != ".py" or not path.is_file():
+        return None
+    return path.resolve()
 
 
 def _is_installed(path: Path | None, kind: type) -> bool:
-    """Whether a file is Python's own or a package's, unless that package is the one that defines the recipe."""
+    """Whether a file is Python's own or a package's, other than the one that defines the recipe."""
     if path is None:
         return False
     folders = [folder for folder in _INSTALLED if path.is_relative_to(folder)]
@@ -183,8 +205,12 @@ def _is_installed(path: Path | None, kind: type) -> bool:
 
 
 def _folders() -> list[Path]:
-    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return [Path(path).resolve() for path in (*paths, *site.getsitepackages(), site.getusersitepackages())]
+    """Where Python and packages are installed."""
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    paths = [sysconfig.get_path(kind) for kind in kinds]
+    paths += site.getsitepackages()
+    paths.append(site.getusersitepackages())
+    return [Path(path).resolve() for path in paths]
 
 
 _INSTALLED = _folders()

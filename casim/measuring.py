@@ -40,9 +40,11 @@ def add_up(
         numbers = [min(first + device, chunks - 1) for device in range(devices)]
         parts = [words[number * chunk : (number + 1) * chunk] for number in numbers]
         sums = score(np.concatenate(parts))
-        for device, number in enumerate(range(first, min(first + devices, chunks))):
+        last = min(first + devices, chunks)
+        for device, number in enumerate(range(first, last)):
             block = number * chunk // plan.per_block
-            blocks.add(block, pick(sums, device, setting.mesh))
+            mine = pick(sums, device, setting.mesh)
+            blocks.add(block, mine)
         # The host runs ahead of the devices, but not so far that memory fills.
         waiting.append(sums.groups)
         if len(waiting) > ROUNDS_AHEAD:

@@ -68,10 +68,17 @@ class Prepared:
     def compile(self, method: Method, pool: Executor) -> None:
         """Begins to compile a method, and what makes scores of its sums, if that is not begun."""
         if self._scoring is None:
-            self._scoring = pool.submit(_compile_scores, self.outline, self.plan.num_blocks)
+            blocks = self.plan.num_blocks
+            self._scoring = pool.submit(_compile_scores, self.outline, blocks)
         if method not in self._programs:
-            given = (method, self._num, self.outline, self.plan.chunk, self.plan.memory)
-            self._programs[method] = pool.submit(program, *given)
+            self._programs[method] = pool.submit(
+                program,
+                method,
+                self._num,
+                self.outline,
+                self.plan.chunk,
+                self.plan.memory,
+            )
 
     def compiled(self, method: Method) -> Program:
         """Waits for the program of a method that is being compiled.
@@ -85,22 +92,23 @@ class Prepared:
 
     def describe(self, programs: list[Program]) -> str:
         """How the case is measured, for people."""
-        outline, plan = self.outline, self.plan
-        mesh = outline.mesh
-        chunks = sorted({program.chunk for program in programs})
-        groups = " to ".join(f"{chunk:,}" for chunk in dict.fromkeys((chunks[0], chunks[-1])))
+        task, plan = self.outline.task, self.plan
+        devices = self.outline.mesh.devices.flatten()
+        kind = devices[0].device_kind
+        chunks = [program.chunk for program in programs]
+        smallest, largest = min(chunks), max(chunks)
+        groups = f"{largest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
         needed = max(program.bytes for program in programs)
-        engine = outline.engine(chunks[-1] * self._num)
-        return "".join(
-            (
-                f"{type(outline.task).__name__} at {outline.task.horizon:,}: ",
-                f"T = {outline.num_steps:,}, ",
-                f"{plan.num_blocks} blocks of {plan.per_block:,} groups, ",
-                f"in chunks of {groups} on {mesh.size} x {mesh.devices.flat[0].device_kind}; ",
-                f"a chunk takes up to {gigabytes(needed)} of {gigabytes(plan.memory)}; ",
-                f"engine {engine.name}, {engine.chunks} chunks of steps",
-            )
+        engine = self.outline.engine(largest * self._num)
+        parts = (
+            f"{type(task).__name__} at {task.horizon:,}: ",
+            f"T = {self.outline.num_steps:,}, ",
+            f"{plan.num_blocks} blocks of {plan.per_block:,} groups, ",
+            f"in chunks of {groups} on {len(devices)} x {kind}; ",
+            f"a chunk takes up to {gigabytes(needed)} of {gigabytes(plan.memory)}; ",
+            f"engine {engine.name}, {engine.chunks} chunks of steps",
         )
+        return "".join(parts)
 
 
 def trace_all(prepared: Prepared) -> Iterator[tuple[Method, Exception | None]]:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from casim.controls import Control
@@ -43,6 +43,7 @@ from casim.types import Cost, Credit, Trajectory, Truth
 Method: TypeAlias = Estimator | Control
 FLOATS = (jnp.float32, jnp.float64)
 """Types that credit may have: what sums are made in."""
+MUST_RETURN = "a method must return a casim.Credit(value, cost)"
 
 
 class Program(NamedTuple):
@@ -95,24 +96,30 @@ def check_method(method: Method, num: int, outline: Outline, chunk: int) -> None
 
 def check_credit(given: Any, shape: tuple[int, ...]) -> None:
     """Raises `ValueError` unless this is credit of many groups, `[groups, N, T]`, and its cost."""
-    if not isinstance(given, Credit) or not isinstance(given.cost, Cost):
-        found = "a Credit without a Cost" if isinstance(given, Credit) else _name_of(given)
-        raise ValueError(f"a method must return a casim.Credit(value, cost), got {found}")
-    groups, *each = shape
-    value = given.value
-    for name, part in (("credit", value), *given.cost._asdict().items()):
+    if not isinstance(given, Credit):
+        raise ValueError(f"{MUST_RETURN}, got {_name_of(given)}")
+    if not isinstance(given.cost, Cost):
+        raise ValueError(f"{MUST_RETURN}, got a Credit without a Cost")
+    value, costs = given.value, given.cost._asdict()
+    for name, part in {"credit": value, **costs}.items():
         if not isinstance(part, jax.ShapeDtypeStruct):
             raise ValueError(f"{name} must be an array, got {_name_of(part)}")
+    groups, *each = shape
     if value.shape != shape:
-        wanted = f"[N, T] = {each}"
-        raise ValueError(f"credit must have shape {wanted}, got {list(value.shape[1:])}")
+        found = list(value.shape[1:])
+        raise ValueError(f"credit must have shape [N, T] = {each}, got {found}")
     if value.dtype not in FLOATS:
         raise ValueError(f"credit must be of type float32 or float64, got {value.dtype}")
-    for name, cost in given.cost._asdict().items():
+    for name, cost in costs.items():
         if cost.shape != (groups,):
-            raise ValueError(f"cost {name} must be a scalar, got shape {list(cost.shape[1:])}")
-        if not any(jnp.issubdtype(cost.dtype, kind) for kind in (jnp.floating, jnp.integer)):
+            found = list(cost.shape[1:])
+            raise ValueError(f"cost {name} must be a scalar, got shape {found}")
+        if not _is_real(cost.dtype):
             raise ValueError(f"cost {name} must be a real number, got type {cost.dtype}")
+
+
+def _is_real(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
 
 
 def _name_of(given: Any) -> str:
@@ -142,10 +149,9 @@ def program(method: Method, num: int, outline: Outline, chunk: int, memory: floa
         if need <= memory:
             break
         if chunk == 1:
-            raise ValueError(
-                f"memory must exceed {gigabytes(need)} for a single group of {num} trajectories of "
-                f"{outline.num_steps:,} steps, got {gigabytes(memory)} beside the sums"
-            )
+            group = f"a single group of {num} trajectories of {outline.num_steps:,} steps"
+            left = f"{gigabytes(memory)} beside the sums"
+            raise ValueError(f"memory must exceed {gigabytes(need)} for {group}, got {left}")
         chunk = largest_divisor(chunk, int(chunk * memory / need))
     took = time.perf_counter() - started
     return Program(
@@ -162,8 +168,21 @@ def program(method: Method, num: int, outline: Outline, chunk: int, memory: floa
 
 
 def name_of(method: Method) -> int:
-    """A number by which the draws of a method differ from those of others."""
-    return zlib.crc32(repr(method).encode())
+    """A number by which the draws of a method differ from those of others.
+
+    It does not depend on whether a setting is spelled 1 or 1.0, as rows do not.
+    """
+    changes = {}
+    for field in dataclasses.fields(method):
+        value = getattr(method, field.name)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(field.default, float) and isinstance(value, int):
+            value = float(value)
+        if field.init:
+            changes[field.name] = value
+    alike = dataclasses.replace(method, **changes)
+    return zlib.crc32(repr(alike).encode())
 
 
 def pick(sums: Sums, device: int, mesh: Mesh) -> Sums:
@@ -177,7 +196,8 @@ def _pick(mesh: Mesh) -> Callable[[Sums, Any], Sums]:
         mine = jax.lax.axis_index(GROUP) == device
 
         def add(x: Array) -> Array:
-            return jax.lax.psum(jnp.where(mine, x[0], jnp.zeros_like(x[0])), GROUP)
+            own = jnp.where(mine, x[0], jnp.zeros_like(x[0]))
+            return jax.lax.psum(own, GROUP)
 
         return jax.tree.map(add, sums)
 
@@ -195,10 +215,12 @@ COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
 @functools.cache
 def _compiler_options() -> dict[str, Any]:
     """Those of the options that this version of XLA knows."""
+    wanted = COMPILER_OPTIONS.get(jax.default_backend(), {})
+    trial = jax.jit(lambda x: x).lower(0.0)
     known = {}
-    for name, value in COMPILER_OPTIONS.get(jax.default_backend(), {}).items():
+    for name, value in wanted.items():
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            jax.jit(lambda x: x).lower(0.0).compile({name: value})
+            trial.compile({name: value})
             known[name] = value
     return known
 
@@ -227,9 +249,7 @@ class _Stage:
     def result(self) -> Any:
         """The shapes that it returns, marked as spread."""
         with self._lock:
-            if self._result is None:
-                self._traced = self._function.trace(*self._args)
-                self._result = specify(self._traced.out_info, self._mesh)
+            self._trace()
             return self._result
 
     @property
@@ -237,10 +257,17 @@ class _Stage:
         """What runs."""
         with self._lock:
             if self._program is None:
-                assert self.result is not None  # it is traced
-                self._program = self._traced.lower().compile(_compiler_options())
-                self._traced = None  # which is large
+                self._trace()
+                lowered = self._traced.lower()
+                self._program = lowered.compile(_compiler_options())
+                # It is large, and its result is known.
+                self._traced = None
             return self._program
+
+    def _trace(self) -> None:
+        if self._traced is None and self._program is None:
+            self._traced = self._function.trace(*self._args)
+            self._result = specify(self._traced.out_info, self._mesh)
 
 
 _STAGES: dict[object, _Stage] = {}
@@ -290,26 +317,37 @@ class _Stages(NamedTuple):
         mesh, truth = outline.mesh, outline.truth
         engine = outline.engine(chunk * num)
         world = _with_engine(outline.world, engine)
-        width = jax.random.key_data(jax.random.key(0)).shape[-1]
-        groups = mesh.size * chunk
-        spread, everywhere = NamedSharding(mesh, SPREAD), NamedSharding(mesh, EVERYWHERE)
-        words = jax.ShapeDtypeStruct((groups, width), jnp.uint32, sharding=spread)
-        name = jax.ShapeDtypeStruct((), jnp.uint32, sharding=everywhere)
+        words = _words(mesh, chunk)
+        name = _shape((), mesh, EVERYWHERE)
         code = tuple(sources(classes(method)).items())
         rollout = _stage(_rollout, num, None, mesh, (world,), (words,))
         batch = rollout.result
-        credit = _stage(_credit, method, code, mesh, (world, truth, name), (words, batch))
-        target = _stage(_target, method.scored_target, None, mesh, (world, truth), (batch,))
+        exact = (world, truth)
+        credit = _stage(_credit, method, code, mesh, (*exact, name), (words, batch))
+        target = _stage(_target, method.scored_target, None, mesh, exact, (batch,))
         made = (batch, credit.result, target.result)
-        sums = _stage(_sums, None, None, mesh, (world, truth), made)
+        sums = _stage(_sums, None, None, mesh, exact, made)
         return cls(rollout, credit, target, sums, engine)
 
     @property
     def bytes(self) -> int:
         """What a device needs for a chunk, and for one that waits behind it; compiles all."""
-        sizes = [stage.program.memory_analysis() for stage in self[:4]]
+        stages = (self.rollout, self.credit, self.target, self.sums)
+        sizes = [stage.program.memory_analysis() for stage in stages]
         kept = sum(size.output_size_in_bytes for size in sizes[:-1])
-        return 2 * kept + max(size.temp_size_in_bytes for size in sizes)
+        needed_while_running = max(size.temp_size_in_bytes for size in sizes)
+        return 2 * kept + needed_while_running
+
+
+def _words(mesh: Mesh, chunk: int) -> jax.ShapeDtypeStruct:
+    """The words of the keys of one chunk per device."""
+    width = jax.random.key_data(jax.random.key(0)).shape[-1]
+    return _shape((mesh.size * chunk, width), mesh, SPREAD)
+
+
+def _shape(shape: tuple[int, ...], mesh: Mesh, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+    """Words of 32 bits on a mesh."""
+    return jax.ShapeDtypeStruct(shape, jnp.uint32, sharding=NamedSharding(mesh, spec))
 
 
 def _with_engine(world: World, engine: Engine) -> World:
@@ -321,8 +359,11 @@ def _with_engine(world: World, engine: Engine) -> World:
 
 def _rollout(num: int, world: World, words: Array) -> Trajectory:
     """One group per key. Every method draws the same groups from the same keys."""
-    keys = jax.random.wrap_key_data(words)
-    return jax.vmap(lambda key: world.rollout(jax.random.fold_in(key, 0), num))(keys)
+
+    def group(key: Array) -> Trajectory:
+        return world.rollout(jax.random.fold_in(key, 0), num)
+
+    return jax.vmap(group)(jax.random.wrap_key_data(words))
 
 
 def _credit(
@@ -366,7 +407,8 @@ def _sums(
     # Only decision steps are summed, but credit that is not finite is an error anywhere, and so is
     # a cost below 0 in any group.
     finite = jnp.isfinite(credit.value).all()
-    paid = jnp.array([jnp.all((x >= 0) & jnp.isfinite(x)) for x in credit.cost])
-    cost = jnp.where(jnp.append(paid, True), sums.cost, jnp.nan)
-    sums = sums._replace(error=jnp.where(finite, sums.error, jnp.nan), cost=cost)
+    paid = jnp.stack([jnp.all((x >= 0) & jnp.isfinite(x)) for x in credit.cost])
+    error = jnp.where(finite, sums.error, jnp.nan)
+    cost = jnp.where(paid.all(), sums.cost, jnp.nan)
+    sums = sums._replace(error=error, cost=cost)
     return jax.tree.map(lambda x: x[None], sums)

@@ -47,14 +47,19 @@ def watched(
         return
     row = progress if callable(progress) else _nothing
     note = _nothing if notify is None else notify
-    yield Watcher(row, note, lambda failure: note(f"failed: {failure}"))
+
+    def failed(failure: Failure) -> None:
+        note(f"failed: {failure}")
+
+    yield Watcher(row, note, failed)
 
 
 def _on_bar(bar: Progress, notify: Callable[[str], None] | None, name: str, total: int) -> Watcher:
     job = bar.add_task(name, total=total)
 
     def row(row: Row, _: bool) -> None:
-        bar.update(job, advance=1, description=f"{name}: {row.label} at {row.horizon}")
+        now = f"{name}: {row.label} at {row.horizon}"
+        bar.update(job, advance=1, description=now)
 
     def note(line: str) -> None:
         bar.console.print(line, highlight=False, markup=False, soft_wrap=True)

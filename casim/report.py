@@ -79,11 +79,14 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON; numbers that are not finite become null."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("scores", "left_out"):
-            lists = getattr(self, name).items()
-            fields[name] = {key: [_finite(x) for x in numbers] for key, numbers in lists}
-        fields["exact"] = {name: _finite(x) for name, x in self.exact.items()}
+        fields = {}
+        for field in dataclasses.fields(self):
+            fields[field.name] = getattr(self, field.name)
+        for name in _LISTS:
+            fields[name] = {}
+            for key, numbers in getattr(self, name).items():
+                fields[name][key] = [_finite(x) for x in numbers]
+        fields["exact"] = {key: _finite(x) for key, x in self.exact.items()}
         return json.dumps(fields, allow_nan=False)
 
     @classmethod
@@ -98,28 +101,28 @@ class Row:
         if not isinstance(fields, dict):
             raise ValueError(f"row must be a JSON object, got {fields!r}")
         _check_keys(fields, [field.name for field in dataclasses.fields(cls)])
-        for name, kind in _KINDS.items():
-            if not isinstance(fields[name], kind):
-                raise ValueError(f"row key {name!r} has a value of the wrong type: {fields[name]!r}")
-        for name, score in fields["scores"].items():
-            if not _are_numbers(score) or len(score) != len(Score._fields):
+        _check_kinds(fields)
+        for name in _LISTS:
+            for key, numbers in fields[name].items():
+                _check_numbers(f"{name}[{key!r}]", numbers)
+                fields[name][key] = [_nan(x) for x in numbers]
+        for name, numbers in fields["scores"].items():
+            if len(numbers) != len(Score._fields):
                 wanted = "[value, low, high, count]"
-                raise ValueError(f"scores[{name!r}] must be {wanted}, got {score!r}")
-            fields["scores"][name] = Score(*map(_nan, score))
-        for name, values in fields["left_out"].items():
-            if not _are_numbers(values):
-                raise ValueError(f"left_out[{name!r}] must be a list of numbers, got {values!r}")
-            fields["left_out"][name] = [_nan(x) for x in values]
-        if not _are_numbers([*fields["exact"].values()]):
-            raise ValueError(f"exact must hold numbers, got {fields['exact']!r}")
-        fields["exact"] = {name: _nan(x) for name, x in fields["exact"].items()}
+                raise ValueError(f"scores[{name!r}] must be {wanted}, got {numbers!r}")
+            fields["scores"][name] = Score(*numbers)
+        _check_numbers("exact", list(fields["exact"].values()))
+        for name, number in fields["exact"].items():
+            fields["exact"][name] = _nan(number)
         return cls(**fields)
 
 
 _TEXT = ("study", "label", "methodology", "device")
 _WHOLE = ("horizon", "num_steps", "num_trajectories", "replicates", "seed")
 _SECONDS = ("compile_time", "wall_time")
-_NAMED = ("task", "policy", "estimator", "scores", "left_out", "notes", "exact", "sources", "versions")
+_LISTS = ("scores", "left_out")
+_RECIPES = ("task", "policy", "estimator")
+_NAMED = (*_RECIPES, *_LISTS, "notes", "exact", "sources", "versions")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(_TEXT, str),
     **dict.fromkeys(_WHOLE, int),
@@ -168,20 +171,22 @@ def _is_recipe(value: Any) -> bool:
 
 def _describe_fields(recipe: Any) -> dict[str, Any]:
     kind = type(recipe)
+    name = kind.__qualname__
     if "__dataclass_params__" not in vars(kind):
-        raise ValueError(f"{kind.__qualname__} must be decorated with @dataclasses.dataclass(frozen=True)")
-    settings = {}
+        raise ValueError(f"{name} must be decorated with @dataclasses.dataclass(frozen=True)")
+    described: dict[str, Any] = {"recipe": name, "module": kind.__module__}
     for field in dataclasses.fields(recipe):
         if field.name in RESERVED:
-            raise ValueError(f"a field of {kind.__qualname__} must not have the name {field.name!r}")
+            raise ValueError(f"a field of {name} must not have the name {field.name!r}")
         try:
             value = describe(getattr(recipe, field.name))
         except ValueError as error:
-            raise ValueError(f"{kind.__qualname__}.{field.name}: {error}") from error
-        # 1 and 1.0 are the same setting.
-        whole = isinstance(field.default, float) and isinstance(value, int)
-        settings[field.name] = float(value) if whole else value
-    return {"recipe": kind.__qualname__, "module": kind.__module__, **settings}
+            raise ValueError(f"{name}.{field.name}: {error}") from error
+        if isinstance(field.default, float) and isinstance(value, int):
+            # 1 and 1.0 are the same setting.
+            value = float(value)
+        described[field.name] = value
+    return described
 
 
 def rebuild(description: Any) -> Any:
@@ -196,11 +201,15 @@ def rebuild(description: Any) -> Any:
         return description
     _check_description(description)
     kind = _find(description["module"], description["recipe"])
-    settings = {name: value for name, value in description.items() if name not in RESERVED}
+    settings = {}
+    for name, value in description.items():
+        if name not in RESERVED:
+            settings[name] = rebuild(value)
     known = [field.name for field in dataclasses.fields(kind) if field.init]
     if set(settings) != set(known):
-        raise ValueError(f"{kind.__qualname__} takes {known} now, got {list(settings)} in the row")
-    return kind(**{name: rebuild(value) for name, value in settings.items()})
+        name = kind.__qualname__
+        raise ValueError(f"{name} takes {known} now, got {list(settings)} in the row")
+    return kind(**settings)
 
 
 def _check_description(description: dict[str, Any]) -> None:
@@ -215,7 +224,8 @@ def _find(module: str, name: str) -> type:
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"recipe must be in a module that can be imported, got {place}: {error}") from error
+        wanted = "in a module that can be imported"
+        raise ValueError(f"recipe must be {wanted}, got {place}: {error}") from error
     for part in name.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, type) or not dataclasses.is_dataclass(found):
@@ -229,8 +239,10 @@ def classes(recipe: Any) -> set[type]:
         return set().union(*map(classes, recipe))
     if not _is_recipe(recipe):
         return set()
-    settings = (getattr(recipe, field.name) for field in dataclasses.fields(recipe))
-    return {type(recipe)}.union(*map(classes, settings))
+    found = {type(recipe)}
+    for field in dataclasses.fields(recipe):
+        found |= classes(getattr(recipe, field.name))
+    return found
 
 
 def label(recipe: Any) -> str:
@@ -238,11 +250,15 @@ def label(recipe: Any) -> str:
     changed = []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        if value != field.default:
-            shown = label(value) if dataclasses.is_dataclass(value) else value
-            changed.append(f"{field.name.rstrip('_')}={shown}")
+        if value == field.default:
+            continue
+        name = field.name.rstrip("_")
+        shown = label(value) if dataclasses.is_dataclass(value) else value
+        changed.append(f"{name}={shown}")
     name = type(recipe).__name__
-    return f"{name}({', '.join(changed)})" if changed else name
+    if not changed:
+        return name
+    return f"{name}({', '.join(changed)})"
 
 
 def _check_keys(fields: dict[str, Any], known: list[str]) -> None:
@@ -254,9 +270,20 @@ def _check_keys(fields: dict[str, Any], known: list[str]) -> None:
             raise ValueError(f"row must hold every key of {known}, got none for {key!r}")
 
 
-def _are_numbers(values: Any) -> bool:
-    """Whether this is a list of numbers, None for those that are not finite."""
-    return isinstance(values, list) and all(x is None or isinstance(x, int | float) for x in values)
+def _check_kinds(fields: dict[str, Any]) -> None:
+    for name, kind in _KINDS.items():
+        value = fields[name]
+        if not isinstance(value, kind):
+            raise ValueError(f"row key {name!r} has a value of the wrong type: {value!r}")
+
+
+def _check_numbers(name: str, values: Any) -> None:
+    """Raises `ValueError` unless this is a list of numbers, None for those that are not finite."""
+    if not isinstance(values, list):
+        raise ValueError(f"{name} must be a list of numbers, got {values!r}")
+    for value in values:
+        if value is not None and not isinstance(value, int | float):
+            raise ValueError(f"{name} must hold numbers, got {value!r}")
 
 
 def _finite(x: float) -> float | None:

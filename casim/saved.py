@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 
 from casim import storage
 from casim.devices import on_first
-from casim.report import Row, identity
+from casim.report import Row
 
 
 @dataclasses.dataclass
@@ -66,32 +66,50 @@ def opened(
         def make_ready() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(storage.locked(path))
-            notes.extend(_make_ready(path, study, fresh))
+            found = storage.mend(path)
+            if found.cut:
+                cut = storage.beside(path, ".cut")
+                notes.append(f"a last row that was cut off is kept in {cut}")
+            if fresh:
+                notes.extend(_put_aside(path, study, found))
 
         on_first(make_ready)
         rows = storage.read(path) if path.exists() else []
         _check_shared(path, rows)
-        answers = {identity(question, sources) for question, sources in asked.items()}
-        mine = {row.identity: row for row in rows if row.identity in answers}
-        stale = sum(row.question in asked and row.identity not in answers for row in rows)
-        if stale:
-            notes.append(f"{_count(stale)} of another version left out; they stay in {path}")
-        yield Saved(path, mine, notes)
+        yield _found(path, rows, asked, notes)
 
 
-def _make_ready(path: Path, study: str, fresh: bool) -> Iterator[str]:
-    """Mends the file and puts aside what is to be measured anew; yields what it did."""
-    found = storage.mend(path)
-    if found.cut:
-        yield f"a last row that was cut off is kept in {storage.beside(path, '.cut')}"
-    if not fresh:
-        return
-    mine = [row.study == study for row in found.rows]
-    if any(mine):
-        aside = [line for line, own in zip(found.lines, mine, strict=True) if own]
-        kept = [line for line, own in zip(found.lines, mine, strict=True) if not own]
-        storage.put_aside(path, aside, kept)
-        yield f"{_count(len(aside))} of {study} put aside in {storage.beside(path, '.old')}"
+def _put_aside(path: Path, study: str, found: storage.Contents) -> list[str]:
+    """Moves the rows of a study to another file, and says so if there are any."""
+    aside, kept = [], []
+    for row, line in zip(found.rows, found.lines, strict=True):
+        lines = aside if row.study == study else kept
+        lines.append(line)
+    if not aside:
+        return []
+    storage.put_aside(path, aside, kept)
+    old = storage.beside(path, ".old")
+    return [f"{_count(len(aside))} of {study} put aside in {old}"]
+
+
+def _found(
+    path: Path,
+    rows: list[Row],
+    asked: dict[str, dict[str, str]],
+    notes: list[str],
+) -> Saved:
+    """What of the rows of a file answers the questions, by the code that is asked."""
+    mine, stale = {}, 0
+    for row in rows:
+        if row.question not in asked:
+            continue
+        if row.sources == asked[row.question]:
+            mine[row.identity] = row
+        else:
+            stale += 1
+    if stale:
+        notes.append(f"{_count(stale)} of another version left out; they stay in {path}")
+    return Saved(path, mine, notes)
 
 
 def _check_shared(path: Path, rows: Collection[Row]) -> None:
@@ -99,8 +117,9 @@ def _check_shared(path: Path, rows: Collection[Row]) -> None:
     if jax.process_count() == 1:
         return
     names = "\n".join(row.identity for row in rows)
-    seen = multihost_utils.process_allgather(np.uint32(zlib.crc32(names.encode())))
-    if len(set(np.asarray(seen).tolist())) > 1:
+    mine = np.uint32(zlib.crc32(names.encode()))
+    seen = np.asarray(multihost_utils.process_allgather(mine))
+    if (seen != mine).any():
         raise ValueError(f"path must be a file that all processes share, got {str(path)!r}")
 
 

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import json
 import math
+import zlib
 from typing import Any, ClassVar
 
 import chex
@@ -15,7 +16,7 @@ import pytest
 
 from casim import plan, programs, report, setting
 from casim.controls import CONTROLS
-from casim.estimators import Estimator, GroupRelative, LeaveOneOut, ProcessReward, Return, RewardToGo, Vine
+from casim.estimators import Estimator, Gae, GroupRelative, LeaveOneOut, ProcessReward, Return, RewardToGo, Vine
 from casim.jobs import label_of
 from casim.judges import Judge
 from casim.policies import Softmax, Uniform
@@ -390,6 +391,16 @@ def test_bad_settings_raise(changes, message):
 @pytest.mark.parametrize("replicates", [2, 3, 9, 10, 22, 25, 128, 30])
 def test_these_numbers_of_replicates_are_fine(replicates):
     trial(replicates=replicates)
+
+
+def test_what_a_method_draws_does_not_depend_on_how_its_settings_are_spelled():
+    """Rows of 1 and 1.0 are one measurement, so they must be one number."""
+    one, *others = (Gae(lambda_=x) for x in (1.0, 1, np.float64(1.0), np.int64(1)))
+    for other in others:
+        assert report.describe(other) == report.describe(one)
+        assert programs.name_of(other) == programs.name_of(one)
+    assert programs.name_of(Gae(lambda_=0.5)) != programs.name_of(one)
+    assert programs.name_of(Return()) == zlib.crc32(repr(Return()).encode())
 
 
 def test_lists_are_as_good_as_tuples():
