@@ -1,9 +1,10 @@
-"""Are sampled scores unbiased, and do their intervals cover what they should? Studies of one row, thousands of them.
+"""Are sampled scores unbiased, do their intervals cover what they should? Thousands of studies.
 
-Run with `python benchmarks/coverage.py [--quick]`. For each estimator and each number of replicates, `seeds` studies
-are made, their scores compared with the exact value (from `casim.oracle.moments`; the mean over all seeds at the
-largest number of replicates where there is none), and a line is printed for every score: exact value, mean and its
-standard error, standard deviation, and the share of 95% intervals that hold the exact value.
+Run with `python benchmarks/coverage.py [--quick]`. For each estimator and each number of
+replicates, `seeds` studies are made, their scores compared with the exact value (from
+`casim.oracle.moments`; the mean over all seeds at the largest number of replicates where there is
+none), and a line is printed for every score: exact value, mean and its standard error, standard
+deviation, and the share of 95% intervals that hold the exact value.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 
 import casim
-from casim.metrics import Sums, measure
+from casim.metrics import Score, Sums, measure
 from casim.oracle import path_target
 from casim.oracle.moments import by_return, exact_scores, group_moments
 from casim.scores import finalise
@@ -24,6 +25,9 @@ from casim.scores import finalise
 NUM_BLOCKS = 10
 AT_ONCE = 2000
 """Groups that are measured at once, a multiple of all numbers of replicates."""
+REPLICATES = (10, 20, 100)
+SEEDS, SEEDS_QUICK = 2000, 50
+"""Studies of each number of replicates."""
 SCORES = (
     "bias",
     "centred_bias",
@@ -39,7 +43,11 @@ SCORES = (
     "snr",
     "snr_aligned",
 )
-ESTIMATORS = (casim.LeaveOneOut(), casim.GroupRelative(scale="none"), casim.GroupRelative())
+ESTIMATORS = (
+    casim.LeaveOneOut(),
+    casim.GroupRelative(scale="none"),
+    casim.GroupRelative(),
+)
 
 
 class Case(NamedTuple):
@@ -58,9 +66,15 @@ class Sampled(NamedTuple):
     high: np.ndarray
 
 
+Found = dict[tuple[casim.Estimator, int], dict[str, Sampled]]
+"""The scores of studies, by their estimator and their number of replicates."""
+
+
 def simulate(
-    case: Case, replicates: tuple[int, ...], seeds: int
-) -> dict[tuple[casim.Estimator, int], dict[str, Sampled]]:
+    case: Case,
+    replicates: tuple[int, ...],
+    seeds: int,
+) -> Found:
     """The scores of `seeds` studies of each of the estimators, for each number of replicates.
 
     All see the same groups, and a study of more replicates sees those of smaller ones again.
@@ -70,14 +84,24 @@ def simulate(
     truth = casim.solve(mdp, policy)
     world = casim.World.make(mdp, policy)
 
-    def group(key):
-        batch = world.rollout(jax.random.fold_in(key, 0), case.num)
+    def group(key: jax.Array) -> list[Sums]:
+        """One group, as every estimator sees it."""
+        rollout_key = jax.random.fold_in(key, 0)
+        credit_key = jax.random.fold_in(key, 1)
+        batch = world.rollout(rollout_key, case.num)
         every = []
         for estimator in ESTIMATORS:
-            credit = estimator(jax.random.fold_in(key, 1), world, batch)
-            target = estimator.scored_target
-            aim = path_target(target, mdp, policy, truth, batch, world.num_segments)
-            one = jax.tree.map(lambda x: x[None], (batch, credit, aim))
+            credit = estimator(credit_key, world, batch)
+            aim = path_target(
+                estimator.scored_target,
+                mdp,
+                policy,
+                truth,
+                batch,
+                world.num_segments,
+            )
+            chunk = (batch, credit, aim)
+            one = jax.tree.map(lambda x: x[None], chunk)
             every.append(measure(mdp, policy, truth, *one))
         return every
 
@@ -85,28 +109,64 @@ def simulate(
     found = {}
     for num in replicates:
         keys = jax.random.split(jax.random.key(0), seeds * num)
-        parts = [some(keys[first : first + AT_ONCE]) for first in range(0, len(keys), AT_ONCE)]
+        starts = range(0, len(keys), AT_ONCE)
+        parts = [some(keys[start : start + AT_ONCE]) for start in starts]
         for place, estimator in enumerate(ESTIMATORS):
-            to_blocks = functools.partial(in_blocks, replicates=num)
-            blocks = [jax.tree.map(to_blocks, part[place]) for part in parts]
-            sums = jax.tree.map(lambda *x: np.concatenate(x), *blocks)
-            rows = [finalise(mdp, truth, Sums(*one)).scores for one in zip(*sums, strict=True)]
-            found[estimator, num] = {name: Sampled(*np.array([row[name][:3] for row in rows]).T) for name in SCORES}
+            chunks = [part[place] for part in parts]
+            studies = in_studies(chunks, num)
+            rows = [finalise(mdp, truth, sums).scores for sums in studies]
+            found[estimator, num] = sampled_scores(rows)
     return found
+
+
+def in_studies(chunks: list[Sums], replicates: int) -> list[Sums]:
+    """Sums of groups, chunk by chunk, as sums per block of each study."""
+
+    def join(*fields: jax.Array) -> np.ndarray:
+        return np.concatenate([in_blocks(x, replicates) for x in fields])
+
+    joined = jax.tree.map(join, *chunks)
+    return [Sums(*one) for one in zip(*joined, strict=True)]
 
 
 def in_blocks(x: jax.Array, replicates: int) -> np.ndarray:
     """Sums of groups as sums of the blocks of studies, `[studies, blocks, ...]`."""
-    x = np.asarray(x, np.float64)
-    return x.reshape(-1, NUM_BLOCKS, replicates // NUM_BLOCKS, *x.shape[1:]).sum(axis=2)
+    each = np.asarray(x, np.float64)
+    per_block = replicates // NUM_BLOCKS
+    blocks = each.reshape(
+        -1,
+        NUM_BLOCKS,
+        per_block,
+        *each.shape[1:],
+    )
+    return blocks.sum(axis=2)
+
+
+def sampled_scores(rows: list[dict[str, Score]]) -> dict[str, Sampled]:
+    """Every score of many studies."""
+    sampled = {}
+    for name in SCORES:
+        intervals = np.array([row[name][:3] for row in rows])
+        sampled[name] = Sampled(*intervals.T)
+    return sampled
 
 
 @functools.cache
 def exact(case: Case, estimator: casim.Estimator) -> dict[str, float]:
-    """The exact scores, by enumeration of all groups; an estimator that aims at its target has no bias for it."""
+    """The exact scores, by enumeration of all groups.
+
+    An estimator that aims at its target has no bias for it.
+    """
     mdp = case.task.build()
-    policy = np.asarray(case.policy.table(mdp))
-    moments = group_moments(mdp, policy, estimator, case.num, sees=by_return())
+    table = case.policy.table(mdp)
+    policy = np.asarray(table)
+    moments = group_moments(
+        mdp,
+        policy,
+        estimator,
+        case.num,
+        sees=by_return(),
+    )
     return exact_scores(mdp, policy, moments)
 
 
@@ -114,28 +174,59 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    seeds = 50 if quick else 2000
-    print(f"{'estimator':<28}{'score':<19}{'R':>4}{'exact':>10}{'mean':>10}{'error':>9}{'sd':>9}{'cover':>7}")
-    replicates = (10, 20, 100)
-    found = simulate(Case(), replicates, seeds)
+    arguments = parser.parse_args()
+    seeds = SEEDS_QUICK if arguments.quick else SEEDS
+    print(header())
+    found = simulate(Case(), REPLICATES, seeds)
     for estimator in ESTIMATORS:
-        wanted = exact(Case(), estimator)
         for name in SCORES:
-            goal = wanted.get(name, np.nanmean(found[estimator, max(replicates)][name].value))
-            mark = " " if name in wanted else "*"
-            for num in replicates:
-                sampled = found[estimator, num][name]
-                print(line(casim.report.label(estimator), name, num, goal, mark, sampled))
+            print_score(found, estimator, name)
 
 
-def line(estimator: str, name: str, replicates: int, goal: float, mark: str, sampled: Sampled) -> str:
+def print_score(
+    found: Found,
+    estimator: casim.Estimator,
+    name: str,
+) -> None:
+    """Prints a line for each number of replicates."""
+    wanted = exact(Case(), estimator)
+    most = found[estimator, max(REPLICATES)][name]
+    goal = wanted.get(name, np.nanmean(most.value))
+    mark = " " if name in wanted else "*"
+    label = casim.report.label(estimator)
+    for num in REPLICATES:
+        sampled = found[estimator, num][name]
+        print(line(label, name, num, goal, mark, sampled))
+
+
+def header() -> str:
+    """The first line of the table."""
+    left = f"{'estimator':<28}{'score':<19}"
+    exact_value = f"{'R':>4}{'exact':>10}"
+    sampled = f"{'mean':>10}{'error':>9}{'sd':>9}{'cover':>7}"
+    return left + exact_value + sampled
+
+
+def line(
+    estimator: str,
+    name: str,
+    replicates: int,
+    goal: float,
+    mark: str,
+    sampled: Sampled,
+) -> str:
     """One line of the table; * marks a value that is itself sampled."""
     value = sampled.value[np.isfinite(sampled.value)]
-    covered = (sampled.low <= goal) & (goal <= sampled.high)
-    error = value.std() / len(value) ** 0.5
-    numbers = f"{goal:>9.4g}{mark}{value.mean():>10.4g}{error:>9.2g}{value.std():>9.3g}"
-    return f"{estimator:<28}{name:<19}{replicates:>4}{numbers}{covered.mean():>7.3f}"
+    mean = value.mean()
+    spread = value.std()
+    error = spread / len(value) ** 0.5
+    not_below = sampled.low <= goal
+    not_above = goal <= sampled.high
+    covered = (not_below & not_above).mean()
+    left = f"{estimator:<28}{name:<19}"
+    exact_value = f"{replicates:>4}{goal:>9.4g}{mark}"
+    numbers = f"{mean:>10.4g}{error:>9.2g}{spread:>9.3g}{covered:>7.3f}"
+    return left + exact_value + numbers
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Means over blocks and over pairs of blocks, each also without every block in turn: what scores and intervals need.
+"""Means over blocks and over pairs of blocks, each also without every block in turn.
 
-A quantity is an array `[B + 1]`: its value from all blocks, then without each of them.
+A quantity is an array `[B + 1]`: its value from all blocks, then without each of them. From these
+the jackknife makes intervals.
 
 References:
-    Tukey 1958 (jackknife); Efron and Stein 1981 (it does not understate the variance); Beale 1962 (ratios).
+    Tukey 1958 (jackknife); Efron and Stein 1981 (it does not understate the variance); Beale 1962
+    (ratios).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ STUDENT = {
 
 Quantity = Float[np.ndarray, " B1"]
 """B1 = B + 1."""
+PerBlock = Float[np.ndarray, " B"]
 
 
 class Finished(NamedTuple):
@@ -38,47 +41,74 @@ class Finished(NamedTuple):
 
     scores: dict[str, Score]
     left_out: dict[str, list[float]]
-    """Each score without each block of replicates in turn, in the order of the blocks: methods that were scored on the
-    same groups are compared by pairs of these."""
+    """Each score without each block of replicates in turn, in the order of the blocks.
+
+    Methods that were scored on the same groups are compared by pairs of these.
+    """
     notes: dict[str, str]
     """Why a score is missing, or what to know of it, by its name."""
 
 
-def over_blocks(x: Float[np.ndarray, " B"]) -> Quantity:
+def over_blocks(x: PerBlock) -> Quantity:
     """Mean over blocks; NaN without the only one."""
     num = len(x)
     total = x.sum()
-    without = (total - x) / (num - 1) if num > 1 else np.full(1, np.nan)
+    without = np.full(num, np.nan)
+    if num > 1:
+        without = (total - x) / (num - 1)
     return np.array([total / num, *without])
 
 
-def over_pairs(x: Float[np.ndarray, " B"]) -> Quantity:
-    """Mean over pairs of different blocks, from the sums over the pairs that hold each; NaN where no pair is left."""
+def over_pairs(x: PerBlock) -> Quantity:
+    """Mean over pairs of different blocks, from the sums over the pairs that hold each.
+
+    NaN where no pair is left. Pairs are ordered: each counts twice in the sums and in their number.
+    """
     num = len(x)
     total = x.sum()
-    pairs, left = num * (num - 1), (num - 1) * (num - 2)
+    pairs = num * (num - 1)
+    left = (num - 1) * (num - 2)
     whole = total / pairs if pairs else np.nan
-    without = (total - 2 * x) / left if left else np.full(num, np.nan)
+    without = np.full(num, np.nan)
+    if left:
+        without = (total - 2 * x) / left
     return np.array([whole, *without])
 
 
-def products(x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
+def products(x: Float[np.ndarray, "B D"]) -> PerBlock:
     """Sums over the pairs that hold each block of the product of the vectors of the two."""
     each = x @ x.T
-    return each.sum(axis=1) - np.diag(each)
+    with_itself = np.diag(each)
+    return each.sum(axis=1) - with_itself
 
 
-def divide(x: Quantity | float, y: Quantity | float) -> Quantity:
+def divide(
+    x: Quantity | float,
+    y: Quantity | float,
+) -> Quantity:
     """X / y, NaN where y is 0."""
-    x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
-    return np.divide(x, y, out=np.full(x.shape, np.nan), where=y != 0)
+    x, y = np.broadcast_arrays(
+        np.asarray(x, np.float64),
+        np.asarray(y, np.float64),
+    )
+    undefined = np.full(x.shape, np.nan)
+    return np.divide(
+        x,
+        y,
+        out=undefined,
+        where=y != 0,
+    )
 
 
 def covariance(x: Quantity, y: Quantity) -> float:
     """Covariance of two quantities as estimates, by the jackknife."""
-    x, y = x[1:], y[1:]
+    x = x[1:]
+    y = y[1:]
     num = len(x)
-    return float((num - 1) / num * np.sum((x - x.mean()) * (y - y.mean())))
+    x_spread = x - x.mean()
+    y_spread = y - y.mean()
+    total = np.sum(x_spread * y_spread)
+    return float((num - 1) / num * total)
 
 
 def ratio(top: Quantity, bottom: Quantity) -> Quantity:
@@ -86,18 +116,26 @@ def ratio(top: Quantity, bottom: Quantity) -> Quantity:
 
     In maths: (t b + cov(t, b)) / (b^2 + var(b)); the others, without a block, are plain ratios.
     """
-    plain = divide(top, bottom)
-    corrected = top[0] * bottom[0] + covariance(top, bottom)
-    square = bottom[0] ** 2 + covariance(bottom, bottom)
-    if np.isfinite(corrected) and np.isfinite(square) and square > 0:
-        plain[0] = corrected / square
-    return plain
+    result = divide(top, bottom)
+    product = top[0] * bottom[0]
+    corrected = product + covariance(top, bottom)
+    square = bottom[0] ** 2
+    square = square + covariance(bottom, bottom)
+    finite = np.isfinite([corrected, square]).all()
+    if finite and square > 0:
+        result[0] = corrected / square
+    return result
 
 
 def interval(x: Quantity, count: float) -> Score:
-    """The value and its 95% interval, missing with fewer than two blocks or where something is undefined."""
-    value, left_out = float(x[0]), x[1:]
-    if len(left_out) < 2 or not np.isfinite(x).all():
+    """The value and its 95% interval.
+
+    It is missing with fewer than two blocks or where something is undefined.
+    """
+    value = float(x[0])
+    num = len(x) - 1
+    if num < 2 or not np.isfinite(x).all():
         return Score(value, np.nan, np.nan, count)
-    half = STUDENT[len(left_out) - 1] * math.sqrt(covariance(x, x))
+    error = math.sqrt(covariance(x, x))
+    half = STUDENT[num - 1] * error
     return Score(value, value - half, value + half, count)

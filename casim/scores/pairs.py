@@ -1,27 +1,7 @@
-"""Squared biases and variances over cells, from products of what different blocks of replicates found.
+"""Sums over cells, in double precision: squared biases, variances, and what they are relative to.
 
-In maths, for one cell with exact probability p = P(s_t = s) pi(a | s), let v_b and e_b be the means over the
-trajectories of block b of the visits and of the visits' errors c - A, so E v_b = p and E e_b = p mu with mu the bias
-in the cell. Dividing by the number of visits would be biased where credit couples the trajectories of a group: there
-errors and visits correlate. So visits are known exactly, and corrected for: with any number beta from other blocks,
-
-    x_b = e_b + beta (p - v_b)    has mean p mu,    y_b = e_b - beta v_b    has mean p (mu - beta),
-
-and for two blocks i, j that share no replicate with each other or with beta
-
-    E[x_i x_j] / p = p mu^2,    E[(d_i + d_j) / 2 - y_i y_j / p] = p Var(c),    d = sum of (error - beta)^2,
-
-exactly, at any number of replicates. beta = 0 would do; the best beta is mu, which takes the noise of the visits away,
-so beta is the mean error in a third of the blocks that holds neither i nor j, or the mean of the step where that third
-never met the cell.
-Each score is the mean over all pairs, and what it is without a block is the mean over the pairs without it: all that
-is kept is the sum over the pairs that hold each block.
-
-Arrays are read slab by slab of time. Memory: 32 bytes for every block and cell.
-
-References:
-    Horvitz and Thompson 1952 (dividing by the exact probability); Chernozhukov et al. 2018, arXiv:1608.00060
-    (cross-fitting). The combination is derived for casim; `tests/metrics/test_unbiased.py` checks it.
+How the squares are freed of noise is in `casim.scores.crossing`. Arrays are read slab by slab of
+time. Memory: 32 bytes for every block and cell.
 """
 
 from __future__ import annotations
@@ -35,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from casim.metrics import Sums, unit_of
+from casim.scores.crossing import Found, Known, cross
 from casim.types import MDP, Truth
 
 CELLS = ("count", "error", "square", "target_error")
@@ -46,9 +27,10 @@ ACCELERATOR_SLAB_CELLS = 2**19
 
 
 class CellPairs(NamedTuple):
-    """Sums over cells; all add up over slabs of time. A is the advantage, V the value, in units of the task.
+    """Sums over cells; all add up over slabs of time.
 
-    The first four are sums over the pairs that hold each block.
+    A is the advantage, V the value, in units of the task, mu and Var those of `crossing`. The first
+    four are sums over the pairs that hold each block.
     """
 
     bias: Any  # [B] of p mu^2
@@ -58,7 +40,7 @@ class CellPairs(NamedTuple):
     square: Any  # [B] of p (mu^2 + Var(c))
     signal: Any  # of p A^2
     worth: Any  # of p V^2
-    reach: Any  # of p |A| discount^t, which the length of the gradient cannot exceed by more than a factor
+    reach: Any  # of p |A| discount^t; the gradient's length exceeds it by no more than a factor
     decisions: Any  # of p
     infinite: Any  # cells with errors that are not finite
     aimless: Any  # cells without a target
@@ -75,15 +57,6 @@ class _Exact(NamedTuple):
     value: Float[Array, "T S"]
 
 
-class _Found(NamedTuple):
-    """What the blocks found in each cell, per trajectory, `[B, T, S, A]` or a slab of it."""
-
-    visits: Array
-    error: Array
-    square: Array
-    target: Array
-
-
 class _Fixed(NamedTuple):
     """What all steps share."""
 
@@ -96,21 +69,33 @@ class _Fixed(NamedTuple):
 
 
 def prepare(mdp: MDP, truth: Truth, num_blocks: int) -> None:
-    """Compiles what `cell_pairs` needs for sums in so many blocks, once for every shape and place."""
+    """Compiles what `cell_pairs` needs for sums in so many blocks.
+
+    Once for every shape and place.
+    """
     mdp, truth = _on_one_device((mdp, truth))
-    shape = (num_blocks, *truth.advantage.shape)
     sharding = truth.advantage.sharding
+
+    def like(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(
+            shape,
+            jnp.float64,
+            sharding=sharding,
+        )
+
     with jax.enable_x64(True):
-        cell = jax.ShapeDtypeStruct(shape, jnp.float64, sharding=sharding)
-        each = jax.ShapeDtypeStruct((num_blocks,), jnp.float64, sharding=sharding)
-        _program(_arguments(mdp, truth, (cell,) * len(CELLS), each))
+        cell = like((num_blocks, *truth.advantage.shape))
+        cells = (cell,) * len(CELLS)
+        trajectories = like((num_blocks,))
+        arguments = _arguments(mdp, truth, cells, trajectories)
+        _program(arguments)
 
 
 def cell_pairs(mdp: MDP, truth: Truth, blocks: Sums) -> CellPairs:
     """Everything that needs the cells, in double precision, on the first device of this process.
 
-    Arrays that all devices hold would be read by a program made for all of them, which may add up in another order:
-    on one, scores do not depend on the number of devices.
+    Arrays that all devices hold would be read by a program made for all of them, which may add up
+    in another order: on one, scores do not depend on the number of devices.
 
     Args:
         mdp: the process.
@@ -119,17 +104,12 @@ def cell_pairs(mdp: MDP, truth: Truth, blocks: Sums) -> CellPairs:
     """
     with jax.enable_x64(True):
         mdp, truth, blocks = _on_one_device((mdp, truth, blocks))
-        cells = tuple(jnp.asarray(getattr(blocks, name), jnp.float64) for name in CELLS)
+        fields = (getattr(blocks, name) for name in CELLS)
+        cells = tuple(jnp.asarray(x, jnp.float64) for x in fields)
         trajectories = jnp.asarray(blocks.trajectories, jnp.float64)
         arguments = _arguments(mdp, truth, cells, trajectories)
-        return jax.tree.map(np.asarray, _program(arguments)(*arguments))
-
-
-def thirds(num_blocks: int) -> Bool[np.ndarray, "F B"]:
-    """Which blocks each third of them holds; with fewer than three blocks one third that holds none."""
-    if num_blocks < 3:
-        return np.zeros((1, num_blocks), bool)
-    return np.arange(num_blocks) * 3 // num_blocks == np.arange(3)[:, None]
+        program = _program(arguments)
+        return jax.tree.map(np.asarray, program(*arguments))
 
 
 def _on_one_device(tree: Any) -> Any:
@@ -137,15 +117,28 @@ def _on_one_device(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(x).addressable_data(0), tree)
 
 
-def _arguments(mdp: MDP, truth: Truth, cells: tuple, trajectories: Any) -> tuple:
+def _arguments(
+    mdp: MDP,
+    truth: Truth,
+    cells: tuple,
+    trajectories: Any,
+) -> tuple[_Fixed, _Exact, tuple]:
+    """What the program takes, after the width of a slab."""
+    (steps,) = mdp.schedule.shape
     exact = _Exact(
-        time=jnp.arange(mdp.schedule.shape[0]),
+        time=jnp.arange(steps),
         kernel=mdp.schedule,
         occupancy=truth.occupancy,
         advantage=truth.advantage,
         value=truth.value[:-1],
     )
-    fixed = _Fixed(mdp.decision, truth.state_policy, mdp.discount, _unit(truth), trajectories)
+    fixed = _Fixed(
+        mdp.decision,
+        truth.state_policy,
+        mdp.discount,
+        _unit(truth),
+        trajectories,
+    )
     return fixed, exact, cells
 
 
@@ -153,116 +146,120 @@ _unit = jax.jit(unit_of)
 _PROGRAMS: dict[object, Any] = {}
 
 
-def _program(arguments: tuple) -> Any:
+def _program(arguments: tuple[_Fixed, _Exact, tuple]) -> Any:
+    """The compiled program for arguments of these shapes and places."""
     _, exact, _ = arguments
-    steps, *cell = exact.advantage.shape
-    slab = SLAB_CELLS.get(jax.default_backend(), ACCELERATOR_SLAB_CELLS)
-    width = max(1, min(steps, slab // max(1, math.prod(cell))))
+    width = _slab_width(exact.advantage.shape)
     leaves = jax.tree.leaves(arguments)
-    key = (width, *((x.shape, x.dtype, x.sharding) for x in leaves))
+    shapes = [(x.shape, x.dtype, x.sharding) for x in leaves]
+    key = (width, *shapes)
     if key not in _PROGRAMS:
-        lowered = jax.jit(_slabs, static_argnums=0).lower(width, *arguments)
+        program = jax.jit(_slabs, static_argnums=0)
+        lowered = program.lower(width, *arguments)
         _PROGRAMS[key] = lowered.compile()
     return _PROGRAMS[key]
 
 
-def _slabs(width: int, known: _Fixed, exact: _Exact, cells: tuple) -> CellPairs:
+def _slab_width(shape: tuple[int, ...]) -> int:
+    """How many steps are read at once."""
+    steps, *cells = shape
+    slab = SLAB_CELLS.get(
+        jax.default_backend(),
+        ACCELERATOR_SLAB_CELLS,
+    )
+    of_step = max(1, math.prod(cells))
+    return max(1, min(steps, slab // of_step))
+
+
+def _slabs(
+    width: int,
+    known: _Fixed,
+    exact: _Exact,
+    cells: tuple,
+) -> CellPairs:
     """The sums over slabs of `width` steps, one after the other."""
-    steps = exact.kernel.shape[0]
+    (steps,) = exact.kernel.shape
+    trajectories = known.trajectories[:, None, None, None]
 
     def slab(total: CellPairs, start: Array) -> tuple[CellPairs, None]:
         # The last slab is moved back to fit; what it repeats counts nothing.
         first = jnp.minimum(start, steps - width)
         fresh = first + jnp.arange(width) >= start
-        here = _Exact(*(jax.lax.dynamic_slice_in_dim(x, first, width) for x in exact))
-        found = (jax.lax.dynamic_slice_in_dim(x, first, width, axis=1) for x in cells)
-        each = known.trajectories[:, None, None, None]
-        means = _Found(*(jnp.where(fresh[:, None, None], x, 0.0) / each for x in found))
-        return jax.tree.map(jnp.add, total, _over_slab(known, here, means, fresh)), None
 
-    num = known.trajectories.shape[0]
-    each, one = jnp.zeros(num), jnp.zeros(())
-    zero = CellPairs(each, each, each, each, each, *(one,) * 7)
-    total = jax.lax.scan(slab, zero, jnp.arange(0, steps, width))[0]
+        def cut(x: Array, axis: int) -> Array:
+            return jax.lax.dynamic_slice_in_dim(x, first, width, axis)
+
+        def mean(x: Array) -> Array:
+            here = cut(x, 1)
+            counted = jnp.where(fresh[:, None, None], here, 0.0)
+            return counted / trajectories
+
+        here = _Exact(*(cut(x, 0) for x in exact))
+        found = Found(*(mean(x) for x in cells))
+        new = _over_slab(known, here, found, fresh)
+        return jax.tree.map(jnp.add, total, new), None
+
+    starts = jnp.arange(0, steps, width)
+    zero = _zero(known.trajectories)
+    total, _ = jax.lax.scan(slab, zero, starts)
     return total._replace(unit=known.unit)
 
 
-def _over_slab(known: _Fixed, exact: _Exact, found: _Found, fresh: Bool[Array, " T"]) -> CellPairs:
+def _zero(trajectories: Float[Array, " B"]) -> CellPairs:
+    """The sums over no cell."""
+    (num,) = trajectories.shape
+    per_block = [jnp.zeros(num)] * 5
+    single = [jnp.zeros(())] * 7
+    return CellPairs(*per_block, *single)
+
+
+def _over_slab(
+    known: _Fixed,
+    exact: _Exact,
+    found: Found,
+    fresh: Bool[Array, " T"],
+) -> CellPairs:
     """The sums over the cells of some steps."""
-    policy = known.state_policy[exact.kernel].astype(jnp.float64)
+    policy = known.state_policy[exact.kernel]
+    policy = policy.astype(jnp.float64)
     counts = fresh & known.decision[exact.kernel]
-    reached = jnp.where(counts[:, None], exact.occupancy, 0.0).astype(jnp.float64)
+    reached = jnp.where(counts[:, None], exact.occupancy, 0.0)
+    reached = reached.astype(jnp.float64)
     probability = reached[..., None] * policy
-    finite = jnp.isfinite(found.error)
-    aimed = jnp.isfinite(found.target)
-    error = jnp.where(finite, found.error, 0.0)
-    target = jnp.where(aimed, found.target, 0.0)
-    square = jnp.where(jnp.isfinite(found.square), found.square, 0.0)
-    found = _Found(found.visits, error, square, target)
-
-    def with_third(third: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
-        return _products(known, third, found, probability, policy)
-
-    held = jnp.asarray(thirds(known.trajectories.shape[0]))
-    pairs = [jnp.sum(x, axis=0) for x in jax.lax.map(with_third, (held, _shares(held)))]
-    discounting = known.discount.astype(jnp.float64) ** exact.time
+    finite = found._replace(
+        error=_or_zero(found.error),
+        square=_or_zero(found.square),
+        target=_or_zero(found.target),
+    )
+    crossed = cross(
+        Known(probability, policy, known.trajectories),
+        finite,
+    )
     advantage = exact.advantage.astype(jnp.float64) / known.unit
     value = exact.value.astype(jnp.float64) / known.unit
+    discount = known.discount.astype(jnp.float64)
+    discounting = discount**exact.time
     reach = discounting[:, None, None] * probability * jnp.abs(advantage)
     return CellPairs(
-        *pairs,
-        square=jnp.sum(square, axis=(1, 2, 3)),
+        *crossed,
+        square=jnp.sum(finite.square, axis=(1, 2, 3)),
         signal=jnp.sum(probability * advantage**2),
         worth=jnp.sum(reached * value**2),
         reach=jnp.sum(reach),
         decisions=jnp.sum(probability),
-        infinite=jnp.sum(~finite, dtype=jnp.float64),
-        aimless=jnp.sum(~aimed, dtype=jnp.float64),
+        infinite=_count_infinite(found.error),
+        aimless=_count_infinite(found.target),
         unit=jnp.zeros(()),
     )
 
 
-def _shares(held: Bool[Array, "F B"]) -> Float[Array, "F B B"]:
-    """How much each third says of a pair of blocks: those that hold neither of the two alike, the others nothing."""
-    outside = ~held[:, :, None] & ~held[:, None, :]
-    outside = outside & ~jnp.eye(held.shape[1], dtype=bool)[None]
-    return outside / jnp.maximum(jnp.sum(outside, axis=0, keepdims=True), 1)
+def _or_zero(x: Array) -> Array:
+    """The entries that are finite, 0 for the others."""
+    finite = jnp.isfinite(x)
+    return jnp.where(finite, x, 0.0)
 
 
-def _products(
-    known: _Fixed,
-    third: tuple[Bool[Array, " B"], Float[Array, "B B"]],
-    found: _Found,
-    probability: Float[Array, "T S A"],
-    policy: Float[Array, "T S A"],
-) -> tuple[Array, Array, Array, Array]:
-    """What a third says: `[B]` sums over pairs of biases, centred biases, biases to the target, and variances."""
-    members, share = third
-    possible = probability > 0
-    inverse = jnp.where(possible, 1.0 / jnp.where(possible, probability, 1.0), 0.0)
-    weight = jnp.where(members, known.trajectories, 0.0)
-
-    def expected(error: Array) -> Array:
-        """beta: the mean error in the third, that of the step where it never met the cell."""
-        visits = jnp.tensordot(weight, found.visits, axes=1)
-        total = jnp.tensordot(weight, error, axes=1)
-        of_step = jnp.sum(total, axis=(1, 2)) / jnp.maximum(jnp.sum(visits, axis=(1, 2)), 1.0)
-        seen = visits > 0
-        return jnp.where(seen, total / jnp.where(seen, visits, 1.0), of_step[:, None, None])
-
-    def product(x: Float[Array, "B T S A"]) -> Float[Array, " B"]:
-        # Partners first: a product over all cells would add them up in an order that depends on the threads.
-        partners = jnp.tensordot(share, x, axes=1)
-        return jnp.sum(x * inverse[None] * partners, axis=(1, 2, 3))
-
-    beta, aim = (expected(x)[None] for x in (found.error, found.target))
-    known_visits = jnp.where(possible, probability, 0.0)[None]
-    small = found.error - beta * found.visits
-    bias = small + beta * known_visits
-    own = found.target + aim * (known_visits - found.visits)
-    centred = bias - policy[None] * jnp.sum(bias, axis=-1, keepdims=True)
-    spread = found.square - 2 * beta * found.error + beta**2 * found.visits
-    spread = jnp.sum(spread, axis=(1, 2, 3))
-    mean_spread = (spread[:, None] + spread[None, :]) / 2
-    variance = jnp.sum(share * mean_spread, axis=1) - product(small)
-    return product(bias), product(centred), product(own), variance
+def _count_infinite(x: Array) -> Float[Array, ""]:
+    """How many entries are not finite."""
+    finite = jnp.isfinite(x)
+    return jnp.sum(~finite, dtype=jnp.float64)

@@ -1,7 +1,7 @@
 """Sums per block of replicates, in double precision on the device.
 
-Chunks are added in their order, so memory does not grow with the number of replicates and nothing is copied to the
-host before the end.
+Chunks are added in their order, so memory does not grow with the number of replicates and nothing
+is copied to the host before the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Blocks:
         """Adds one chunk's sums to a block, without waiting for them."""
         with jax.enable_x64(True):
             if self._sums is None:
-                # Placed like what is added, so that the first addition and the others are one program.
+                # Placed like what is added: the first addition and the others are one program.
                 places = jax.tree.map(lambda x: x.sharding, sums)
                 zeros = jax.jit(_zeros, static_argnums=0, out_shardings=places)
                 before = zeros(self._num_blocks, sums)
