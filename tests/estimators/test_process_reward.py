@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from casim.estimators import ProcessReward
+from casim.estimators.model_based import process_reward
 from casim.metrics import group_gradient
 from casim.policies import Uniform
 from casim.simulate import World
@@ -147,3 +148,12 @@ def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_s
     assert np.linalg.norm(without) == pytest.approx(np.sqrt(2 * np.sum(share**2)), rel=1e-5)  # 0.372
     np.testing.assert_allclose(constant, without, atol=1e-6)
     assert not per_step.any()
+
+
+@pytest.mark.parametrize("num", [3, 6, 7])
+def test_equal_scores_less_their_mean_per_step_are_exactly_0(num):
+    """Whatever the value is and however many steps were scored: 7 times 0.9 over 7 is not 0.9."""
+    scored = jnp.tril(jnp.ones((num, 9), bool), 2)
+    run = jax.jit(lambda value: jnp.where(scored, value - process_reward.per_step(value, scored)[:, None], 0.0))
+    for value in (0.9, 0.9**7, 2.3, 1000.1):
+        assert not np.asarray(run(jnp.where(scored, jnp.float32(value), 0.0))).any()

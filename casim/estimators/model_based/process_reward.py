@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_range
 from casim.estimators.base import Estimator, cost, count, required
-from casim.ops import leave_one_out, returns_to_go
+from casim.ops import leave_one_out, mean, returns_to_go
 from casim.types import Credit
 
 BASELINES = ("per_step", "constant", "none")
@@ -80,15 +80,14 @@ class ProcessReward(Estimator):
 
 def per_step(value: Float[Array, "N T"], scored: Bool[Array, "N T"]) -> Float[Array, " N"]:
     """Mean over the others of their mean weighted score per scored step."""
-    steps = jnp.maximum(jnp.sum(scored, axis=1), 1)
-    mean = jnp.sum(value, axis=1) / steps
-    return mean - leave_one_out(mean)
+    own = mean(value, axis=1, where=scored)[:, 0]
+    return own - leave_one_out(own)
 
 
 def constant(future: Float[Array, "N T"], decided: Bool[Array, "N T"]) -> Float[Array, " N"]:
     """Mean over the others, and over the padded length, of their returns-to-go at decisions."""
-    mean = jnp.sum(jnp.where(decided, future, 0.0), axis=1) / future.shape[1]
-    return mean - leave_one_out(mean)
+    own = jnp.sum(jnp.where(decided, future, 0.0), axis=1) / future.shape[1]
+    return own - leave_one_out(own)
 
 
 def weighted_score(
