@@ -1,8 +1,9 @@
 """What bounds each engine: steps per second of paths and of whole trajectories, and how far from the device's limits.
 
-A path is what the fused kernel writes (observation, and one number for state, action and successor); `record` completes
-it to a trajectory. Copies of the same size give the bandwidth that could be had; a kernel that only hashes, four words
-for every step, gives the arithmetic that the noise alone needs.
+A path is what the fused kernel writes (observation, and one number for state, action and
+successor); `record` completes it to a trajectory. Copies of the same size give the bandwidth that
+could be had; a kernel that only hashes, four words for every step, gives the arithmetic that the
+noise alone needs.
 
     python benchmarks/engines.py [--quick] [--json FILE]
 """
@@ -52,7 +53,10 @@ def measure(num: int, steps: int, repeats: int) -> list[dict]:
     for name, engine in engines(num, steps, tables.sizes).items():
         programs[name] = (
             compiled(lambda request, engine=engine: draw_paths(engine, request, True), request),
-            compiled(lambda r, engine=engine: record(r.tables, r.schedule, draw_paths(engine, r, True)), request),
+            compiled(
+                lambda r, engine=engine: record(r.tables, r.schedule, draw_paths(engine, r, True)),
+                request,
+            ),
         )
     calls = {}
     for name, ((path, _), (whole, _)) in programs.items():
@@ -89,13 +93,18 @@ def limits(size: int, repeats: int) -> dict[str, float]:
 
     hashing, _ = compiled(hashes, words)
     times = medians({"copy": lambda: copy(data), "hash": lambda: hashing(words)}, repeats)
-    return {"copy_bytes_per_s": 2 * size / times["copy"], "hashes_per_s": rows * 1024 / times["hash"]}
+    return {
+        "copy_bytes_per_s": 2 * size / times["copy"],
+        "hashes_per_s": rows * 1024 / times["hash"],
+    }
 
 
 def show(report: dict) -> None:
     bound = report["limits"]
     print(f"{report['device']}, JAX {report['jax']}")
-    print(f"copy {bound['copy_bytes_per_s']:.2e} B/s; {bound['hashes_per_s']:.2e} hashes/s, two hashes a step")
+    print(
+        f"copy {bound['copy_bytes_per_s']:.2e} B/s; {bound['hashes_per_s']:.2e} hashes/s, two hashes a step"
+    )
     print(
         f"{'episodes':>9} {'steps':>9} {'engine':>14} {'paths':>10} {'whole':>10} {'of copy':>8} {'of hash':>8}"
         "  compile s"

@@ -42,8 +42,8 @@ def in_a_row(call: Callable[[], Any], number: int) -> Any:
 def medians(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """Median seconds of each call, timed in turns so that all meet the same load.
 
-    On an accelerator a time is that of several calls queued behind each other, as in a program that does not wait for
-    each: waiting costs 0.3 ms on some machines.
+    On an accelerator a time is that of several calls queued behind each other, as in a program that
+    does not wait for each: waiting costs 0.3 ms on some machines.
     """
     burst = 1 if jax.default_backend() == "cpu" else BURST
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -70,7 +70,9 @@ def arguments(description: str) -> argparse.Namespace:
     """--quick and --json, which every benchmark has."""
     parser = argparse.ArgumentParser(description=description.split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="small shapes, to see that it runs")
-    parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="also write the numbers here")
+    parser.add_argument(
+        "--json", metavar="FILE", type=pathlib.Path, help="also write the numbers here"
+    )
     return parser.parse_args()
 
 

@@ -1,9 +1,9 @@
 """Speed of rollouts, beside the usual ways of rolling out environments in JAX, in one run.
 
-Part 1, one random MDP with three draws a step: casim against one `lax.scan` per environment under `vmap`, with its key
-split at every step, which is how gymnax environments are rolled out. Both return state, observation, action,
-log-probability, reward and liveness, and their mean rewards are compared first.
-Part 2, gymnax's own chains against the same chains here, where gymnax is installed.
+Part 1, one random MDP with three draws a step: casim against one `lax.scan` per environment under
+`vmap`, with its key split at every step, which is how gymnax environments are rolled out. Both
+return state, observation, action, log-probability, reward and liveness, and their mean rewards are
+compared first. Part 2, gymnax's own chains against the same chains here, where gymnax is installed.
 Part 3, a million steps: rollout and exact solution of long tasks, and the peak memory.
 
     python benchmarks/rollout.py [--quick] [--json FILE]
@@ -44,7 +44,9 @@ CHAINS: dict[str, tuple[Task, int]] = {
 """gymnax's chains at their own lengths, the task here, and the length of its episodes."""
 
 
-def random_mdp(horizon: int, kernels: int = 8, states: int = 16, actions: int = 4, successors: int = 4) -> MDP:
+def random_mdp(
+    horizon: int, kernels: int = 8, states: int = 16, actions: int = 4, successors: int = 4
+) -> MDP:
     """Dirichlet rows everywhere, as many observations as states: three draws a step."""
     rng = np.random.default_rng(0)
     table = (kernels, states, actions, successors)
@@ -67,7 +69,9 @@ def random_mdp(horizon: int, kernels: int = 8, states: int = 16, actions: int = 
 
 def random_policy(mdp: MDP, seed: int = 1) -> jax.Array:
     kernels, _, observations = mdp.emission.shape
-    rows = np.random.default_rng(seed).dirichlet(np.ones(mdp.prob.shape[2]), (kernels, observations))
+    rows = np.random.default_rng(seed).dirichlet(
+        np.ones(mdp.prob.shape[2]), (kernels, observations)
+    )
     return jnp.asarray(rows, float)
 
 
@@ -89,7 +93,9 @@ def rollout_per_environment(world: World, key: jax.Array, num: int) -> Trajector
         log_prob = jnp.where(live, log_policy[kernel, observation, action], 0.0)
         reward = jnp.where(live, mdp.reward[kernel, state, action, slot], 0.0)
         later = jnp.where(live, mdp.successor[kernel, state, action, slot], state)
-        return (key, later), Trajectory(state, observation, jnp.where(live, action, 0), log_prob, reward, live)
+        return (key, later), Trajectory(
+            state, observation, jnp.where(live, action, 0), log_prob, reward, live
+        )
 
     def episode(key: jax.Array) -> Trajectory:
         key, key_start = jax.random.split(key)
@@ -111,7 +117,9 @@ def rollout_gymnax(name: str, key: jax.Array, num: int, steps: int) -> tuple:
             key, state = carry
             key, key_action, key_step = jax.random.split(key, 3)
             action = jax.random.randint(key_action, (), 0, env.num_actions)
-            observation, state, reward, terminated, truncated, _ = env.step(key_step, state, action, params)
+            observation, state, reward, terminated, truncated, _ = env.step(
+                key_step, state, action, params
+            )
             return (key, state), (observation, action, reward, terminated | truncated)
 
         return jax.lax.scan(step, (key, state), None, length=steps)[1]
@@ -130,14 +138,21 @@ def compare(num: int, steps: int, repeats: int) -> dict:
     """Both ways at one shape."""
     mdp = random_mdp(steps)
     world, key = World.make(mdp, random_policy(mdp)), jax.random.key(2)
-    ways = {"casim": lambda world: world.rollout(key, num), "peer": lambda w: rollout_per_environment(w, key, num)}
+    ways = {
+        "casim": lambda world: world.rollout(key, num),
+        "peer": lambda w: rollout_per_environment(w, key, num),
+    }
     programs = {name: compiled(way, world) for name, way in ways.items()}
     means = {name: mean_reward(program(world)) for name, (program, _) in programs.items()}
     (first, error), (second, other_error) = means.values()
     distance = abs(first - second) / np.hypot(error, other_error)
     if distance > MAX_STANDARD_ERRORS:
-        raise SystemExit(f"mean rewards {first:.5f} and {second:.5f} are {distance:.1f} standard errors apart")
-    calls = {name: lambda program=program: program(world) for name, (program, _) in programs.items()}
+        raise SystemExit(
+            f"mean rewards {first:.5f} and {second:.5f} are {distance:.1f} standard errors apart"
+        )
+    calls = {
+        name: lambda program=program: program(world) for name, (program, _) in programs.items()
+    }
     times = medians(calls, repeats)
     engine = choose_engine(num, steps, world.tables.sizes)
     return {
@@ -156,7 +171,9 @@ def compare_chain(name: str, total: int, repeats: int) -> dict:
     task, length = CHAINS[name]
     mdp = task.build()
     if mdp.schedule.shape[0] != length:
-        raise SystemExit(f"episodes of {task} must last {length} steps, got {mdp.schedule.shape[0]}")
+        raise SystemExit(
+            f"episodes of {task} must last {length} steps, got {mdp.schedule.shape[0]}"
+        )
     world, key, num = World.make(mdp, Uniform().table(mdp)), jax.random.key(2), total // 128
     ours, ours_compile = compiled(lambda world: world.rollout(key, total // length), world)
     peer, peer_compile = compiled(lambda key: rollout_gymnax(name, key, num, 128), key)
@@ -164,7 +181,12 @@ def compare_chain(name: str, total: int, repeats: int) -> dict:
     steps = {"casim": total // length * length, "peer": num * 128}
     rates = {way: steps[way] / times[way] for way in times}
     compile_s = {"casim": ours_compile, "peer": peer_compile}
-    return {"chain": name, "steps_per_s": rates, "ratio": rates["casim"] / rates["peer"], "compile_s": compile_s}
+    return {
+        "chain": name,
+        "steps_per_s": rates,
+        "ratio": rates["casim"] / rates["peer"],
+        "compile_s": compile_s,
+    }
 
 
 def long_horizon(horizon: int, num: int) -> list[dict]:
@@ -174,7 +196,9 @@ def long_horizon(horizon: int, num: int) -> list[dict]:
     for task in (Bifurcation(horizon=horizon, pivots=10), ToolChain(num_turns=horizon // 4)):
         mdp = task.build()
         world = World.make(mdp, random_policy(mdp))
-        rollout, rollout_compile = compiled(lambda world: world.rollout(jax.random.key(3), num), world)
+        rollout, rollout_compile = compiled(
+            lambda world: world.rollout(jax.random.key(3), num), world
+        )
         exact, solve_compile = compiled(exactly, world.mdp, world.policy)
         jax.block_until_ready((rollout(world), exact(world.mdp, world.policy)))
         rows.append(
@@ -193,7 +217,9 @@ def long_horizon(horizon: int, num: int) -> list[dict]:
 
 def show(report: dict) -> None:
     print(f"{report['device']}, JAX {report['jax']}")
-    print(f"{'episodes':>9} {'steps':>9} {'engine':>12} {'casim':>10} {'per env':>10} {'ratio':>6}  compile s")
+    print(
+        f"{'episodes':>9} {'steps':>9} {'engine':>12} {'casim':>10} {'per env':>10} {'ratio':>6}  compile s"
+    )
     for row in report["rollout"]:
         fast, slow = row["steps_per_s"].values()
         first, second = row["compile_s"].values()
@@ -204,7 +230,9 @@ def show(report: dict) -> None:
     for row in report["gymnax"]:
         fast, slow = row["steps_per_s"].values()
         print(f"{row['chain']:>32} {fast:10.2e} {slow:10.2e} {row['ratio']:6.1f}")
-    print(f"{'task':>19} {'steps':>10} {'rollout s':>10} {'solve s':>8} {'compile s':>10} {'peak GiB':>9}")
+    print(
+        f"{'task':>19} {'steps':>10} {'rollout s':>10} {'solve s':>8} {'compile s':>10} {'peak GiB':>9}"
+    )
     for row in report["long"]:
         print(
             f"{row['task']:>19} {row['steps']:10,} {row['rollout_s']:10.3f} {row['solve_s']:8.3f}"

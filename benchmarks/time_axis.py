@@ -1,9 +1,10 @@
 """Speed and accuracy of recurrences along the time axis: GAE and lambda-returns, in one run beside two other ways.
 
-Each is computed by casim in blocks of steps, by one `lax.scan` over the steps with time moved to the front and back,
-and by rlax (`truncated_generalized_advantage_estimation` and `lambda_returns`, vmapped over trajectories) where it is
-installed. All steps are live, since rlax has no masks; casim and the scan are given the mask all the same. Before
-timing, all are compared with each other and with NumPy in float64 on some of the rows. Medians, in alternating order.
+Each is computed by casim in blocks of steps, by one `lax.scan` over the steps with time moved to
+the front and back, and by rlax (`truncated_generalized_advantage_estimation` and `lambda_returns`,
+vmapped over trajectories) where it is installed. All steps are live, since rlax has no masks; casim
+and the scan are given the mask all the same. Before timing, all are compared with each other and
+with NumPy in float64 on some of the rows. Medians, in alternating order.
 
     python benchmarks/time_axis.py [--quick] [--json FILE]
 """
@@ -61,8 +62,12 @@ def rlax(reward: jax.Array, value: jax.Array, live: jax.Array, returns: bool) ->
     discount = DISCOUNT * live.astype(reward.dtype)
     value = jnp.concatenate([value, jnp.zeros_like(value[:, :1])], axis=1)
     if returns:
-        return jax.vmap(peer.lambda_returns, (0, 0, 0, None))(reward, discount, value[:, 1:], LAMBDA)
-    return jax.vmap(peer.truncated_generalized_advantage_estimation, (0, 0, None, 0))(reward, discount, LAMBDA, value)
+        return jax.vmap(peer.lambda_returns, (0, 0, 0, None))(
+            reward, discount, value[:, 1:], LAMBDA
+        )
+    return jax.vmap(peer.truncated_generalized_advantage_estimation, (0, 0, None, 0))(
+        reward, discount, LAMBDA, value
+    )
 
 
 WAYS: dict[str, Callable] = {"casim": casim, "scan": scan}
@@ -126,10 +131,16 @@ def compare(rows: int, steps: int, returns: bool, repeats: int) -> dict:
 
 def show(report: dict) -> None:
     names = ("casim", "scan", "rlax")
-    print(f"{report['device']}, JAX {report['jax']}; ms, times casim's, compile s and error for {', '.join(names)}")
+    print(
+        f"{report['device']}, JAX {report['jax']}; ms, times casim's, compile s and error for {', '.join(names)}"
+    )
     for row in report["rows"]:
         cells = [f"{row['operation']:>14} {row['rows']:6,} x {row['steps']:9,}"]
-        for field, scale, form in (("seconds", 1e3, "9.2f"), ("ratio", 1, "5.1f"), ("compile_s", 1, "5.2f")):
+        for field, scale, form in (
+            ("seconds", 1e3, "9.2f"),
+            ("ratio", 1, "5.1f"),
+            ("compile_s", 1, "5.2f"),
+        ):
             cells.append(" ".join(_cell(row[field].get(name), scale, form) for name in names))
         cells.append(" ".join(_cell(row["error"].get(name), 1, "7.0e") for name in names))
         print(" | ".join(cells))
@@ -143,13 +154,19 @@ def _cell(value: float | None, scale: float, form: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="small shapes, to see that it runs")
-    parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="also write the numbers here")
+    parser.add_argument(
+        "--json", metavar="FILE", type=pathlib.Path, help="also write the numbers here"
+    )
     args = parser.parse_args()
     device = jax.devices()[0]
     shapes = SHAPES["quick" if args.quick else "cpu" if device.platform == "cpu" else "gpu"]
     repeats = 3 if args.quick else 9
     rows = [compare(*shape, returns, repeats) for shape in shapes for returns in (False, True)]
-    report = {"device": f"{device.platform}: {device.device_kind}", "jax": jax.__version__, "rows": rows}
+    report = {
+        "device": f"{device.platform}: {device.device_kind}",
+        "jax": jax.__version__,
+        "rows": rows,
+    }
     show(report)
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")

@@ -1,8 +1,9 @@
 """Dynamic programming at length: seconds and errors against double precision, by a scan and by blocks.
 
-`python benchmarks/values.py [--quick]` prints a Markdown table, at 10^3 to 10^6 steps (10^4 with --quick). Errors are
-the largest, of V relative to the largest value, of A relative to the largest advantage (of states that occur), of the
-policy gradient relative to its norm; seconds are the median of three runs, after compilation.
+`python benchmarks/values.py [--quick]` prints a Markdown table, at 10^3 to 10^6 steps (10^4 with
+--quick). Errors are the largest, of V relative to the largest value, of A relative to the largest
+advantage (of states that occur), of the policy gradient relative to its norm; seconds are the
+median of three runs, after compilation.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def tasks(steps: int) -> list[Task]:
 
 def errors(truth: Truth, exact: Truth) -> str:
     met = exact.occupancy[:, :, None] > 0
-    value, advantage, gradient = (np.asarray(x, np.float64) for x in (truth.value, truth.advantage, truth.gradient))
+    value, advantage, gradient = (
+        np.asarray(x, np.float64) for x in (truth.value, truth.advantage, truth.gradient)
+    )
     off = np.abs(value - exact.value).max() / np.abs(exact.value).max()
     apart = np.abs((advantage - exact.advantage) * met).max() / np.abs(exact.advantage * met).max()
     slope = np.linalg.norm(gradient - exact.gradient) / np.linalg.norm(exact.gradient)
@@ -52,9 +55,16 @@ def timed(method, mdp: MDP, policy) -> tuple[float, float, Truth]:
 
 def main() -> None:
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}\n")
-    print("| task | T | method | compile s | solve s | error of V | of A | of the gradient |\n" + "|---" * 8 + "|")
+    print(
+        "| task | T | method | compile s | solve s | error of V | of A | of the gradient |\n"
+        + "|---" * 8
+        + "|"
+    )
     for steps in (10**3, 10**4) if "--quick" in sys.argv[1:] else (10**3, 10**4, 10**5, 10**6):
-        methods = {"scan": solve, "blocks": functools.partial(solve_in_blocks, block=min(1024, steps // 10))}
+        methods = {
+            "scan": solve,
+            "blocks": functools.partial(solve_in_blocks, block=min(1024, steps // 10)),
+        }
         for task in tasks(steps):
             mdp = task.build()
             policy = Softmax(seed=2).table(mdp)

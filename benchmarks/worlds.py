@@ -49,7 +49,9 @@ def timed(task: Task) -> str:
         begin = time.perf_counter()
         jax.block_until_ready(program(mdp, policy))
         took.append(time.perf_counter() - begin)
-    return f"{mdp.schedule.shape[0]:,} | {built:.2f} | {compiled:.2f} | {statistics.median(took):.3f}"
+    return (
+        f"{mdp.schedule.shape[0]:,} | {built:.2f} | {compiled:.2f} | {statistics.median(took):.3f}"
+    )
 
 
 def main() -> None:
@@ -58,13 +60,18 @@ def main() -> None:
     columns = "task | T | S | O | A | M | uniform | greedy as seen | optimum | T | build s | compile s | solve s"
     print(f"| {columns} |\n{'|---' * 13}|")
     for task in (*(kind() for kind in TASKS), *PRESETS.values()):
-        name = next((name for name, preset in PRESETS.items() if preset is task), type(task).__name__)
+        name = next(
+            (name for name, preset in PRESETS.items() if preset is task), type(task).__name__
+        )
         mdp = task.build()
         uniform = float(truths(mdp, Uniform().table(mdp)).expected_return)
         greedy = float(truths(mdp, EpsilonOptimal(0.0).table(mdp)).expected_return)
         values = " | ".join(f"{x:.4g}" for x in np.array([uniform, greedy, float(bests(mdp))]))
         longer = task if name in PRESETS else at_length(task, steps)
-        print(f"| {name} | {sizes(mdp)} | {values} | {timed(longer) if longer else '- | - | - | -'} |", flush=True)
+        print(
+            f"| {name} | {sizes(mdp)} | {values} | {timed(longer) if longer else '- | - | - | -'} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

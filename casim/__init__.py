@@ -1,8 +1,9 @@
 """casim: a JAX simulator of credit assignment.
 
-Small worlds shaped like reinforcement learning of language models (long token chains, turns, tools, hidden state,
-one sparse verified reward), exact truth by dynamic programming, and the credit-assignment methods of the literature
-run on the same trajectories and scored against that truth, with their cost.
+Small worlds shaped like reinforcement learning of language models (long token chains, turns, tools,
+hidden state, one sparse verified reward), exact truth by dynamic programming, and the
+credit-assignment methods of the literature run on the same trajectories and scored against that
+truth, with their cost.
 """
 
 from casim.estimators import (

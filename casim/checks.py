@@ -40,7 +40,9 @@ def known(value: Any) -> bool:
     return True
 
 
-def check_labels(field: str, labels: Any, size: int, shapes: Sequence[tuple[int, ...]] = ((),), low: int = 0) -> None:
+def check_labels(
+    field: str, labels: Any, size: int, shapes: Sequence[tuple[int, ...]] = ((),), low: int = 0
+) -> None:
     """Raises `ValueError` unless labels are integers in `[low, size - 1]`, of one of the shapes.
 
     Of labels that are not known yet, because they are traced, only shape and type are checked.
@@ -125,7 +127,9 @@ def check_form(mdp: MDP) -> None:
     arrays = mdp._asdict()
     if arrays["prob"].ndim != 4 or arrays["emission"].ndim != 3 or arrays["schedule"].ndim != 1:
         shapes = {name: arrays[name].shape for name in ("prob", "emission", "schedule")}
-        raise ValueError(f"prob, emission, schedule must have shapes [M, S, A, K], [M, S, O], [T], got {shapes}")
+        raise ValueError(
+            f"prob, emission, schedule must have shapes [M, S, A, K], [M, S, O], [T], got {shapes}"
+        )
     kernels, states, actions, successors = arrays["prob"].shape
     steps = arrays["schedule"].shape[0]
     check_range("horizon (length of schedule)", steps, 1, math.inf)
@@ -156,9 +160,10 @@ def check_mdp(mdp: MDP) -> MDP:
     """Returns the MDP if every array is well formed.
 
     Raises:
-        ValueError: a shape that disagrees with the others, an array of the wrong type, a probability row that does
-            not sum to 1, an index out of range, a reward that is not finite, units that are not numbered 0, 1, 2,
-            ... in order of time, or a discount outside [0, 1]. The message names field, range and value.
+        ValueError: a shape that disagrees with the others, an array of the wrong type, a
+            probability row that does not sum to 1, an index out of range, a reward that is not
+            finite, units that are not numbered 0, 1, 2, ... in order of time, or a discount outside
+            [0, 1]. The message names field, range and value.
     """
     arrays = {name: np.asarray(value) for name, value in mdp._asdict().items()}
     check_form(mdp._replace(**arrays))
@@ -173,7 +178,9 @@ def check_mdp(mdp: MDP) -> MDP:
     for name in ("segment", "turn"):
         check_range(f"{name}[0]", int(arrays[name][0]), 0, 0)
         rise = np.diff(arrays[name], prepend=0)
-        _first(name, "numbered 0, 1, 2, ... in order of time", arrays[name], (rise != 0) & (rise != 1))
+        _first(
+            name, "numbered 0, 1, 2, ... in order of time", arrays[name], (rise != 0) & (rise != 1)
+        )
     check_range("discount", float(arrays["discount"]), 0.0, 1.0)
     return mdp
 

@@ -1,11 +1,11 @@
 """Controls that run beside every study: what perfect, absent, undifferentiated and misplaced credit score.
 
-In maths: exact c_t = A_t(s_t, a_t); zero c_t = 0; broadcast c_t = G_0; shuffled = the exact credits of a trajectory,
-permuted over its decision steps.
+In maths: exact c_t = A_t(s_t, a_t); zero c_t = 0; broadcast c_t = G_0; shuffled = the exact credits
+of a trajectory, permuted over its decision steps.
 
 References:
-    The shuffled control follows the replication reported in Zhang 2026, arXiv:2604.09459, where one dense-credit
-    method did no better than its own labels shuffled.
+    The shuffled control follows the replication reported in Zhang 2026, arXiv:2604.09459, where one
+    dense-credit method did no better than its own labels shuffled.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Control:
     def __post_init__(self) -> None:
         check_choice("name", self.name, CONTROLS)
 
-    def __call__(self, key: Key[Array, ""], world: World, truth: Truth, batch: Trajectory) -> Credit:
+    def __call__(
+        self, key: Key[Array, ""], world: World, truth: Truth, batch: Trajectory
+    ) -> Credit:
         """Credit `[N, T]` of a batch, free of cost."""
         decided = batch.live & world.decision[None, :]
         credit = jnp.where(decided, advantage_along(truth, batch), 0.0)
@@ -49,19 +51,25 @@ class Control:
             credit = jnp.zeros_like(credit)
         elif self.name == "broadcast":
             scaling = (world.discount ** jnp.arange(credit.shape[1]))[None, :]
-            credit = jnp.where(batch.live, jnp.sum(scaling * batch.reward, axis=1, keepdims=True), 0.0)
+            credit = jnp.where(
+                batch.live, jnp.sum(scaling * batch.reward, axis=1, keepdims=True), 0.0
+            )
         elif self.name == "shuffled":
             credit = shuffle(key, credit, decided)
         zero = jnp.zeros(())
         return Credit(credit, Cost(zero, zero, zero))
 
 
-def shuffle(key: Key[Array, ""], value: Float[Array, "N T"], where: Bool[Array, "N T"]) -> Float[Array, "N T"]:
+def shuffle(
+    key: Key[Array, ""], value: Float[Array, "N T"], where: Bool[Array, "N T"]
+) -> Float[Array, "N T"]:
     """The values of each row permuted over the steps in `where`; the others stay."""
     rows, steps = jnp.indices(value.shape)
     # The steps in `where`, in order, then the others: what a stable sort gives, by counting.
     rank = jnp.where(
-        where, jnp.cumsum(where, axis=1), jnp.sum(where, axis=1, keepdims=True) + jnp.cumsum(~where, axis=1)
+        where,
+        jnp.cumsum(where, axis=1),
+        jnp.sum(where, axis=1, keepdims=True) + jnp.cumsum(~where, axis=1),
     )
     place = jnp.zeros_like(rank).at[rows, rank - 1].set(steps, unique_indices=True)
     draw = jax.random.uniform(key, value.shape, jnp.float32)

@@ -1,7 +1,8 @@
 """The devices that a study runs on: how many, how much memory they have, and how arrays are placed on them.
 
-A study runs on a mesh with one axis, "group": what is exact is on every device, groups are spread over them. The same
-code runs on one device, on several of one process, and on those of several processes (`jax.distributed.initialize`).
+A study runs on a mesh with one axis, "group": what is exact is on every device, groups are spread
+over them. The same code runs on one device, on several of one process, and on those of several
+processes (`jax.distributed.initialize`).
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ def mesh_of(num_devices: int | None = None) -> Mesh:
     """A mesh of the first devices, all of them if no number is given.
 
     Raises:
-        ValueError: more devices than there are, or not all of them where several processes must take part.
+        ValueError: more devices than there are, or not all of them where several processes must
+            take part.
     """
     devices = jax.devices()
     num = len(devices) if num_devices is None else num_devices
     check_integer("devices", num, 1, len(devices))
     if jax.process_count() > 1 and num != len(devices):
-        raise ValueError(f"devices must be all {len(devices)} of the {jax.process_count()} processes, got {num}")
+        raise ValueError(
+            f"devices must be all {len(devices)} of the {jax.process_count()} processes, got {num}"
+        )
     return Mesh(np.array(devices[:num]), (GROUP,))
 
 
@@ -60,13 +64,16 @@ def replicate(tree: T, mesh: Mesh) -> T:
 
 def spread(x: np.ndarray, mesh: Mesh) -> Array:
     """An array whose leading axis is cut into one part for each device."""
-    return jax.make_array_from_callback(x.shape, NamedSharding(mesh, SPREAD), lambda index: x[index])
+    return jax.make_array_from_callback(
+        x.shape, NamedSharding(mesh, SPREAD), lambda index: x[index]
+    )
 
 
 def on_each(function: Callable, mesh: Mesh, given: tuple[PartitionSpec, ...]) -> Callable:
     """Runs a function on every device by itself; what it returns is spread.
 
-    Kernels inside are never cut up by the compiler, so they see on many devices what they see on one.
+    Kernels inside are never cut up by the compiler, so they see on many devices what they see on
+    one.
     """
     return jax.shard_map(function, mesh=mesh, in_specs=given, out_specs=SPREAD, check_vma=False)
 
@@ -100,14 +107,16 @@ def on_first(action: Callable[[], None]) -> None:
 def memory_at_hand(gigabytes: float | None = None) -> int:
     """Bytes that may be used on each device; with several processes, the smallest of theirs.
 
-    In order: the argument, the environment variable `CASIM_MEMORY` (both in gigabytes), or what is free now. What is
-    free is rounded down to a power of two, so that a study chooses the same sizes again; the memory of a host is
-    shared evenly by its CPU devices.
+    In order: the argument, the environment variable `CASIM_MEMORY` (both in gigabytes), or what is
+    free now. What is free is rounded down to a power of two, so that a study chooses the same sizes
+    again; the memory of a host is shared evenly by its CPU devices.
 
     Raises:
         ValueError: a number of gigabytes that is not positive and finite.
     """
-    given, name = (gigabytes, "memory") if gigabytes is not None else (os.environ.get(MEMORY), MEMORY)
+    given, name = (
+        (gigabytes, "memory") if gigabytes is not None else (os.environ.get(MEMORY), MEMORY)
+    )
     if given is not None:
         try:
             asked = float(given)
@@ -123,7 +132,9 @@ def _smallest(number: int) -> int:
     """Over all processes."""
     if jax.process_count() == 1:
         return number
-    parts = np.array(divmod(number, 2**30), np.int32)  # halves, because JAX would round 64 bits to 32
+    parts = np.array(
+        divmod(number, 2**30), np.int32
+    )  # halves, because JAX would round 64 bits to 32
     high, low = min(map(tuple, np.asarray(multihost_utils.process_allgather(parts)).tolist()))
     return high * 2**30 + low
 

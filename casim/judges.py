@@ -1,11 +1,11 @@
 """Simulated judges: the truth, made worse in stated ways. Stands for verifiers, process reward models, LLM judges.
 
-In maths, with label l_t (below), its mean mu and standard deviation sigma along on-policy episodes, R the
-episode's discounted return and J its mean:
-score_t = mu + f (l_t - mu) + sqrt(1 - f^2) sigma eps_t + bias + leak (R - J), rounded to `resolution` levels
-over the range of the label, and missing (NaN) with probability 1 - `density`.
-Labels: signal "value" is r_t + discount V_{t+1}(s_{t+1}), the success probability of the prefix that ends with
-step t; signal "advantage" is A_t(s_t, a_t).
+In maths, with label l_t (below), its mean mu and standard deviation sigma along on-policy episodes,
+R the episode's discounted return and J its mean:
+score_t = mu + f (l_t - mu) + sqrt(1 - f^2) sigma eps_t + bias + leak (R - J), rounded to
+`resolution` levels over the range of the label, and missing (NaN) with probability 1 - `density`.
+Labels: signal "value" is r_t + discount V_{t+1}(s_{t+1}), the success probability of the prefix
+that ends with step t; signal "advantage" is A_t(s_t, a_t).
 
 References:
     The `rho A + sqrt(1 - rho^2) noise` model of a judge is casim's own.
@@ -79,16 +79,28 @@ class JudgeModel:
         """
         if self.signal != "value":
             raise ValueError(f"signal must be 'value' to score a prompt, got {self.signal!r}")
-        time = jnp.full((batch.state.shape[0], 1), batch.state.shape[-1])  # an address that no step uses
+        time = jnp.full(
+            (batch.state.shape[0], 1), batch.state.shape[-1]
+        )  # an address that no step uses
         label = self.value[0, batch.state[:, :1]]
-        return self._distort(key, label, time, jnp.broadcast_to(self.expected_return, time.shape))[:, 0]
+        return self._distort(key, label, time, jnp.broadcast_to(self.expected_return, time.shape))[
+            :, 0
+        ]
 
-    def _distort(self, key: Key[Array, ""], label: Array, time: Int[Array, "N T"], returns: Array) -> Array:
+    def _distort(
+        self, key: Key[Array, ""], label: Array, time: Int[Array, "N T"], returns: Array
+    ) -> Array:
         words = key_words(key)
         episode = jnp.broadcast_to(jnp.arange(time.shape[0])[:, None], time.shape)
         first, second = pair(words, episode, time, ACTION)
-        noise = jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)  # Box and Muller's normal
-        score = self.mean + self.fidelity * (label - self.mean) + jnp.sqrt(1 - self.fidelity**2) * self.spread * noise
+        noise = jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(
+            2 * math.pi * second
+        )  # Box and Muller's normal
+        score = (
+            self.mean
+            + self.fidelity * (label - self.mean)
+            + jnp.sqrt(1 - self.fidelity**2) * self.spread * noise
+        )
         score = score + self.bias + self.leak * (returns - self.expected_return)
         if self.resolution is None:
             return score
@@ -134,7 +146,10 @@ class Judge:
     def model(self, mdp: MDP, truth: Truth) -> JudgeModel:
         """The judge for one MDP and the truth of its policy."""
         mean, square, low, high = _label_range(mdp, truth, self.signal)
-        numbers = [jnp.asarray(x, truth.value.dtype) for x in (self.fidelity, self.bias, self.leak, self.density)]
+        numbers = [
+            jnp.asarray(x, truth.value.dtype)
+            for x in (self.fidelity, self.bias, self.leak, self.density)
+        ]
         return JudgeModel(
             truth.advantage,
             truth.value,
@@ -159,7 +174,9 @@ def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Arr
 
     def blocks(x: Array) -> Array:
         """Whole blocks; what fills the last has occupancy 0."""
-        return jnp.pad(x, [(0, count * size - steps)] + [(0, 0)] * (x.ndim - 1)).reshape(count, size, *x.shape[1:])
+        return jnp.pad(x, [(0, count * size - steps)] + [(0, 0)] * (x.ndim - 1)).reshape(
+            count, size, *x.shape[1:]
+        )
 
     def block(carry, inputs):
         kernel, occupancy, later, advantage = inputs

@@ -1,8 +1,8 @@
 """Small pure functions along the time axis: returns, GAE, group scaling, whitening, segment sums.
 
-All are JIT-compatible and take arrays `[..., T]` or `[..., N]`; values are not checked. Recurrences run in blocks, see
-`casim.recurrence`: in single precision their largest error is below 16 eps times the largest sum of absolute terms of
-the recursion, at 10^5 steps (tested).
+All are JIT-compatible and take arrays `[..., T]` or `[..., N]`; values are not checked. Recurrences
+run in blocks, see `casim.recurrence`: in single precision their largest error is below 16 eps times
+the largest sum of absolute terms of the recursion, at 10^5 steps (tested).
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from casim.recurrence import affine_scan, anywhere, by_products, by_rows, decayed_sum
 
 
-def expectation(weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"]) -> Float[Array, "*shape"]:
+def expectation(
+    weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"]
+) -> Float[Array, "*shape"]:
     """Mean of `value` under the probabilities `weight`, over the last axis.
 
     In maths: v_0 + sum_k w_k (v_k - v_0), which reads the first weight as one minus the others. A
-    constant comes out unchanged to the last bit, so that rounded rows that miss 1 by 1e-7 do not grow
-    or shrink a value over a million steps of dynamic programming.
+    constant comes out unchanged to the last bit, so that rounded rows that miss 1 by 1e-7 do not
+    grow or shrink a value over a million steps of dynamic programming.
     """
     first = value[..., :1]
     return first[..., 0] + jnp.sum(weight * (value - first), axis=-1)
 
 
 def returns_to_go(
-    reward: Float[Array, "*batch T"], discount: float | Float[Array, ""], live: Bool[Array, "*batch T"]
+    reward: Float[Array, "*batch T"],
+    discount: float | Float[Array, ""],
+    live: Bool[Array, "*batch T"],
 ) -> Float[Array, "*batch T"]:
     """Discounted sum of the rewards from each step on: G_t = r_t + discount G_{t+1}.
 
@@ -46,8 +50,8 @@ def returns_to_go(
 def rest_of_entropy(entropy: float, size: int) -> float:
     """The probability off one likely outcome, the others alike, at which `size` outcomes have the given entropy.
 
-    In maths: the x in [0, 1 - 1 / size] with -(1 - x) ln(1 - x) - x ln(x / (size - 1)) = entropy, in nats, by
-    bisection; the entropy rises with x.
+    In maths: the x in [0, 1 - 1 / size] with -(1 - x) ln(1 - x) - x ln(x / (size - 1)) = entropy,
+    in nats, by bisection; the entropy rises with x.
     """
     if entropy == 0:
         return 0.0
@@ -69,9 +73,10 @@ def gae(
     """Generalised advantage estimation, not whitened.
 
     In maths, over the live steps, with value 0 after the last of them:
-    delta_t = r_t + discount v_{t+1} - v_t and A_t = delta_t + discount lambda A_{t+1}. The differences are taken first:
-    the lambda-return less v_t, equal in exact arithmetic, would lose the digits of advantages far smaller than values.
-    Masked steps are skipped: the recursion passes over them (their rewards do not count) and they get 0.
+    delta_t = r_t + discount v_{t+1} - v_t and A_t = delta_t + discount lambda A_{t+1}. The
+    differences are taken first: the lambda-return less v_t, equal in exact arithmetic, would lose
+    the digits of advantages far smaller than values. Masked steps are skipped: the recursion passes
+    over them (their rewards do not count) and they get 0.
 
     References:
         Schulman et al. 2016, arXiv:1506.02438.
@@ -82,7 +87,8 @@ def gae(
             delta = reward + (discount * later - value)
             return jnp.where(live, affine_scan(discount * lambda_, delta, live, reverse=True), 0.0)
 
-        # Where no live step follows a masked one, which is what termination leaves, the next value is one step away.
+        # Where no live step follows a masked one, which is what termination leaves, the next value
+        # is one step away.
         after = shift_left(live, False)
         return jax.lax.cond(
             anywhere(after & ~live),
@@ -91,7 +97,9 @@ def gae(
         )
 
     def no_gaps(otherwise: Callable[[], Array], reward: Array, value: Array, live: Array) -> Array:
-        after, later = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))) for x in (live, value))  # faster here than `shift_left`
+        after, later = (
+            jnp.pad(x[:, 1:], ((0, 0), (0, 1))) for x in (live, value)
+        )  # faster here than `shift_left`
         delta = jnp.where(live, reward + (discount * jnp.where(after, later, 0.0) - value), 0.0)
         return decayed_sum(discount * lambda_, delta, ~anywhere(after & ~live), otherwise)
 
@@ -205,7 +213,9 @@ def mean(
     return jnp.where(count > 0, origin + shift, 0.0)
 
 
-def segment_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int) -> Float[Array, "*batch G"]:
+def segment_sum(
+    x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int
+) -> Float[Array, "*batch G"]:
     """Sums over the steps of each of `num_segments` segments; segment g's total is entry g.
 
     Segments may be in any order. For runs of steps, `run_sum` is faster.
@@ -213,11 +223,14 @@ def segment_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segm
     return jnp.zeros((*x.shape[:-1], num_segments), x.dtype).at[..., segment].add(x)
 
 
-def run_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int) -> Float[Array, "*batch G"]:
+def run_sum(
+    x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int
+) -> Float[Array, "*batch G"]:
     """`segment_sum` of segments in order of time: the last entry of a running sum that starts anew with each.
 
-    Added up in blocks of steps and in a fixed order, so that long segments lose no digits and results repeat exactly.
-    All entries must be finite: one that is not spoils the segments after its own.
+    Added up in blocks of steps and in a fixed order, so that long segments lose no digits and
+    results repeat exactly. All entries must be finite: one that is not spoils the segments after
+    its own.
     """
     same = (segment == shift_right(segment, -1)).astype(x.dtype)
     running = affine_scan(jnp.broadcast_to(same, x.shape), x)
@@ -226,7 +239,9 @@ def run_sum(x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments
     return jnp.where(there, running[..., end], 0.0)
 
 
-def segment_broadcast(y: Shaped[Array, "*batch G"], segment: Int[Array, " T"]) -> Shaped[Array, "*batch T"]:
+def segment_broadcast(
+    y: Shaped[Array, "*batch G"], segment: Int[Array, " T"]
+) -> Shaped[Array, "*batch T"]:
     """Gives every step the entry of its segment."""
     return y[..., segment]
 
@@ -234,8 +249,9 @@ def segment_broadcast(y: Shaped[Array, "*batch G"], segment: Int[Array, " T"]) -
 def class_sum(x: Float[Array, "N T"], index: Int[Array, "N T"], size: int) -> Float[Array, "T C"]:
     """Sums over the trajectories at each step, apart for each of `size` classes.
 
-    In a fixed order: trajectory by trajectory on a CPU, where no two numbers meet in one cell at once; elsewhere by
-    comparing with every class, since a loop over many trajectories would be slow there.
+    In a fixed order: trajectory by trajectory on a CPU, where no two numbers meet in one cell at
+    once; elsewhere by comparing with every class, since a loop over many trajectories would be slow
+    there.
     """
     if jax.default_backend() != "cpu":
         member = index[None] == jnp.arange(size)[:, None, None]

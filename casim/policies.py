@@ -65,7 +65,8 @@ class Softmax(Policy):
 
     @door
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
-        # Named: a wider type would draw other numbers, and the policy would depend on the precision of JAX.
+        # Named: a wider type would draw other numbers, and the policy would depend on the precision
+        # of JAX.
         logits = jax.random.normal(jax.random.key(self.seed), _shape(mdp), jnp.float32)
         return jax.nn.softmax(self.scale * logits.astype(float))
 
@@ -75,10 +76,11 @@ class Softmax(Policy):
 class EpsilonOptimal(Policy):
     """Greedy on optimal action values with probability 1 - epsilon, uniform otherwise.
 
-    In maths: greedy on E[Q*_t(s, a) | o, kernel], the optimal values of the fully observed process averaged
-    over the steps that share a kernel and the states that share an observation, weighted by where the
-    uniform policy goes. Equal actions share the probability, so steps that do not matter stay uniform. Under
-    partial observability this is the QMDP heuristic and not the best reactive policy.
+    In maths: greedy on E[Q*_t(s, a) | o, kernel], the optimal values of the fully observed process
+    averaged over the steps that share a kernel and the states that share an observation, weighted
+    by where the uniform policy goes. Equal actions share the probability, so steps that do not
+    matter stay uniform. Under partial observability this is the QMDP heuristic and not the best
+    reactive policy.
 
     References:
         Littman, Cassandra and Kaelbling 1995 (QMDP).
@@ -104,18 +106,18 @@ class EpsilonOptimal(Policy):
 class EntropyControlled(Policy):
     """Prefers a best action with one set entropy where actions differ in value and another where they do not.
 
-    In maths: the first of the best actions (in the sense of `EpsilonOptimal`) has probability 1 - x, the others share
-    x alike, with x such that the entropy of the row is as set. Rows in which all actions are equally good are fillers,
-    the others pivots. With it a decisive fork can have low entropy among harmless forks of high entropy, and so
-    separates entropy from criticality.
+    In maths: the first of the best actions (in the sense of `EpsilonOptimal`) has probability 1 -
+    x, the others share x alike, with x such that the entropy of the row is as set. Rows in which
+    all actions are equally good are fillers, the others pivots. With it a decisive fork can have
+    low entropy among harmless forks of high entropy, and so separates entropy from criticality.
 
     Attributes:
         pivot: entropy in nats where actions differ, in [0, ln A].
         filler: entropy in nats where they do not, in [0, ln A].
 
     References:
-        Entropy at decisive and harmless decisions as settings of a controlled task: casim's own, for the claim that
-        high-entropy tokens are the forks (Wang et al. 2025, arXiv:2506.01939).
+        Entropy at decisive and harmless decisions as settings of a controlled task: casim's own,
+        for the claim that high-entropy tokens are the forks (Wang et al. 2025, arXiv:2506.01939).
 
     Raises:
         ValueError: an entropy below 0, or above ln A when the table is made.

@@ -13,8 +13,8 @@ T = TypeVar("T", bound=type)
 def pytree(cls: T) -> T:
     """Registers a frozen dataclass; fields with `metadata={"static": True}` are part of its structure.
 
-    JAX rebuilds it without `__init__`, because it also fills it with placeholders that are no arrays, which a
-    run-time type checker of `__init__` would refuse.
+    JAX rebuilds it without `__init__`, because it also fills it with placeholders that are no
+    arrays, which a run-time type checker of `__init__` would refuse.
     """
     fields = dataclasses.fields(cls)
     data = [field.name for field in fields if not field.metadata.get("static")]

@@ -1,19 +1,22 @@
 """Recurrences along the time axis, cut into blocks of steps that run side by side.
 
-In maths: x_t = f_t x_{t-1} + c_t, from x = 0 before the first step. A run of steps is the map x -> F x + X, so each
-block of B steps is first made one map (F, X); the maps of all blocks are a recurrence of the same kind, B times
-shorter, solved by the same rule; and each block then starts from what the blocks before it left. Depth: about
-2 B log T / log B steps instead of T. Work: two passes over the entries instead of one.
+In maths: x_t = f_t x_{t-1} + c_t, from x = 0 before the first step. A run of steps is the map x ->
+F x + X, so each block of B steps is first made one map (F, X); the maps of all blocks are a
+recurrence of the same kind, B times shorter, solved by the same rule; and each block then starts
+from what the blocks before it left. Depth: about 2 B log T / log B steps instead of T. Work: two
+passes over the entries instead of one.
 
-Factors of blocks are carried as two floats: the power of one factor is rounded once, and a single float would put the
-same error into every block.
+Factors of blocks are carried as two floats: the power of one factor is rounded once, and a single
+float would put the same error into every block.
 
-Accuracy: a term passes through O(B log T) roundings instead of O(T). The largest error over the largest sum of absolute
-contributions, in single precision, is below 16 eps at 10^5 steps, for factors from 0.9 to 1 and terms of one or both
-signs (tested); a scan step by step had 27 to 86 where terms had one sign and the factor was 1.
+Accuracy: a term passes through O(B log T) roundings instead of O(T). The largest error over the
+largest sum of absolute contributions, in single precision, is below 16 eps at 10^5 steps, for
+factors from 0.9 to 1 and terms of one or both signs (tested); a scan step by step had 27 to 86
+where terms had one sign and the factor was 1.
 
 References:
-    Blelloch 1990 (prefix sums and their applications: linear recurrences). The blocks are casim's own.
+    Blelloch 1990 (prefix sums and their applications: linear recurrences). The blocks are casim's
+    own.
 """
 
 from __future__ import annotations
@@ -48,16 +51,18 @@ def affine_scan(
 ) -> Float[Array, "*batch T"]:
     """x_t = factor_t x_{t-1} + term_t along the last axis, with x = 0 before the first step.
 
-    Differentiable. The product of the factors of a block is cut at the largest float, so that 0 times infinity does not
-    arise unless it does so step by step.
+    Differentiable. The product of the factors of a block is cut at the largest float, so that 0
+    times infinity does not arise unless it does so step by step.
 
     Args:
         factor: of each step, or one for all, which costs less.
         term: what each step adds.
-        live: where False, the step is passed over: x_t = x_{t-1}, whatever its factor and term; None is all steps.
-        reverse: run from the last step to the first: x_t = factor_t x_{t+1} + term_t (static under jit).
-        exclusive: return what each step starts from instead of what it makes of it: x_{t-1}, or x_{t+1} if `reverse`
-            (static under jit).
+        live: where False, the step is passed over: x_t = x_{t-1}, whatever its factor and term;
+            None is all steps.
+        reverse: run from the last step to the first: x_t = factor_t x_{t+1} + term_t (static under
+            jit).
+        exclusive: return what each step starts from instead of what it makes of it: x_{t-1}, or
+            x_{t+1} if `reverse` (static under jit).
     """
     term = term.astype(jnp.result_type(term.dtype, float))
     factor = jnp.asarray(factor, term.dtype)
@@ -79,12 +84,14 @@ def decayed_sum(
 ) -> Float[Array, "N T"]:
     """x_t = factor x_{t+1} + term_t, with all steps live, by products with matrices of powers of the factor.
 
-    In maths, over a block of B steps: x_i = sum_{j >= i} factor^{j - i} term_j + factor^{B - i} x_B, where x_B starts
-    the next block; the first numbers of all blocks are a sum of the same kind, with factor^B, solved by the same rule.
+    In maths, over a block of B steps: x_i = sum_{j >= i} factor^{j - i} term_j + factor^{B - i}
+    x_B, where x_B starts the next block; the first numbers of all blocks are a sum of the same
+    kind, with factor^B, solved by the same rule.
 
-    A product spreads a term that is not finite over its whole block (0 times infinity), the first number included. So
-    if one of these is not finite, if the factor is beyond 1 and its powers may not be, or if the call is not `trusted`,
-    the result is that of `otherwise`. Sums within a block must not pass the largest float on the way.
+    A product spreads a term that is not finite over its whole block (0 times infinity), the first
+    number included. So if one of these is not finite, if the factor is beyond 1 and its powers may
+    not be, or if the call is not `trusted`, the result is that of `otherwise`. Sums within a block
+    must not pass the largest float on the way.
     """
     factor = jnp.asarray(factor, term.dtype)
     bounded = jnp.abs(factor) <= 1
@@ -101,14 +108,18 @@ def _products(factor: Array, low: Array, term: Array) -> tuple[Array, Callable[[
     power, rest = powers(factor, low, WIDE)
     lag = jnp.arange(WIDE)[:, None] - jnp.arange(WIDE)[None, :]
     matrix = jnp.where(lag >= 0, power[jnp.maximum(lag, 0)], 0)
-    within = jnp.matmul(lanes, matrix, precision=jax.lax.Precision.HIGHEST).reshape(rows, blocks, WIDE)
+    within = jnp.matmul(lanes, matrix, precision=jax.lax.Precision.HIGHEST).reshape(
+        rows, blocks, WIDE
+    )
     first = within[:, :, 0]
     if blocks > 1:
         first = _products(power[WIDE], rest[WIDE], first)[1]()
 
     def join() -> Array:
         following = jnp.pad(first[:, 1:], ((0, 0), (0, 1)))
-        return (within + following[:, :, None] * power[None, None, :0:-1]).reshape(rows, blocks * WIDE)[:, :length]
+        return (within + following[:, :, None] * power[None, None, :0:-1]).reshape(
+            rows, blocks * WIDE
+        )[:, :length]
 
     return first, join
 
@@ -136,15 +147,18 @@ def by_rows(function: Callable[..., Array], *array: Array) -> Array:
 def by_products(quick: Callable[..., Array], general: Callable[..., Array], *array: Array) -> Array:
     """`by_rows` of `general`, through `quick` where `decayed_sum` is faster: on a CPU, unless rows are short.
 
-    Before the arrays `quick` gets what it hands to `decayed_sum` as `otherwise`: `general` of the same rows, which cuts
-    them out of the arrays itself, so that they are not copied where it is not called.
+    Before the arrays `quick` gets what it hands to `decayed_sum` as `otherwise`: `general` of the
+    same rows, which cuts them out of the arrays itself, so that they are not copied where it is not
+    called.
     """
     if jax.default_backend() != "cpu" or array[0].shape[-1] <= SHORT["cpu"]:
         return by_rows(general, *array)
     return _pieces(lambda cut: quick(lambda: by_rows(general, *cut()), *cut()), WIDE_CACHE, *array)
 
 
-def _pieces(call: Callable[[Callable[[], Sequence[Array]]], Array], entries: int, *array: Array) -> Array:
+def _pieces(
+    call: Callable[[Callable[[], Sequence[Array]]], Array], entries: int, *array: Array
+) -> Array:
     """Calls with a function that cuts the rows of a piece out of the arrays, so many entries at a time on a CPU."""
     shape = array[0].shape
     length, rows = shape[-1], math.prod(shape[:-1])
@@ -156,15 +170,21 @@ def _pieces(call: Callable[[Callable[[], Sequence[Array]]], Array], entries: int
     def rows_from(x: Array, at: Array) -> Array:
         if x.size >= 2**31:  # more than an index of 32 bits counts
             return jax.lax.dynamic_slice_in_dim(x, at, size)
-        return jax.lax.dynamic_slice_in_dim(x.reshape(-1), at * length, size * length).reshape(size, length)  # faster
+        return jax.lax.dynamic_slice_in_dim(x.reshape(-1), at * length, size * length).reshape(
+            size, length
+        )  # faster
 
     def piece(out: Array, index: Array) -> tuple[Array, None]:
-        at = jnp.minimum(index * size, rows - size)  # the last piece may repeat rows of the one before
+        at = jnp.minimum(
+            index * size, rows - size
+        )  # the last piece may repeat rows of the one before
         part = call(lambda: [rows_from(x, at) for x in array])
         return jax.lax.dynamic_update_slice_in_dim(out, part, at, 0), None
 
     like = jax.eval_shape(lambda: call(lambda: [x[:size] for x in array]))
-    return jax.lax.scan(piece, jnp.zeros((rows, length), like.dtype), jnp.arange(-(-rows // size)))[0].reshape(shape)
+    return jax.lax.scan(piece, jnp.zeros((rows, length), like.dtype), jnp.arange(-(-rows // size)))[
+        0
+    ].reshape(shape)
 
 
 class _Steps(NamedTuple):
@@ -184,7 +204,9 @@ class _Steps(NamedTuple):
         """What the step makes of x."""
         term = self.term
         if self.low is not None:
-            term += jnp.where(jnp.isfinite(x), self.low * x, 0.0)  # beside infinity it counts nothing
+            term += jnp.where(
+                jnp.isfinite(x), self.low * x, 0.0
+            )  # beside infinity it counts nothing
         return _where(self.live, self.factor * x + term, x)
 
 
@@ -201,9 +223,13 @@ def _scan(steps: _Steps, reverse: bool, exclusive: bool) -> Array:
         return jnp.pad(x, ((0, 0), (0, blocks * BLOCK - length))).reshape(-1, BLOCK).T
 
     lanes = steps.arrange(side_by_side)
-    factor, term, low = (x.reshape(rows, blocks) if x.ndim > 0 else x for x in _fold(lanes, reverse))
+    factor, term, low = (
+        x.reshape(rows, blocks) if x.ndim > 0 else x for x in _fold(lanes, reverse)
+    )
     start = _scan(_Steps(factor, term, None, low), reverse, True)
-    return _run(lanes, start.reshape(-1), reverse, exclusive).T.reshape(rows, blocks * BLOCK)[:, :length]
+    return _run(lanes, start.reshape(-1), reverse, exclusive).T.reshape(rows, blocks * BLOCK)[
+        :, :length
+    ]
 
 
 def _fold(lanes: _Steps, reverse: bool) -> tuple[Array, Array, Array]:
@@ -211,14 +237,24 @@ def _fold(lanes: _Steps, reverse: bool) -> tuple[Array, Array, Array]:
     one = jnp.ones_like(lanes.term[0])
     zero = jnp.zeros_like(one)
     if lanes.factor.ndim == 0:
-        high, low = powers(lanes.factor, jnp.zeros_like(lanes.factor) if lanes.low is None else lanes.low, BLOCK)
+        high, low = powers(
+            lanes.factor, jnp.zeros_like(lanes.factor) if lanes.low is None else lanes.low, BLOCK
+        )
         count = BLOCK if lanes.live is None else jnp.sum(lanes.live, axis=0, dtype=jnp.int32)
-        return high[count], _over(lambda x, now: (now.after(x), None), zero, lanes, reverse)[0], low[count]
+        return (
+            high[count],
+            _over(lambda x, now: (now.after(x), None), zero, lanes, reverse)[0],
+            low[count],
+        )
 
-    def step(block: tuple[Array, Array, Array], now: _Steps) -> tuple[tuple[Array, Array, Array], None]:
+    def step(
+        block: tuple[Array, Array, Array], now: _Steps
+    ) -> tuple[tuple[Array, Array, Array], None]:
         factor, term, low = block
         product = _times((factor, low), (now.factor, zero if now.low is None else now.low))
-        factor, low = (_where(now.live, new, old) for new, old in zip(product, (factor, low), strict=True))
+        factor, low = (
+            _where(now.live, new, old) for new, old in zip(product, (factor, low), strict=True)
+        )
         return (factor, now.after(term), low), None
 
     return _over(step, (one, zero, zero), lanes, reverse)[0]

@@ -1,7 +1,7 @@
 """Every kind of truth along one trajectory: what `casim show TASK --truth KIND` draws, and `docs/truths.md` compares.
 
-Each kind is a function of (mdp, policy, truth, batch), batch one trajectory `[1, T]`, and returns named curves over its
-steps. The reference policy, where a kind needs one, is the policy itself.
+Each kind is a function of (mdp, policy, truth, batch), batch one trajectory `[1, T]`, and returns
+named curves over its steps. The reference policy, where a kind needs one, is the policy itself.
 
 References:
     Definitions and sources are in the rooms of `casim.oracle`.
@@ -41,7 +41,10 @@ def units(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """Skill of the step's segment, turn and agent."""
     all_of = oracle.granularities(mdp, truth, batch, oracle.sizes(mdp))
     parts = {"segment": mdp.segment, "turn": mdp.turn, "agent": mdp.agent}
-    return {name: segment_broadcast(getattr(all_of, name).skill, unit)[0] for name, unit in parts.items()}
+    return {
+        name: segment_broadcast(getattr(all_of, name).skill, unit)[0]
+        for name, unit in parts.items()
+    }
 
 
 @door
@@ -61,7 +64,10 @@ def shapley(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     count = oracle.sizes(mdp).num_segments
     phi = oracle.shapley_by_counts(oracle.taken_game(mdp, policy, batch, mdp.segment, count), count)
     skill = units(mdp, policy, truth, batch)["segment"]
-    return {"Shapley value of the segment": segment_broadcast(phi, mdp.segment)[0], "skill of the segment": skill}
+    return {
+        "Shapley value of the segment": segment_broadcast(phi, mdp.segment)[0],
+        "skill of the segment": skill,
+    }
 
 
 @door
@@ -70,7 +76,10 @@ def information(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Cur
     outcomes = oracle.success_hindsight(mdp, policy)
     told = oracle.pointwise_information(outcomes, batch)
     expected = oracle.outcome_information(mdp, policy, outcomes)
-    return {"of this outcome (nats)": told.action[0], "I(A; outcome | s) (nats)": _state(expected.action, batch)}
+    return {
+        "of this outcome (nats)": told.action[0],
+        "I(A; outcome | s) (nats)": _state(expected.action, batch),
+    }
 
 
 @door
@@ -91,7 +100,10 @@ def soft(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
     """Soft advantage of the action taken, beside the plain one."""
     regularised = oracle.soft_optimal(mdp, policy, TEMPERATURE)
     plain = _cell(truth.advantage, batch)
-    return {f"soft advantage (b = {TEMPERATURE})": _cell(regularised.advantage, batch), "advantage": plain}
+    return {
+        f"soft advantage (b = {TEMPERATURE})": _cell(regularised.advantage, batch),
+        "advantage": plain,
+    }
 
 
 @door
@@ -100,7 +112,9 @@ def contrast(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves
     default = jnp.broadcast_to(jnp.arange(policy.shape[-1]) == 0, policy.shape).astype(policy.dtype)
     steps = jnp.arange(len(mdp.schedule))
     pair = [
-        oracle.contrast(mdp, oracle.Protocol(default, policy, lost), batch, steps, len(mdp.schedule)).value[0]
+        oracle.contrast(
+            mdp, oracle.Protocol(default, policy, lost), batch, steps, len(mdp.schedule)
+        ).value[0]
         for lost in (0.0, 1.0)
     ]
     return {"against action 0, restored": pair[0], "re-fed": pair[1]}
@@ -130,7 +144,8 @@ class Telling(NamedTuple):
 def telling(mdp: MDP, truth: Truth, batch: Trajectory) -> Telling:
     """The trajectory of a batch `[N, T]` whose decisions mattered most; the first among equals.
 
-    In maths: argmax_i (max(0, max_t A_t(s_it, a_it)) - min(0, min_t A_t(s_it, a_it))), t over decisions.
+    In maths: argmax_i (max(0, max_t A_t(s_it, a_it)) - min(0, min_t A_t(s_it, a_it))), t over
+    decisions.
     """
     advantage = np.asarray(advantage_along(truth, batch), np.float64)
     decided = np.asarray(batch.live & mdp.decision[mdp.schedule][None, :])
@@ -142,7 +157,9 @@ def telling(mdp: MDP, truth: Truth, batch: Trajectory) -> Telling:
     index = int(np.argmax(spread >= (1 - ROUNDING) * largest))
     if largest <= ROUNDING * np.abs(np.asarray(truth.value)).max():
         return Telling(0, "no decision of any of them matters")
-    return Telling(index, f"chosen as its advantages spread most, {low[index]:+.2g} to {high[index]:+.2g}")
+    return Telling(
+        index, f"chosen as its advantages spread most, {low[index]:+.2g} to {high[index]:+.2g}"
+    )
 
 
 def curves(

@@ -27,8 +27,9 @@ class MDP(NamedTuple):
     """A finite-horizon, partially observed decision process: T steps scheduled over M kernels.
 
     A kernel is one step's dynamics; `schedule` says which kernel governs which step, so a long
-    horizon costs an index vector and not a table. Rewards are in the task's own units; by convention
-    a verified success pays 1. An outcome that pays at random is one next state listed twice.
+    horizon costs an index vector and not a table. Rewards are in the task's own units; by
+    convention a verified success pays 1. An outcome that pays at random is one next state listed
+    twice.
     """
 
     start: Float[Array, " S"]
@@ -62,9 +63,10 @@ class MDP(NamedTuple):
 class Trajectory(NamedTuple):
     """What happened in a batch of episodes: arrays `[*batch, T]`.
 
-    Where `live` is False the episode had already terminated: action, reward and log_prob are 0 there. Labels are
-    stored in the narrowest signed type that can index their axis, int8 where that has at most 127 entries: use them as
-    indices as they are, but widen them before arithmetic, `batch.state.astype(jnp.int32) * num_actions + batch.action`.
+    Where `live` is False the episode had already terminated: action, reward and log_prob are 0
+    there. Labels are stored in the narrowest signed type that can index their axis, int8 where that
+    has at most 127 entries: use them as indices as they are, but widen them before arithmetic,
+    `batch.state.astype(jnp.int32) * num_actions + batch.action`.
     """
 
     state: Int[Array, "*batch T"]

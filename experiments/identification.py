@@ -1,11 +1,12 @@
 """What logs cannot tell and restored states can: two worlds with the same logs and opposite effects.
 
-Run with `python experiments/identification.py [--quick]`. In both worlds of `casim.HiddenCause` a log holds a constant
-text, a fair coin for the action, and success; the average effect of the action is +1/2 in one and -1/2 in the other.
-Every estimator that reads logs only gives credit of the same distribution in both (Proposition 2 of Zhang 2026,
-arXiv:2604.09459). The contrast of the action from the restored state tells them apart, without bias (Proposition 1).
-Feeding the text again redraws the hidden cause: the average effect is right, the credit of an episode is not, and
-replicas of one branch differ; how much is measured against the exact value as the restoration gets worse.
+Run with `python experiments/identification.py [--quick]`. In both worlds of `casim.HiddenCause` a
+log holds a constant text, a fair coin for the action, and success; the average effect of the action
+is +1/2 in one and -1/2 in the other. Every estimator that reads logs only gives credit of the same
+distribution in both (Proposition 2 of Zhang 2026, arXiv:2604.09459). The contrast of the action
+from the restored state tells them apart, without bias (Proposition 1). Feeding the text again
+redraws the hidden cause: the average effect is right, the credit of an episode is not, and replicas
+of one branch differ; how much is measured against the exact value as the restoration gets worse.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from casim.figures import COLOR, PAGE, label_ends, save, style
 from casim.oracle.contrast import Protocol, contrast, sample_contrast
 
 WORLDS = (1, -1)
-LOGGED = {kind.__name__: kind() for kind in casim.ESTIMATORS if not kind.needs - {"group", "outcome"}}
+LOGGED = {
+    kind.__name__: kind() for kind in casim.ESTIMATORS if not kind.needs - {"group", "outcome"}
+}
 RESTORED, REFED = "Contrast, restored", "Contrast, re-fed"
 WEIGHTED = "InversePropensity"
 METHODS = (*LOGGED, WEIGHTED, RESTORED, REFED)
@@ -50,13 +53,16 @@ class Size(NamedTuple):
     noise: tuple[float, ...]
 
 
-FULL = Size("identification", 4000, 20_000, (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0))
+FULL = Size(
+    "identification", 4000, 20_000, (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+)
 QUICK = Size("identification_quick", 200, 2000, (0.0, 0.5, 1.0))
 
 
 def measure(size: Size) -> dict:
     """Credits and implied effects in both worlds, and the noise of replicas, as plain numbers."""
-    # Independent logs for each world: the figure compares distributions. The same noise must give the same numbers.
+    # Independent logs for each world: the figure compares distributions. The same noise must give
+    # the same numbers.
     keys = dict(zip(WORLDS, jax.random.split(jax.random.key(0)), strict=True))
     found = {sign: credit_of(sign, keys[sign], size.groups) for sign in WORLDS}
     action, again = credit_of(-1, keys[1], size.groups)
@@ -65,7 +71,9 @@ def measure(size: Size) -> dict:
         "groups": size.groups,
         "group": GROUP,
         "replicas": size.replicas,
-        "worlds": {str(sign): {"truth": sign / 2, "methods": summaries(*found[sign])} for sign in WORLDS},
+        "worlds": {
+            str(sign): {"truth": sign / 2, "methods": summaries(*found[sign])} for sign in WORLDS
+        },
         "same_logs_under_the_same_noise": bool((action == found[1][0]).all()),
         "largest_difference_of_credit_under_the_same_noise": gap,
         "floor": [floor(noise, size.replicas) for noise in size.noise],
@@ -92,7 +100,9 @@ def all_groups(world: casim.World, keys: jax.Array):
         # Half the logs take either action whatever the (constant) text says.
         weighted = jnp.where(action == 1, 2.0, -2.0) * jnp.sum(log.reward, axis=1)
         out[WEIGHTED] = (weighted, jnp.mean(weighted))
-        both = jax.tree.map(lambda x, y: jnp.stack([x, y]), (world.mdp, batch), (blind(world.mdp), log))
+        both = jax.tree.map(
+            lambda x, y: jnp.stack([x, y]), (world.mdp, batch), (blind(world.mdp), log)
+        )
         effects = jax.vmap(one_against_zero, in_axes=(None, 0, None, 0, 0))(
             jax.random.fold_in(key, 1), both[0], world.policy, both[1], jnp.array([0.0, 1.0])
         )
@@ -108,11 +118,15 @@ def between(action: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.mean(value, where=action == 1) - jnp.mean(value, where=action == 0)
 
 
-def one_against_zero(key: jax.Array, mdp: casim.MDP, policy: jax.Array, batch: casim.Trajectory, lost: jax.Array):
+def one_against_zero(
+    key: jax.Array, mdp: casim.MDP, policy: jax.Array, batch: casim.Trajectory, lost: jax.Array
+):
     """Return after action 1 less return after action 0, one pair of branches for each trajectory, with fresh noise."""
     zero = jnp.broadcast_to(jnp.array([1.0, 0.0]), policy.shape)
     one = batch._replace(action=batch.action.at[:, 0].set(1))
-    pairs = sample_contrast(key, mdp, Protocol(zero, policy, lost), one, jnp.asarray(STEPS), 0, 1, common=False)
+    pairs = sample_contrast(
+        key, mdp, Protocol(zero, policy, lost), one, jnp.asarray(STEPS), 0, 1, common=False
+    )
     return pairs.difference[:, 0]
 
 
@@ -129,7 +143,9 @@ def summaries(action: np.ndarray, found: dict[str, tuple]) -> dict[str, dict]:
         shares = {}
         for a in (0, 1):
             level, count = np.unique(np.round(value[action == a], 6) + 0.0, return_counts=True)
-            shares[str(a)] = [[float(x), int(n) / action.size] for x, n in zip(level, count, strict=True)]
+            shares[str(a)] = [
+                [float(x), int(n) / action.size] for x, n in zip(level, count, strict=True)
+            ]
         out[name] = {
             "reads": "environment" if name in (RESTORED, REFED) else "logs",
             "credit": shares,
@@ -152,7 +168,9 @@ def floor(noise: float, replicas: int) -> dict:
     # Only the first step of the episode matters here: nothing was seen, and action 1 was taken.
     zeros, cause = jnp.zeros((1, len(STEPS)), jnp.int32), int(np.flatnonzero(mdp.start)[1])
     state, action = zeros.at[0, 0].set(cause), zeros.at[0, 0].set(1)
-    one = casim.Trajectory(state, zeros, action, zeros.astype(float), zeros.astype(float), zeros == 0)
+    one = casim.Trajectory(
+        state, zeros, action, zeros.astype(float), zeros.astype(float), zeros == 0
+    )
     zero = jnp.broadcast_to(jnp.array([1.0, 0.0]), policy.shape)
     exact = exact_contrast(mdp, Protocol(zero, policy, noise), one, jnp.asarray(STEPS), len(STEPS))
     world = dataclasses.replace(casim.World.make(mdp, policy), replay_noise=jnp.asarray(noise))
@@ -215,14 +233,25 @@ def draw_credit(axis, world: dict, title: str) -> None:
 
 def draw_effect(axis, worlds: dict) -> None:
     """Mean over groups, and the middle 95% of groups as a bar; the truth as a line."""
-    for sign, lift, color, marker in ((1, -0.14, COLOR["model_based"], "o"), (-1, 0.14, COLOR["game_theoretic"], "s")):
+    for sign, lift, color, marker in (
+        (1, -0.14, COLOR["model_based"], "o"),
+        (-1, 0.14, COLOR["game_theoretic"], "s"),
+    ):
         world = worlds[str(sign)]
         axis.axvline(world["truth"], color=color, linestyle="--", linewidth=0.8)
         for place, method in enumerate(world["methods"].values()):
             low, high = method["quantiles"]
             axis.plot([low, high], [place + lift] * 2, color=color, linewidth=1.6, alpha=0.5)
             label = signed(sign, "world {:+d}") if place == 0 else None
-            axis.plot(method["effect"], place + lift, marker, color=color, markersize=4, label=label, linestyle="none")
+            axis.plot(
+                method["effect"],
+                place + lift,
+                marker,
+                color=color,
+                markersize=4,
+                label=label,
+                linestyle="none",
+            )
     name_methods(axis, worlds["1"]["methods"])
     axis.set_xlim(-1.6, 1.6)
     axis.set_xlabel(f"effect implied by groups of {GROUP} (reward)")
@@ -234,8 +263,22 @@ def draw_floor(axis, floor: list[dict]) -> None:
     """Exact values as lines, measured ones with 95% intervals."""
     noise = [point["noise"] for point in floor]
     panels = (
-        ("exact", "measured", "measured_error", "standard deviation of a branch", COLOR["monte_carlo"], "o"),
-        ("contrast", "contrast_measured", "contrast_error", "contrast of this episode", COLOR["model_based"], "s"),
+        (
+            "exact",
+            "measured",
+            "measured_error",
+            "standard deviation of a branch",
+            COLOR["monte_carlo"],
+            "o",
+        ),
+        (
+            "contrast",
+            "contrast_measured",
+            "contrast_error",
+            "contrast of this episode",
+            COLOR["model_based"],
+            "s",
+        ),
     )
     for exact, measured, error, label, color, marker in panels:
         axis.plot(noise, [point[exact] for point in floor], color=color, linewidth=1, label=label)
@@ -264,7 +307,9 @@ def main(args: list[str] | None = None) -> None:
     """Measures, saves the numbers and draws."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the small version")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the numbers and the figure")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder for the numbers and the figure"
+    )
     settings = parser.parse_args(args)
     size = QUICK if settings.quick else FULL
     result = measure(size)

@@ -1,7 +1,8 @@
 """A million tokens: twelve estimators on 1,024 trajectories of 1,000,000 steps, scored against the exact truth.
 
-Run with `casim run experiments/million.py [--quick]`. The world is the token chain of the horizon study at its far
-end: one pivotal step in a million decides the outcome, and everything else is filler.
+Run with `casim run experiments/million.py [--quick]`. The world is the token chain of the horizon
+study at its far end: one pivotal step in a million decides the outcome, and everything else is
+filler.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ def draw_score(axis, rows: list[casim.Row], score: str) -> None:
         value = row.scores[score].value
         if not value >= axis.get_xlim()[0]:
             said = "not defined" if math.isnan(value) else f"{value:.0g}"
-            axis.text(0.02, place, said, transform=axis.get_yaxis_transform(), fontsize=6, va="center")
+            axis.text(
+                0.02, place, said, transform=axis.get_yaxis_transform(), fontsize=6, va="center"
+            )
 
 
 def draw_dots(axis, rows: list[casim.Row], intervals: list[tuple[float, float, float]]) -> None:

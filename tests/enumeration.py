@@ -19,18 +19,25 @@ from casim.types import MDP, Kind, Trajectory, Truth
 from tests import reference
 from tests.reference import Paths
 
-# One compilation of each shape serves all tests, and none of them runs long enough to repay an optimised one.
+# One compilation of each shape serves all tests, and none of them runs long enough to repay an
+# optimised one.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 run = jax.jit(
-    lambda estimator, key, world, batch: estimator(key, world, batch), static_argnums=0, compiler_options=QUICK
+    lambda estimator, key, world, batch: estimator(key, world, batch),
+    static_argnums=0,
+    compiler_options=QUICK,
 )
 run_groups = jax.jit(
-    lambda estimator, batch: jax.vmap(lambda group: estimator(jax.random.key(0), None, group).value)(batch),
+    lambda estimator, batch: jax.vmap(
+        lambda group: estimator(jax.random.key(0), None, group).value
+    )(batch),
     static_argnums=0,
     compiler_options=QUICK,
 )
 run_keys = jax.jit(
-    lambda estimator, keys, world, batch: jax.vmap(estimator, in_axes=(0, None, None))(keys, world, batch),
+    lambda estimator, keys, world, batch: jax.vmap(estimator, in_axes=(0, None, None))(
+        keys, world, batch
+    ),
     static_argnums=0,
     compiler_options=QUICK,
 )
@@ -87,7 +94,9 @@ def as_batch(mdp: MDP, policy: np.ndarray, paths: Paths) -> Trajectory:
 
 def groups(single: Weighted, size: int) -> Weighted:
     """Every multiset of `size` trajectories, with the probability that a group of independent ones is it."""
-    members = np.array(list(itertools.combinations_with_replacement(range(len(single.weight)), size)))
+    members = np.array(
+        list(itertools.combinations_with_replacement(range(len(single.weight)), size))
+    )
     orders = np.full(len(members), float(math.factorial(size)))
     run = np.ones(len(members))
     for k in range(1, size):
@@ -99,7 +108,11 @@ def groups(single: Weighted, size: int) -> Weighted:
 
 def cell_mean(mdp: MDP, given: Weighted, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """E[value | t, s, a] `[T, S, A]` over live decision steps, NaN where never visited; and the visits' weight."""
-    num_steps, num_states, num_actions = mdp.schedule.shape[0], mdp.start.shape[0], mdp.prob.shape[2]
+    num_steps, num_states, num_actions = (
+        mdp.schedule.shape[0],
+        mdp.start.shape[0],
+        mdp.prob.shape[2],
+    )
     flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1, num_steps), given.batch)
     value = np.asarray(value, np.float64).reshape(-1, num_steps)
     weight = np.repeat(given.weight, len(value) // len(given.weight))[:, None]
@@ -111,7 +124,9 @@ def cell_mean(mdp: MDP, given: Weighted, value: np.ndarray) -> tuple[np.ndarray,
     return np.divide(total, mass, out=np.full(mass.shape, np.nan), where=mass > 0), mass
 
 
-def expected_gradient(mdp: MDP, policy: np.ndarray, given: Weighted, value: np.ndarray) -> np.ndarray:
+def expected_gradient(
+    mdp: MDP, policy: np.ndarray, given: Weighted, value: np.ndarray
+) -> np.ndarray:
     """E[(1/N) sum_i sum_t discount^t c_it grad log pi(a_it | o_it)] `[M, O, A]`."""
     schedule, decision = np.asarray(mdp.schedule), np.asarray(mdp.decision)
     flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1, len(schedule)), given.batch)
@@ -134,7 +149,11 @@ def td_error(given: Case) -> np.ndarray:
     out = np.zeros(state.shape)
     reward = np.asarray(given.all.batch.reward, np.float64)
     for i, t in zip(*np.nonzero(live), strict=True):
-        after = given.exact.value[t + 1, state[i, t + 1]] if t + 1 < state.shape[1] and live[i, t + 1] else 0.0
+        after = (
+            given.exact.value[t + 1, state[i, t + 1]]
+            if t + 1 < state.shape[1] and live[i, t + 1]
+            else 0.0
+        )
         out[i, t] = reward[i, t] + given.discount * after - given.exact.value[t, state[i, t]]
     return out
 
@@ -147,7 +166,9 @@ def returns_to_go(batch: Trajectory, discount: float) -> np.ndarray:
     return reward @ weight.T * np.asarray(batch.live)
 
 
-def assert_cells(given: Weighted, mdp: MDP, value: np.ndarray, wanted: np.ndarray, atol: float = 1e-5) -> None:
+def assert_cells(
+    given: Weighted, mdp: MDP, value: np.ndarray, wanted: np.ndarray, atol: float = 1e-5
+) -> None:
     """Tests that E[value | t, s, a] is `wanted` `[T, S, A]` in every cell that is visited."""
     mean, mass = cell_mean(mdp, given, value)
     assert (mass > 0).sum() > 10
@@ -160,29 +181,39 @@ def centre(state_policy: np.ndarray, schedule: np.ndarray, value: np.ndarray) ->
     return value - (acting * value).sum(-1, keepdims=True)
 
 
-def assert_mean(sample: np.ndarray, wanted: np.ndarray, false_alarm: float = 1e-6, rounding: float = 1e-5) -> None:
+def assert_mean(
+    sample: np.ndarray, wanted: np.ndarray, false_alarm: float = 1e-6, rounding: float = 1e-5
+) -> None:
     """Tests that the mean of independent rows of `sample` `[R, ...]` is `wanted` in every entry at once.
 
-    Student's t with Bonferroni's correction: right code fails with chance `false_alarm`. Entries without any
-    spread must agree to `rounding`, which is also forgiven elsewhere.
+    Student's t with Bonferroni's correction: right code fails with chance `false_alarm`. Entries
+    without any spread must agree to `rounding`, which is also forgiven elsewhere.
     """
     sample = np.asarray(sample, np.float64)
     count = len(sample)
     error = np.abs(sample.mean(axis=0) - wanted)
     spread = sample.std(axis=0, ddof=1) / np.sqrt(count)
     limit = stats.t.isf(false_alarm / error.size / 2, count - 1) * spread + rounding
-    assert np.all(error <= limit), f"largest excess {np.max(error - limit):.3g}, off by {np.max(error):.3g}"
+    assert np.all(error <= limit), (
+        f"largest excess {np.max(error - limit):.3g}, off by {np.max(error):.3g}"
+    )
 
 
 def exam(
-    *, binary: bool = True, discount: float = 1.0, actions: int = 3, prompt: bool = True, terminal: bool = True
+    *,
+    binary: bool = True,
+    discount: float = 1.0,
+    actions: int = 3,
+    prompt: bool = True,
+    terminal: bool = True,
 ) -> tuple[MDP, np.ndarray]:
     """Four steps in five states, of which state 4 ends the episode; step 1 is the environment's. And a policy.
 
     Transitions and outcomes are random, kernel 0 governs steps 0 and 2, and all states are shown.
 
     Args:
-        binary: the return is 0 or 1, paid when the episode ends; otherwise rewards come at every step.
+        binary: the return is 0 or 1, paid when the episode ends; otherwise rewards come at every
+            step.
         discount, actions: of the process.
         prompt: one start state; otherwise two.
         terminal: whether state 4 ends the episode.
@@ -190,7 +221,9 @@ def exam(
     rng = np.random.default_rng(3)
     kernels, states, successors = 3, 5, 2
     shape = (kernels, states, actions, successors)
-    successor = np.stack([rng.permutation(states)[:successors] for _ in range(np.prod(shape[:-1]))]).reshape(shape)
+    successor = np.stack(
+        [rng.permutation(states)[:successors] for _ in range(np.prod(shape[:-1]))]
+    ).reshape(shape)
     first = rng.integers(2, 15, shape[:-1]) / 16.0
     reward = rng.integers(-8, 9, shape) / 4.0
     if binary:

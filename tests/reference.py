@@ -1,8 +1,9 @@
 """A second, independent account of what an MDP means: every trajectory written out, in NumPy float64.
 
-Written from the definitions in `casim.types.MDP` alone: an observation is drawn from the emission of the state,
-an action from the policy's row of that observation, a successor from the row of (state, action). Nothing
-happens after a terminal state. On kernels that are no decision, action 0 is played.
+Written from the definitions in `casim.types.MDP` alone: an observation is drawn from the emission
+of the state, an action from the policy's row of that observation, a successor from the row of
+(state, action). Nothing happens after a terminal state. On kernels that are no decision, action 0
+is played.
 """
 
 from __future__ import annotations
@@ -79,8 +80,14 @@ def enumerate_paths(
         live = ~mdp.terminal[state]
         see = mdp.emission[m, state]  # [P, O]
         if t == first and first_observation is not None:
-            see = np.broadcast_to(np.arange(see.shape[1]) == first_observation, see.shape).astype(float)
-        act = policy[m][None].repeat(len(state), 0) if mdp.decision[m] else np.zeros((len(state), *policy.shape[1:]))
+            see = np.broadcast_to(np.arange(see.shape[1]) == first_observation, see.shape).astype(
+                float
+            )
+        act = (
+            policy[m][None].repeat(len(state), 0)
+            if mdp.decision[m]
+            else np.zeros((len(state), *policy.shape[1:]))
+        )
         if not mdp.decision[m]:
             act[..., 0] = 1.0
         if t == first and free_first_action:
@@ -90,7 +97,9 @@ def enumerate_paths(
         act[~live] = np.arange(actions) == 0
         move = mdp.prob[m, state].copy()  # [P, A, K]
         move[~live] = np.arange(move.shape[-1]) == 0
-        joint = weight[:, None, None, None] * see[:, :, None, None] * act[:, :, :, None] * move[:, None]
+        joint = (
+            weight[:, None, None, None] * see[:, :, None, None] * act[:, :, :, None] * move[:, None]
+        )
         path, o, a, k = np.nonzero(joint)
         s = state[path]
         now = [s, o, a, np.where(live[path], mdp.reward[m, s, a, k], 0.0), live[path]]
@@ -114,8 +123,8 @@ class Exact(NamedTuple):
 def exact(mdp: MDP, policy: np.ndarray) -> Exact:
     """Expected return, values, occupancy, past reward and policy gradient, by enumeration.
 
-    The gradient uses the score function of whole trajectories, dJ = E[G_0 sum_t d log pi(a_t | o_t)], which
-    shares nothing with the policy gradient theorem.
+    The gradient uses the score function of whole trajectories, dJ = E[G_0 sum_t d log pi(a_t |
+    o_t)], which shares nothing with the policy gradient theorem.
     """
     mdp, policy = as_float64(mdp), np.asarray(policy, np.float64)
     num_steps, num_states = mdp.schedule.shape[0], mdp.start.shape[0]
@@ -162,10 +171,13 @@ def mean_and_error(paths: Paths, discount: float, num: int) -> tuple[float, floa
     return mean, float(np.sqrt(weight @ (gain - mean) ** 2 / num))
 
 
-def assert_frequencies(count: np.ndarray, probability: np.ndarray, false_alarm: float = 1e-7) -> None:
+def assert_frequencies(
+    count: np.ndarray, probability: np.ndarray, false_alarm: float = 1e-7
+) -> None:
     """Chi-square test of counts against probabilities; outcomes of probability 0 must not occur at all.
 
-    Outcomes expected fewer than 10 times are pooled. A right simulator fails with chance `false_alarm`.
+    Outcomes expected fewer than 10 times are pooled. A right simulator fails with chance
+    `false_alarm`.
     """
     count, probability = np.ravel(count), np.ravel(probability)
     assert not count[probability == 0].any()
@@ -190,7 +202,8 @@ def optimal_value(mdp: MDP) -> np.ndarray:
         m = mdp.schedule[t]
         return max(
             sum(
-                mdp.prob[m, s, a, k] * (mdp.reward[m, s, a, k] + mdp.discount * best(t + 1, mdp.successor[m, s, a, k]))
+                mdp.prob[m, s, a, k]
+                * (mdp.reward[m, s, a, k] + mdp.discount * best(t + 1, mdp.successor[m, s, a, k]))
                 for k in range(width)
             )
             for a in range(num_actions if mdp.decision[m] else 1)
@@ -199,7 +212,9 @@ def optimal_value(mdp: MDP) -> np.ndarray:
     return np.array([[best(t, s) for s in range(num_states)] for t in range(num_steps)])
 
 
-def belief(mdp: MDP, policy: np.ndarray, observation: np.ndarray, action: np.ndarray, step: int) -> np.ndarray:
+def belief(
+    mdp: MDP, policy: np.ndarray, observation: np.ndarray, action: np.ndarray, step: int
+) -> np.ndarray:
     """P(s_step | o_0..o_step, a_0..a_{step-1}, still live) for one prefix, by counting trajectories."""
     paths = enumerate_paths(mdp, policy)
     same = np.all(paths.observation[:, : step + 1] == observation[: step + 1], axis=1)
@@ -221,9 +236,9 @@ def random_mdp(
 ) -> tuple[MDP, np.ndarray]:
     """An awkward little MDP with 3 kernels, and a policy table for it; all its numbers are exact in float32.
 
-    Successors repeat with different rewards, several have probability 0 (always the last, sometimes the
-    first) and rewards of their own, kernel 1 is no decision though the policy has an opinion there, state 2
-    is terminal, can be a start, and pretends to move and to pay.
+    Successors repeat with different rewards, several have probability 0 (always the last, sometimes
+    the first) and rewards of their own, kernel 1 is no decision though the policy has an opinion
+    there, state 2 is terminal, can be a start, and pretends to move and to pay.
 
     Args:
         seed: draws everything.
@@ -257,7 +272,9 @@ def random_mdp(
     )
     policy = rng.integers(1, 8, (kernels, emission.shape[-1], actions)).astype(float)
     policy[..., -1] = 16 - policy[..., :-1].sum(-1)
-    return mdp, np.asarray(np.maximum(policy, 1) / np.maximum(policy, 1).sum(-1, keepdims=True), np.float32)
+    return mdp, np.asarray(
+        np.maximum(policy, 1) / np.maximum(policy, 1).sum(-1, keepdims=True), np.float32
+    )
 
 
 def _rows(rng: np.random.Generator, shape: tuple[int, ...], support: int, grid: int) -> np.ndarray:
@@ -282,7 +299,14 @@ def small_tasks() -> dict[str, Bifurcation | ToolChain]:
     """Both families with every knob away from its default and its ends, short enough to be enumerated."""
     return {
         "bifurcation": Bifurcation(
-            horizon=6, pivots=(1, 4), gap=0.7, base=0.4, recovery=0.35, noise=0.15, filler_entropy=0.5, discount=0.9
+            horizon=6,
+            pivots=(1, 4),
+            gap=0.7,
+            base=0.4,
+            recovery=0.35,
+            noise=0.15,
+            filler_entropy=0.5,
+            discount=0.9,
         ),
         "tool_chain": ToolChain(
             num_turns=2,

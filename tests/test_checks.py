@@ -53,22 +53,67 @@ def test_every_task_builds_a_good_mdp(name):
     ("field", "index", "value", "message"),
     [
         ("prob", (1, 3, 0, 5), 0.25, "prob row sum[1, 3, 0] must be 1, got np.float64(1.25)"),
-        ("prob", (2, 4, 1, 0), -0.5, "prob[2, 4, 1, 0] must be finite probabilities in [0, 1], got np.float64(-0.5)"),
-        ("prob", (2, 4, 1, 0), np.nan, "prob[2, 4, 1, 0] must be finite probabilities in [0, 1], got np.float64(nan)"),
-        ("emission", (0, 3, 6), 1.5, "emission[0, 3, 6] must be finite probabilities in [0, 1], got np.float64(1.5)"),
+        (
+            "prob",
+            (2, 4, 1, 0),
+            -0.5,
+            "prob[2, 4, 1, 0] must be finite probabilities in [0, 1], got np.float64(-0.5)",
+        ),
+        (
+            "prob",
+            (2, 4, 1, 0),
+            np.nan,
+            "prob[2, 4, 1, 0] must be finite probabilities in [0, 1], got np.float64(nan)",
+        ),
+        (
+            "emission",
+            (0, 3, 6),
+            1.5,
+            "emission[0, 3, 6] must be finite probabilities in [0, 1], got np.float64(1.5)",
+        ),
         ("start", slice(None), 0.0, "start row sum must be 1, got 0.0"),
-        ("start", 4, np.inf, "start[4] must be finite probabilities in [0, 1], got np.float64(inf)"),
+        (
+            "start",
+            4,
+            np.inf,
+            "start[4] must be finite probabilities in [0, 1], got np.float64(inf)",
+        ),
         ("reward", (2, 0, 1, 3), np.nan, "reward[2, 0, 1, 3] must be finite, got np.float32(nan)"),
-        ("reward", (0, 1, 0, 2), -np.inf, "reward[0, 1, 0, 2] must be finite, got np.float32(-inf)"),
+        (
+            "reward",
+            (0, 1, 0, 2),
+            -np.inf,
+            "reward[0, 1, 0, 2] must be finite, got np.float32(-inf)",
+        ),
         ("successor", (1, 2, 1, 4), 5, "successor[1, 2, 1, 4] must be in [0, 4], got np.int32(5)"),
-        ("successor", (1, 2, 1, 4), -1, "successor[1, 2, 1, 4] must be in [0, 4], got np.int32(-1)"),
+        (
+            "successor",
+            (1, 2, 1, 4),
+            -1,
+            "successor[1, 2, 1, 4] must be in [0, 4], got np.int32(-1)",
+        ),
         ("schedule", 3, 3, "schedule[3] must be in [0, 2], got np.int32(3)"),
         ("schedule", 0, -1, "schedule[0] must be in [0, 2], got np.int32(-1)"),
         ("agent", 2, -1, "agent[2] must be in [0, inf], got np.int32(-1)"),
-        ("segment", slice(None), [0, 0, 2, 2], "segment[2] must be numbered 0, 1, 2, ... in order of time, got"),
-        ("segment", slice(None), [0, 1, 0, 1], "segment[2] must be numbered 0, 1, 2, ... in order of time, got"),
+        (
+            "segment",
+            slice(None),
+            [0, 0, 2, 2],
+            "segment[2] must be numbered 0, 1, 2, ... in order of time, got",
+        ),
+        (
+            "segment",
+            slice(None),
+            [0, 1, 0, 1],
+            "segment[2] must be numbered 0, 1, 2, ... in order of time, got",
+        ),
         ("segment", slice(None), [1, 1, 2, 2], "segment[0] must be in [0, 0], got 1"),
-        ("turn", slice(None), [0, 2, 2, 3], "turn[1] must be numbered 0, 1, 2, ... in order of time, got"),
+        (
+            "turn",
+            slice(None),
+            [0, 2, 2, 3],
+            "turn[1] must be numbered 0, 1, 2, ... in order of time, got",
+        ),
         ("turn", 0, -1, "turn[0] must be in [0, 0], got -1"),
         ("discount", (), 1.5, "discount must be in [0.0, 1.0], got 1.5"),
         ("discount", (), -0.1, "discount must be in [0.0, 1.0], got -0.1"),
@@ -115,7 +160,9 @@ def test_a_wrong_number_of_axes_is_named(mdp, field, unhooked):
 
 def test_a_horizon_of_0_is_named(mdp, unhooked):
     empty = {field: jnp.zeros(0, int) for field in ("schedule", "segment", "turn", "agent")}
-    with pytest.raises(ValueError, match=re.escape("horizon (length of schedule) must be in [1, inf], got 0")):
+    with pytest.raises(
+        ValueError, match=re.escape("horizon (length of schedule) must be in [1, inf], got 0")
+    ):
         checks.check_mdp(mdp._replace(**empty))
 
 
@@ -123,8 +170,16 @@ def test_a_horizon_of_0_is_named(mdp, unhooked):
     ("index", "value", "message"),
     [
         ((2, 6, 1), 0.999, "policy row sum[2, 6] must be 1, got"),
-        ((0, 3, 0), -0.25, "policy[0, 3, 0] must be finite probabilities in [0, 1], got np.float64(-0.25)"),
-        ((1, 0, 1), np.nan, "policy[1, 0, 1] must be finite probabilities in [0, 1], got np.float64(nan)"),
+        (
+            (0, 3, 0),
+            -0.25,
+            "policy[0, 3, 0] must be finite probabilities in [0, 1], got np.float64(-0.25)",
+        ),
+        (
+            (1, 0, 1),
+            np.nan,
+            "policy[1, 0, 1] must be finite probabilities in [0, 1], got np.float64(nan)",
+        ),
     ],
 )
 def test_a_bad_policy_entry_is_named(mdp, policy, index, value, message):
@@ -163,7 +218,9 @@ def test_a_value_out_of_range_is_named(value):
 
 @pytest.mark.parametrize("value", [True, 2.0, "2", None])
 def test_a_value_that_is_no_integer_is_named(value, unhooked):
-    with pytest.raises(ValueError, match=re.escape(f"x must be an integer in [1, 5], got {value!r}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"x must be an integer in [1, 5], got {value!r}")
+    ):
         checks.check_integer("x", value, 1, 5)
 
 

@@ -86,12 +86,32 @@ def test_run_saves_rows_and_a_figure_and_draws_again_from_the_rows(experiment, t
     assert [row.label for row in rows] == ["LeaveOneOut", "exact"]
     assert (tmp_path / "out" / "small.png").stat().st_size > 1000
     assert "LeaveOneOut" in capsys.readouterr().out
-    main(["figure", str(experiment), str(tmp_path / "out" / "small.jsonl"), "--out", str(tmp_path / "again.png")])
+    main(
+        [
+            "figure",
+            str(experiment),
+            str(tmp_path / "out" / "small.jsonl"),
+            "--out",
+            str(tmp_path / "again.png"),
+        ]
+    )
     assert (tmp_path / "again.png").stat().st_size > 1000
 
 
 def test_run_says_how_it_measured_and_what_took_how_long(experiment, tmp_path, capsys):
-    main(["run", str(experiment), "--quick", "--out", str(tmp_path), "--devices", "1", "--memory", "2"])
+    main(
+        [
+            "run",
+            str(experiment),
+            "--quick",
+            "--out",
+            str(tmp_path),
+            "--devices",
+            "1",
+            "--memory",
+            "2",
+        ]
+    )
     out = capsys.readouterr().out
     assert "Bifurcation at 5: T = 5, 10 blocks of 1 groups, in chunks of 1 on 1 x cpu" in out
     assert re.search(r"2 new rows: \d+\.\d s to compile and solve, \d+\.\d s to run", out)
@@ -105,7 +125,9 @@ def test_run_with_more_devices_than_there_are_says_so(experiment, tmp_path):
         main(["run", str(experiment), "--quick", "--out", str(tmp_path), "--devices", "999"])
 
 
-def test_compiled_programs_are_kept_where_one_says_or_jax_was_told_or_with_the_user(monkeypatch, tmp_path):
+def test_compiled_programs_are_kept_where_one_says_or_jax_was_told_or_with_the_user(
+    monkeypatch, tmp_path
+):
     before = jax.config.jax_compilation_cache_dir
     try:
         keep_programs(tmp_path / "here")
@@ -123,7 +145,9 @@ def test_compiled_programs_are_kept_where_one_says_or_jax_was_told_or_with_the_u
 def test_a_file_that_is_no_experiment_says_what_is_missing(tmp_path):
     path = tmp_path / "empty.py"
     path.write_text("STUDY = 1\n")
-    with pytest.raises(SystemExit, match="must define STUDY, QUICK, SCORES, draw, got none of the name 'QUICK'"):
+    with pytest.raises(
+        SystemExit, match="must define STUDY, QUICK, SCORES, draw, got none of the name 'QUICK'"
+    ):
         main(["run", str(path)])
 
 

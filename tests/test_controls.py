@@ -52,7 +52,9 @@ def test_broadcast_is_the_discounted_return_on_every_live_step(given, credit):
     np.testing.assert_allclose(credit["broadcast"].value, wanted, atol=1e-5)
 
 
-def test_shuffled_has_the_values_of_exact_on_every_row_and_moves_decision_steps_only(credit, advantage):
+def test_shuffled_has_the_values_of_exact_on_every_row_and_moves_decision_steps_only(
+    credit, advantage
+):
     shuffled, exact = np.asarray(credit["shuffled"].value), np.asarray(credit["exact"].value)
     decided = advantage[1]
     assert not shuffled[~decided].any()

@@ -81,7 +81,9 @@ def start(script: str, *args: str) -> subprocess.Popen:
         env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     command = [sys.executable, "-c", STUDY + SCORES + script, *args]
     root = Path(__file__).parent.parent
-    return subprocess.Popen(command, env=env, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=env, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -164,7 +166,9 @@ def test_memory_is_the_argument_or_the_environments_or_what_is_free(monkeypatch)
 @pytest.mark.parametrize("wrong", ["lots", "-1", "0", "nan", "inf", ""])
 def test_memory_that_is_no_number_says_so(monkeypatch, wrong):
     monkeypatch.setenv(devices.MEMORY, wrong)
-    with pytest.raises(ValueError, match=f"CASIM_MEMORY must be a positive number of gigabytes, got '{wrong}'"):
+    with pytest.raises(
+        ValueError, match=f"CASIM_MEMORY must be a positive number of gigabytes, got '{wrong}'"
+    ):
         devices.memory_at_hand()
     with pytest.raises(ValueError, match="memory must be a positive number of gigabytes, got -2"):
         devices.memory_at_hand(-2)

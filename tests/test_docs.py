@@ -27,7 +27,9 @@ def test_examples_say_what_they_claim(page, examples):
 
 
 def test_added_estimator_passes_the_contract():
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "add-your-own.md").read_text(), re.DOTALL).group(1)
+    code = re.search(
+        r"```python\n(.*?)```", (ROOT / "docs" / "add-your-own.md").read_text(), re.DOTALL
+    ).group(1)
     names = {"__name__": "add_your_own"}
     exec(code, names)  # dataclasses look their module up by name
     casim.testing.check_estimator(names["StepBaseline"](), num_groups=200)
@@ -42,7 +44,9 @@ def test_added_task_passes_the_contract():
 
 
 def test_the_experiment_of_the_docs_is_one(tmp_path):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "experiments.md").read_text(), re.DOTALL).group(1)
+    code = re.search(
+        r"```python\n(.*?)```", (ROOT / "docs" / "experiments.md").read_text(), re.DOTALL
+    ).group(1)
     path = tmp_path / "filler.py"
     path.write_text(code)
     with opened(path) as experiment:

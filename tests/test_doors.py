@@ -82,12 +82,15 @@ CALLS = {
     "all_coalitions": lambda g: oracle.all_coalitions(game(g), 3),
     "beliefs": lambda g: oracle.beliefs(g.mdp, g.batch),
     "coalition_values": lambda g: oracle.coalition_values(g.mdp, g.policy, g.batch, 3),
-    "contrast": lambda g: oracle.contrast(g.mdp, oracle.Protocol(g.policy, g.policy, 0.5), g.batch, g.unit, 3),
+    "contrast": lambda g: oracle.contrast(
+        g.mdp, oracle.Protocol(g.policy, g.policy, 0.5), g.batch, g.unit, 3
+    ),
     "contribution": lambda g: oracle.contribution(g.mdp, g.policy, 1, g.feature, STATES),
     "critics": lambda g: oracle.critics(g.mdp, g.policy, g.batch, g.latent, 3),
     "difference_rewards": lambda g: oracle.difference_rewards(g.coalitions),
     "entropy_removed": lambda g: oracle.entropy_removed(
-        oracle.outcome_information(g.mdp, g.policy, oracle.success_hindsight(g.mdp, g.policy)), g.batch
+        oracle.outcome_information(g.mdp, g.policy, oracle.success_hindsight(g.mdp, g.policy)),
+        g.batch,
     ),
     "expected_return": lambda g: oracle.expected_return(g.mdp, g.policy),
     "granularities": lambda g: oracle.granularities(g.mdp, g.truth, g.batch, oracle.sizes(g.mdp)),
@@ -95,15 +98,21 @@ CALLS = {
     "implicit_reward": lambda g: oracle.implicit_reward(
         g.mdp, g.policy, oracle.soft_optimal(g.mdp, g.policy, 0.5), g.batch
     ),
-    "latent_information": lambda g: oracle.latent_information(oracle.beliefs(g.mdp, g.batch), g.batch, g.latent, 3),
+    "latent_information": lambda g: oracle.latent_information(
+        oracle.beliefs(g.mdp, g.batch), g.batch, g.latent, 3
+    ),
     "merge": lambda g: oracle.merge(g.batch.reward, g.unit, g.unit, g.unit, 0.9),
     "nature_game": lambda g: oracle.nature_game(g.mdp, g.policy, g.batch, noise()),
     "optimal": lambda g: oracle.optimal(g.mdp),
     "outcome_information": lambda g: oracle.outcome_information(
         g.mdp, g.policy, oracle.success_hindsight(g.mdp, g.policy)
     ),
-    "path_target": lambda g: oracle.path_target(Target("segment_advantage"), g.mdp, g.policy, g.truth, g.batch, 3),
-    "pointwise_information": lambda g: oracle.pointwise_information(oracle.success_hindsight(g.mdp, g.policy), g.batch),
+    "path_target": lambda g: oracle.path_target(
+        Target("segment_advantage"), g.mdp, g.policy, g.truth, g.batch, 3
+    ),
+    "pointwise_information": lambda g: oracle.pointwise_information(
+        oracle.success_hindsight(g.mdp, g.policy), g.batch
+    ),
     "recorded_noise": lambda g: oracle.recorded_noise(KEY, g.unit, STEPS),
     "return_hindsight": lambda g: oracle.return_hindsight(g.mdp, g.policy, g.coalitions),
     "sample_contrast": lambda g: oracle.sample_contrast(
@@ -137,7 +146,9 @@ RECIPES = {
 
 
 EAGER = {
-    "check_support": lambda g: oracle.check_support(g.mdp._replace(discount=0.0), np.arange(-16, 17) / 8),
+    "check_support": lambda g: oracle.check_support(
+        g.mdp._replace(discount=0.0), np.arange(-16, 17) / 8
+    ),
     "closed_forms": None,
     "binary_group_scale": None,
     "reward_feature": lambda g: oracle.reward_feature(g.mdp),
@@ -224,10 +235,13 @@ WRONG = {
 """What is no policy table, and what is said of it."""
 TABLES = {
     name: next(
-        x for x in ("policy", "reference", "protocol") if x in inspect.signature(getattr(oracle, name)).parameters
+        x
+        for x in ("policy", "reference", "protocol")
+        if x in inspect.signature(getattr(oracle, name)).parameters
     )
     for name in CALLS
-    if {"policy", "reference", "protocol"} & set(inspect.signature(getattr(oracle, name)).parameters)
+    if {"policy", "reference", "protocol"}
+    & set(inspect.signature(getattr(oracle, name)).parameters)
 }
 """Which argument of each function is one."""
 
@@ -258,7 +272,10 @@ def test_arrays_that_do_not_fit_each_other_are_refused():
     g = arrays()
     longer = jax.tree.map(lambda x: jnp.concatenate([x, x[:, :1]], axis=1), g.batch)
     for call, message in (
-        (lambda: oracle.beliefs(g.mdp, longer), "batch must have 4 steps, those of the process, got shape (2, 5)"),
+        (
+            lambda: oracle.beliefs(g.mdp, longer),
+            "batch must have 4 steps, those of the process, got shape (2, 5)",
+        ),
         (
             lambda: oracle.beliefs(g.mdp, g.batch._replace(live=g.batch.live[:1])),
             "batch.live must have shape (2, 4), got (1, 4)",
@@ -293,10 +310,18 @@ def test_numbers_that_make_no_sense_are_refused():
     protocol = oracle.Protocol(g.policy, g.policy)
     for call, message in (
         (lambda: oracle.state_hindsight(g.mdp, g.policy, 4), "step must be in [0, 3], got 4"),
-        (lambda: oracle.contribution(g.mdp, g.policy, np.int64(-1), g.feature, 5), "step must be in [0, 3], got -1"),
-        (lambda: oracle.soft_optimal(g.mdp, g.policy, 0.0), "temperature must be in [1e-30, inf], got 0.0"),
         (
-            lambda: oracle.contrast(g.mdp, protocol._replace(lost=jnp.asarray(1.5)), g.batch, g.unit, 3),
+            lambda: oracle.contribution(g.mdp, g.policy, np.int64(-1), g.feature, 5),
+            "step must be in [0, 3], got -1",
+        ),
+        (
+            lambda: oracle.soft_optimal(g.mdp, g.policy, 0.0),
+            "temperature must be in [1e-30, inf], got 0.0",
+        ),
+        (
+            lambda: oracle.contrast(
+                g.mdp, protocol._replace(lost=jnp.asarray(1.5)), g.batch, g.unit, 3
+            ),
             "protocol.lost must be in [0.0, 1.0], got 1.5",
         ),
         (
@@ -308,7 +333,10 @@ def test_numbers_that_make_no_sense_are_refused():
             "num must be in [0, inf], got -2",
         ),
         (lambda: oracle.solve_in_blocks(g.mdp, g.policy, 0), "block must be in [1, inf], got 0"),
-        (lambda: oracle.critics(g.mdp, g.policy, g.batch, g.latent, 2), "latent[4] must be in [0, 1], got np.int32(2)"),
+        (
+            lambda: oracle.critics(g.mdp, g.policy, g.batch, g.latent, 2),
+            "latent[4] must be in [0, 1], got np.int32(2)",
+        ),
         (lambda: oracle.binary_group_scale(1.0, 4), "success must be in (0, 1), got 1.0"),
         (lambda: oracle.binary_group_scale(0.5, 1), "num must be in [2, inf], got 1"),
     ):

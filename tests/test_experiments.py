@@ -10,7 +10,8 @@ from matplotlib.text import Text
 EXPERIMENTS = [
     path
     for path in sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
-    if "STUDY =" in path.read_text()  # the others are programs of their own, with tests of their own
+    if "STUDY ="
+    in path.read_text()  # the others are programs of their own, with tests of their own
 ]
 
 
@@ -39,7 +40,9 @@ def test_full_and_quick_differ_in_name_and_quick_is_smaller(path):
 def test_the_figure_shows_every_method(path):
     experiment = load_experiment(path)
     quick = experiment.QUICK
-    small = dataclasses.replace(quick, tasks=tuple(t.with_horizon(8 + i) for i, t in enumerate(quick.tasks[:2])))
+    small = dataclasses.replace(
+        quick, tasks=tuple(t.with_horizon(8 + i) for i, t in enumerate(quick.tasks[:2]))
+    )
     rows = dataclasses.replace(small, replicates=10).run()
     figure = experiment.draw(rows)
     text = " ".join(words_of(figure))

@@ -109,13 +109,17 @@ def test_a_faulty_method_fails_alone_and_is_named_with_the_task_and_the_reason(t
     assert [row.label for row in error.rows] == ["Return", "zero"]
     assert [row.label for row in load(path)] == ["Return", "zero"]
     task = "Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=2)"
-    wanted = [f"Faulty(fault={name}) on {task}, Uniform, seed 0: {why}" for name, why in REASONS.items()]
+    wanted = [
+        f"Faulty(fault={name}) on {task}, Uniform, seed 0: {why}" for name, why in REASONS.items()
+    ]
     assert sorted(map(str, error.failures)) == sorted(wanted)
     head, *summary = str(error).splitlines()
     assert head == "14 of 16 rows of trial failed, the others are finished:"
     assert sorted(line.strip() for line in summary) == sorted(wanted)
     # What shapes show is said before anything is measured.
-    measured = next(number for number, line in enumerate(lines) if line.startswith("Bifurcation at 5"))
+    measured = next(
+        number for number, line in enumerate(lines) if line.startswith("Bifurcation at 5")
+    )
     early = [name for name in REASONS if any(f"fault={name})" in line for line in lines[:measured])]
     assert set(early) == set(REASONS) - set(WHEN_RUN)
     assert "return faults[self.fault]()" in error.tracebacks
@@ -147,7 +151,9 @@ def test_a_faulty_task_or_policy_fails_alone_for_all_its_rows(tmp_path):
     policies = (Uniform(), EntropyControlled(pivot=5.0))
     study = trial(tasks=(FaultyTask(), TASK), policies=policies, seeds=(0, 7), controls=())
     error = failing(study, tmp_path / "rows.jsonl")
-    assert [(row.task["recipe"], row.policy["recipe"]) for row in error.rows] == [("Bifurcation", "Uniform")] * 2
+    assert [(row.task["recipe"], row.policy["recipe"]) for row in error.rows] == [
+        ("Bifurcation", "Uniform")
+    ] * 2
     assert [(x.method, x.task[:10], x.policy[:7], x.seeds, x.rows) for x in error.failures] == [
         ("every method", "FaultyTask", "Uniform", (0, 7), 2),
         ("every method", "FaultyTask", "Entropy", (0, 7), 2),
@@ -200,7 +206,9 @@ def test_an_interruption_is_not_contained_and_says_how_to_go_on(tmp_path):
         trial().run(path, progress=stop)
     kept = f"trial was interrupted after 1 of 2 rows; they are kept in {path}: run it again to measure the others"
     assert str(caught.value) == kept
-    assert [row.label for row in load(path)] == [row.label for row in caught.value.rows] == ["Return"]
+    assert (
+        [row.label for row in load(path)] == [row.label for row in caught.value.rows] == ["Return"]
+    )
     with pytest.raises(KeyboardInterrupt, match="in `rows` of this exception, and in no file"):
         trial().run(progress=stop)
 

@@ -14,7 +14,16 @@ from matplotlib.text import Text
 
 import casim
 from casim import figures
-from casim.figures import COLOR, COLUMN, label_ends, panel, pivots, small_multiples, styles, task_figure
+from casim.figures import (
+    COLOR,
+    COLUMN,
+    label_ends,
+    panel,
+    pivots,
+    small_multiples,
+    styles,
+    task_figure,
+)
 from casim.figures.labels import spread, wrap
 from casim.figures.lines import coincident, read_lines
 from casim.figures.places import find_places
@@ -67,7 +76,9 @@ def lines_of(rows, x, score="bias"):
 
 def drawn(axes):
     """Named lines by name."""
-    return {line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")}
+    return {
+        line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")
+    }
 
 
 def words(figure):
@@ -79,7 +90,10 @@ def words(figure):
 
 
 def test_seeds_are_averaged_and_their_intervals_combined():
-    rows = [row_of(seed=seed, value=value, half=half) for seed, value, half in ((0, 1.0, 0.3), (5, 4.0, 0.4))]
+    rows = [
+        row_of(seed=seed, value=value, half=half)
+        for seed, value, half in ((0, 1.0, 0.3), (5, 4.0, 0.4))
+    ]
     line = lines_of(rows, "task.horizon")["LeaveOneOut"]
     # The means of independent numbers: half widths of .3 and .4 below, .6 and .8 above.
     assert line.value == pytest.approx([2.5])
@@ -115,7 +129,9 @@ def test_x_is_a_field_of_the_study():
 def test_a_setting_of_the_method_is_no_part_of_its_name_and_methods_without_it_are_level():
     settings = ("Gae(lambda=0.5, fit=1)", "Gae(fit=1)", "Gae(lambda=0.5)", "Gae")
     rows = [row_of(label, value=i) for i, label in enumerate(settings)]
-    rows = [changed(row, "estimator.lambda_", 0.5 if "lambda" in row.label else 0.95) for row in rows]
+    rows = [
+        changed(row, "estimator.lambda_", 0.5 if "lambda" in row.label else 0.95) for row in rows
+    ]
     found = lines_of([*rows, row_of(value=7.0)], "estimator.lambda_")
     assert {label: tuple(line.value) for label, line in found.items()} == {
         "Gae(fit=1)": (0, 1),
@@ -141,7 +157,9 @@ def test_numbers_come_before_words_and_true_is_a_word():
 
 
 def test_an_unknown_x_is_refused_with_the_names_that_there_are():
-    with pytest.raises(ValueError, match=r"x must be one of .*'judge.fidelity'.*'task.gap'.*, got 'task.gaps'"):
+    with pytest.raises(
+        ValueError, match=r"x must be one of .*'judge.fidelity'.*'task.gap'.*, got 'task.gaps'"
+    ):
         find_places([row_of()], "task.gaps")
     with pytest.raises(ValueError, match=r"got 'scores.bias'"):
         find_places([row_of()], "scores.bias")
@@ -149,7 +167,9 @@ def test_an_unknown_x_is_refused_with_the_names_that_there_are():
 
 def test_a_field_of_the_task_that_some_task_lacks_is_refused():
     other = row_of(task={"recipe": "Tree", "depth": 3})
-    with pytest.raises(ValueError, match=r"x must be a field of every row, .*'task.depth'.*got 'task.gap'"):
+    with pytest.raises(
+        ValueError, match=r"x must be a field of every row, .*'task.depth'.*got 'task.gap'"
+    ):
         find_places([row_of(), other], "task.gap")
 
 
@@ -171,7 +191,9 @@ def test_an_unknown_score_is_refused_with_the_names_that_there_are():
     ],
 )
 def test_only_seeds_are_averaged_over(changes, name):
-    with pytest.raises(ValueError, match=f"LeaveOneOut at task.horizon = 8 must differ .* got {name};"):
+    with pytest.raises(
+        ValueError, match=f"LeaveOneOut at task.horizon = 8 must differ .* got {name};"
+    ):
         lines_of([row_of(), row_of(seed=1, **changes)], "task.horizon")
 
 
@@ -187,7 +209,9 @@ def test_what_differs_is_named_before_what_follows_from_it():
 
 def test_lines_that_agree_within_rounding_coincide_and_missing_ones_do_not():
     values = {"A": 1.0, "B": 1.0 + 2e-5, "C": 1.1, "D": math.nan, "E": math.nan}
-    found = coincident(lines_of([row_of(label, value=v) for label, v in values.items()], "seed").values())
+    found = coincident(
+        lines_of([row_of(label, value=v) for label, v in values.items()], "seed").values()
+    )
     assert [[line.label for line in group] for group in found] == [["A", "B"], ["C"], ["D"], ["E"]]
 
 
@@ -226,7 +250,9 @@ def test_the_colour_of_ones_own_is_the_same_in_every_figure():
 
 
 def test_rows_of_ones_own_methodology_are_drawn():
-    figure = small_multiples([row_of("Mine", methodology="my idea"), row_of("B", value=2.0)], ["bias"])
+    figure = small_multiples(
+        [row_of("Mine", methodology="my idea"), row_of("B", value=2.0)], ["bias"]
+    )
     assert drawn(figure.axes[0])["Mine"].get_color() == colours(["my idea"])["my idea"]
 
 
@@ -235,9 +261,19 @@ def test_rows_of_ones_own_methodology_are_drawn():
 
 def test_a_panel_has_a_line_per_method_its_band_and_its_exact_values():
     rows = [row_of(label, horizon, value=horizon) for label in ("A", "B") for horizon in (4, 7)]
-    rows = [row if row.label == "A" else dataclasses.replace(row, scores={"bias": Score(2, 1, 3, 1)}) for row in rows]
+    rows = [
+        row if row.label == "A" else dataclasses.replace(row, scores={"bias": Score(2, 1, 3, 1)})
+        for row in rows
+    ]
     _, axes = plt.subplots()
-    panel(axes, rows, "bias", x="task.horizon", names={"B": "better"}, exact={"A": {4: 0.5, 7: 0.6, 9: 1.0}})
+    panel(
+        axes,
+        rows,
+        "bias",
+        x="task.horizon",
+        names={"B": "better"},
+        exact={"A": {4: 0.5, 7: 0.6, 9: 1.0}},
+    )
     found = drawn(axes)
     assert list(found) == ["A", "better"]
     assert list(found["A"].get_ydata()) == [4, 7]
@@ -250,7 +286,9 @@ def test_a_panel_has_a_line_per_method_its_band_and_its_exact_values():
 
 def test_methods_that_coincide_are_one_line_that_says_so():
     rows = [row_of("GroupRelative(scale=1)"), row_of("Vine", value=3.0), row_of("LeaveOneOut")]
-    figure = small_multiples(rows, ["bias"], names={"LeaveOneOut": "RLOO", "GroupRelative(scale=1)": "Dr. GRPO"})
+    figure = small_multiples(
+        rows, ["bias"], names={"LeaveOneOut": "RLOO", "GroupRelative(scale=1)": "Dr. GRPO"}
+    )
     assert list(drawn(figure.axes[0])) == ["Dr. GRPO = RLOO", "Vine"]
     assert "Dr. GRPO = RLOO" in words(figure)
 
@@ -266,8 +304,14 @@ def test_up_to_eight_methods_have_a_panel_per_score_with_their_names_at_the_line
 
 
 def test_names_at_lines_do_not_overlap():
-    rows = [row_of(name, horizon, value=1 + 0.01 * ord(name)) for name in "ABCDEFGH" for horizon in (4, 8)]
-    figure = small_multiples([*rows, row_of("A", 16, value=99.0)], ["bias"], x="task.horizon", width=COLUMN)
+    rows = [
+        row_of(name, horizon, value=1 + 0.01 * ord(name))
+        for name in "ABCDEFGH"
+        for horizon in (4, 8)
+    ]
+    figure = small_multiples(
+        [*rows, row_of("A", 16, value=99.0)], ["bias"], x="task.horizon", width=COLUMN
+    )
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
     assert len(boxes) == 8
@@ -305,7 +349,9 @@ def test_no_panel_has_more_than_eight_lines_to_tell_apart():
 
 def test_one_column_of_a_paper_has_fewer_panels_side_by_side():
     wide, narrow = (small_multiples(many(), ["bias"], width=width) for width in (7.0, COLUMN))
-    rows = [len({round(axes.get_position().y0, 3) for axes in figure.axes}) for figure in (wide, narrow)]
+    rows = [
+        len({round(axes.get_position().y0, 3) for axes in figure.axes}) for figure in (wide, narrow)
+    ]
     assert rows == [1, 2]
     assert narrow.get_figwidth() == COLUMN
 
@@ -390,7 +436,9 @@ def test_rows_and_scores_must_be_there():
     ],
 )
 def test_an_axis_is_logarithmic_where_sizes_differ_widely(values, score, kind):
-    lines = lines_of([row_of(f"method {i}", value=value, half=0.0) for i, value in enumerate(values)], "seed")
+    lines = lines_of(
+        [row_of(f"method {i}", value=value, half=0.0) for i, value in enumerate(values)], "seed"
+    )
     assert fit_scale(list(lines.values()), score).kind == kind
 
 
@@ -418,11 +466,15 @@ def test_spread_keeps_names_apart_in_order_and_as_near_as_possible():
     heights = np.full(3, 0.2)
     np.testing.assert_allclose(spread(np.array([0.5, 0.5, 0.9]), heights, (0, 1)), [0.4, 0.6, 0.9])
     # All want the top: a stack below it.
-    np.testing.assert_allclose(spread(np.array([0.98, 0.99, 1.0]), heights, (0, 1)), [0.5, 0.7, 0.9])
+    np.testing.assert_allclose(
+        spread(np.array([0.98, 0.99, 1.0]), heights, (0, 1)), [0.5, 0.7, 0.9]
+    )
     # Against a search over all places on a grid.
     wanted, heights = np.array([0.30, 0.35, 0.42]), np.array([0.1, 0.3, 0.1])
     found = spread(wanted, heights, (-9, 9))
-    grid = np.stack(np.meshgrid(*[np.arange(0.0, 0.8, 0.01)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    grid = np.stack(np.meshgrid(*[np.arange(0.0, 0.8, 0.01)] * 3, indexing="ij"), axis=-1).reshape(
+        -1, 3
+    )
     fits = (np.diff(grid, axis=1) >= (heights[1:] + heights[:-1]) / 2 - 1e-9).all(axis=1)
     best = ((grid[fits] - wanted) ** 2).sum(axis=1).min()
     assert ((found - wanted) ** 2).sum() <= best + 1e-12
@@ -472,7 +524,9 @@ def test_pivots_are_the_steps_that_matter_most():
     task = casim.Bifurcation(horizon=20, pivots=(3, 11), recovery=1.0)
     # With full recovery the second pivot undoes whatever the first did.
     np.testing.assert_array_equal(pivots(*solved(task)), [11])
-    np.testing.assert_array_equal(pivots(*solved(casim.Bifurcation(horizon=20, pivots=(3, 11)))), [3, 11])
+    np.testing.assert_array_equal(
+        pivots(*solved(casim.Bifurcation(horizon=20, pivots=(3, 11)))), [3, 11]
+    )
     assert len(pivots(*solved(casim.Bifurcation(horizon=20, pivots=0)))) == 0
 
 
@@ -495,11 +549,16 @@ def test_a_graph_has_an_arrow_for_every_outcome_and_one_colour_where_actions_agr
     plt.close(figure)
     # From good: both actions reach good (a loop) and bad (an arrow). Bad is not there yet.
     assert (len(pivot.patches), len(pivot.lines)) == (2, 2)
-    assert (len(filler.patches), len(filler.lines)) == (0, 2)  # after the pivot bad is there too: two loops
+    assert (len(filler.patches), len(filler.lines)) == (
+        0,
+        2,
+    )  # after the pivot bad is there too: two loops
     assert filler.lines[0].get_color() == SAME
 
 
-@pytest.mark.parametrize("task", [casim.Team(), casim.VariableTurns(num_turns=12, stop_rewards=tuple(range(12)))])
+@pytest.mark.parametrize(
+    "task", [casim.Team(), casim.VariableTurns(num_turns=12, stop_rewards=tuple(range(12)))]
+)
 def test_a_task_figure_has_a_graph_per_kernel_up_to_six(task):
     mdp, truth = solved(task)
     figure = task_figure(mdp, truth)

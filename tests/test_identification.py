@@ -21,7 +21,11 @@ EXPERIMENT = Path(__file__).parent.parent / "experiments" / "identification.py"
 def experiment():
     """The module, with its programs compiled quickly."""
     module = load_experiment(EXPERIMENT)
-    for name, static in (("all_groups", ()), ("exact_contrast", "num_units"), ("run_branch", "num")):
+    for name, static in (
+        ("all_groups", ()),
+        ("exact_contrast", "num_units"),
+        ("run_branch", "num"),
+    ):
         whole = getattr(module, name).__wrapped__
         setattr(module, name, jax.jit(whole, static_argnames=static, compiler_options=QUICK))
     return module
@@ -61,14 +65,21 @@ def test_estimators_of_logs_give_the_same_credit_and_contrasts_do_not(experiment
     assert set(experiment.LOGGED) >= {"Return", "RewardToGo", "GroupRelative", "LeaveOneOut"}
     assert result["same_logs_under_the_same_noise"]
     gap = result["largest_difference_of_credit_under_the_same_noise"]
-    assert {name for name, size in gap.items() if size > 0} == {experiment.RESTORED, experiment.REFED}
+    assert {name for name, size in gap.items() if size > 0} == {
+        experiment.RESTORED,
+        experiment.REFED,
+    }
     worlds = [result["worlds"][sign]["methods"] for sign in ("1", "-1")]
     for name in (*experiment.LOGGED, experiment.WEIGHTED):
-        one, two = ({a: [x for x, _ in level] for a, level in world[name]["credit"].items()} for world in worlds)
+        one, two = (
+            {a: [x for x, _ in level] for a, level in world[name]["credit"].items()}
+            for world in worlds
+        )
         assert one == two
     for a, other in (("0", "1"), ("1", "0")):
         assert (
-            worlds[0][experiment.RESTORED]["credit"][a][0][0] == worlds[1][experiment.RESTORED]["credit"][other][0][0]
+            worlds[0][experiment.RESTORED]["credit"][a][0][0]
+            == worlds[1][experiment.RESTORED]["credit"][other][0][0]
         )
 
 
@@ -78,7 +89,10 @@ def test_effects_of_logs_are_0_and_those_of_contrasts_are_the_truth(experiment, 
         for name, method in world["methods"].items():
             assert method["reads"] == ("environment" if "Contrast" in name else "logs")
             truth = world["truth"] if method["reads"] == "environment" else 0.0
-            assert abs(method["effect"] - truth) <= 5 * method["spread"] / result["groups"] ** 0.5 + 1e-6
+            assert (
+                abs(method["effect"] - truth)
+                <= 5 * method["spread"] / result["groups"] ** 0.5 + 1e-6
+            )
 
 
 @pytest.mark.slow
@@ -89,7 +103,10 @@ def test_the_floor_and_the_contrast_of_one_episode_are_in_closed_form(result):
         assert point["exact"] == pytest.approx((2 * success * (1 - success)) ** 0.5, abs=1e-6)
         assert point["contrast"] == pytest.approx(1 - success, abs=1e-6)
         assert abs(point["measured"] - point["exact"]) <= 5 * point["measured_error"] + 1e-6
-        assert abs(point["contrast_measured"] - point["contrast"]) <= 5 * point["contrast_error"] + 1e-6
+        assert (
+            abs(point["contrast_measured"] - point["contrast"])
+            <= 5 * point["contrast_error"] + 1e-6
+        )
 
 
 @pytest.mark.slow

@@ -66,7 +66,11 @@ def exact_moments(signal):
     else:
         label = np.zeros(batch.state.shape)
         for i, t in zip(*np.nonzero(batch.live), strict=True):
-            after = given.exact.value[t + 1, batch.state[i, t + 1]] if t < 3 and batch.live[i, t + 1] else 0.0
+            after = (
+                given.exact.value[t + 1, batch.state[i, t + 1]]
+                if t < 3 and batch.live[i, t + 1]
+                else 0.0
+            )
             label[i, t] = batch.reward[i, t] + 0.875 * after
     weight = (given.all.weight[:, None] * batch.live)[batch.live]
     label, weight = label[batch.live], weight / weight.sum()
@@ -99,15 +103,16 @@ def test_fidelity_is_the_correlation_of_the_score_with_the_label(signal, fidelit
     error = (labels(signal) - mean) / spread
     noise = (scores(Judge(signal, fidelity=fidelity)) - mean) / spread - fidelity * error
     noise = noise / np.sqrt(1 - fidelity**2)
-    # What is left is standard normal noise, independent of the label: each statistic within 5 standard errors.
+    # What is left is standard normal noise, independent of the label: each statistic within 5
+    # standard errors.
     count = len(noise)
     assert abs(noise.mean()) < 5 / np.sqrt(count)
     assert abs(noise.var() - 1) < 5 * np.sqrt(2 / count)
     assert abs(np.mean(noise * error)) < 5 * np.sqrt(np.mean(error**2) / count)
     assert stats.kstest(noise, "norm").pvalue > 1e-6
-    assert np.corrcoef(scores(Judge(signal, fidelity=fidelity)), labels(signal))[0, 1] == pytest.approx(
-        fidelity, abs=5 / np.sqrt(count) + 0.01
-    )
+    assert np.corrcoef(scores(Judge(signal, fidelity=fidelity)), labels(signal))[
+        0, 1
+    ] == pytest.approx(fidelity, abs=5 / np.sqrt(count) + 0.01)
 
 
 def test_noise_is_independent_between_steps():
@@ -119,7 +124,9 @@ def test_noise_is_independent_between_steps():
 
 
 def test_bias_is_added_to_every_score():
-    np.testing.assert_allclose(scores(Judge(fidelity=0.6, bias=-0.7)), scores(Judge(fidelity=0.6)) - 0.7, atol=1e-5)
+    np.testing.assert_allclose(
+        scores(Judge(fidelity=0.6, bias=-0.7)), scores(Judge(fidelity=0.6)) - 0.7, atol=1e-5
+    )
 
 
 def test_leak_adds_a_share_of_the_episodes_outcome():
@@ -173,7 +180,9 @@ def test_scores_are_addressed_by_key_episode_and_step():
     again = np.asarray(score(model(Judge(fidelity=0.5, density=0.5)), KEY, batch))
     few = jax.tree.map(lambda x: x[:7], batch)
     np.testing.assert_array_equal(whole, again)
-    np.testing.assert_allclose(whole[:7], score(model(Judge(fidelity=0.5, density=0.5)), KEY, few), rtol=1e-6)
+    np.testing.assert_allclose(
+        whole[:7], score(model(Judge(fidelity=0.5, density=0.5)), KEY, few), rtol=1e-6
+    )
     other = np.asarray(score(model(Judge(fidelity=0.5, density=0.5)), jax.random.key(3), batch))
     assert np.nanmax(np.abs(whole - other)) > 0
 
@@ -200,7 +209,9 @@ def test_no_outcome_leaks_into_the_prompt_score():
 
 
 def test_a_judge_of_advantages_has_no_prompt_score():
-    with pytest.raises(ValueError, match="signal must be 'value' to score a prompt, got 'advantage'"):
+    with pytest.raises(
+        ValueError, match="signal must be 'value' to score a prompt, got 'advantage'"
+    ):
         model(Judge("advantage")).prompt(KEY, setting()[2])
 
 
@@ -209,7 +220,9 @@ def test_the_world_shows_the_hidden_state_to_the_judge_and_not_to_the_policy():
     hidden = solved(*reference.random_mdp(4, schedule=(0, 1, 2), observations=3, successors=4))
     made = Judge("advantage").model(hidden.mdp, solve(hidden.mdp, hidden.policy))
     batch = hidden.all.batch
-    wanted = hidden.advantage[np.arange(3)[None, :], np.asarray(batch.state), np.asarray(batch.action)]
+    wanted = hidden.advantage[
+        np.arange(3)[None, :], np.asarray(batch.state), np.asarray(batch.action)
+    ]
     got, live = np.asarray(score(made, KEY, batch)), np.asarray(batch.live)
     np.testing.assert_allclose(got[live], wanted[live], atol=1e-5)
 

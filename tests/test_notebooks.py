@@ -30,7 +30,9 @@ def lesson_of(path):
 
 def answers(path, number):
     """The code in a solution."""
-    return re.search(r"```python\n(.*?)```", solution(lesson_of(path), number).text, re.DOTALL).group(1)
+    return re.search(
+        r"```python\n(.*?)```", solution(lesson_of(path), number).text, re.DOTALL
+    ).group(1)
 
 
 def names_set(code):
@@ -39,13 +41,17 @@ def names_set(code):
 
 def said(cell):
     """What a cell returned, as text."""
-    outputs = [output for output in cell.get("outputs", []) if output.output_type == "execute_result"]
+    outputs = [
+        output for output in cell.get("outputs", []) if output.output_type == "execute_result"
+    ]
     return "".join(output.data["text/plain"] for output in outputs)
 
 
 def execute(notebook):
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
-    checks = [cell for cell in notebook.cells if cell.cell_type == "code" and "check(" in cell.source]
+    checks = [
+        cell for cell in notebook.cells if cell.cell_type == "code" and "check(" in cell.source
+    ]
     return [said(cell) for cell in checks]
 
 
@@ -71,7 +77,9 @@ def test_predictions_are_empty_and_solutions_set_the_same_names(path):
 @each
 def test_no_solution_is_shown_before_it_is_asked_for(path):
     for cell in read(path).cells:
-        assert cell.cell_type == "markdown" or not re.search(r"^solution\(", cell.source, re.MULTILINE)
+        assert cell.cell_type == "markdown" or not re.search(
+            r"^solution\(", cell.source, re.MULTILINE
+        )
 
 
 @each

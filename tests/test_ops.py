@@ -64,7 +64,9 @@ def loop_gae(reward, value, live, discount, lambda_):
         r, v = reward[row, steps].astype(float), np.append(value[row, steps].astype(float), 0.0)
         delta = [r[i] + discount * v[i + 1] - v[i] for i in range(len(steps))]
         for i, t in enumerate(steps):
-            out[row, t] = sum((discount * lambda_) ** (j - i) * delta[j] for j in range(i, len(steps)))
+            out[row, t] = sum(
+                (discount * lambda_) ** (j - i) * delta[j] for j in range(i, len(steps))
+            )
     return out
 
 
@@ -72,7 +74,9 @@ def test_expectation_is_the_weighted_mean():
     weight = np.random.default_rng(0).dirichlet(np.ones(5), (ROWS, 2)).astype(np.float32)
     value = draw(1, ROWS, 2, 5)
     wanted = (weight.astype(float) * value).sum(-1)
-    np.testing.assert_allclose(ops.expectation(weight, value), wanted, atol=8 * EPS * abs(value).max())
+    np.testing.assert_allclose(
+        ops.expectation(weight, value), wanted, atol=8 * EPS * abs(value).max()
+    )
 
 
 @pytest.mark.parametrize("constant", [0.1, 1 / 3, 1e6 + 0.3])
@@ -85,7 +89,9 @@ def test_expectation_keeps_constants_to_the_last_bit(constant):
 
 def test_returns_to_go_equal_the_loop():
     reward = draw(2, ROWS, STEPS)
-    np.testing.assert_allclose(ops.returns_to_go(reward, DISCOUNT, LIVE), loop_returns(reward, LIVE, DISCOUNT), **CLOSE)
+    np.testing.assert_allclose(
+        ops.returns_to_go(reward, DISCOUNT, LIVE), loop_returns(reward, LIVE, DISCOUNT), **CLOSE
+    )
 
 
 def test_returns_to_go_take_any_batch_shape():
@@ -113,7 +119,9 @@ def test_gae_with_lambda_0_is_the_td_error():
     reward, value = draw(7, 1, STEPS), draw(8, 1, STEPS)
     following = np.append(value[0, 1:], 0.0)
     wanted = reward[0].astype(float) + DISCOUNT * following - value[0]
-    np.testing.assert_allclose(ops.gae(reward, value, np.ones((1, STEPS), bool), DISCOUNT, 0.0)[0], wanted, **CLOSE)
+    np.testing.assert_allclose(
+        ops.gae(reward, value, np.ones((1, STEPS), bool), DISCOUNT, 0.0)[0], wanted, **CLOSE
+    )
 
 
 def test_lambda_returns_equal_the_recursion_of_the_definition():
@@ -124,7 +132,9 @@ def test_lambda_returns_equal_the_recursion_of_the_definition():
         for t in np.flatnonzero(LIVE[row])[::-1]:
             target = float(reward[row, t]) + DISCOUNT * ((1 - LAMBDA) * following + LAMBDA * target)
             wanted[row, t], following = target, float(value[row, t])
-    np.testing.assert_allclose(ops.lambda_returns(reward, value, LIVE, DISCOUNT, LAMBDA), wanted, **CLOSE)
+    np.testing.assert_allclose(
+        ops.lambda_returns(reward, value, LIVE, DISCOUNT, LAMBDA), wanted, **CLOSE
+    )
 
 
 def test_lambda_returns_less_the_value_are_gae():
@@ -150,7 +160,9 @@ def test_masked_steps_are_skipped_as_if_deleted():
 
 def test_group_advantage_without_scale_is_the_centred_return():
     returns = draw(11, 4, 5)
-    np.testing.assert_allclose(ops.group_advantage(returns), returns - returns.mean(-1, keepdims=True), **CLOSE)
+    np.testing.assert_allclose(
+        ops.group_advantage(returns), returns - returns.mean(-1, keepdims=True), **CLOSE
+    )
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
@@ -169,7 +181,9 @@ def test_population_and_bessel_scales_differ_by_a_known_factor(num):
     returns = draw(13, 3, num)
     population = ops.group_advantage(returns, "group", ddof=0, epsilon=0.0)
     bessel = ops.group_advantage(returns, "group", ddof=1, epsilon=0.0)
-    np.testing.assert_allclose(bessel, population * math.sqrt((num - 1) / num), rtol=32 * EPS, atol=32 * EPS)
+    np.testing.assert_allclose(
+        bessel, population * math.sqrt((num - 1) / num), rtol=32 * EPS, atol=32 * EPS
+    )
 
 
 @pytest.mark.parametrize("scale", ["none", "group", "batch"])
@@ -186,7 +200,9 @@ def test_entries_outside_where_count_nowhere_and_get_0(scale):
 @pytest.mark.parametrize("scale", ["none", "group", "batch"])
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_a_group_of_one_gets_0(scale, ddof):
-    np.testing.assert_array_equal(ops.group_advantage(draw(15, 4, 1), scale, ddof=ddof), np.zeros((4, 1)))
+    np.testing.assert_array_equal(
+        ops.group_advantage(draw(15, 4, 1), scale, ddof=ddof), np.zeros((4, 1))
+    )
 
 
 def test_a_group_of_equal_returns_gets_0():
@@ -200,13 +216,17 @@ def test_an_empty_group_gets_0():
 
 
 def test_unknown_scale_raises(unhooked):
-    with pytest.raises(ValueError, match=r"scale must be one of \('none', 'group', 'batch'\), got 'std'"):
+    with pytest.raises(
+        ValueError, match=r"scale must be one of \('none', 'group', 'batch'\), got 'std'"
+    ):
         ops_module.group_advantage(jnp.ones((2, 3)), "std")
 
 
 def test_leave_one_out_equals_the_loop():
     returns = draw(17, 2, 5)
-    wanted = [[row[i] - np.mean(np.delete(row, i)) for i in range(5)] for row in returns.astype(float)]
+    wanted = [
+        [row[i] - np.mean(np.delete(row, i)) for i in range(5)] for row in returns.astype(float)
+    ]
     np.testing.assert_allclose(ops.leave_one_out(returns), wanted, **CLOSE)
 
 
@@ -225,12 +245,16 @@ def test_leave_one_out_of_a_group_of_one_is_the_raw_return():
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_whiten_gives_mean_0_and_variance_1_on_the_mask(ddof):
     x = 5 + 3 * draw(20, ROWS, STEPS)
-    out = np.asarray(ops.whiten(np.where(LIVE, x, np.nan).astype(np.float32), LIVE, ddof=ddof), float)
+    out = np.asarray(
+        ops.whiten(np.where(LIVE, x, np.nan).astype(np.float32), LIVE, ddof=ddof), float
+    )
     inside = x[LIVE].astype(float)
     # The mean of numbers near 5 rounds at 5 eps, and is divided by a standard deviation near 3.
     assert abs(out[LIVE].mean()) < 32 * EPS
     assert abs(out[LIVE].var(ddof=ddof) - 1) < 32 * EPS + 1e-8
-    np.testing.assert_allclose(out[LIVE], (inside - inside.mean()) / inside.std(ddof=ddof), atol=64 * EPS)
+    np.testing.assert_allclose(
+        out[LIVE], (inside - inside.mean()) / inside.std(ddof=ddof), atol=64 * EPS
+    )
     assert not out[~LIVE].any()
 
 
@@ -242,7 +266,10 @@ def test_whiten_of_a_single_entry_is_0():
 def test_segment_sum_and_broadcast_equal_the_loop():
     x, segment = draw(22, ROWS, STEPS), np.array([0, 0, 1, 2, 2, 2, 3])
     total = np.asarray(ops.segment_sum(x, segment, 5))
-    wanted = [[sum(float(x[n, t]) for t in range(STEPS) if segment[t] == g) for g in range(5)] for n in range(ROWS)]
+    wanted = [
+        [sum(float(x[n, t]) for t in range(STEPS) if segment[t] == g) for g in range(5)]
+        for n in range(ROWS)
+    ]
     np.testing.assert_allclose(total, wanted, **CLOSE)
     spread = np.asarray(ops.segment_broadcast(total, segment))
     assert all(spread[n, t] == total[n, segment[t]] for n in range(ROWS) for t in range(STEPS))

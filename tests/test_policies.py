@@ -20,10 +20,14 @@ from tests.enumeration import QUICK
 expected_return = jax.jit(expected_return)
 optimal = jax.jit(optimal)
 table = jax.jit(lambda recipe, mdp: recipe.table(mdp), static_argnums=0, compiler_options=QUICK)
-CHAIN = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_actions=3, num_segments=2, discount=0.9)
+CHAIN = Bifurcation(
+    horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_actions=3, num_segments=2, discount=0.9
+)
 
 
-@pytest.mark.parametrize("recipe", [Uniform(), Softmax(2.0, 3), EpsilonOptimal(0.2), EntropyControlled(0.2, 0.5)])
+@pytest.mark.parametrize(
+    "recipe", [Uniform(), Softmax(2.0, 3), EpsilonOptimal(0.2), EntropyControlled(0.2, 0.5)]
+)
 @pytest.mark.parametrize("name", ["bifurcation", "tool_chain", "random"])
 def test_rows_sum_to_1_and_fit_the_world(recipe, name):
     mdp = reference.random_mdp(3)[0] if name == "random" else reference.small_tasks()[name].build()
@@ -79,7 +83,9 @@ def test_equal_actions_share_the_probability():
     fillers = [m for m in range(len(got)) if m not in np.asarray(mdp.schedule)[[1, 3]]]
     np.testing.assert_allclose(got[fillers], 1 / 3, atol=1e-6)
     pivot = int(mdp.schedule[1])
-    np.testing.assert_allclose(got[pivot], [[1, 0, 0]] * 2, atol=1e-6)  # recovery makes the right action best in both
+    np.testing.assert_allclose(
+        got[pivot], [[1, 0, 0]] * 2, atol=1e-6
+    )  # recovery makes the right action best in both
 
 
 def test_a_state_without_recovery_stays_uniform_at_the_pivot():
@@ -96,7 +102,9 @@ def test_under_partial_observability_it_is_greedy_on_the_averaged_optimal_values
     got = np.asarray(table(EpsilonOptimal(0.0), mdp))
     for m in np.flatnonzero(np.asarray(mdp.decision)):
         steps = np.flatnonzero(np.asarray(mdp.schedule) == m)
-        score = np.einsum("ts,so,tsa->oa", occupancy[steps], np.asarray(mdp.emission)[m], q_value[steps])
+        score = np.einsum(
+            "ts,so,tsa->oa", occupancy[steps], np.asarray(mdp.emission)[m], q_value[steps]
+        )
         gap = score[:, 0] - score[:, 1]
         wanted = np.where(np.abs(gap) < 1e-6, 0.5, gap > 0)
         np.testing.assert_allclose(got[m, :, 0], wanted, atol=1e-6)

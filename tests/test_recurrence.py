@@ -44,14 +44,19 @@ def draw(seed, *shape):
 
 def loop(factor, term, live=None, reverse=False, exclusive=False):
     """The definition, and the sum of the absolute contributions to each number."""
-    factor, live = np.broadcast_to(factor, term.shape), np.ones(term.shape, bool) if live is None else live
+    factor, live = (
+        np.broadcast_to(factor, term.shape),
+        np.ones(term.shape, bool) if live is None else live,
+    )
     out, size = np.zeros((2, *term.shape))
     x = bound = np.zeros(term.shape[:-1])
     order = range(term.shape[-1])
     for t in reversed(order) if reverse else order:
         before, so_far = x, bound
         x = np.where(live[..., t], factor[..., t].astype(float) * x + term[..., t], x)
-        bound = np.where(live[..., t], np.abs(factor[..., t].astype(float)) * bound + np.abs(term[..., t]), bound)
+        bound = np.where(
+            live[..., t], np.abs(factor[..., t].astype(float)) * bound + np.abs(term[..., t]), bound
+        )
         out[..., t], size[..., t] = (before, so_far) if exclusive else (x, bound)
     return out, size
 
@@ -91,7 +96,9 @@ def test_one_factor_for_all_equals_the_same_factor_at_each_step():
     _, term = draw(7, 3, 33)
     live = np.random.default_rng(8).uniform(size=term.shape) < 0.7
     scan = compiled(33, True, True, True)
-    np.testing.assert_array_equal(scan(0.875, term, live), scan(np.full(term.shape, 0.875, np.float32), term, live))
+    np.testing.assert_array_equal(
+        scan(0.875, term, live), scan(np.full(term.shape, 0.875, np.float32), term, live)
+    )
 
 
 def test_a_batch_axis_may_be_absent_or_mapped():
@@ -136,7 +143,9 @@ def test_infinity_reaches_no_step_before_it():
     broken = term.copy()
     broken[0, 18] = np.inf
     scan = compiled(33, False, False, False)
-    np.testing.assert_array_equal(np.asarray(scan(factor, broken))[:, :18], np.asarray(scan(factor, term))[:, :18])
+    np.testing.assert_array_equal(
+        np.asarray(scan(factor, broken))[:, :18], np.asarray(scan(factor, term))[:, :18]
+    )
 
 
 @pytest.mark.usefixtures("float64")
@@ -152,7 +161,9 @@ def test_its_gradient_is_that_of_the_definition():
     later = np.concatenate([factor[:, 1:], np.zeros((2, 1))], axis=1)
     adjoint, _ = loop(later, weight, reverse=True)
     np.testing.assert_allclose(to_term, adjoint, atol=1e-12)
-    np.testing.assert_allclose(to_factor, adjoint * loop(factor, term, exclusive=True)[0], atol=1e-12)
+    np.testing.assert_allclose(
+        to_factor, adjoint * loop(factor, term, exclusive=True)[0], atol=1e-12
+    )
 
 
 def worst(out, wanted, size):
@@ -169,7 +180,9 @@ def test_errors_do_not_grow_with_the_length(factor):
     term[1] = np.abs(term[1])
     live = rng.uniform(size=term.shape) < 0.9
     both = np.concatenate([live, np.ones_like(live)])
-    wanted, size = loop(np.full(both.shape, float(given)), np.concatenate([term, term]), both, reverse=True)
+    wanted, size = loop(
+        np.full(both.shape, float(given)), np.concatenate([term, term]), both, reverse=True
+    )
     masked, full = np.where(live, LONG_SCAN(given, term, live), wanted[:2]), LONG_SUM(given, term)
     for row, out in enumerate((*masked, *np.asarray(full))):
         assert worst(out, wanted[row], size[row]) <= 16
@@ -178,7 +191,9 @@ def test_errors_do_not_grow_with_the_length(factor):
 
 
 LONG_SCAN = quick(lambda factor, term, live: affine_scan(factor, term, live, reverse=True))
-LONG_SUM = quick(lambda factor, term: decayed_sum(factor, term, True, lambda: jnp.full_like(term, jnp.nan)))
+LONG_SUM = quick(
+    lambda factor, term: decayed_sum(factor, term, True, lambda: jnp.full_like(term, jnp.nan))
+)
 
 
 @pytest.mark.parametrize("factor", [0.99999, 0.9, -0.7, 1.0, 0.0])
@@ -196,20 +211,31 @@ def test_small_advantages_beside_large_values_keep_their_digits(gaps):
     """Values of 1000 that differ by 0.01: undiscounted, their differences are exact, and so nearly are advantages."""
     steps, rng = 2_000, np.random.default_rng(3)
     value = (1000 + 0.01 * rng.normal(size=(2, steps))).astype(np.float32)
-    live = rng.uniform(size=(2, steps)) < 0.8 if gaps else np.arange(steps)[None, :] < np.array([[steps], [1_500]])
+    live = (
+        rng.uniform(size=(2, steps)) < 0.8
+        if gaps
+        else np.arange(steps)[None, :] < np.array([[steps], [1_500]])
+    )
     reward = np.zeros_like(value)
     out = np.asarray(GAE(reward, value, live, 1.0, 0.95))
     factor = np.full(live.shape, float(np.float32(1.0) * np.float32(0.95)))
     wanted, _ = loop(factor, td_error(reward, value, live, 1.0), live, reverse=True)
-    early = live & (np.arange(steps)[None, :] < 1_200)  # far from the end, where the last value itself is the error
-    assert np.abs(np.where(early, out - wanted, 0)).max() < 1e-6 * np.abs(np.where(early, wanted, 0)).max()
+    early = live & (
+        np.arange(steps)[None, :] < 1_200
+    )  # far from the end, where the last value itself is the error
+    assert (
+        np.abs(np.where(early, out - wanted, 0)).max()
+        < 1e-6 * np.abs(np.where(early, wanted, 0)).max()
+    )
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("factor", [0.0, 0.9, -0.5, 1.0])
 def test_a_decayed_sum_equals_the_loop(length, factor):
     _, term = draw(16, 3, length)
-    out = quick(lambda *x: decayed_sum(*x, True, lambda: jnp.full_like(term, jnp.nan)))(factor, term)
+    out = quick(lambda *x: decayed_sum(*x, True, lambda: jnp.full_like(term, jnp.nan)))(
+        factor, term
+    )
     assert_close(out, *loop(np.full(term.shape, factor, np.float32), term, reverse=True))
 
 
@@ -228,11 +254,17 @@ def test_a_decayed_sum_that_is_not_trusted_or_not_finite_is_left_to_the_other_wa
 def test_powers_that_are_no_floats_do_not_reach_the_gradients_of_short_episodes():
     live = jnp.arange(400)[None, :] < 6
     reward, value = jnp.where(live, 1.0, 0.0), jnp.where(live, 0.5, 0.0)
-    gradient = quick(jax.grad(lambda r, v, discount: jnp.sum(ops.gae(r, v, live, discount, 1.0)), (0, 2)))
+    gradient = quick(
+        jax.grad(lambda r, v, discount: jnp.sum(ops.gae(r, v, live, discount, 1.0)), (0, 2))
+    )
     to_reward, to_discount = gradient(reward, value, 1.5)
-    np.testing.assert_allclose(to_reward[0, :6], [sum(1.5**i for i in range(t + 1)) for t in range(6)], rtol=1e-5)
+    np.testing.assert_allclose(
+        to_reward[0, :6], [sum(1.5**i for i in range(t + 1)) for t in range(6)], rtol=1e-5
+    )
     # A_t is the sum of the 6 - t rewards to come, discounted, less v_t.
-    np.testing.assert_allclose(to_discount, sum((6 - i) * i * 1.5 ** (i - 1) for i in range(6)), rtol=1e-5)
+    np.testing.assert_allclose(
+        to_discount, sum((6 - i) * i * 1.5 ** (i - 1) for i in range(6)), rtol=1e-5
+    )
 
 
 def test_no_steps_are_nothing():
@@ -247,7 +279,9 @@ def steps_of(seed, ends, length=33, gaps_in=()):
     live = np.arange(length)[None, :] < np.array(ends)[:, None]
     for row in gaps_in:
         live[row] &= rng.uniform(size=length) < 0.6
-    reward, value = (np.where(live, rng.normal(size=live.shape), np.nan).astype(np.float32) for _ in range(2))
+    reward, value = (
+        np.where(live, rng.normal(size=live.shape), np.nan).astype(np.float32) for _ in range(2)
+    )
     return reward, value, live
 
 
@@ -301,7 +335,9 @@ def test_a_discount_whose_powers_are_no_floats_hurts_only_where_it_is_applied():
 @pytest.mark.parametrize("gaps_in", [(), (1,)])
 @pytest.mark.parametrize("mapped", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_gradient_of_gae_is_that_of_the_definition(gaps_in, mapped):
-    reward, value, live = (x.astype(float) if x.dtype != bool else x for x in steps_of(20, (33, 20), gaps_in=gaps_in))
+    reward, value, live = (
+        x.astype(float) if x.dtype != bool else x for x in steps_of(20, (33, 20), gaps_in=gaps_in)
+    )
     weight = np.random.default_rng(21).normal(size=live.shape)
 
     def objective(reward, value, discount, lambda_):
@@ -313,16 +349,25 @@ def test_the_gradient_of_gae_is_that_of_the_definition(gaps_in, mapped):
 
     def definition(reward, value, discount, lambda_):
         factor = np.full(live.shape, discount * lambda_)
-        return np.sum(weight * live * loop(factor, td_error(reward, value, live, discount), live, reverse=True)[0])
+        return np.sum(
+            weight
+            * live
+            * loop(factor, td_error(reward, value, live, discount), live, reverse=True)[0]
+        )
 
     def difference(which, by):
         point = reward, value, 0.97, 0.9
-        ends = [definition(*(x + to if k == which else x for k, x in enumerate(point))) for to in (by, -by)]
+        ends = [
+            definition(*(x + to if k == which else x for k, x in enumerate(point)))
+            for to in (by, -by)
+        ]
         return (ends[0] - ends[1]) / 2
 
     along = np.where(live, np.random.default_rng(22).normal(size=live.shape), 0)
     for which in (0, 1):
-        np.testing.assert_allclose(np.sum(slope[which] * along), difference(which, along), rtol=1e-9)  # it is linear
+        np.testing.assert_allclose(
+            np.sum(slope[which] * along), difference(which, along), rtol=1e-9
+        )  # it is linear
     for which in (2, 3):
         np.testing.assert_allclose(slope[which], difference(which, 1e-6) / 1e-6, rtol=1e-6)
 

@@ -178,4 +178,9 @@ def test_what_a_row_cannot_hold_exactly_is_refused(recipe, message):
 
 
 def test_the_classes_of_a_recipe_are_those_of_its_settings_too():
-    assert classes((Observed(Bifurcation()), None, Knob((Vine(), 3)))) == {Observed, Bifurcation, Knob, Vine}
+    assert classes((Observed(Bifurcation()), None, Knob((Vine(), 3)))) == {
+        Observed,
+        Bifurcation,
+        Knob,
+        Vine,
+    }

@@ -16,7 +16,16 @@ import pytest
 
 from casim import plan, programs, report, setting
 from casim.controls import CONTROLS
-from casim.estimators import Estimator, Gae, GroupRelative, LeaveOneOut, ProcessReward, Return, RewardToGo, Vine
+from casim.estimators import (
+    Estimator,
+    Gae,
+    GroupRelative,
+    LeaveOneOut,
+    ProcessReward,
+    Return,
+    RewardToGo,
+    Vine,
+)
 from casim.jobs import label_of
 from casim.judges import Judge
 from casim.policies import Softmax, Uniform
@@ -104,7 +113,9 @@ def test_an_interrupted_run_goes_on_without_losing_or_repeating_a_row(tmp_path, 
     seen = []
     rows = trial().run(path, progress=lambda row, new: seen.append((row.label, new)))
     assert seen == [("Return", False), ("LeaveOneOut", False), ("RewardToGo", True), ("zero", True)]
-    assert collections.Counter(label for label, _ in measured) == dict.fromkeys((x.label for x in whole), 1)
+    assert collections.Counter(label for label, _ in measured) == dict.fromkeys(
+        (x.label for x in whole), 1
+    )
     assert [row.label for row in load(path)] == [row.label for row in rows]
     for one, other in zip(rows, whole, strict=True):
         assert one.identity == other.identity
@@ -176,7 +187,10 @@ def test_fresh_puts_the_rows_of_the_study_aside_and_measures_anew(tmp_path, meas
     trial(estimators=METHODS[:1], controls=()).run(path, notify=lines.append, fresh=True)
     assert lines[0] == f"3 rows of trial put aside in {beside(path, '.old')}"
     assert measured == [("Return", 0)]
-    assert [(row.study, row.label) for row in read(path)] == [("other", "Return"), ("trial", "Return")]
+    assert [(row.study, row.label) for row in read(path)] == [
+        ("other", "Return"),
+        ("trial", "Return"),
+    ]
     aside = read(beside(path, ".old"))
     assert [row.identity for row in aside] == [row.identity for row in (*stale, *whole[:2])]
 
@@ -223,11 +237,19 @@ def test_rows_say_what_was_measured(whole):
     assert row.judge == report.describe(Judge())
     assert report.rebuild(row.estimator) == LeaveOneOut()
     assert (row.methodology, whole[3].methodology) == ("monte_carlo", "control")
-    assert (row.horizon, row.num_steps, row.num_trajectories, row.replicates, row.seed) == (5, 5, 3, 20, 0)
+    assert (row.horizon, row.num_steps, row.num_trajectories, row.replicates, row.seed) == (
+        5,
+        5,
+        3,
+        20,
+        0,
+    )
     assert tuple(row.scores) == NAMES
     assert row.scores["batch_steps"].value == 15
     assert row.scores["env_steps"].value == 0
-    assert row.exact["expected_return"] == pytest.approx(0.5 - 0.3 + 0.6 * good_at_the_end(), abs=1e-6)
+    assert row.exact["expected_return"] == pytest.approx(
+        0.5 - 0.3 + 0.6 * good_at_the_end(), abs=1e-6
+    )
     assert row.compile_time >= 0
     assert row.wall_time > 0
     assert json.loads(row.to_json())["versions"]["jax"] == jax.__version__
@@ -262,7 +284,9 @@ def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch, whole):
 
 
 def test_the_trajectories_of_a_replicate_depend_on_the_seed_and_its_number_alone():
-    few, many = (np.asarray(jax.random.key_data(jax.random.split(jax.random.key(3), n))) for n in (10, 30))
+    few, many = (
+        np.asarray(jax.random.key_data(jax.random.split(jax.random.key(3), n))) for n in (10, 30)
+    )
     np.testing.assert_array_equal(few, many[:10])
 
 
@@ -276,7 +300,9 @@ def test_seeds_are_rows_of_their_own():
 def test_tasks_and_policies_are_crossed():
     tasks, policies = (TASK, dataclasses.replace(TASK, gap=0.3)), (Uniform(), Softmax())
     rows = trial(tasks=tasks, policies=policies, estimators=(Return(),), controls=()).run()
-    crossed = [(report.describe(task), report.describe(policy)) for task in tasks for policy in policies]
+    crossed = [
+        (report.describe(task), report.describe(policy)) for task in tasks for policy in policies
+    ]
     assert [(row.task, row.policy) for row in rows] == crossed
     assert len({row.scores["rmse"].value for row in rows}) == 4
 
@@ -336,7 +362,10 @@ def namesake(setting):
     ("changes", "message"),
     [
         ({"seeds": (1, 2, 1)}, "seeds must hold distinct values, got 1 twice"),
-        ({"estimators": (Return(), GroupRelative(), Return())}, r"estimators must hold distinct values, got Return\("),
+        (
+            {"estimators": (Return(), GroupRelative(), Return())},
+            r"estimators must hold distinct values, got Return\(",
+        ),
         ({"tasks": (TASK, TASK)}, "tasks must hold distinct values"),
         ({"policies": (Uniform(), Uniform())}, "policies must hold distinct values"),
         ({"controls": ("zero", "zero")}, "controls must hold distinct values"),
@@ -361,7 +390,10 @@ def namesake(setting):
         ({"name": "x" * 101}, "name must be"),
         ({"name": None}, "name must be"),
         ({"estimators": (LeaveOneOut,)}, r"got the class LeaveOneOut: write LeaveOneOut\(\)"),
-        ({"tasks": (Bifurcation,)}, r"tasks must .* got the class Bifurcation: write Bifurcation\(\)"),
+        (
+            {"tasks": (Bifurcation,)},
+            r"tasks must .* got the class Bifurcation: write Bifurcation\(\)",
+        ),
         ({"policies": (Uniform,)}, r"policies must .* got the class Uniform: write Uniform\(\)"),
         ({"judge": Judge}, r"judge must .* got the class Judge: write Judge\(\)"),
         ({"tasks": TASK}, r"tasks must be a tuple, got Bifurcation\("),
@@ -371,11 +403,23 @@ def namesake(setting):
         ({"estimators": (len,)}, "estimators must hold a casim.Estimator, got <built-in"),
         ({"judge": "kind"}, "judge must hold a casim.Judge, got 'kind'"),
         ({"estimators": (), "controls": ()}, "number of estimators and controls must be"),
-        ({"estimators": (Knob([1]),)}, r"estimators must hold recipes that rows can hold: unhashable"),
+        (
+            {"estimators": (Knob([1]),)},
+            r"estimators must hold recipes that rows can hold: unhashable",
+        ),
         ({"estimators": (Knob(math.inf),)}, r"rows can hold: .*Knob.setting: a setting must be"),
-        ({"estimators": (Knob(1), namesake(1))}, r"must have different labels, got two of 'Knob\(setting=1\)'"),
-        ({"num_trajectories": 1}, "num_trajectories must be at least 2 for LeaveOneOut, which needs a group, got 1"),
-        ({"judge": None, "estimators": (ProcessReward(),)}, "judge must be set for ProcessReward, which needs one"),
+        (
+            {"estimators": (Knob(1), namesake(1))},
+            r"must have different labels, got two of 'Knob\(setting=1\)'",
+        ),
+        (
+            {"num_trajectories": 1},
+            "num_trajectories must be at least 2 for LeaveOneOut, which needs a group, got 1",
+        ),
+        (
+            {"judge": None, "estimators": (ProcessReward(),)},
+            "judge must be set for ProcessReward, which needs one",
+        ),
         (
             {"tasks": (TASK, ToolChain(branching=False)), "estimators": (Vine(),)},
             r"tasks must be such that one can go back to a step, which Vine needs, got ToolChain\(branching=False\)",
@@ -425,14 +469,18 @@ def test_nothing_is_compiled_again_when_only_values_change(monkeypatch):
     monkeypatch.setattr(pairs, "_PROGRAMS", {})
     tasks = (TASK, dataclasses.replace(TASK, gap=0.3, recovery=0.2))
     policies = (Softmax(seed=1), Softmax(seed=2))
-    rows = trial(tasks=tasks, policies=policies, seeds=(0, 1), estimators=(Return(),), controls=()).run()
+    rows = trial(
+        tasks=tasks, policies=policies, seeds=(0, 1), estimators=(Return(),), controls=()
+    ).run()
     assert len({row.scores["rmse"].value for row in rows}) == 8
 
 
 def test_a_task_that_judges_see_as_it_is_is_solved_once(monkeypatch):
     solved = []
     solve = setting._solve
-    monkeypatch.setattr(setting, "_solve", lambda mdp, table: solved.append(mdp) or solve(mdp, table))
+    monkeypatch.setattr(
+        setting, "_solve", lambda mdp, table: solved.append(mdp) or solve(mdp, table)
+    )
     setting.Outline.make(TASK, Uniform(), Judge()).solve()
     assert len(solved) == 1
     setting.Outline.make(HackableProcess(horizon=3, num_segments=2), Uniform(), Judge()).solve()
@@ -447,7 +495,11 @@ def test_an_outline_has_the_shapes_of_what_is_solved():
     one, other = ((outline.world, outline.truth), (solved.world, solved.truth))
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for shape, array in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        assert (shape.shape, shape.dtype, shape.sharding) == (array.shape, array.dtype, array.sharding)
+        assert (shape.shape, shape.dtype, shape.sharding) == (
+            array.shape,
+            array.dtype,
+            array.sharding,
+        )
 
 
 def test_a_method_that_needs_more_memory_gets_smaller_chunks():
@@ -458,7 +510,10 @@ def test_a_method_that_needs_more_memory_gets_smaller_chunks():
     assert tight.chunk in (1, 2)
     assert tight.bytes <= roomy.bytes / 3
     single = programs.program(LeaveOneOut(), 3, outline, 1, 1e9)
-    with pytest.raises(ValueError, match=r"memory must exceed .* for a single group of 3 .*, got .* beside the sums"):
+    with pytest.raises(
+        ValueError,
+        match=r"memory must exceed .* for a single group of 3 .*, got .* beside the sums",
+    ):
         programs.program(LeaveOneOut(), 3, outline, 8, single.bytes - 1)
 
 

@@ -36,8 +36,14 @@ def of(estimator, task=None, policy=None, **changes):
 ROWS = [
     of(casim.Gae(lambda_=0.9)),
     of(casim.Gae(lambda_=1), policy=casim.Softmax(scale=0.5), seed=4),
-    of(casim.LeaveOneOut(), task=casim.Bifurcation(horizon=9, pivots=1), judge=casim.Judge(fidelity=0.75)),
-    of(casim.LeaveOneOut(), task=casim.ToolChain(num_turns=3, repair=0.5).observed(), replicates=40),
+    of(
+        casim.LeaveOneOut(),
+        task=casim.Bifurcation(horizon=9, pivots=1),
+        judge=casim.Judge(fidelity=0.75),
+    ),
+    of(
+        casim.LeaveOneOut(), task=casim.ToolChain(num_turns=3, repair=0.5).observed(), replicates=40
+    ),
 ]
 
 
@@ -46,15 +52,27 @@ def test_settings_are_classes_and_fields_by_name():
     assert found["task"] == "Bifurcation"
     assert (found["task.horizon"], found["judge.fidelity"], found["policy"]) == (9, 0.75, "Uniform")
     nested = settings(ROWS[3])
-    assert (nested["task"], nested["task.task"], nested["task.task.repair"]) == ("Observed", "ToolChain", 0.5)
+    assert (nested["task"], nested["task.task"], nested["task.task.repair"]) == (
+        "Observed",
+        "ToolChain",
+        0.5,
+    )
     assert nested["judge"] is None
 
 
 def test_what_varies_is_what_has_two_values():
-    assert {"task", "task.horizon", "task.pivots", "policy", "judge", "estimator", "estimator.lambda_"} <= set(
+    assert {
+        "task",
+        "task.horizon",
+        "task.pivots",
+        "policy",
+        "judge",
+        "estimator",
+        "estimator.lambda_",
+    } <= set(varying(ROWS))
+    assert not {"task.gap", "judge.fidelity", "policy.scale", "estimator.fit", "study"} & set(
         varying(ROWS)
     )
-    assert not {"task.gap", "judge.fidelity", "policy.scale", "estimator.fit", "study"} & set(varying(ROWS))
     assert varying(ROWS[:1]) == []
 
 
@@ -86,7 +104,8 @@ def test_records_have_the_same_keys_and_columns_of_one_type():
     assert [record["task.pivots"] for record in records[::2]] == ["(1, 4)", "(1, 4)", "1", None]
     numbers = [of(casim.Gae(learning_rate=0.5)), of(casim.Gae(learning_rate=1))]
     mixed = [
-        dataclasses.replace(one, estimator=one.estimator | {"x": x}) for one, x in zip(numbers, (1, 0.5), strict=True)
+        dataclasses.replace(one, estimator=one.estimator | {"x": x})
+        for one, x in zip(numbers, (1, 0.5), strict=True)
     ]
     assert [repr(record["estimator.x"]) for record in to_records(mixed, ["bias"])] == ["1.0", "0.5"]
 
@@ -94,7 +113,9 @@ def test_records_have_the_same_keys_and_columns_of_one_type():
 def test_infinite_numbers_are_missing_and_unknown_scores_refused():
     odd = row(scores={"bias": Score(math.inf, NAN, 1.0, 2.0)})
     assert to_records([odd])[0]["value"] is None
-    with pytest.raises(ValueError, match=r"scores must be one of \('bias', 'snr'\), got 'nonsense'"):
+    with pytest.raises(
+        ValueError, match=r"scores must be one of \('bias', 'snr'\), got 'nonsense'"
+    ):
         to_records(ROWS, ["nonsense"])
     with pytest.raises(ValueError, match="scores must be one of"):
         tabulate(ROWS, ["nonsense"])
@@ -125,7 +146,9 @@ def test_csv_is_the_records():
 
 
 def test_a_table_has_a_line_per_row_and_aligned_columns():
-    other = row(label="Other", scores={"bias": Score(-1234.5, NAN, NAN, 1.0), "snr": Score(2, 1, 3, 4)})
+    other = row(
+        label="Other", scores={"bias": Score(-1234.5, NAN, NAN, 1.0), "snr": Score(2, 1, 3, 4)}
+    )
     text = tabulate([row(), other], ["bias", "snr"])
     head, first, second = text.split("\n")
     assert head.split() == ["task", "horizon", "estimator", "bias", "snr"]
@@ -142,12 +165,27 @@ def test_a_table_shows_half_widths_if_asked():
 def test_a_table_shows_every_knob_that_varies_and_the_horizon_once():
     text = tabulate(ROWS[:3], ["bias"])
     head, first, second, third = text.split("\n")
-    assert head.split() == ["task", "horizon", "task.pivots", "policy", "judge", "seed", "estimator", "bias"]
+    assert head.split() == [
+        "task",
+        "horizon",
+        "task.pivots",
+        "policy",
+        "judge",
+        "seed",
+        "estimator",
+        "bias",
+    ]
     assert "Softmax" in second
     assert "(1, 4)" in first
     assert "Judge" in third
     swept = [of(casim.Vine(), policy=casim.Softmax(scale=x)) for x in (0.5, 2)]
-    assert tabulate(swept, ["bias"]).split("\n")[0].split() == ["task", "horizon", "policy.scale", "estimator", "bias"]
+    assert tabulate(swept, ["bias"]).split("\n")[0].split() == [
+        "task",
+        "horizon",
+        "policy.scale",
+        "estimator",
+        "bias",
+    ]
 
 
 def test_controls_are_in_tables_like_methods():
@@ -158,7 +196,10 @@ def test_controls_are_in_tables_like_methods():
 def test_markdown_and_latex_are_written_with_intervals():
     rows = [
         row(label="A|B_1"),
-        row(label="C", scores={"bias": Score(1234.5, 1200.0, 1269.0, 1.0), "snr": Score(2, NAN, NAN, 4)}),
+        row(
+            label="C",
+            scores={"bias": Score(1234.5, 1200.0, 1269.0, 1.0), "snr": Score(2, NAN, NAN, 4)},
+        ),
     ]
     assert to_markdown(rows, ["bias", "snr"]).split("\n") == [
         "| task | horizon | estimator | bias | snr |",
@@ -193,7 +234,11 @@ def test_the_command_prints_saved_rows_in_four_forms(saved, capsys):
 
 
 def test_the_command_refuses_two_forms_and_answers_a_wrong_score_by_one_like_it(saved):
-    with pytest.raises(SystemExit, match="must be one of --csv, --latex and --markdown, got several"):
+    with pytest.raises(
+        SystemExit, match="must be one of --csv, --latex and --markdown, got several"
+    ):
         main(["table", str(saved), "--csv", "--latex"])
-    with pytest.raises(SystemExit, match="scores must be a known name, got 'bia': did you mean bias"):
+    with pytest.raises(
+        SystemExit, match="scores must be a known name, got 'bia': did you mean bias"
+    ):
         main(["table", str(saved), "--scores", "bia"])

@@ -38,8 +38,13 @@ def test_an_array_is_checked_in_every_entry():
     assert check(exact, exact, hints).state == "right"
     assert check(exact.T, exact, hints).text == "not yet: that is the transpose"
     assert check(2 * exact, exact, hints).text == "not yet: that is twice as much"
-    assert check(wrong, exact, hints).text == "not yet: 1 of 6 entries are wrong, the first at [1, 0]"
-    assert check(exact[0], exact, hints).text == "an array of shape (2, 3) is wanted, got an array of shape (3,)"
+    assert (
+        check(wrong, exact, hints).text == "not yet: 1 of 6 entries are wrong, the first at [1, 0]"
+    )
+    assert (
+        check(exact[0], exact, hints).text
+        == "an array of shape (2, 3) is wanted, got an array of shape (3,)"
+    )
     assert check(None, exact).text == "nothing here yet: write an array of shape (2, 3)"
 
 
@@ -59,7 +64,10 @@ def test_several_verdicts_become_one():
     assert together({"a": wrong, "b": missing}).state == "missing"
     text = repr(together({"a": right, "long name": wrong}))
     assert text.splitlines()[0].endswith("1 of 2 right")
-    assert [line.split("  ")[-1][2:] for line in text.splitlines()[1:]] == ["right", "not yet: too large"]
+    assert [line.split("  ")[-1][2:] for line in text.splitlines()[1:]] == [
+        "right",
+        "not yet: too large",
+    ]
     with pytest.raises(ValueError, match="at least one"):
         together({})
 
@@ -69,11 +77,17 @@ def test_a_solution_is_the_part_of_its_number():
     assert "my_advantage = " in text
     assert "##" not in text
     assert "vine_steps" not in text
-    assert solution("what_is_credit", 2)._repr_markdown_() == repr(solution("what_is_credit", 2)) == text
+    assert (
+        solution("what_is_credit", 2)._repr_markdown_()
+        == repr(solution("what_is_credit", 2))
+        == text
+    )
 
 
 def test_unknown_solutions_are_refused():
-    with pytest.raises(ValueError, match=r"lesson must be one of \['what_is_credit'\], got 'credit'"):
+    with pytest.raises(
+        ValueError, match=r"lesson must be one of \['what_is_credit'\], got 'credit'"
+    ):
         solution("credit", 1)
     with pytest.raises(ValueError, match=r"number must be one of \[1, 2, 3, 4, 5, 6\], got 7"):
         solution("what_is_credit", 7)

@@ -29,7 +29,11 @@ HALF = {(4, "LeaveOneOut"): 0.1, (9, "LeaveOneOut"): 0.5, (4, "Vine"): 3.0, (9, 
 
 
 def measured(value, half, replicates=100, **changes):
-    return row(scores={"snr": Score(value, value - half, value + half, 1.0)}, replicates=replicates, **changes)
+    return row(
+        scores={"snr": Score(value, value - half, value + half, 1.0)},
+        replicates=replicates,
+        **changes,
+    )
 
 
 def run(study, log):
@@ -90,7 +94,11 @@ def test_only_what_is_too_wide_is_measured_again_and_controls_never():
     wanted = {(4, "LeaveOneOut"): 100, (9, "LeaveOneOut"): 800, (4, "Vine"): 6400, (9, "Vine"): 200}
     wanted |= {(4, "exact"): 100, (9, "exact"): 100}
     assert found == {(*key, seed): count for key, count in wanted.items() for seed in (0, 1)}
-    assert [(one.horizon, one.label) for one in outcome.rows[:3]] == [(4, "LeaveOneOut"), (4, "Vine"), (4, "exact")]
+    assert [(one.horizon, one.label) for one in outcome.rows[:3]] == [
+        (4, "LeaveOneOut"),
+        (4, "Vine"),
+        (4, "exact"),
+    ]
     # 3 / 8 of 2 is 0.1875, which is not a tenth; the limit is met.
     assert {(one.horizon, one.label) for one in outcome.wide} == {(4, "Vine")}
     assert log[0] == STUDY
@@ -111,9 +119,13 @@ def test_what_fails_is_not_tried_twice():
 
 
 def test_rows_with_more_replicates_take_the_places_of_chosen_ones():
-    base = [measured(2.0, 0.5, label=name, estimator={"recipe": name, "module": "m"}) for name in "AB"]
+    base = [
+        measured(2.0, 0.5, label=name, estimator={"recipe": name, "module": "m"}) for name in "AB"
+    ]
     more = measured(2.0, 0.25, 400, label="A", estimator={"recipe": "A", "module": "m"})
-    other = measured(2.0, 0.25, 800, label="A", estimator={"recipe": "A", "module": "m"}, study="other")
+    other = measured(
+        2.0, 0.25, 800, label="A", estimator={"recipe": "A", "module": "m"}, study="other"
+    )
     assert with_most_replicates(base, [*base, more, other]) == [more, base[1]]
 
 
@@ -138,7 +150,9 @@ def test_intervals_of_what_stopped_cover_about_as_often_as_is_said():
         groups = 1 + 2 * rng.standard_normal(goal.at_most)
         replicates = 40
         while replicates is not None:
-            last = scored("A", {"snr": groups[:replicates].reshape(10, -1).mean(1)}, replicates=replicates)
+            last = scored(
+                "A", {"snr": groups[:replicates].reshape(10, -1).mean(1)}, replicates=replicates
+            )
             value = last.scores["snr"].value
             half = 2.262 * math.sqrt(9 * np.var(last.left_out["snr"]))
             replicates = goal.more([measured(value, half, replicates)])

@@ -1,6 +1,7 @@
 """The environment view: a casim task with the interface that existing JAX agents are written against.
 
-`casim.env.gym_wrapper` has the same for Gymnasium; it is not imported here, because it needs that package.
+`casim.env.gym_wrapper` has the same for Gymnasium; it is not imported here, because it needs that
+package.
 """
 
 from casim.env.environment import Environment, State

@@ -1,11 +1,13 @@
 """Environment: a task step by step, with the interface of gymnax 1.0, so that an existing JAX agent can train on it.
 
-In maths, at step t with kernel m = m_t: o_t ~ P_m(. | s_t), the agent's a_t (0 where m is no decision),
-s_{t+1} ~ P_m(. | s_t, a_t). Terminated: s_{t+1} is terminal. Truncated: t + 1 = T and s_{t+1} is not terminal.
-The agent sees (m_t, o_t), which is all that a policy table [M, O, A] may depend on.
+In maths, at step t with kernel m = m_t: o_t ~ P_m(. | s_t), the agent's a_t (0 where m is no
+decision), s_{t+1} ~ P_m(. | s_t, a_t). Terminated: s_{t+1} is terminal. Truncated: t + 1 = T and
+s_{t+1} is not terminal. The agent sees (m_t, o_t), which is all that a policy table [M, O, A] may
+depend on.
 
 References:
-    Lange 2022, gymnax (software; the interface). Pardo et al. 2018, arXiv:1712.00378 (termination and time limits).
+    Lange 2022, gymnax (software; the interface). Pardo et al. 2018, arXiv:1712.00378 (termination
+    and time limits).
 """
 
 from __future__ import annotations
@@ -47,24 +49,27 @@ class State(NamedTuple):
 class Environment:
     """A task as a stateless environment: pure functions of (key, state, action, params).
 
-    Parameters are the task's MDP. `params=None` takes the task's own; any other MDP can be given, and MDPs of equal
-    shapes can be stacked and mapped over. Whatever takes a state or a key runs under jit and vmap.
+    Parameters are the task's MDP. `params=None` takes the task's own; any other MDP can be given,
+    and MDPs of equal shapes can be stacked and mapped over. Whatever takes a state or a key runs
+    under jit and vmap.
 
     An action, an episode or a stride that makes no sense is refused with a `ValueError`. Under jit
     and vmap numbers cannot be read, and what comes of a wrong one there is undefined; types are
     checked there too.
 
-    Noise is a pure function of (key, episode, step, channel), and the state holds episode and step. So a fresh key
-    at every step is right, and so is one and the same key everywhere: then episode address i repeats row i of
-    `World.rollout` under that key, given the same actions. An auto-reset adds `stride` to the address, so one key
-    never repeats an episode; N environments that share a key must start at 0, ..., N - 1 with stride N.
+    Noise is a pure function of (key, episode, step, channel), and the state holds episode and step.
+    So a fresh key at every step is right, and so is one and the same key everywhere: then episode
+    address i repeats row i of `World.rollout` under that key, given the same actions. An auto-reset
+    adds `stride` to the address, so one key never repeats an episode; N environments that share a
+    key must start at 0, ..., N - 1 with stride N.
 
-    An episode that starts in a terminal state lasts one step, which earns nothing and reports termination.
+    An episode that starts in a terminal state lasts one step, which earns nothing and reports
+    termination.
 
     Attributes:
         task: the recipe.
-        observation: "one_hot", the one-hot kernel and the one-hot observation in one vector, float32 `[M + O]`; or
-            "index", the number kernel * O + observation, int32.
+        observation: "one_hot", the one-hot kernel and the one-hot observation in one vector,
+            float32 `[M + O]`; or "index", the number kernel * O + observation, int32.
 
     Raises:
         ValueError: an unknown `observation`.
@@ -102,22 +107,36 @@ class Environment:
             The first observation and the state.
 
         Raises:
-            ValueError: an MDP whose arrays do not fit each other, an episode or a stride out of its range.
+            ValueError: an MDP whose arrays do not fit each other, an episode or a stride out of its
+                range.
         """
         _check_address(episode, stride)
         return _reset(self, key, params, episode, stride)
 
     @door
     def step(
-        self, key: Key[Array, ""], state: State, action: Int[Array, ""] | int, params: MDP | None = None
-    ) -> tuple[Num[Array, "*obs"], State, Float[Array, ""], Bool[Array, ""], Bool[Array, ""], dict[str, Array]]:
+        self,
+        key: Key[Array, ""],
+        state: State,
+        action: Int[Array, ""] | int,
+        params: MDP | None = None,
+    ) -> tuple[
+        Num[Array, "*obs"],
+        State,
+        Float[Array, ""],
+        Bool[Array, ""],
+        Bool[Array, ""],
+        dict[str, Array],
+    ]:
         """One step, and a new episode where that one has ended.
 
         Returns:
-            observation, state, reward, terminated, truncated, info. At most one of terminated and truncated is True;
-            then observation and state are the first of the next episode. `info["final_observation"]` is the
-            observation before that, equal to observation where nothing ended. `info["decision"]` says whether the
-            action counted: False on kernels that are no decision, and where the episode started terminal.
+            observation, state, reward, terminated, truncated, info. At most one of terminated and
+            truncated is True; then observation and state are the first of the next episode.
+            `info["final_observation"]` is the observation before that, equal to observation where
+            nothing ended. `info["decision"]` says whether the
+            action counted: False on kernels that are no decision, and where the episode started
+                terminal.
 
         Raises:
             ValueError: an MDP whose arrays do not fit each other, or an action that there is not.
@@ -138,18 +157,24 @@ class Environment:
         mdp = self._mdp(params)
         zero = jnp.zeros((), jnp.int32)
         episode, stride = jnp.asarray(episode, jnp.int32), jnp.asarray(stride, jnp.int32)
-        seen, latent = pair(key_words(key), episode, zero, OBSERVATION)  # the two channels of one hash
+        seen, latent = pair(
+            key_words(key), episode, zero, OBSERVATION
+        )  # the two channels of one hash
         state = State(draw(thresholds(mdp.start), latent), zero, episode, stride)
         return self._observe(seen, state, mdp), state
 
     @door
     def step_env(
-        self, key: Key[Array, ""], state: State, action: Int[Array, ""] | int, params: MDP | None = None
+        self,
+        key: Key[Array, ""],
+        state: State,
+        action: Int[Array, ""] | int,
+        params: MDP | None = None,
     ) -> tuple[Num[Array, "*obs"], State, Float[Array, ""], Bool[Array, ""], dict[str, Array]]:
         """One step without auto-reset; `is_truncated` of the new state tells the other end.
 
-        After the end nothing moves and nothing is earned. After the horizon there is no kernel: the observation
-        there is what the last kernel would show.
+        After the end nothing moves and nothing is earned. After the horizon there is no kernel: the
+        observation there is what the last kernel would show.
 
         Returns:
             observation, state, reward, terminated, info with "decision" as in `step`.
@@ -159,7 +184,10 @@ class Environment:
         """
         self._check_action(action, params)
         mdp = self._mdp(params)
-        kernel, over = self._kernel(state, mdp), mdp.terminal[state.latent] | self.is_truncated(state, mdp)
+        kernel, over = (
+            self._kernel(state, mdp),
+            mdp.terminal[state.latent] | self.is_truncated(state, mdp),
+        )
         row = (kernel, state.latent, jnp.where(mdp.decision[kernel], action, 0))
         words = key_words(key)
         slot = draw(thresholds(mdp.prob[row]), single(words, state.episode, state.step, TRANSITION))
@@ -207,7 +235,11 @@ class Environment:
     def observation_space(self, params: MDP | None = None) -> Box | Discrete:
         """All of `observations` and, if one-hot, the box around them."""
         kernels, _, shown = np.shape(self._mdp(params).emission)[-3:]
-        return Discrete(kernels * shown) if self.observation == "index" else Box(0.0, 1.0, (kernels + shown,))
+        return (
+            Discrete(kernels * shown)
+            if self.observation == "index"
+            else Box(0.0, 1.0, (kernels + shown,))
+        )
 
     @door
     def observations(self, params: MDP | None = None) -> Num[Array, "M O *obs"]:
@@ -219,7 +251,9 @@ class Environment:
         kernel, shown = jnp.arange(mdp.emission.shape[0]), jnp.arange(mdp.emission.shape[2])
         return jax.vmap(lambda m: jax.vmap(lambda o: self._encode(m, o, mdp))(shown))(kernel)
 
-    def policy_table(self, logits: Callable[[np.ndarray], Any], params: MDP | None = None) -> Float[Array, "M O A"]:
+    def policy_table(
+        self, logits: Callable[[np.ndarray], Any], params: MDP | None = None
+    ) -> Float[Array, "M O A"]:
         """The policy table of an agent, for the oracle: the softmax of its logits everywhere.
 
         Not under jit. The agent is asked once, for all pairs (kernel, observation).
@@ -252,7 +286,9 @@ class Environment:
 
     def _observe(self, noise: Array, state: State, mdp: MDP) -> Array:
         kernel = self._kernel(state, mdp)
-        return self._encode(kernel, draw(thresholds(mdp.emission[kernel, state.latent]), noise), mdp)
+        return self._encode(
+            kernel, draw(thresholds(mdp.emission[kernel, state.latent]), noise), mdp
+        )
 
     def _encode(self, kernel: Array, observation: Array, mdp: MDP) -> Any:
         kernels, _, shown = mdp.emission.shape
@@ -263,18 +299,24 @@ class Environment:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _reset(env: Environment, key: Array, params: MDP | None, episode: Array | int, stride: Array | int) -> tuple:
+def _reset(
+    env: Environment, key: Array, params: MDP | None, episode: Array | int, stride: Array | int
+) -> tuple:
     return env.reset_env(key, params, episode, stride)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step(env: Environment, key: Array, state: State, action: Array | int, params: MDP | None) -> tuple:
+def _step(
+    env: Environment, key: Array, state: State, action: Array | int, params: MDP | None
+) -> tuple:
     """One step, and a new episode where that one has ended."""
     final, after, reward, terminated, info = env.step_env(key, state, action, params)
     truncated = env.is_truncated(after, params)
     first, fresh = env.reset_env(key, params, state.episode + state.stride, state.stride)
     ended = terminated | truncated
-    observation, state = jax.tree.map(lambda x, y: jnp.where(ended, x, y), (first, fresh), (final, after))
+    observation, state = jax.tree.map(
+        lambda x, y: jnp.where(ended, x, y), (first, fresh), (final, after)
+    )
     return observation, state, reward, terminated, truncated, {**info, "final_observation": final}
 
 

@@ -39,8 +39,9 @@ class Estimator(abc.ABC):
         methodology: one of `METHODOLOGIES`.
         target: what it estimates, one of `casim.targets.TARGETS`.
         needs: what it needs beyond the batch, from `NEEDS`.
-        unbiased: what it is unbiased for, from `CLAIMS`: its "target" or the "advantage" in every cell
-            (t, s, a), or the policy "gradient". `claims` says at which settings; each has a test.
+        unbiased: what it is unbiased for, from `CLAIMS`: its "target" or the "advantage" in every
+            cell (t, s, a), or the policy "gradient". `claims` says at which settings; each has a
+            test.
     """
 
     granularity: ClassVar[str]
@@ -72,8 +73,8 @@ class Estimator(abc.ABC):
 
         Args:
             key: for whatever the estimator draws.
-            world: the door to more rollouts, branches or a judge; None is enough for estimators that
-                need only the batch, so that logged rollouts can be scored too.
+            world: the door to more rollouts, branches or a judge; None is enough for estimators
+                that need only the batch, so that logged rollouts can be scored too.
             batch: the trajectories to score.
 
         Raises:
@@ -81,7 +82,11 @@ class Estimator(abc.ABC):
         """
 
 
-def cost(env_steps: Array | float = 0.0, judge_calls: Array | float = 0.0, critic_updates: Array | float = 0.0) -> Cost:
+def cost(
+    env_steps: Array | float = 0.0,
+    judge_calls: Array | float = 0.0,
+    critic_updates: Array | float = 0.0,
+) -> Cost:
     """A `Cost` of float scalars."""
     return Cost(*(jnp.asarray(x, jnp.float32) for x in (env_steps, judge_calls, critic_updates)))
 
@@ -94,7 +99,9 @@ def count(mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
 def claimed(estimator: Estimator) -> str:
     """What an estimator claims, and where it does not at every discount: "gradient (discount 1), target"."""
     undiscounted, discounted = estimator.claims(1.0), estimator.claims(0.5)
-    words = [name if name in discounted else f"{name} (discount 1)" for name in sorted(undiscounted)]
+    words = [
+        name if name in discounted else f"{name} (discount 1)" for name in sorted(undiscounted)
+    ]
     return ", ".join(words) or "-"
 
 

@@ -83,8 +83,8 @@ def save(figure: Figure, path: str | Path) -> None:
 def colours(methodologies: Iterable[str]) -> dict[str, str]:
     """A colour for each methodology; those that casim does not know get colours of their own.
 
-    The name alone chooses the colour, so it is the same in every figure, except where two unknown names of
-    one figure choose alike: the later one in the alphabet then takes the next free colour.
+    The name alone chooses the colour, so it is the same in every figure, except where two unknown
+    names of one figure choose alike: the later one in the alphabet then takes the next free colour.
     """
     names = sorted(set(methodologies))
     found = {name: COLOR[name] for name in names if name in COLOR}

@@ -29,10 +29,10 @@ SAME = "#999999"
 def task_figure(mdp: MDP, truth: Truth) -> Figure:
     """Draws a task under a policy.
 
-    Top: one graph per kernel (the first six), from each state that can be there to its successors; grey where every
-    action does the same, else a colour per action, opacity by probability; "+1" is a mean reward. Bottom: A_t(s, a)
-    in units of reward for the (state, action) pairs that matter most, grey where the state cannot be; triangles mark
-    pivots.
+    Top: one graph per kernel (the first six), from each state that can be there to its successors;
+    grey where every action does the same, else a colour per action, opacity by probability; "+1" is
+    a mean reward. Bottom: A_t(s, a) in units of reward for the (state, action) pairs that matter
+    most, grey where the state cannot be; triangles mark pivots.
 
     Args:
         mdp: the process, as NumPy arrays.
@@ -44,7 +44,10 @@ def task_figure(mdp: MDP, truth: Truth) -> Figure:
     figure = Figure(figsize=(PAGE, 2.1 * rows + 2.6), layout="constrained")
     top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.1 * rows, 2.6]))
     actions = mdp.prob.shape[2]
-    keys = [Line2D([], [], color=ACTIONS[a % len(ACTIONS)], label=f"action {a}") for a in range(min(actions, 6))]
+    keys = [
+        Line2D([], [], color=ACTIONS[a % len(ACTIONS)], label=f"action {a}")
+        for a in range(min(actions, 6))
+    ]
     top.legend(
         handles=[*keys, Line2D([], [], color=SAME, label="every action")],
         loc="outside lower center",
@@ -65,7 +68,8 @@ def task_figure(mdp: MDP, truth: Truth) -> Figure:
 def pivots(mdp: MDP, truth: Truth) -> np.ndarray:
     """Steps whose action matters at least half as much as that of the step where it matters most.
 
-    In maths: I_t = sum_s P(s_t = s) (max_a Q_t(s, a) - min_a Q_t(s, a)) over decisions; those with I_t >= max I / 2.
+    In maths: I_t = sum_s P(s_t = s) (max_a Q_t(s, a) - min_a Q_t(s, a)) over decisions; those with
+    I_t >= max I / 2.
     """
     gap = truth.q_value.max(-1) - truth.q_value.min(-1)
     importance = (truth.occupancy * gap).sum(-1) * mdp.decision[mdp.schedule]
@@ -76,7 +80,11 @@ def kernel_graph(axes: Axes, mdp: MDP, truth: Truth, kernel: int) -> None:
     """One kernel: states on a circle, an arrow per outcome."""
     here = truth.occupancy[mdp.schedule == kernel].sum(0) > 0
     states = np.flatnonzero(here)
-    after = {int(s) for s in mdp.successor[kernel][states][mdp.prob[kernel][states] > 0]} if len(states) else set()
+    after = (
+        {int(s) for s in mdp.successor[kernel][states][mdp.prob[kernel][states] > 0]}
+        if len(states)
+        else set()
+    )
     shown = sorted({int(s) for s in states} | after)
     angle = math.pi / 2 - 2 * math.pi * np.arange(len(shown)) / max(len(shown), 1)
     place = {s: (math.cos(x), math.sin(x)) for s, x in zip(shown, angle, strict=True)}
@@ -84,22 +92,43 @@ def kernel_graph(axes: Axes, mdp: MDP, truth: Truth, kernel: int) -> None:
         arrows = _arrows(mdp, kernel, int(state))
         paid = {round(reward, 6) for *_, reward in arrows}
         x, y = place[int(state)]
-        if len(paid) == 1 and paid != {0.0}:  # said once, beside the state, if all its arrows pay the same
-            axes.text(1.32 * x, 1.32 * y, f"{arrows[0][3]:+.2g}", fontsize=5, ha="center", va="center")
+        if len(paid) == 1 and paid != {
+            0.0
+        }:  # said once, beside the state, if all its arrows pay the same
+            axes.text(
+                1.32 * x, 1.32 * y, f"{arrows[0][3]:+.2g}", fontsize=5, ha="center", va="center"
+            )
         for target, colour, prob, reward in arrows:
             _arrow(axes, (x, y), place[target], colour, prob, reward if len(paid) > 1 else 0.0)
     size = 130 if len(shown) <= 12 else 45
     for state, (x, y) in place.items():
         end = bool(mdp.terminal[state])
         axes.scatter(
-            x, y, s=size, marker="s" if end else "o", color="white", edgecolors="black", linewidths=0.6, zorder=3
+            x,
+            y,
+            s=size,
+            marker="s" if end else "o",
+            color="white",
+            edgecolors="black",
+            linewidths=0.6,
+            zorder=3,
         )
-        axes.text(x, y, str(state), ha="center", va="center", fontsize=6 if len(shown) <= 12 else 4, zorder=4)
+        axes.text(
+            x,
+            y,
+            str(state),
+            ha="center",
+            va="center",
+            fontsize=6 if len(shown) <= 12 else 4,
+            zorder=4,
+        )
     kind = Kind(int(mdp.kind[kernel])).name.lower()
     count = int((mdp.schedule == kernel).sum())
     title = f"kernel {kernel}: {kind}, {count:,} step{'s' * (count > 1)}"
     forced = not mdp.decision[kernel] and kind != "output"
-    axes.set_title(f"{title}, forced" if forced else title, color=_colour(kernel, len(mdp.prob)), fontsize=7)
+    axes.set_title(
+        f"{title}, forced" if forced else title, color=_colour(kernel, len(mdp.prob)), fontsize=7
+    )
     axes.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal")
     axes.set_axis_off()
 
@@ -111,19 +140,27 @@ def _arrows(mdp: MDP, kernel: int, state: int) -> list[tuple[int, str, float, fl
     laws = []
     for action in range(mdp.prob.shape[2]):
         law: dict[int, list[float]] = {}
-        for s, p, r in zip(*(x[kernel, state, action] for x in (mdp.successor, mdp.prob, mdp.reward)), strict=True):
+        for s, p, r in zip(
+            *(x[kernel, state, action] for x in (mdp.successor, mdp.prob, mdp.reward)), strict=True
+        ):
             if p > 0:
                 total = law.setdefault(int(s), [0.0, 0.0])
                 total[0], total[1] = total[0] + float(p), total[1] + float(p * r)
         laws.append(law)
     if all(law == laws[0] for law in laws):
         return [(s, SAME, p, r / p) for s, (p, r) in laws[0].items()]
-    return [(s, ACTIONS[a % len(ACTIONS)], p, r / p) for a, law in enumerate(laws) for s, (p, r) in law.items()]
+    return [
+        (s, ACTIONS[a % len(ACTIONS)], p, r / p)
+        for a, law in enumerate(laws)
+        for s, (p, r) in law.items()
+    ]
 
 
 def _arrow(axes: Axes, start: tuple, end: tuple, colour: str, prob: float, reward: float) -> None:
     alpha = 0.25 + 0.75 * min(prob, 1.0)
-    shift = ACTIONS.index(colour) if colour in ACTIONS else 0  # keeps the arrows of different actions apart
+    shift = (
+        ACTIONS.index(colour) if colour in ACTIONS else 0
+    )  # keeps the arrows of different actions apart
     if start == end:
         # A loop on the outer side of the state.
         x, y = start
@@ -131,7 +168,11 @@ def _arrow(axes: Axes, start: tuple, end: tuple, colour: str, prob: float, rewar
         centre = (x * (1 + radius + 0.04), y * (1 + radius + 0.04))
         turn = np.linspace(0, 2 * math.pi, 40)
         axes.plot(
-            centre[0] + radius * np.cos(turn), centre[1] + radius * np.sin(turn), color=colour, alpha=alpha, lw=0.8
+            centre[0] + radius * np.cos(turn),
+            centre[1] + radius * np.sin(turn),
+            color=colour,
+            alpha=alpha,
+            lw=0.8,
         )
         label = (centre[0] * 1.18, centre[1] * 1.18)
     else:
@@ -150,7 +191,9 @@ def _arrow(axes: Axes, start: tuple, end: tuple, colour: str, prob: float, rewar
         axes.add_patch(patch)
         label = (0.4 * start[0] + 0.6 * end[0], 0.4 * start[1] + 0.6 * end[1] + 0.08)
     if abs(reward) > 1e-9:
-        axes.text(*label, f"{reward:+.2g}", color=colour, fontsize=5, ha="center", va="center", zorder=5)
+        axes.text(
+            *label, f"{reward:+.2g}", color=colour, fontsize=5, ha="center", va="center", zorder=5
+        )
 
 
 def kernel_strip(axes: Axes, mdp: MDP) -> None:
@@ -176,7 +219,9 @@ def advantage_map(axes: Axes, mdp: MDP, truth: Truth):
     steps, _, actions = truth.q_value.shape
     decides = mdp.decision[mdp.schedule]
     reached = (truth.occupancy > 0) & decides[:, None]
-    advantage = np.where(reached[:, :, None], truth.advantage, np.nan).reshape(steps, -1).T  # [S A, T]
+    advantage = (
+        np.where(reached[:, :, None], truth.advantage, np.nan).reshape(steps, -1).T
+    )  # [S A, T]
     weight = np.nansum(np.abs(advantage) * np.repeat(truth.occupancy, actions, axis=1).T, axis=1)
     seen = np.flatnonzero(np.isfinite(advantage).any(1))
     rows = np.sort(seen[np.argsort(-weight[seen], kind="stable")][:MAX_ROWS])
@@ -195,18 +240,26 @@ def advantage_map(axes: Axes, mdp: MDP, truth: Truth):
     )
     marks = pivots(mdp, truth)
     axes.plot(marks, np.full(len(marks), -0.5), "v", color="black", markersize=3, clip_on=False)
-    axes.set_yticks(range(len(rows)), [f"{row // actions}, {row % actions}" for row in rows], fontsize=5)
+    axes.set_yticks(
+        range(len(rows)), [f"{row // actions}, {row % actions}" for row in rows], fontsize=5
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="step (triangles: pivots)", ylabel="state, action")
     axes.grid(visible=False)
     if len(rows) < len(seen):
-        axes.set_title(f"{len(rows)} of {len(seen)} pairs, those that matter most", loc="right", fontsize=6)
+        axes.set_title(
+            f"{len(rows)} of {len(seen)} pairs, those that matter most", loc="right", fontsize=6
+        )
     return drawn
 
 
 def _colour(kernel: int, kernels: int):
     """The colour of a kernel in its title and in the strip."""
-    return mpl.colormaps["tab10"](kernel) if kernels <= 10 else mpl.colormaps["viridis"](kernel / kernels)
+    return (
+        mpl.colormaps["tab10"](kernel)
+        if kernels <= 10
+        else mpl.colormaps["viridis"](kernel / kernels)
+    )
 
 
 def _bins(steps: int) -> np.ndarray:

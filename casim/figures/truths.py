@@ -15,7 +15,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Of the curves of a panel, in order; then again from the first, with another mark."""
 
 
-def truth_figure(panels: Mapping[str, Mapping[str, np.ndarray]], decision: np.ndarray, title: str) -> Figure:
+def truth_figure(
+    panels: Mapping[str, Mapping[str, np.ndarray]], decision: np.ndarray, title: str
+) -> Figure:
     """Draws named curves over the steps of one trajectory.
 
     Args:
@@ -24,7 +26,12 @@ def truth_figure(panels: Mapping[str, Mapping[str, np.ndarray]], decision: np.nd
         title: above the figure.
     """
     figure, rows = plt.subplots(
-        len(panels), 1, figsize=(PAGE, 0.7 + 1.25 * len(panels)), sharex=True, squeeze=False, layout="constrained"
+        len(panels),
+        1,
+        figsize=(PAGE, 0.7 + 1.25 * len(panels)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
     steps = np.arange(len(decision))
     for axes, (kind, curves) in zip(rows[:, 0], panels.items(), strict=True):

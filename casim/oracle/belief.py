@@ -1,23 +1,25 @@
 """Belief: the hidden state given what was observed, and what critics that know more or less say of an action.
 
-In maths, with h_t = (o_0, a_0, ..., o_t) and the fact that the episode still runs; rewards are not observed:
-b_t(s) = P(s_t = s | h_t), filtered by b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' | s, a_t). With the latent values
-Q_t(s, a) of a policy pi(a | o_t), and z a class of latent states:
-- history: Q(h, a) = sum_s b_t(s) Q_t(s, a), V(h) = sum_a pi(a | o_t) Q(h, a), A = Q - V, the right answer;
+In maths, with h_t = (o_0, a_0, ..., o_t) and the fact that the episode still runs; rewards are not
+observed: b_t(s) = P(s_t = s | h_t), filtered by b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' |
+s, a_t). With the latent values Q_t(s, a) of a policy pi(a | o_t), and z a class of latent states:
+- history: Q(h, a) = sum_s b_t(s) Q_t(s, a), V(h) = sum_a pi(a | o_t) Q(h, a), A = Q - V, the right
+  answer;
 - (latent, history): Q(z, h, a) = E[Q_t(s, a) | z, h], V(z, h) = sum_a pi(a | o_t) Q(z, h, a), and
   A(h, a) = sum_z P(z | h) A(z, h, a): right on average over what is hidden;
-- latent only: Q_t(z, a) = E[G_t | z_t = z, a_t = a], V_t(z) = E[G_t | z_t = z]. If z is the whole state, its mean is
-  A(h, a) plus a number that does not depend on the action: the wrong credit, the right gradient. If z is coarser,
-  it mixes histories, and not even that holds;
-- clairvoyant: Q*_t(s, a) - V*_t(s) of the best policy that sees the state. To it an action that only gathers
-  information is worth minus its cost, so its sign is wrong whenever A(h, a) > 0.
-The start of the process is the belief before o_0; for a known prompt, replace it. Cost: O(N T S^2) time for the filter
-(O(N T S^3) where it runs in blocks), O(T S A (K + L)) for tables, and O(N T (S + L A)) memory for L classes.
+- latent only: Q_t(z, a) = E[G_t | z_t = z, a_t = a], V_t(z) = E[G_t | z_t = z]. If z is the whole
+  state, its mean is A(h, a) plus a number that does not depend on the action: the wrong credit, the
+  right gradient. If z is coarser, it mixes histories, and not even that holds;
+- clairvoyant: Q*_t(s, a) - V*_t(s) of the best policy that sees the state. To it an action that
+  only gathers information is worth minus its cost, so its sign is wrong whenever A(h, a) > 0.
+The start of the process is the belief before o_0; for a known prompt, replace it. Cost: O(N T S^2)
+time for the filter (O(N T S^3) where it runs in blocks), O(T S A (K + L)) for tables, and O(N T (S
++ L A)) memory for L classes.
 
 References:
-    Kaelbling, Littman and Cassandra 1998 (beliefs and values of histories); Baisero and Amato 2022, arXiv:2105.11674
-    (critics on history and state are unbiased, on the state alone in general not). What each critic says on average is
-    derived here, for policies that react to the observation.
+    Kaelbling, Littman and Cassandra 1998 (beliefs and values of histories); Baisero and Amato 2022,
+    arXiv:2105.11674 (critics on history and state are unbiased, on the state alone in general not).
+    What each critic says on average is derived here, for policies that react to the observation.
 """
 
 from __future__ import annotations
@@ -76,7 +78,11 @@ def history_values(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -
 
 @door
 def critics(
-    mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, latent: Int[Array, " S"], num_classes: int
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    batch: Trajectory,
+    latent: Int[Array, " S"],
+    num_classes: int,
 ) -> Critics:
     """Values of the four critics along each trajectory.
 
@@ -108,7 +114,12 @@ def _history(mdp: MDP, policy: Array, truth: Truth, belief: Array, batch: Trajec
 
 
 def _latent_history(
-    mdp: MDP, policy: Array, truth: Truth, belief: Array, batch: Trajectory, member: Float[Array, "S L"]
+    mdp: MDP,
+    policy: Array,
+    truth: Truth,
+    belief: Array,
+    batch: Trajectory,
+    member: Float[Array, "S L"],
 ) -> Critic:
     weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")
     total = jnp.einsum("nts,sl,tsa->ntla", belief, member, truth.q_value, precision="highest")
@@ -116,12 +127,19 @@ def _latent_history(
     value = jnp.sum(_taken(mdp, policy, batch)[:, :, None, :] * q_value, axis=-1)
     mean = jnp.sum(weight[..., None] * (q_value - value[..., None]), axis=2)
     here = member[batch.state]
-    return _critic(jnp.sum(here * value, axis=-1), jnp.sum(here[..., None] * q_value, axis=2), mean, batch)
+    return _critic(
+        jnp.sum(here * value, axis=-1), jnp.sum(here[..., None] * q_value, axis=2), mean, batch
+    )
 
 
-def _latent(mdp: MDP, truth: Truth, belief: Array, batch: Trajectory, member: Float[Array, "S L"]) -> Critic:
+def _latent(
+    mdp: MDP, truth: Truth, belief: Array, batch: Trajectory, member: Float[Array, "S L"]
+) -> Critic:
     visit = truth.occupancy[..., None] * truth.state_policy[mdp.schedule]
-    mass, earned = (jnp.einsum("tsa,sl->tla", x, member, precision="highest") for x in (visit, visit * truth.q_value))
+    mass, earned = (
+        jnp.einsum("tsa,sl->tla", x, member, precision="highest")
+        for x in (visit, visit * truth.q_value)
+    )
     q_value = jnp.where(mass > 0, earned / jnp.where(mass > 0, mass, 1.0), jnp.nan)
     seen = jnp.sum(mass, axis=-1)
     value = jnp.where(seen > 0, jnp.sum(earned, axis=-1) / jnp.where(seen > 0, seen, 1.0), jnp.nan)
@@ -147,4 +165,6 @@ def _taken(mdp: MDP, policy: Array, batch: Trajectory) -> Float[Array, "N T A"]:
 
 def _critic(value: Array, q_value: Array, mean: Array, batch: Trajectory) -> Critic:
     live = batch.live[..., None]
-    return Critic(jnp.where(batch.live, value, 0.0), *(jnp.where(live, x, 0.0) for x in (q_value, mean)))
+    return Critic(
+        jnp.where(batch.live, value, 0.0), *(jnp.where(live, x, 0.0) for x in (q_value, mean))
+    )

@@ -1,18 +1,21 @@
 """Exact values of very long episodes, parallel in time: `solve` with its scans cut into blocks that run side by side.
 
-In maths: a run of steps is the affine map (P, E, g) from one end to the other, P(s, z) the probability of ending in z,
-E(s, z) the expected discounted reward with that end, g the discount over the run. Maps compose associatively,
-(P1, E1, g1) o (P2, E2, g2) = (P1 P2, E1 P2 + g1 P1 E2, g1 g2), so an associative scan over whole blocks gives the
-distribution at the start of each block and the value of what follows it; then every block is solved by itself.
-The values between blocks are refined once: what each block makes of the values after it should be those of the block
-before, and the difference is passed on as a map too.
-Depth: 3 block + T / block steps instead of T. Cost: O(T S^3) more work, and O(T S^2 / block) memory for the maps.
+In maths: a run of steps is the affine map (P, E, g) from one end to the other, P(s, z) the
+probability of ending in z, E(s, z) the expected discounted reward with that end, g the discount
+over the run. Maps compose associatively, (P1, E1, g1) o (P2, E2, g2) = (P1 P2, E1 P2 + g1 P1 E2, g1
+g2), so an associative scan over whole blocks gives the distribution at the start of each block and
+the value of what follows it; then every block is solved by itself. The values between blocks are
+refined once: what each block makes of the values after it should be those of the block before, and
+the difference is passed on as a map too. Depth: 3 block + T / block steps instead of T. Cost: O(T
+S^3) more work, and O(T S^2 / block) memory for the maps.
 
-Accuracy: values and advantages differ from those of `solve` by at most 4 eps times the largest value, up to 10^6 steps
-(tested); past rewards by 1e-4 of the largest. `benchmarks/values.py` prints both against double precision.
+Accuracy: values and advantages differ from those of `solve` by at most 4 eps times the largest
+value, up to 10^6 steps (tested); past rewards by 1e-4 of the largest. `benchmarks/values.py` prints
+both against double precision.
 
 References:
-    Blelloch 1990 (prefix sums and their applications: linear recurrences). The blocks are casim's own.
+    Blelloch 1990 (prefix sums and their applications: linear recurrences). The blocks are casim's
+    own.
 """
 
 from __future__ import annotations
@@ -37,8 +40,8 @@ LONG = 10_000
 def solver(num_steps: int, platform: str) -> Callable[[MDP, Array], Truth]:
     """The faster of `solve` and `solve_in_blocks` at this length; their answers differ by rounding.
 
-    A CPU scans: there both take as long. An accelerator, where a scan pays for every step, solves in blocks from `LONG`
-    steps on. To be called outside jit, with `jax.default_backend()`.
+    A CPU scans: there both take as long. An accelerator, where a scan pays for every step, solves
+    in blocks from `LONG` steps on. To be called outside jit, with `jax.default_backend()`.
     """
     return solve if platform == "cpu" or num_steps < LONG else solve_in_blocks
 
@@ -67,7 +70,9 @@ def solve_in_blocks(mdp: MDP, policy: Float[Array, "M O A"], block: int = 1024) 
     mdp = likely_first(absorb(mdp))
     acting = state_policy(mdp, policy)
     padded, rows = _with_idle(mdp), jnp.concatenate([acting, acting[:1]])
-    schedule = jnp.pad(mdp.schedule, (0, count * block - steps), constant_values=kernels).reshape(count, block)
+    schedule = jnp.pad(mdp.schedule, (0, count * block - steps), constant_values=kernels).reshape(
+        count, block
+    )
     flow = flows(padded, rows)
     runs = _runs(mdp, flow, schedule)
     solve_all = jax.vmap(lambda steps, after: evaluate(padded, rows, steps, after))
@@ -98,7 +103,9 @@ def _runs(mdp: MDP, flow: tuple[Array, Array], schedule: Int[Array, "B block"]) 
         one = Run(flow[0][kernel], flow[1][kernel], jnp.full((count,), mdp.discount))
         return _compose(run, one), None
 
-    return jax.lax.scan(step, Run(eye, jnp.zeros_like(eye), jnp.ones((count,), eye.dtype)), schedule.T)[0]
+    return jax.lax.scan(
+        step, Run(eye, jnp.zeros_like(eye), jnp.ones((count,), eye.dtype)), schedule.T
+    )[0]
 
 
 def _compose(first: Run, second: Run) -> Run:
@@ -106,7 +113,9 @@ def _compose(first: Run, second: Run) -> Run:
     move = jnp.matmul(first.move, second.move, precision="highest")
     # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number of runs.
     move = move / jnp.sum(move, axis=-1, keepdims=True)
-    paid_later = first.scale[..., None, None] * jnp.matmul(first.move, second.earn, precision="highest")
+    paid_later = first.scale[..., None, None] * jnp.matmul(
+        first.move, second.earn, precision="highest"
+    )
     earn = jnp.matmul(first.earn, second.move, precision="highest") + paid_later
     return Run(move, earn, first.scale * second.scale)
 
@@ -118,7 +127,9 @@ def _after(runs: Run) -> Float[Array, "B 2 S"]:
     return jnp.stack([value, jnp.zeros_like(value)], axis=1)
 
 
-def _refine(runs: Run, after: Float[Array, "B 2 S"], first: Float[Array, "B 2 S"]) -> Float[Array, "B 2 S"]:
+def _refine(
+    runs: Run, after: Float[Array, "B 2 S"], first: Float[Array, "B 2 S"]
+) -> Float[Array, "B 2 S"]:
     """One step of iterative refinement: what each block makes of the values after it should be those of the one before.
 
     The differences are small, so single precision passes them on without loss.
@@ -135,10 +146,14 @@ def _refine(runs: Run, after: Float[Array, "B 2 S"], first: Float[Array, "B 2 S"
     return after.at[:-1, 1].add(change)
 
 
-def _before(mdp: MDP, runs: Run) -> tuple[Float[Array, "B S"], Float[Array, "B S"], Float[Array, " B"]]:
+def _before(
+    mdp: MDP, runs: Run
+) -> tuple[Float[Array, "B S"], Float[Array, "B S"], Float[Array, " B"]]:
     """P(s), E[rewards before; s] and the discount at the start of each block."""
     past = jax.lax.associative_scan(_compose, runs)
-    move, earn = (jnp.einsum("s,bsz->bz", mdp.start, x, precision="highest") for x in (past.move, past.earn))
+    move, earn = (
+        jnp.einsum("s,bsz->bz", mdp.start, x, precision="highest") for x in (past.move, past.earn)
+    )
     none = jnp.zeros_like(mdp.start)[None]
     scale = jnp.concatenate([jnp.ones((1,), move.dtype), past.scale[:-1]])
     return jnp.concatenate([mdp.start[None], move[:-1]]), jnp.concatenate([none, earn[:-1]]), scale

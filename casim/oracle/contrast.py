@@ -1,23 +1,27 @@
 """The protocol-specific contrast of a unit: its actions as taken against actions of a stated reference.
 
-In maths, with u a unit (consecutive steps from f on), z the state and the observation before it, a the actions taken
-in it, q the reference and rho the protocol (who plays afterwards, until when returns count):
-Delta_u(q; rho) = E[G_f | z, a, rho] - E[G_f | z, a' ~ q, rho], G_f = sum_{f<=t<horizon} discount^(t-f) r_t.
-If z is restored, both branches start in s_f. If it is re-fed, s_f is redrawn from the belief given the observations
-up to f and the actions before; with probability `lost` either happens to each branch.
-- Both policies equal to pi, units of one step, all observed: Delta = Q_t(s, a) - V_t(s), the advantage.
-- The reference a point mass on a default action: Delta = Q_t(s, a) - Q_t(s, default), the difference reward.
-- Proposition 1: the mean of paired differences is unbiased for Delta, and common random numbers change only its
-  variance.
+In maths, with u a unit (consecutive steps from f on), z the state and the observation before it, a
+the actions taken in it, q the reference and rho the protocol (who plays afterwards, until when
+returns count): Delta_u(q; rho) = E[G_f | z, a, rho] - E[G_f | z, a' ~ q, rho], G_f =
+sum_{f<=t<horizon} discount^(t-f) r_t. If z is restored, both branches start in s_f. If it is
+re-fed, s_f is redrawn from the belief given the observations up to f and the actions before; with
+probability `lost` either happens to each branch.
+- Both policies equal to pi, units of one step, all observed: Delta = Q_t(s, a) - V_t(s), the
+  advantage.
+- The reference a point mass on a default action: Delta = Q_t(s, a) - Q_t(s, default), the
+  difference reward.
+- Proposition 1: the mean of paired differences is unbiased for Delta, and common random numbers
+  change only its variance.
 - Proposition 2: what is logged (text, action, outcome) may leave even the sign of Delta open; see
   `casim.tasks.HiddenCause`.
-The variance of a branch's return is the noise of its replicas: the difference of two nominally identical branches with
-fresh random numbers has twice that variance. Cost: O(T S A K) time a row, and O(N T S) memory for the beliefs.
+The variance of a branch's return is the noise of its replicas: the difference of two nominally
+identical branches with fresh random numbers has twice that variance. Cost: O(T S A K) time a row,
+and O(N T S) memory for the beliefs.
 
 References:
-    Contrast and propositions: Zhang 2026, arXiv:2604.09459, version 3, read at second hand; units of several steps,
-    the mixture of restored and redrawn states, and the variances are derived here. Difference rewards: Wolpert and
-    Tumer 2002.
+    Contrast and propositions: Zhang 2026, arXiv:2604.09459, version 3, read at second hand; units
+    of several steps, the mixture of restored and redrawn states, and the variances are derived
+    here. Difference rewards: Wolpert and Tumer 2002.
 """
 
 from __future__ import annotations
@@ -99,19 +103,22 @@ class _Law(NamedTuple):
 
 
 @door
-def contrast(mdp: MDP, protocol: Protocol, batch: Trajectory, unit: Int[Array, " T"], num_units: int) -> Contrast:
+def contrast(
+    mdp: MDP, protocol: Protocol, batch: Trajectory, unit: Int[Array, " T"], num_units: int
+) -> Contrast:
     """The exact contrast of every unit of every trajectory.
 
     Args:
         mdp: the process; where the verifier of the protocol is another one, with its rewards.
         protocol: see `Protocol`.
         batch: trajectories.
-        unit: unit of each step, numbered 0, 1, 2, ... in order of time: `mdp.segment`, `mdp.turn`, `arange(T)`.
+        unit: unit of each step, numbered 0, 1, 2, ... in order of time: `mdp.segment`, `mdp.turn`,
+            `arange(T)`.
         num_units: G, static under jit.
 
     Raises:
-        ValueError: a policy of the protocol that is no table of probabilities, or a `lost` outside [0, 1], if they are
-            known before compilation.
+        ValueError: a policy of the protocol that is no table of probabilities, or a `lost` outside
+            [0, 1], if they are known before compilation.
     """
     _check_protocol(protocol, mdp)
     still, belief = absorb(mdp), beliefs(mdp, batch)
@@ -122,20 +129,29 @@ def contrast(mdp: MDP, protocol: Protocol, batch: Trajectory, unit: Int[Array, "
 
 
 def _branches(
-    mdp: MDP, protocol: Protocol, unit: Int[Array, " T"], batch: Trajectory, belief: Float[Array, "T S"]
+    mdp: MDP,
+    protocol: Protocol,
+    unit: Int[Array, " T"],
+    batch: Trajectory,
+    belief: Float[Array, "T S"],
 ) -> tuple[_Law, _Law]:
     """The laws `[T]` of the two branches of one trajectory, from every step to the end of its unit and beyond."""
-    reference, downstream = (state_policy(mdp, table) for table in (protocol.reference, protocol.downstream))
+    reference, downstream = (
+        state_policy(mdp, table) for table in (protocol.reference, protocol.downstream)
+    )
     chosen = force(mdp, protocol.reference)
     ends = jnp.append(unit[1:] != unit[:-1], True)
 
-    def step(later: tuple[_Law, _Law, _Law], now) -> tuple[tuple[_Law, _Law, _Law], tuple[_Law, _Law]]:
+    def step(
+        later: tuple[_Law, _Law, _Law], now
+    ) -> tuple[tuple[_Law, _Law, _Law], tuple[_Law, _Law]]:
         time, kernel, end, at, seen = now
         after, *inside = later
         counted = time < protocol.horizon
         # The unit's last step hands over to the downstream policy.
         q_taken, q_other = (
-            _back(mdp, kernel, counted, jax.tree.map(lambda x, y: jnp.where(end, x, y), after, law)) for law in inside
+            _back(mdp, kernel, counted, jax.tree.map(lambda x, y: jnp.where(end, x, y), after, law))
+            for law in inside
         )
         imposed = jax.tree.map(lambda x: x[:, at.action], q_taken)
         free = _mix(downstream[kernel], q_taken)
@@ -143,7 +159,10 @@ def _branches(
         first = _mix(chosen[kernel, at.observation][None, :], q_other)
         hidden = _hidden(seen, at.state, protocol.lost)
         after = _mix(downstream[kernel], _back(mdp, kernel, counted, after))
-        return (after, taken, _mix(reference[kernel], q_other)), (_mix(hidden, imposed), _mix(hidden, first))
+        return (after, taken, _mix(reference[kernel], q_other)), (
+            _mix(hidden, imposed),
+            _mix(hidden, first),
+        )
 
     zero = _Law(jnp.zeros_like(mdp.start), jnp.zeros_like(mdp.start))
     steps = (jnp.arange(unit.shape[0]), mdp.schedule, ends, batch, belief)
@@ -164,14 +183,16 @@ def sample_contrast(
     """Reruns one unit of every trajectory `num` times in both branches; returns as in `Contrast`.
 
     Args:
-        key: keys the noise. Episode addresses, and so the numbers drawn, are those of `World.branch`.
+        key: keys the noise. Episode addresses, and so the numbers drawn, are those of
+            `World.branch`.
         mdp: as for `contrast`.
         protocol: as for `contrast`.
         batch: as for `contrast`.
         unit: as for `contrast`.
         index: which unit.
         num: pairs for each trajectory.
-        common: whether both branches of a pair share their random numbers, also those that redraw what is hidden.
+        common: whether both branches of a pair share their random numbers, also those that redraw
+            what is hidden.
 
     Raises:
         ValueError: as `contrast`, an index beyond the last step, or a number of pairs below 0.
@@ -181,12 +202,17 @@ def sample_contrast(
     check_integer("num", num, 0)
     inside, first = unit == index, jnp.searchsorted(unit, index)
     # Kernels a second time, under the reference: a schedule then says who plays at which step.
-    again = {name: getattr(mdp, name) for name in ("successor", "prob", "reward", "emission", "decision", "kind")}
+    again = {
+        name: getattr(mdp, name)
+        for name in ("successor", "prob", "reward", "emission", "decision", "kind")
+    }
     double = mdp._replace(**{name: jnp.concatenate([x, x]) for name, x in again.items()})
     tables = prepare(double, jnp.concatenate([protocol.downstream, protocol.reference]))
     other = mdp.schedule + jnp.where(inside, mdp.prob.shape[0], 0)
     rows, steps = batch.action.shape
-    state, observation, action = (x.astype(jnp.int32) for x in (batch.state, batch.observation, batch.action))
+    state, observation, action = (
+        x.astype(jnp.int32) for x in (batch.state, batch.observation, batch.action)
+    )
     time = jnp.arange(steps)
     at = jnp.full((rows,), first, jnp.int32)
     belief = filter_to(mdp, batch, at, mdp.start)
@@ -202,7 +228,9 @@ def sample_contrast(
             drawn = jnp.full_like(at, -1)
             script = Script(at, observation[:, first], drawn, jnp.where(imposed, action, -1))
             new = roll(None, Request(tables, schedule, words, episode, start, script), True)
-            return jnp.where(batch.live[:, first], jnp.sum(weight[None, :] * new.reward, axis=1), 0.0)
+            return jnp.where(
+                batch.live[:, first], jnp.sum(weight[None, :] * new.reward, axis=1), 0.0
+            )
 
         episode = jnp.arange(num)[:, None] * rows + jnp.arange(rows)[None, :]
         return jax.vmap(copy)(episode).T

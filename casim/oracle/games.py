@@ -1,20 +1,23 @@
 """Games whose players are the steps, segments, turns or agents of an episode: what a coalition is worth, exactly.
 
-In maths, v(S) = E[R | the players in S are present, the others absent], R the discounted return. Three games:
-(i)   interventional: present plays the actions as taken in a trajectory, absent draws them from a reference; the
+In maths, v(S) = E[R | the players in S are present, the others absent], R the discounted return.
+Three games: (i)   interventional: present plays the actions as taken in a trajectory, absent draws
+them from a reference; the
       noise of the environment is averaged out. v(all) = E[R | s_0, do(a)].
-(ii)  on the observed noise: the same, while transitions and observations are those that the noise of the trajectory
+(ii)  on the observed noise: the same, while transitions and observations are those that the noise
+of the trajectory
       gives after any other action. v(all) is the return of the trajectory.
-(iii) a team: present plays its policy, absent a null policy; nothing is conditional on a trajectory.
-`nature_game` adds the environment's draws as players to (i): drawn as recorded if present, afresh if absent.
-Also after the trajectory's end, where no action was taken, a rerun goes on with the reference.
-A run is the steps between two changes of player. It acts on values as an affine map V -> gain + move V, one if its
-player is present and one if absent, so a game is two lists of J maps. Cost: O(N T S^2 A) for the maps, with O(N J S^2)
-memory; O(J S^2) for one coalition, so O(J 2^G S^2) for those of G players.
+(iii) a team: present plays its policy, absent a null policy; nothing is conditional on a
+trajectory. `nature_game` adds the environment's draws as players to (i): drawn as recorded if
+present, afresh if absent. Also after the trajectory's end, where no action was taken, a rerun goes
+on with the reference. A run is the steps between two changes of player. It acts on values as an
+affine map V -> gain + move V, one if its player is present and one if absent, so a game is two
+lists of J maps. Cost: O(N T S^2 A) for the maps, with O(N J S^2) memory; O(J S^2) for one
+coalition, so O(J 2^G S^2) for those of G players.
 
 References:
-    Shapley 1953; Wolpert and Tumer 2002 (difference rewards). What "absent" means differs between methods; the three
-    games are stated as casim computes them.
+    Shapley 1953; Wolpert and Tumer 2002 (difference rewards). What "absent" means differs between
+    methods; the three games are stated as casim computes them.
 """
 
 from __future__ import annotations
@@ -82,7 +85,9 @@ class _Map(NamedTuple):
 def recorded_noise(key: Key[Array, ""], episode: Int[Array, " N"], num_steps: int) -> Noise:
     """The noise of `World.rollout` under a key, for its episodes `arange(num)`; of other reruns by their addresses."""
     words, shape = key_words(key), (episode.shape[0], num_steps)
-    row, step = (jnp.broadcast_to(x, shape) for x in (episode[:, None], jnp.arange(num_steps)[None, :]))
+    row, step = (
+        jnp.broadcast_to(x, shape) for x in (episode[:, None], jnp.arange(num_steps)[None, :])
+    )
     return Noise(single(words, row, step, TRANSITION), single(words, row, step, OBSERVATION))
 
 
@@ -102,7 +107,8 @@ def taken_game(
         reference: what absent players do: the policy itself, or a default action.
         batch: trajectories.
         player: of each step, from 0: `arange(T)`, `mdp.segment`, `mdp.turn` or `mdp.agent`.
-        num_runs: J, static under jit, at least the number of runs; None takes T, which costs more if runs are long.
+        num_runs: J, static under jit, at least the number of runs; None takes T, which costs more
+            if runs are long.
         noise: of the trajectories, for game (ii); None for game (i).
     """
     mdp = absorb(mdp)
@@ -147,13 +153,15 @@ def team_game(
 
 
 @door
-def nature_game(mdp: MDP, reference: Float[Array, "M O A"], batch: Trajectory, noise: Noise) -> Game:
+def nature_game(
+    mdp: MDP, reference: Float[Array, "M O A"], batch: Trajectory, noise: Noise
+) -> Game:
     """Player t is the action of step t; player T + t the environment's draw after it.
 
-    In the order of time (action 0, draw 0, action 1, ...) and with the policy as the reference, the marginal of an
-    action is its advantage, and that of a draw is the luck r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t), also where
-    transitions are random; all players together get the return less V_0(s_0). Derived here. Values live on pairs
-    (s, a), so maps are [S A, S A].
+    In the order of time (action 0, draw 0, action 1, ...) and with the policy as the reference, the
+    marginal of an action is its advantage, and that of a draw is the luck r_t + discount
+    V_{t+1}(s_{t+1}) - Q_t(s_t, a_t), also where transitions are random; all players together get
+    the return less V_0(s_0). Derived here. Values live on pairs (s, a), so maps are [S A, S A].
     """
     mdp = absorb(mdp)
     law, (states, actions) = _average(mdp, reference), mdp.prob.shape[1:3]
@@ -163,27 +171,39 @@ def nature_game(mdp: MDP, reference: Float[Array, "M O A"], batch: Trajectory, n
     def act(choice: Float[Array, "S A"]) -> _Map:
         """The value before an action is known, written at every pair of the state."""
         move = jnp.eye(states, dtype=dtype)[:, None, :, None] * choice[:, None, None, :]
-        return _Map(jnp.zeros(size, dtype), jnp.broadcast_to(move, (states, actions) * 2).reshape(size, size))
+        return _Map(
+            jnp.zeros(size, dtype),
+            jnp.broadcast_to(move, (states, actions) * 2).reshape(size, size),
+        )
 
     def happen(here: _Law) -> _Map:
         """The value of a pair, from that of the next states, read at their action 0."""
         first = jnp.arange(actions) == 0
-        return _Map(here.earn.reshape(size), (here.move[..., None] * first[None, None, None]).reshape(size, size))
+        return _Map(
+            here.earn.reshape(size),
+            (here.move[..., None] * first[None, None, None]).reshape(size, size),
+        )
 
     def step(kernel: Array, action: Array, live: Array, uniform: Noise) -> tuple[_Map, ...]:
         here, recorded = law(kernel), _conditional(mdp, reference, kernel, uniform)
-        taken = jnp.broadcast_to((jnp.arange(actions) == action)[None, :].astype(dtype), (states, actions))
+        taken = jnp.broadcast_to(
+            (jnp.arange(actions) == action)[None, :].astype(dtype), (states, actions)
+        )
         present = act(jnp.where(live, taken, here.choice)), happen(recorded)
         absent = act(here.choice), happen(here)
         # Action first, then the draw.
-        return tuple(jax.tree.map(lambda x, y: jnp.stack([x, y]), *pair) for pair in (present, absent))
+        return tuple(
+            jax.tree.map(lambda x, y: jnp.stack([x, y]), *pair) for pair in (present, absent)
+        )
 
     by_row = jax.vmap(jax.vmap(step), in_axes=(None, 0, 0, 0))
     maps = by_row(mdp.schedule, batch.action, batch.live, noise)
     present, absent = jax.tree.map(lambda x: x.reshape(x.shape[0], 2 * steps, *x.shape[3:]), maps)
     start = _first(mdp, batch)[..., None] * (jnp.arange(actions) == 0)[None, None, :]
     owner = jnp.stack([jnp.arange(steps), steps + jnp.arange(steps)], axis=1).reshape(-1)
-    return Game(start.reshape(-1, size), present.gain, present.move, absent.gain, absent.move, owner)
+    return Game(
+        start.reshape(-1, size), present.gain, present.move, absent.gain, absent.move, owner
+    )
 
 
 @door
@@ -235,7 +255,9 @@ def _conditional(mdp: MDP, policy: Array, kernel: Array, noise: Noise) -> _Law:
     """The law of a step under given uniforms, which decide the successor of every action, and what is seen."""
     prob, states = mdp.prob[kernel], mdp.start.shape[0]
     slot = draw(thresholds(prob), jnp.broadcast_to(noise.transition, prob.shape[:2]))[..., None]
-    successor, earn = (jnp.take_along_axis(x[kernel], slot, axis=-1)[..., 0] for x in (mdp.successor, mdp.reward))
+    successor, earn = (
+        jnp.take_along_axis(x[kernel], slot, axis=-1)[..., 0] for x in (mdp.successor, mdp.reward)
+    )
     seen = draw(thresholds(mdp.emission[kernel]), jnp.broadcast_to(noise.observation, states))
     move = mdp.discount * jax.nn.one_hot(successor, states, dtype=prob.dtype)
     return _Law(earn, move, force(mdp, policy)[kernel][seen])
@@ -254,11 +276,16 @@ def _runs(player: Int[Array, " T"], num_runs: int) -> tuple[Int[Array, " T"], In
 
 
 def _by_run(
-    step: Callable[[Any], tuple[_Map, _Map]], inputs: Any, run: Int[Array, " T"], num: int, like: Float[Array, " S"]
+    step: Callable[[Any], tuple[_Map, _Map]],
+    inputs: Any,
+    run: Int[Array, " T"],
+    num: int,
+    like: Float[Array, " S"],
 ) -> tuple[_Map, _Map]:
     """The maps of all runs, present and absent, from those of the steps.
 
-    Many steps of few runs are cut in blocks that are folded side by side, each with maps of its own for every run.
+    Many steps of few runs are cut in blocks that are folded side by side, each with maps of its own
+    for every run.
     """
     steps = run.shape[0]
     count = math.isqrt(steps) if steps > LONG and num <= FEW else 1
@@ -276,7 +303,9 @@ def _by_run(
         return jax.lax.scan(one, (identity, identity), now, reverse=True)[0]
 
     def join(later: tuple[_Map, ...], block: tuple[_Map, ...]) -> tuple[tuple[_Map, ...], None]:
-        return tuple(jax.vmap(_then)(first, second) for first, second in zip(block, later, strict=True)), None
+        return tuple(
+            jax.vmap(_then)(first, second) for first, second in zip(block, later, strict=True)
+        ), None
 
     identity = _identity(num, like)
     # What fills up the last block belongs to a run that there is not: it is written nowhere.
@@ -287,7 +316,9 @@ def _by_run(
 
 def _then(first: _Map, second: _Map) -> _Map:
     """The map of the first of two parts after that of the second."""
-    return _Map(_apply(first, second.gain), jnp.matmul(first.move, second.move, precision="highest"))
+    return _Map(
+        _apply(first, second.gain), jnp.matmul(first.move, second.move, precision="highest")
+    )
 
 
 def _identity(num: int, like: Float[Array, " S"]) -> _Map:

@@ -1,22 +1,28 @@
 """Hindsight: how likely an action of the past looks once something that came after it is known.
 
-In maths, with s the latent state, pi(a | s) the policy averaged over the emission, and u anything later than a_t:
-h(a | s, u) = P(a_t = a | s_t = s, u) = pi(a | s) P(u | s, a) / P(u | s), NaN where P(u | s) = 0.
-- return, u = Z_t = sum_{k>=t} discount^(k-t) r_k: Q(s, a) = E[h(a | s, Z) / pi(a | s) Z | s], and on the action taken
-  A(s, a) = E[(1 - pi(a | s) / h(a | s, Z)) Z | s, a] if every return that s allows is possible after a.
-- state, u = S_k: Q(s, a) = r(s, a) + sum_{k>t} discount^(k-t) E[h_k(a | s, S_k) / pi(a | s) r_k | s].
-- feature, u = U_k = f(s_k, a_k, successor), with contribution coefficients w_k(s, a, u) = P(u | s, a) / P(u | s) - 1:
-  A(s, a) = r(s, a) - r_pi(s) + sum_{k>t} discount^(k-t) E[w_k(s, a, U_k) r_k | s] if U_k is fully predictive of the
-  reward: E[r_k | s, a, U_k = u] is the same for all a. Pooled over k > t, P(U_k = u | .) is replaced by
-  sum_{k>t} discount^(k-t) P(U_k = u | .), and E[r_k | U_k = u] must not depend on k either.
+In maths, with s the latent state, pi(a | s) the policy averaged over the emission, and u anything
+later than a_t: h(a | s, u) = P(a_t = a | s_t = s, u) = pi(a | s) P(u | s, a) / P(u | s), NaN where
+P(u | s) = 0.
+- return, u = Z_t = sum_{k>=t} discount^(k-t) r_k: Q(s, a) = E[h(a | s, Z) / pi(a | s) Z | s], and
+  on the action taken A(s, a) = E[(1 - pi(a | s) / h(a | s, Z)) Z | s, a] if every return that s
+  allows is possible after a.
+- state, u = S_k: Q(s, a) = r(s, a) + sum_{k>t} discount^(k-t) E[h_k(a | s, S_k) / pi(a | s) r_k |
+  s].
+- feature, u = U_k = f(s_k, a_k, successor), with contribution coefficients w_k(s, a, u) = P(u | s,
+  a) / P(u | s) - 1: A(s, a) = r(s, a) - r_pi(s) + sum_{k>t} discount^(k-t) E[w_k(s, a, U_k) r_k |
+  s] if U_k is fully predictive of the reward: E[r_k | s, a, U_k = u] is the same for all a. Pooled
+  over k > t, P(U_k = u | .) is replaced by sum_{k>t} discount^(k-t) P(U_k = u | .), and E[r_k | U_k
+  = u] must not depend on k either.
 Where pi(a | s) = 0 nothing is seen of the action: what hindsight says of its Q is NaN.
-Transitions and rewards may be random. Cost: returns O(T S A K Z); state and feature, for one step t,
-O(T S^2 A (S + U)) time with O(S A S) carried, and O(T S A U) memory only for a table that was asked for.
+Transitions and rewards may be random. Cost: returns O(T S A K Z); state and feature, for one step
+t, O(T S^2 A (S + U)) time with O(S A S) carried, and O(T S A U) memory only for a table that was
+asked for.
 
 References:
-    Harutyunyan et al. 2019, arXiv:1912.02503 (state and return hindsight); Meulemans et al. 2023, arXiv:2306.16803
-    (COCOA: contribution coefficients). Features per step, pooling with discount weights, and features of the
-    transition are written for casim; at discount 1 the pooled form is the paper's.
+    Harutyunyan et al. 2019, arXiv:1912.02503 (state and return hindsight); Meulemans et al. 2023,
+    arXiv:2306.16803 (COCOA: contribution coefficients). Features per step, pooling with discount
+    weights, and features of the transition are written for casim; at discount 1 the pooled form is
+    the paper's.
 """
 
 from __future__ import annotations
@@ -80,9 +86,9 @@ class Contribution(NamedTuple):
 def success_hindsight(mdp: MDP, policy: Float[Array, "M O A"]) -> Outcomes:
     """Hindsight on a binary outcome, where the rewards of every episode add up to 0 or 1.
 
-    In maths: P(Z_t = 1 | s, a) = Q_t(s, a) and h(a | s, 1) = pi(a | s) Q_t(s, a) / V_t(s), with discount 1 whatever the
-    discount of the process. `check_support(mdp at discount 1, [0, 1])` tells whether the outcome is binary; what is no
-    probability becomes NaN.
+    In maths: P(Z_t = 1 | s, a) = Q_t(s, a) and h(a | s, 1) = pi(a | s) Q_t(s, a) / V_t(s), with
+    discount 1 whatever the discount of the process. `check_support(mdp at discount 1, [0, 1])`
+    tells whether the outcome is binary; what is no probability becomes NaN.
     """
     one = jnp.ones_like(mdp.discount)
     truth = solve(mdp._replace(discount=one), policy)
@@ -99,11 +105,14 @@ def _success(probability: Float[Array, "*shape"]) -> Float[Array, "*shape 2"]:
 
 
 @door
-def return_hindsight(mdp: MDP, policy: Float[Array, "M O A"], support: Float[Array, " Z"]) -> Outcomes:
+def return_hindsight(
+    mdp: MDP, policy: Float[Array, "M O A"], support: Float[Array, " Z"]
+) -> Outcomes:
     """Hindsight on the discounted return-to-go, by dynamic programming on its distribution.
 
-    Probability that falls between the points of `support` makes the result NaN; `check_support` tells beforehand. An
-    action that the policy never takes has no part in that, whatever it could earn.
+    Probability that falls between the points of `support` makes the result NaN; `check_support`
+    tells beforehand. An action that the policy never takes has no part in that, whatever it could
+    earn.
     """
     mdp, support = absorb(mdp), support.astype(mdp.prob.dtype)
     acting = state_policy(mdp, policy)
@@ -114,24 +123,33 @@ def return_hindsight(mdp: MDP, policy: Float[Array, "M O A"], support: Float[Arr
         index, hit, _ = _landing(mdp, support, kernel)
         weight = mdp.prob[kernel][..., None] * later[mdp.successor[kernel]]
         weight = jnp.where(hit | (weight == 0), weight, jnp.nan)
-        given_action = jnp.zeros((*acting.shape[1:], support.shape[0]), weight.dtype).at[row, column, index].add(weight)
+        given_action = (
+            jnp.zeros((*acting.shape[1:], support.shape[0]), weight.dtype)
+            .at[row, column, index]
+            .add(weight)
+        )
         # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
         given_action = given_action / jnp.sum(given_action, axis=-1, keepdims=True)
-        # What the policy never does, on forced steps for instance, may lie off the support: it counts with weight 0.
+        # What the policy never does, on forced steps for instance, may lie off the support: it
+        # counts with weight 0.
         taken = acting[kernel][..., None]
         given_state = jnp.sum(taken * jnp.where(taken > 0, given_action, 0.0), axis=1)
         given_state = given_state / jnp.sum(given_state, axis=-1, keepdims=True)
         return given_state, (given_action, given_state)
 
     nothing = jnp.argmin(jnp.abs(support)) == jnp.arange(support.shape[0])
-    last = jnp.broadcast_to(nothing[None, :].astype(support.dtype), (acting.shape[1], support.shape[0]))
+    last = jnp.broadcast_to(
+        nothing[None, :].astype(support.dtype), (acting.shape[1], support.shape[0])
+    )
     _, (given_action, given_state) = jax.lax.scan(step, last, mdp.schedule, reverse=True)
     hindsight = _posterior(acting[mdp.schedule], given_action, given_state)
     return Outcomes(support, given_action, given_state, hindsight, mdp.discount)
 
 
 def _posterior(
-    acting: Float[Array, "T S A"], given_action: Float[Array, "T S A Z"], given_state: Float[Array, "T S Z"]
+    acting: Float[Array, "T S A"],
+    given_action: Float[Array, "T S A Z"],
+    given_state: Float[Array, "T S Z"],
 ) -> Float[Array, "T S A Z"]:
     """h(a | s, z) = pi(a | s) P(z | s, a) / P(z | s): 0 for what is never done, NaN where z is impossible."""
     never = (acting == 0)[..., None] & (given_state > 0)[..., None, :]
@@ -161,7 +179,9 @@ def state_hindsight(
     acting = state_policy(mdp, policy)
     mean = _mean_reward(mdp)
     earned = jnp.sum(acting * mean, axis=-1)
-    seen = jnp.broadcast_to(jnp.eye(earned.shape[1], dtype=earned.dtype)[None], (*earned.shape, earned.shape[1]))
+    seen = jnp.broadcast_to(
+        jnp.eye(earned.shape[1], dtype=earned.dtype)[None], (*earned.shape, earned.shape[1])
+    )
     gain, _, _, ratio = _look_ahead(mdp, acting, step, seen, seen * earned[..., None], table)
     kernel = mdp.schedule[step]
     taken = acting[kernel]
@@ -184,8 +204,8 @@ def contribution(
         mdp: the process.
         policy: its policy.
         step: t.
-        feature: f in [0, num_features) of every transition. A feature of (s, a) is repeated along K; that of
-            `reward_feature` is the reward itself.
+        feature: f in [0, num_features) of every transition. A feature of (s, a) is repeated along
+            K; that of `reward_feature` is the reward itself.
         num_features: U, static under jit.
         table: whether to return the coefficients of every k (static under jit).
 
@@ -212,8 +232,8 @@ def contribution(
 def reward_feature(mdp: MDP) -> tuple[Int[Array, "M S A K"], np.ndarray]:
     """The reward as a feature: its index among the distinct rewards, and those rewards `[U]`. Not for use in jit.
 
-    Only transitions that can happen have rewards: of positive probability, after an action that can be taken. The
-    others get the index of the first reward; no contribution counts them.
+    Only transitions that can happen have rewards: of positive probability, after an action that can
+    be taken. The others get the index of the first reward; no contribution counts them.
     """
     reward = np.where(np.asarray(mdp.terminal)[:, None, None], 0.0, np.asarray(mdp.reward))
     happens = np.asarray(can_act(mdp))[:, None, :, None] & (np.asarray(mdp.prob) > 0)
@@ -229,7 +249,8 @@ def check_support(mdp: MDP, support: np.ndarray | Array) -> None:
     Where the policy decides nothing, action 0 is the only one.
 
     Raises:
-        ValueError: a support that is not strictly ascending, has no 0 (the return after the horizon), or is not closed.
+        ValueError: a support that is not strictly ascending, has no 0 (the return after the
+            horizon), or is not closed.
     """
     points = np.asarray(support)
     apart = 4 * SUPPORT_TOLERANCE * max(1.0, float(np.max(np.abs(points), initial=0.0)))
@@ -246,8 +267,9 @@ def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: A
     """Scans k > t = step, given P(u | s) and E[r; u | s] `[M, S, U]` of each kernel under the policy.
 
     Returns:
-        Sums with weight discount^(k-t) of E[P(u_k | s, a) / P(u_k | s) r_k | s] `[S, A]`, P(u_k = u | s, a) `[S, A, U]`
-        and E[r_k; u_k = u | s] `[S, U]`; and P(u_k = u | s, a) / P(u_k = u | s) `[T, S, A, U]` if `table`, else None.
+        Sums with weight discount^(k-t) of E[P(u_k | s, a) / P(u_k | s) r_k | s] `[S, A]`, P(u_k = u
+        | s, a) `[S, A, U]` and E[r_k; u_k = u | s] `[S, U]`; and P(u_k = u | s, a) / P(u_k = u | s)
+        `[T, S, A, U]` if `table`, else None.
     """
     matrix = transition_matrix(mdp)
     move = jnp.einsum("msa,msaz->msz", acting, matrix, precision="highest")
@@ -266,13 +288,19 @@ def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: A
         # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
         onward = onward / jnp.where(index > step, jnp.sum(onward, axis=-1, keepdims=True), 1.0)
         later = jnp.where(index == step, matrix[kernel], onward)
-        return (later, jnp.where(index < step, 1.0, scale * mdp.discount), total), ratio if table else None
+        return (
+            later,
+            jnp.where(index < step, 1.0, scale * mdp.discount),
+            total,
+        ), ratio if table else None
 
     states, actions, size = *taken.shape, seen.shape[-1]
     shapes = ((states, actions, states), (states, actions), (states, actions, size), (states, size))
     reached, *total = (jnp.zeros(shape, seen.dtype) for shape in shapes)
     init = (reached, jnp.ones((), seen.dtype), total)
-    (_, _, total), ratio = jax.lax.scan(look, init, (jnp.arange(mdp.schedule.shape[0]), mdp.schedule))
+    (_, _, total), ratio = jax.lax.scan(
+        look, init, (jnp.arange(mdp.schedule.shape[0]), mdp.schedule)
+    )
     return *total, ratio
 
 
@@ -281,7 +309,9 @@ def _paid(ratio: Float[Array, "S A U"], paid: Float[Array, "S U"]) -> Float[Arra
     return jnp.sum(jnp.where(jnp.isnan(ratio), 0.0, ratio * paid[:, None, :]), axis=-1)
 
 
-def _ratio(given_action: Float[Array, "*t S A U"], given_state: Float[Array, "*t S U"]) -> Float[Array, "*t S A U"]:
+def _ratio(
+    given_action: Float[Array, "*t S A U"], given_state: Float[Array, "*t S U"]
+) -> Float[Array, "*t S A U"]:
     """P(u | s, a) / P(u | s); NaN where u is impossible in s."""
     possible = given_state > 0
     safe = jnp.where(possible, given_state, 1.0)[..., None, :]
@@ -312,10 +342,13 @@ def _missing(mdp: MDP, support: Float[Array, " Z"]) -> Float[Array, ""]:
         land = happens[kernel][..., None] & possible[mdp.successor[kernel]]
         lost = jnp.max(jnp.where(land & ~hit, value, -jnp.inf))
         reached = jnp.any(
-            (land & hit)[..., None] & (index[..., None] == point[None, None, None, None, :]), axis=(1, 2, 3)
+            (land & hit)[..., None] & (index[..., None] == point[None, None, None, None, :]),
+            axis=(1, 2, 3),
         )
         return (reached, jnp.where(lost > -jnp.inf, lost, missing)), None
 
     nothing = jnp.broadcast_to((support == 0)[None, :], (mdp.start.shape[0], support.shape[0]))
-    (_, missing), _ = jax.lax.scan(step, (nothing, jnp.full((), jnp.nan, support.dtype)), mdp.schedule, reverse=True)
+    (_, missing), _ = jax.lax.scan(
+        step, (nothing, jnp.full((), jnp.nan, support.dtype)), mdp.schedule, reverse=True
+    )
     return missing

@@ -1,22 +1,27 @@
 """Information, in nats: what actions, steps and observations say about the outcome or about a hidden variable.
 
-In maths, with s the latent state, and Z_t the return-to-go with its law from `casim.oracle.hindsight`:
-- I(A_t; Z_t | S_t = s) = sum_a pi(a | s) KL(P(Z_t | s, a) || P(Z_t | s)), and its mean over the live states of step t;
-- along a trajectory, H(Z_t | s_t) - H(Z_{t+1} | s_{t+1}) is the entropy that a step removes, split at H(Z_t | s_t, a_t)
-  into the action's part, of mean I(A_t; Z_t | S_t), and the environment's; and of the return z that came true,
-  log P(z_{t+1} | s_{t+1}) - log P(z_t | s_t), split at P(z_t | s_t, a_t). The action's part log P(z | s, a) / P(z | s)
-  is log h(a | s, z) / pi(a | s). Both telescope: to H(Z_0 | s_0) and to -log P(z_0 | s_0);
-- of success, with p_t = P(success | s_0, ..., s_t): p_{t+1} - p_t, whose mean given the step is the advantage, and
-  log p_{t+1} - log p_t, whose mean under the policy is at most 0 (Jensen);
-- of a latent variable z_t, a class of states, under the belief b_t: H(z_t) - H(z_{t+1}), and the change of b_t(z_t) and
-  of log b_t(z_t) at the truth. Where z stays and no episode ends, the first and the last have the mean
-  I(z; o_{t+1} | h_t, a_t) >= 0.
-With the rewards so far known, the return and Z_t determine each other, so their entropies are alike; that needs a
-discount above 0. Success is undiscounted. Cost: O(T S A Z) for tables, O(N T) along trajectories, O(N T S) for beliefs.
+In maths, with s the latent state, and Z_t the return-to-go with its law from
+`casim.oracle.hindsight`:
+- I(A_t; Z_t | S_t = s) = sum_a pi(a | s) KL(P(Z_t | s, a) || P(Z_t | s)), and its mean over the
+  live states of step t;
+- along a trajectory, H(Z_t | s_t) - H(Z_{t+1} | s_{t+1}) is the entropy that a step removes, split
+  at H(Z_t | s_t, a_t) into the action's part, of mean I(A_t; Z_t | S_t), and the environment's; and
+  of the return z that came true, log P(z_{t+1} | s_{t+1}) - log P(z_t | s_t), split at P(z_t | s_t,
+  a_t). The action's part log P(z | s, a) / P(z | s) is log h(a | s, z) / pi(a | s). Both telescope:
+  to H(Z_0 | s_0) and to -log P(z_0 | s_0);
+- of success, with p_t = P(success | s_0, ..., s_t): p_{t+1} - p_t, whose mean given the step is the
+  advantage, and log p_{t+1} - log p_t, whose mean under the policy is at most 0 (Jensen);
+- of a latent variable z_t, a class of states, under the belief b_t: H(z_t) - H(z_{t+1}), and the
+  change of b_t(z_t) and of log b_t(z_t) at the truth. Where z stays and no episode ends, the first
+  and the last have the mean I(z; o_{t+1} | h_t, a_t) >= 0.
+With the rewards so far known, the return and Z_t determine each other, so their entropies are
+alike; that needs a discount above 0. Success is undiscounted. Cost: O(T S A Z) for tables, O(N T)
+along trajectories, O(N T S) for beliefs.
 
 References:
-    Arumugam et al. 2021, arXiv:2103.06224 (information sparsity: I(A; Z | S)); Wang et al. 2025, arXiv:2510.14967
-    (IGPO: the probability form of the gain). The splits of a step are derived here.
+    Arumugam et al. 2021, arXiv:2103.06224 (information sparsity: I(A; Z | S)); Wang et al. 2025,
+    arXiv:2510.14967 (IGPO: the probability form of the gain). The splits of a step are derived
+    here.
 """
 
 from __future__ import annotations
@@ -84,11 +89,14 @@ class LatentInformation(NamedTuple):
 
 
 @door
-def outcome_information(mdp: MDP, policy: Float[Array, "M O A"], outcomes: Outcomes) -> OutcomeInformation:
+def outcome_information(
+    mdp: MDP, policy: Float[Array, "M O A"], outcomes: Outcomes
+) -> OutcomeInformation:
     """Entropies of the return-to-go and its mutual information with the action, for every state and step."""
     acting = state_policy(absorb(mdp), policy)[mdp.schedule]
     given_action, given_state = outcomes.given_action, outcomes.given_state[:, :, None, :]
-    # An action that the policy never takes can have outcomes that the state has not; it counts with weight 0.
+    # An action that the policy never takes can have outcomes that the state has not; it counts with
+    # weight 0.
     never = (given_action == 0) | (given_state == 0)
     ratio = jnp.where(never, 1.0, given_action) / jnp.where(never, 1.0, given_state)
     told = jnp.sum(given_action * jnp.log(ratio), axis=-1)
@@ -108,7 +116,9 @@ def entropy_removed(information: OutcomeInformation, batch: Trajectory) -> StepI
     before = information.entropy[time, batch.state]
     middle = information.entropy_given_action[time, batch.state, batch.action]
     after = jnp.where(shift_left(batch.live, False), shift_left(before), 0.0)
-    return StepInformation(*(jnp.where(batch.live, x, 0.0) for x in (before - middle, middle - after)))
+    return StepInformation(
+        *(jnp.where(batch.live, x, 0.0) for x in (before - middle, middle - after))
+    )
 
 
 @door
@@ -165,13 +175,17 @@ def latent_information(
     return LatentInformation(entropy, gain, _gain(truth, shift_left(truth), batch.live, goes_on))
 
 
-def _return_index(outcomes: Outcomes, batch: Trajectory) -> tuple[Int[Array, "N T"], Bool[Array, "N T"]]:
+def _return_index(
+    outcomes: Outcomes, batch: Trajectory
+) -> tuple[Int[Array, "N T"], Bool[Array, "N T"]]:
     """Where the return-to-go of each step lies in the support, and whether it does."""
 
     def step(later: Array, now: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         reward, live = now
         # Taking the point itself at every step keeps rounding from adding up over the horizon.
-        index, hit = nearest(outcomes.support, jnp.where(live, reward + outcomes.discount * later, 0.0))
+        index, hit = nearest(
+            outcomes.support, jnp.where(live, reward + outcomes.discount * later, 0.0)
+        )
         return jnp.where(hit, outcomes.support[index], jnp.nan), (index, hit)
 
     _, (index, found) = jax.lax.scan(

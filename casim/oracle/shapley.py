@@ -2,19 +2,21 @@
 
 In maths: phi_i = sum_{S without i} |S|! (G - |S| - 1)! / G! [v(S + i) - v(S)].
 - Enumeration: all 2^G coalitions, to 16 players, whoever plays when.
-- By counts: if every player acts in one run, v(S) is a product of maps, one for each player, and its mean over all
-  coalitions of one size has a recursion in time. With q the chance that a player is present, independently,
-  phi_i = int_0^1 E[v(S + i) - v(S)] dq; the integrand is a polynomial of degree G - 1 in q, so that Gauss and
-  Legendre's rule with ceil(G / 2) nodes is exact. Cost O(G J S^2) and memory O(J S), for any number of players.
-- Sampled: the mean marginal over random orders, with its standard error; every order sums to v(all) - v(none).
-In the order of time and in the game against the policy, the marginal of step t is E[A_t(s_t, a_t) | s_0, do(a_{<t})],
-which is the advantage where transitions are deterministic. On the observed noise it is the advantage in the
-deterministic process that this noise makes. `nature_game` gives advantage and luck apart.
-In float32 the relative error is at most about 1e-7 per step.
+- By counts: if every player acts in one run, v(S) is a product of maps, one for each player, and
+  its mean over all coalitions of one size has a recursion in time. With q the chance that a player
+  is present, independently, phi_i = int_0^1 E[v(S + i) - v(S)] dq; the integrand is a polynomial of
+  degree G - 1 in q, so that Gauss and Legendre's rule with ceil(G / 2) nodes is exact. Cost O(G J
+  S^2) and memory O(J S), for any number of players.
+- Sampled: the mean marginal over random orders, with its standard error; every order sums to v(all)
+  - v(none).
+In the order of time and in the game against the policy, the marginal of step t is E[A_t(s_t, a_t) |
+s_0, do(a_{<t})], which is the advantage where transitions are deterministic. On the observed noise
+it is the advantage in the deterministic process that this noise makes. `nature_game` gives
+advantage and luck apart. In float32 the relative error is at most about 1e-7 per step.
 
 References:
-    Shapley 1953; Owen 1972 (multilinear extension: the integral); Castro, Gomez and Tejada 2009 (orders). The
-    recursion in time is derived here.
+    Shapley 1953; Owen 1972 (multilinear extension: the integral); Castro, Gomez and Tejada 2009
+    (orders). The recursion in time is derived here.
 """
 
 from __future__ import annotations
@@ -52,14 +54,18 @@ def coalition_values(
 
 
 @door
-def shapley(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segments: int) -> Float[Array, "N G"]:
+def shapley(
+    mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segments: int
+) -> Float[Array, "N G"]:
     """Shapley value of every segment of every trajectory, in game (i) against the policy.
 
     Raises:
         ValueError: more than `MAX_PLAYERS` segments.
     """
     if num_segments > MAX_PLAYERS:
-        raise ValueError(f"num_segments must be in [1, {MAX_PLAYERS}] for exact Shapley values, got {num_segments}")
+        raise ValueError(
+            f"num_segments must be in [1, {MAX_PLAYERS}] for exact Shapley values, got {num_segments}"
+        )
     return shapley_values(coalition_values(mdp, policy, batch, num_segments))
 
 
@@ -67,7 +73,10 @@ def shapley(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segm
 def shapley_values(value: Float[Array, "*batch C"]) -> Float[Array, "*batch G"]:
     """Shapley values from v(S) of all 2^G coalitions, indexed by bits."""
     players = value.shape[-1].bit_length() - 1
-    share = [math.factorial(k) * math.factorial(players - k - 1) / math.factorial(players) for k in range(players)]
+    share = [
+        math.factorial(k) * math.factorial(players - k - 1) / math.factorial(players)
+        for k in range(players)
+    ]
     size = jax.lax.population_count(jnp.arange(value.shape[-1]))
     weight = jnp.append(jnp.asarray(share, value.dtype), 0)[size]
 
@@ -102,7 +111,9 @@ def shapley_by_counts(game: Game, num_players: int) -> Float[Array, "N G"]:
     nodes = jnp.asarray((node + 1) / 2, game.start.dtype), jnp.asarray(weight / 2, game.start.dtype)
     runs = jnp.sum(game.owner[:, None] == jnp.arange(num_players)[None, :], axis=0)
 
-    def row(start: Array, there: tuple[Array, Array], gone: tuple[Array, Array]) -> Float[Array, " G"]:
+    def row(
+        start: Array, there: tuple[Array, Array], gone: tuple[Array, Array]
+    ) -> Float[Array, " G"]:
         gain, move = (x - y for x, y in zip(there, gone, strict=True))
 
         def at_chance(total: Array, now: tuple[Array, Array]) -> tuple[Array, None]:

@@ -1,24 +1,25 @@
 """Soft-optimal values: the best policy that pays for leaving a reference policy, and its implicit rewards.
 
 In maths, with temperature b > 0 and a reference ref(a | s), the maximum over policies of
-E[sum_t discount^t (r_t - b log(pi_t(a_t | s_t) / ref(a_t | s_t)))] is reached, backwards from V_T = 0, by
-Q_t(s, a) = E[r_t + discount V_{t+1}(s') | s, a], V_t(s) = b log sum_a ref(a | s) exp(Q_t(s, a) / b) and
-pi_t(a | s) = ref(a | s) exp(A_t(s, a) / b), with the soft advantage A_t = Q_t - V_t = b log(pi_t / ref).
-So sum_a ref(a | s) exp(A_t(s, a) / b) = 1: not every action can have a positive implicit reward b log(pi / ref).
-Along a trajectory, with n_u = r_u + discount V_{u+1}(s_{u+1}) - Q_u(s_u, a_u) what the environment did by chance,
-sum_{u<=t} discount^u [b log(pi_u / ref) - r_u + n_u] = discount^(t+1) V_{t+1}(s_{t+1}) - V_0(s_0).
-n_u is 0 if transitions and rewards are deterministic, and otherwise a martingale difference: E[n_u | s_u, a_u] = 0.
-As b grows, A_t tends to the advantage of the reference policy, with an error of order 1 / b.
+E[sum_t discount^t (r_t - b log(pi_t(a_t | s_t) / ref(a_t | s_t)))] is reached, backwards from V_T =
+0, by Q_t(s, a) = E[r_t + discount V_{t+1}(s') | s, a], V_t(s) = b log sum_a ref(a | s) exp(Q_t(s,
+a) / b) and pi_t(a | s) = ref(a | s) exp(A_t(s, a) / b), with the soft advantage A_t = Q_t - V_t = b
+log(pi_t / ref). So sum_a ref(a | s) exp(A_t(s, a) / b) = 1: not every action can have a positive
+implicit reward b log(pi / ref). Along a trajectory, with n_u = r_u + discount V_{u+1}(s_{u+1}) -
+Q_u(s_u, a_u) what the environment did by chance, sum_{u<=t} discount^u [b log(pi_u / ref) - r_u +
+n_u] = discount^(t+1) V_{t+1}(s_{t+1}) - V_0(s_0). n_u is 0 if transitions and rewards are
+deterministic, and otherwise a martingale difference: E[n_u | s_u, a_u] = 0. As b grows, A_t tends
+to the advantage of the reference policy, with an error of order 1 / b.
 
-The policy sees the latent state and the step, as a language model sees its whole prefix; under partial
-observability it is a clairvoyant one, and ref(a | s) is the table averaged over the emission. It is a policy table of
-`untie(observe(mdp))`. Where the policy decides nothing, action 0 is forced and costs nothing.
-Cost: O(T S A K) time, O(T S A) memory.
+The policy sees the latent state and the step, as a language model sees its whole prefix; under
+partial observability it is a clairvoyant one, and ref(a | s) is the table averaged over the
+emission. It is a policy table of `untie(observe(mdp))`. Where the policy decides nothing, action 0
+is forced and costs nothing. Cost: O(T S A K) time, O(T S A) memory.
 
 References:
-    Rafailov et al. 2024, arXiv:2404.12358 (From r to Q*: the identity for deterministic transitions and a
-    terminal reward); Ziebart 2010 (maximum causal entropy). Rewards at every step, discount and the martingale are
-    derived here.
+    Rafailov et al. 2024, arXiv:2404.12358 (From r to Q*: the identity for deterministic transitions
+    and a terminal reward); Ziebart 2010 (maximum causal entropy). Rewards at every step, discount
+    and the martingale are derived here.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class ImplicitReward(NamedTuple):
 
 
 @door
-def soft_optimal(mdp: MDP, reference: Float[Array, "M O A"], temperature: float | Float[Array, ""]) -> Soft:
+def soft_optimal(
+    mdp: MDP, reference: Float[Array, "M O A"], temperature: float | Float[Array, ""]
+) -> Soft:
     """Soft values and the soft-optimal policy, by dynamic programming.
 
     Args:
@@ -82,7 +85,8 @@ def soft_optimal(mdp: MDP, reference: Float[Array, "M O A"], temperature: float 
         temperature: b, positive, in units of reward.
 
     Raises:
-        ValueError: a temperature that is not positive and finite, if it is known before compilation.
+        ValueError: a temperature that is not positive and finite, if it is known before
+            compilation.
     """
     if known(temperature):
         check_range("temperature", float(temperature), COLDEST, math.inf)
@@ -90,7 +94,9 @@ def soft_optimal(mdp: MDP, reference: Float[Array, "M O A"], temperature: float 
     prior = state_policy(mdp, reference)
 
     def step(later: Array, kernel: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-        q_value = expectation(mdp.prob[kernel], mdp.reward[kernel] + mdp.discount * later[mdp.successor[kernel]])
+        q_value = expectation(
+            mdp.prob[kernel], mdp.reward[kernel] + mdp.discount * later[mdp.successor[kernel]]
+        )
         value, policy = _soft_maximum(prior[kernel], q_value, temperature)
         return value, (later, q_value, policy)
 
@@ -100,7 +106,9 @@ def soft_optimal(mdp: MDP, reference: Float[Array, "M O A"], temperature: float 
 
 
 @door
-def implicit_reward(mdp: MDP, reference: Float[Array, "M O A"], soft: Soft, batch: Trajectory) -> ImplicitReward:
+def implicit_reward(
+    mdp: MDP, reference: Float[Array, "M O A"], soft: Soft, batch: Trajectory
+) -> ImplicitReward:
     """The implicit-reward identity along trajectories of any policy; `soft` was made with the same reference."""
     steps = jnp.arange(batch.state.shape[-1])[None, :]
     where = (jnp.broadcast_to(steps, batch.state.shape), batch.state, batch.action)
@@ -112,7 +120,9 @@ def implicit_reward(mdp: MDP, reference: Float[Array, "M O A"], soft: Soft, batc
     noise = batch.reward + mdp.discount * later - soft.q_value[where]
     log_ratio, noise = (jnp.where(batch.live, x, 0.0) for x in (log_ratio, noise))
     scale = mdp.discount**steps
-    progress = scale * mdp.discount * later + jnp.cumsum(scale * batch.reward, axis=1) - value[:, :1]
+    progress = (
+        scale * mdp.discount * later + jnp.cumsum(scale * batch.reward, axis=1) - value[:, :1]
+    )
     cumulative = jnp.cumsum(scale * log_ratio, axis=1)
     cumulative, progress = (jnp.where(batch.live, x, 0.0) for x in (cumulative, progress))
     return ImplicitReward(log_ratio, cumulative, progress, noise)
@@ -123,8 +133,9 @@ def _soft_maximum(
 ) -> tuple[Float[Array, " S"], Float[Array, "S A"]]:
     """V = b log sum_a ref exp(Q / b), and the policy ref exp((Q - V) / b).
 
-    With x = (Q - max Q) / b, near 0 for a high temperature, log1p(sum ref expm1(x)) keeps the digits that log(sum ref
-    exp(x)) loses, and a constant Q comes out unchanged to the last bit; far from 0 the plain form is the better one.
+    With x = (Q - max Q) / b, near 0 for a high temperature, log1p(sum ref expm1(x)) keeps the
+    digits that log(sum ref exp(x)) loses, and a constant Q comes out unchanged to the last bit; far
+    from 0 the plain form is the better one.
     """
     possible = prior > 0
     largest = jnp.max(jnp.where(possible, q_value, -jnp.inf), axis=-1, keepdims=True)

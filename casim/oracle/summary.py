@@ -1,9 +1,9 @@
 """A handful of exact numbers of a task under a policy, enough for the closed forms of several estimators.
 
-In maths, with E_w the mean over decision steps weighted by P(s_t = s) pi(a | s), V and A of the policy, J its expected
-return, and p_t(s) = E[discounted rewards before t | s_t = s]:
-signal = E_w A^2, value_square = E_w V_t(s)^2, offset_square = E_w (p_t(s) + discount^t V_t(s) - J)^2,
-future_variance = E_w Var(G_t | s, a), return_variance = Var(G_0).
+In maths, with E_w the mean over decision steps weighted by P(s_t = s) pi(a | s), V and A of the
+policy, J its expected return, and p_t(s) = E[discounted rewards before t | s_t = s]:
+signal = E_w A^2, value_square = E_w V_t(s)^2, offset_square = E_w (p_t(s) + discount^t V_t(s) -
+J)^2, future_variance = E_w Var(G_t | s, a), return_variance = Var(G_0).
 At discount 1 with reward only at the end, an estimator whose mean is kappa (A + offset) has
 bias (kappa - 1)^2 signal + kappa^2 offset_square, because A averages to 0 in every state.
 
@@ -54,12 +54,16 @@ def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
         total, later_square = carry
         square = jax.vmap(lambda *x: _square(mdp, *x))(now, later_square)
         terms = jax.vmap(lambda *x: _terms(mdp, truth, *x))(now, square)
-        before = jax.vmap(lambda kernel, x: expectation(truth.state_policy[kernel], x))(now.kernel, square)
+        before = jax.vmap(lambda kernel, x: expectation(truth.state_policy[kernel], x))(
+            now.kernel, square
+        )
         before = jnp.where(now.counts[:, None], before, later_square)
         return (total + jnp.where(now.counts[:, None], terms, 0.0), before), None
 
     after = _after(mdp, truth, blocks)
-    (total, square), _ = jax.lax.scan(step, (jnp.zeros((after.shape[0], 5), after.dtype), after), blocks, reverse=True)
+    (total, square), _ = jax.lax.scan(
+        step, (jnp.zeros((after.shape[0], 5), after.dtype), after), blocks, reverse=True
+    )
     total = jnp.sum(total, axis=0)
     return {
         "expected_return": truth.expected_return,
@@ -83,14 +87,26 @@ def _blocks(mdp: MDP, truth: Truth) -> _Steps:
         return x.reshape(count, size, *x.shape[1:]).swapaxes(0, 1)
 
     value, later = truth.value[:-1], truth.value[1:]
-    given = (jnp.arange(steps), mdp.schedule, value, later, truth.q_value, truth.occupancy, truth.past_reward)
+    given = (
+        jnp.arange(steps),
+        mdp.schedule,
+        value,
+        later,
+        truth.q_value,
+        truth.occupancy,
+        truth.past_reward,
+    )
     return _Steps(*(split(x) for x in (*given, jnp.ones(steps, bool))))
 
 
 def _square(mdp: MDP, now: _Steps, later_square: Float[Array, " S"]) -> Float[Array, "S A"]:
     """E[G_t^2 | s, a] of one step."""
     reward, after = mdp.reward[now.kernel], mdp.successor[now.kernel]
-    outcome = reward**2 + 2 * mdp.discount * reward * now.later[after] + mdp.discount**2 * later_square[after]
+    outcome = (
+        reward**2
+        + 2 * mdp.discount * reward * now.later[after]
+        + mdp.discount**2 * later_square[after]
+    )
     return expectation(mdp.prob[now.kernel], outcome)
 
 
@@ -118,15 +134,23 @@ def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "C S"]:
     flow = flows(mdp, truth.state_policy)[0]
     eye = jnp.broadcast_to(jnp.eye(states, dtype=flow.dtype)[None], (count, states, states))
 
-    def fold(carry: tuple[Array, Array, Array], now: _Steps) -> tuple[tuple[Array, Array, Array], None]:
+    def fold(
+        carry: tuple[Array, Array, Array], now: _Steps
+    ) -> tuple[tuple[Array, Array, Array], None]:
         own, move, scale = carry
         square = jax.vmap(lambda *x: _square(mdp, *x))(now, own)
-        before = jax.vmap(lambda kernel, x: expectation(truth.state_policy[kernel], x))(now.kernel, square)
+        before = jax.vmap(lambda kernel, x: expectation(truth.state_policy[kernel], x))(
+            now.kernel, square
+        )
         onward = jnp.matmul(flow[now.kernel], move, precision="highest")
-        # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number of steps.
+        # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number of
+        # steps.
         onward = onward / jnp.sum(onward, axis=-1, keepdims=True)
         there = now.counts
-        own, move = jnp.where(there[:, None], before, own), jnp.where(there[:, None, None], onward, move)
+        own, move = (
+            jnp.where(there[:, None], before, own),
+            jnp.where(there[:, None, None], onward, move),
+        )
         return (own, move, jnp.where(there, mdp.discount**2 * scale, scale)), None
 
     init = (nothing, eye, jnp.ones((count,), flow.dtype))

@@ -32,7 +32,9 @@ from casim.targets import Target
 from casim.types import MDP, Trajectory, Truth
 
 
-def along(truth: Truth, batch: Trajectory) -> tuple[Float[Array, "N T"], Float[Array, "N T"], Float[Array, "N T"]]:
+def along(
+    truth: Truth, batch: Trajectory
+) -> tuple[Float[Array, "N T"], Float[Array, "N T"], Float[Array, "N T"]]:
     """V_t(s_t), Q_t(s_t, a_t) and V_{t+1}(s_{t+1}) along each trajectory.
 
     The last is 0 where the episode has ended.

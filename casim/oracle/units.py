@@ -2,20 +2,20 @@
 
 In maths, for a unit with first step f, along a trajectory, V = 0 after its end:
 skill = sum_{t in unit} discount^(t-f) A_t(s_t, a_t): what the policy's actions added;
-luck  = sum_{t in unit} discount^(t-f) [r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t)]: what transitions added;
-gain  = rewards of the unit + value where it is left - value where it is entered, each discounted to step f.
-Sum rules: gain = skill + luck for every unit, and a unit that consists of others is the sum of
-discount^(f' - f) times theirs, f' their first steps; the gain of the episode is its return less V_0(s_0). An agent's
-steps need not be consecutive: it gains from each entry to the next exit, and the agents add up to the episode.
-Skill and luck are martingale differences: each has mean 0 whatever the past, skills and lucks of all steps are
-uncorrelated, and Var[G_0] = Var[V_0(s_0)] + sum_t discount^(2t) (E[A_t^2] + E[luck_t^2]).
-Where the state is hidden, the draw of the observation counts as skill: A is that of state and action. On steps of
-the environment skill is 0.
-Cost: O(N T) along trajectories; O(T S A K) for the variances.
+luck  = sum_{t in unit} discount^(t-f) [r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t)]: what
+transitions added; gain  = rewards of the unit + value where it is left - value where it is entered,
+each discounted to step f. Sum rules: gain = skill + luck for every unit, and a unit that consists
+of others is the sum of discount^(f' - f) times theirs, f' their first steps; the gain of the
+episode is its return less V_0(s_0). An agent's steps need not be consecutive: it gains from each
+entry to the next exit, and the agents add up to the episode. Skill and luck are martingale
+differences: each has mean 0 whatever the past, skills and lucks of all steps are uncorrelated, and
+Var[G_0] = Var[V_0(s_0)] + sum_t discount^(2t) (E[A_t^2] + E[luck_t^2]). Where the state is hidden,
+the draw of the observation counts as skill: A is that of state and action. On steps of the
+environment skill is 0. Cost: O(N T) along trajectories; O(T S A K) for the variances.
 
 References:
-    Pan and Schölkopf 2024, arXiv:2402.12874 (a return as skill and luck), not verified against the paper. The sum
-    rules and the variances follow from the definitions; derived here.
+    Pan and Schölkopf 2024, arXiv:2402.12874 (a return as skill and luck), not verified against the
+    paper. The sum rules and the variances follow from the definitions; derived here.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def sizes(mdp: MDP) -> Sizes:
 
 
 @door
-def unit_truth(mdp: MDP, truth: Truth, batch: Trajectory, unit: Int[Array, " T"], num_units: int) -> UnitTruth:
+def unit_truth(
+    mdp: MDP, truth: Truth, batch: Trajectory, unit: Int[Array, " T"], num_units: int
+) -> UnitTruth:
     """Skill, luck and gain of every unit of every trajectory; 0 for a unit that is never live.
 
     Args:

@@ -1,13 +1,13 @@
 """Exact values of a policy by dynamic programming, scanning in time.
 
 In maths, backwards from V_T = 0:
-Q_t(s, a) = sum_k P(k | s, a) [r(s, a, k) + discount V_{t+1}(s')] and V_t(s) = sum_a pi(a | s) Q_t(s, a);
-forwards from P(s_0): d_{t+1}(s') = sum_{s, a} d_t(s) pi(a | s) P(s' | s, a).
+Q_t(s, a) = sum_k P(k | s, a) [r(s, a, k) + discount V_{t+1}(s')] and V_t(s) = sum_a pi(a | s)
+Q_t(s, a); forwards from P(s_0): d_{t+1}(s') = sum_{s, a} d_t(s) pi(a | s) P(s' | s, a).
 The policy gradient with respect to the logits theta[m, o, a] of the table is
 sum_{t: m_t = m} discount^t sum_s d_t(s) P(o | s) pi(a | o) [Q_t(s, a) - sum_b pi(b | o) Q_t(s, b)].
-Cost: O(T S A K) time, and O(T S A) memory for what is returned. Sums over time are compensated: the error of V
-does not grow with the horizon, those of occupancies and of the gradient slowly do (figures in `docs/performance.md`).
-`casim.oracle.solve_in_blocks` is parallel in time.
+Cost: O(T S A K) time, and O(T S A) memory for what is returned. Sums over time are compensated: the
+error of V does not grow with the horizon, those of occupancies and of the gradient slowly do
+(figures in `docs/performance.md`). `casim.oracle.solve_in_blocks` is parallel in time.
 
 References:
     Puterman 1994, chapter 4; Sutton et al. 1999 (policy gradient theorem).
@@ -42,14 +42,22 @@ def solve(mdp: MDP, policy: Float[Array, "M O A"]) -> Truth:
     """Everything exact about a policy: values, occupancy, past rewards, and the policy gradient."""
     mdp = likely_first(absorb(mdp))
     acting = state_policy(mdp, policy)
-    occupancy, past_reward = arrive(mdp, flows(mdp, acting), mdp.schedule, mdp.start, jnp.zeros_like(mdp.start), 1.0)
+    occupancy, past_reward = arrive(
+        mdp, flows(mdp, acting), mdp.schedule, mdp.start, jnp.zeros_like(mdp.start), 1.0
+    )
     nothing = jnp.zeros((2, *mdp.start.shape), mdp.prob.dtype)
     _, value, advantage = evaluate(mdp, acting, mdp.schedule, nothing)
     return assemble(mdp, policy, acting, value, advantage, occupancy, past_reward)
 
 
 def assemble(
-    mdp: MDP, policy: Array, acting: Array, value: Array, advantage: Array, reached: Array, past_reward: Array
+    mdp: MDP,
+    policy: Array,
+    acting: Array,
+    value: Array,
+    advantage: Array,
+    reached: Array,
+    past_reward: Array,
 ) -> Truth:
     """The `Truth` made of V `[T, S]`, A, and what `arrive` gives."""
     live = ~mdp.terminal[None, :]
@@ -90,29 +98,38 @@ def expected_return(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, ""]
 def likely_first(mdp: MDP) -> MDP:
     """The same process with the likeliest outcome of every row listed first.
 
-    A mean over differences to the first entry reads its weight as one minus the others: of a large weight that loses
-    nothing, of a weight of 1e-6 in single precision it loses most digits.
+    A mean over differences to the first entry reads its weight as one minus the others: of a large
+    weight that loses nothing, of a weight of 1e-6 in single precision it loses most digits.
     """
     order = jnp.argsort(-mdp.prob, axis=-1, stable=True)
-    successor, prob, reward = (jnp.take_along_axis(x, order, axis=-1) for x in (mdp.successor, mdp.prob, mdp.reward))
+    successor, prob, reward = (
+        jnp.take_along_axis(x, order, axis=-1) for x in (mdp.successor, mdp.prob, mdp.reward)
+    )
     return mdp._replace(successor=successor, prob=prob, reward=reward)
 
 
-def evaluate(mdp: MDP, acting: Float[Array, "M S A"], schedule: Int[Array, " T"], after: Float[Array, "2 S"]):
+def evaluate(
+    mdp: MDP, acting: Float[Array, "M S A"], schedule: Int[Array, " T"], after: Float[Array, "2 S"]
+):
     """V and A along a schedule, from the values after it; `mdp` has absorbing tables.
 
-    A value is carried as a sum of two floats, and every mean is taken over differences to a first entry. So a value of
-    thousands neither rounds away the differences between actions nor adds up its own rounding over a long horizon.
+    A value is carried as a sum of two floats, and every mean is taken over differences to a first
+    entry. So a value of thousands neither rounds away the differences between actions nor adds up
+    its own rounding over a long horizon.
 
     Returns:
-        The values at the first step, as given and taken: the sum of the two rows; V `[T, S]`; A `[T, S, A]`.
+        The values at the first step, as given and taken: the sum of the two rows; V `[T, S]`; A
+            `[T, S, A]`.
     """
 
     def step(carry: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-        # Discounted state by state: so equal actions have equal numbers, and an advantage of exactly 0.
+        # Discounted state by state: so equal actions have equal numbers, and an advantage of
+        # exactly 0.
         high, low = (mdp.discount * carry)[:, mdp.successor[kernel]]
         base = high[..., 0]
-        small = expectation(mdp.prob[kernel], mdp.reward[kernel] + ((high - high[..., :1]) + low))  # Q = base + small
+        small = expectation(
+            mdp.prob[kernel], mdp.reward[kernel] + ((high - high[..., :1]) + low)
+        )  # Q = base + small
         gain = (base - base[:, :1]) + (small - small[:, :1])
         mean = jnp.sum(acting[kernel] * gain, axis=-1)
         high, low = _two_sum(base[:, 0], small[:, 0] + mean)
@@ -142,11 +159,16 @@ def _backward(mdp: MDP, backup) -> tuple[Array, Array]:
     return jnp.concatenate([first[None], later]), q_value
 
 
-def flows(mdp: MDP, acting: Float[Array, "M S A"]) -> tuple[Float[Array, "M S S"], Float[Array, "M S S"]]:
+def flows(
+    mdp: MDP, acting: Float[Array, "M S A"]
+) -> tuple[Float[Array, "M S S"], Float[Array, "M S S"]]:
     """P(s' | s) and E[r; s' | s] of every kernel under the policy; `mdp` has absorbing tables."""
     joint = acting[..., None] * mdp.prob
     onehot = jax.nn.one_hot(mdp.successor, mdp.start.shape[0], dtype=mdp.prob.dtype)
-    move, earn = (jnp.einsum("msak,msakz->msz", x, onehot, precision="highest") for x in (joint, joint * mdp.reward))
+    move, earn = (
+        jnp.einsum("msak,msakz->msz", x, onehot, precision="highest")
+        for x in (joint, joint * mdp.reward)
+    )
     return move, earn
 
 
@@ -169,8 +191,8 @@ def arrive(
         scale: discount to the power of the first step.
     """
     move, earn = flow
-    # What leaves each state; what stays is the rest. So no rounding of rows makes a state gain or lose probability,
-    # and nothing is left in a state that all leave.
+    # What leaves each state; what stays is the rest. So no rounding of rows makes a state gain or
+    # lose probability, and nothing is left in a state that all leave.
     own = jnp.eye(move.shape[1], dtype=move.dtype)[None]
     leave, keeps = move * (1 - own), jnp.sum(move * own, axis=-1) > 0
     left = jnp.sum(leave, axis=-1)
@@ -180,16 +202,23 @@ def arrive(
         keep = keeps[kernel][None]
         come = jnp.matmul(now, leave[kernel], precision="highest")
         gain = scale * jnp.matmul(now[0], earn[kernel], precision="highest")
-        # The total is 1 up to rounding; taking off what is too much keeps that error from growing with the horizon.
+        # The total is 1 up to rounding; taking off what is too much keeps that error from growing
+        # with the horizon.
         excess = (jnp.sum(now[0]) - 1) + jnp.sum(rest[0])
-        change = jnp.where(keep, come - now * left[kernel][None] + rest, come) - excess * jnp.where(keep, now, come)
-        later = _two_sum(jnp.where(keep, now, 0.0), change + jnp.stack([jnp.zeros_like(gain), gain]))
+        change = jnp.where(keep, come - now * left[kernel][None] + rest, come) - excess * jnp.where(
+            keep, now, come
+        )
+        later = _two_sum(
+            jnp.where(keep, now, 0.0), change + jnp.stack([jnp.zeros_like(gain), gain])
+        )
         there = now[0] > 0
         mean = jnp.where(there, now[1] / jnp.where(there, now[0], 1.0), 0.0)
         return (*later, scale * mdp.discount), (jnp.maximum(now[0], 0.0), mean)
 
     now = jnp.stack([reached, earned])
-    return jax.lax.scan(step, (now, jnp.zeros_like(now), jnp.asarray(scale, now.dtype)), schedule)[1]
+    return jax.lax.scan(step, (now, jnp.zeros_like(now), jnp.asarray(scale, now.dtype)), schedule)[
+        1
+    ]
 
 
 def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array) -> Array:
@@ -197,11 +226,14 @@ def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array) -> Ar
     kernels = mdp.decision.shape[0]
     discounting = mdp.discount ** jnp.arange(mdp.schedule.shape[0])
     weighted = (discounting[:, None] * occupancy)[:, :, None] * advantage
-    # First within blocks of steps, then over blocks: a float that adds up a million steps one by one loses digits.
+    # First within blocks of steps, then over blocks: a float that adds up a million steps one by
+    # one loses digits.
     steps = mdp.schedule.shape[0]
     blocks = max(1, min(-(-steps // SUM_BLOCK), steps // kernels))
     block = jnp.arange(steps) // -(-steps // blocks)
-    total = jax.ops.segment_sum(weighted, block * kernels + mdp.schedule, num_segments=blocks * kernels)
+    total = jax.ops.segment_sum(
+        weighted, block * kernels + mdp.schedule, num_segments=blocks * kernels
+    )
     total = jnp.sum(total.reshape(blocks, kernels, *total.shape[1:]), axis=0)
     seen = jnp.einsum("mso,msa->moa", mdp.emission, total, precision="highest")
     table = force(mdp, policy)

@@ -1,15 +1,16 @@
 """The hidden state given what was observed: redrawn when a text prefix is re-fed instead of restored.
 
-In maths: b_0(s) ~ P(s_0 = s) P(o_0 | s) and b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' | s, a_t),
-normalised, over the states in which the episode still runs. Rewards are not part of what was observed.
-A run of steps is an S x S matrix: what the filter makes of each state, and how likely the observations were from it.
-So a long sequence is cut into about sqrt(T) blocks whose matrices are made side by side, and each block then starts
-from the belief that the blocks before it left: a depth of about 3 sqrt(T) steps. Rows are scaled apart by powers of
-two, which rounds nothing, so that a state that was unlikely for a while is not lost.
+In maths: b_0(s) ~ P(s_0 = s) P(o_0 | s) and b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' | s,
+a_t), normalised, over the states in which the episode still runs. Rewards are not part of what was
+observed. A run of steps is an S x S matrix: what the filter makes of each state, and how likely the
+observations were from it. So a long sequence is cut into about sqrt(T) blocks whose matrices are
+made side by side, and each block then starts from the belief that the blocks before it left: a
+depth of about 3 sqrt(T) steps. Rows are scaled apart by powers of two, which rounds nothing, so
+that a state that was unlikely for a while is not lost.
 
 References:
-    Kaelbling, Littman and Cassandra 1998 (the filter); Sarkka and Garcia-Fernandez 2021, arXiv:1905.13002 (filters as
-    associative products). The blocks are casim's own.
+    Kaelbling, Littman and Cassandra 1998 (the filter); Sarkka and Garcia-Fernandez 2021,
+    arXiv:1905.13002 (filters as associative products). The blocks are casim's own.
 """
 
 from __future__ import annotations
@@ -67,10 +68,13 @@ def transition_matrix(mdp: MDP) -> Float[Array, "M S A S"]:
     return jnp.einsum("msak,msakz->msaz", mdp.prob, onehot, precision="highest")
 
 
-def filter_to(mdp: MDP, batch: Trajectory, step: Int[Array, " N"], start: Float[Array, " S"]) -> Float[Array, "N S"]:
+def filter_to(
+    mdp: MDP, batch: Trajectory, step: Int[Array, " N"], start: Float[Array, " S"]
+) -> Float[Array, "N S"]:
     """Belief over the state at each row's own step, given its observations up to there and its actions before.
 
-    `start` is the belief before the first observation. Where the prefix is impossible under it the belief is 0.
+    `start` is the belief before the first observation. Where the prefix is impossible under it the
+    belief is 0.
     """
     table = Filter.make(mdp)
     blocks, before = _starts(table, mdp, batch, start)
@@ -105,7 +109,9 @@ def redraw(belief: Float[Array, "N S"], noise: Float[Array, " N"]) -> Int[Array,
     return draw(thresholds(belief), noise)
 
 
-def _starts(table: Filter, mdp: MDP, batch: Trajectory, start: Array) -> tuple[Evidence, Float[Array, "C N S"]]:
+def _starts(
+    table: Filter, mdp: MDP, batch: Trajectory, start: Array
+) -> tuple[Evidence, Float[Array, "C N S"]]:
     """The evidence in blocks `[B, C, N]`, and the belief that each block starts from."""
     steps, rows = mdp.schedule.shape[0], batch.action.shape[0]
     count = 1 if steps <= SHORT or jax.default_backend() == "cpu" else math.isqrt(steps)
@@ -119,7 +125,13 @@ def _starts(table: Filter, mdp: MDP, batch: Trajectory, start: Array) -> tuple[E
     def before(x: Array) -> Array:
         return jnp.concatenate([x[..., :1], x[..., :-1]], axis=-1)
 
-    evidence = (jnp.arange(steps), mdp.schedule, batch.observation, before(mdp.schedule), before(batch.action))
+    evidence = (
+        jnp.arange(steps),
+        mdp.schedule,
+        batch.observation,
+        before(mdp.schedule),
+        before(batch.action),
+    )
     blocks = Evidence(*(split(x if x.ndim > 1 else x[None]) for x in evidence))
     first = jnp.broadcast_to(start[None, :], (rows, start.shape[0]))
     if count == 1:
@@ -131,10 +143,14 @@ def _starts(table: Filter, mdp: MDP, batch: Trajectory, start: Array) -> tuple[E
     return blocks, jax.lax.scan(join, first, _fold(table, blocks, start.shape[0]))[1]
 
 
-def _fold(table: Filter, blocks: Evidence, states: int) -> tuple[Float[Array, "C N S S"], Int[Array, "C N S"]]:
+def _fold(
+    table: Filter, blocks: Evidence, states: int
+) -> tuple[Float[Array, "C N S S"], Int[Array, "C N S"]]:
     """What each block makes of each state: rows, each to be multiplied by its power of two."""
     size, count, rows = blocks.index.shape
-    eye = jnp.broadcast_to(jnp.eye(states, dtype=table.matrix.dtype)[None], (count * rows, states, states))
+    eye = jnp.broadcast_to(
+        jnp.eye(states, dtype=table.matrix.dtype)[None], (count * rows, states, states)
+    )
 
     def step(carry: tuple[Array, Array], now: Evidence) -> tuple[tuple[Array, Array], None]:
         row, power = carry
@@ -149,7 +165,9 @@ def _fold(table: Filter, blocks: Evidence, states: int) -> tuple[Float[Array, "C
     return row.reshape(count, rows, states, states), power.reshape(count, rows, states)
 
 
-def _through(belief: Float[Array, "N S"], row: Float[Array, "N S S"], power: Int[Array, "N S"]) -> Float[Array, "N S"]:
+def _through(
+    belief: Float[Array, "N S"], row: Float[Array, "N S S"], power: Int[Array, "N S"]
+) -> Float[Array, "N S"]:
     """The belief after a block."""
     alive = (belief > 0) & (jnp.sum(row, axis=-1) > 0)
     largest = jnp.max(jnp.where(alive, power, jnp.iinfo(jnp.int32).min), axis=-1, keepdims=True)

@@ -49,12 +49,14 @@ class Engine:
         return cls(name, chunks)
 
 
-def choose_engine(num_episodes: int, num_steps: int, sizes: Sizes, platform: str | None = None) -> Engine:
+def choose_engine(
+    num_episodes: int, num_steps: int, sizes: Sizes, platform: str | None = None
+) -> Engine:
     """The engine for a shape and a device, and why.
 
-    A device is full from a number of lanes on. With fewer episodes than that, steps can be cut in chunks that run
-    side by side; but every chunk is run from every state first, up to 1 + S rollouts in all, so steps are cut where
-    there is room for more than 1 + S chunks.
+    A device is full from a number of lanes on. With fewer episodes than that, steps can be cut in
+    chunks that run side by side; but every chunk is run from every state first, up to 1 + S
+    rollouts in all, so steps are cut where there is room for more than 1 + S chunks.
 
     Args:
         num_episodes: N.
@@ -66,13 +68,23 @@ def choose_engine(num_episodes: int, num_steps: int, sizes: Sizes, platform: str
     full, work = FULL.get(platform, FULL_ELSEWHERE), 1 + sizes.states
     shortest = MIN_CHUNK.get(platform, MIN_CHUNK_ELSEWHERE)
     chunks = max(1, min(-(-full // max(num_episodes, 1)), num_steps // shortest))
-    fused = platform == "gpu" and HAS_KERNELS and 0 < padded(num_episodes, num_steps, chunks) <= MAX_ENTRIES
+    fused = (
+        platform == "gpu"
+        and HAS_KERNELS
+        and 0 < padded(num_episodes, num_steps, chunks) <= MAX_ENTRIES
+    )
     shape = f"{num_episodes} x {num_steps} steps on {platform}"
     room = f"{full} lanes fill the device, room for {chunks} chunks at up to {work} times the work"
     if chunks <= work or (fused and sizes.states > MAX_STATES):
         kernel = "one kernel, a thread to an episode" if fused else "all episodes side by side"
-        return Engine("fused" if fused else "scan", 1, f"{shape}: {kernel}, as cutting the steps does not pay ({room})")
-    return Engine("fused" if fused else "parallel", chunks, f"{shape}: the steps are cut in chunks ({room})")
+        return Engine(
+            "fused" if fused else "scan",
+            1,
+            f"{shape}: {kernel}, as cutting the steps does not pay ({room})",
+        )
+    return Engine(
+        "fused" if fused else "parallel", chunks, f"{shape}: the steps are cut in chunks ({room})"
+    )
 
 
 def roll(engine: Engine | None, request: Request, noisy_emission: bool) -> Trajectory:
@@ -84,17 +96,21 @@ def draw_paths(engine: Engine | None, request: Request, noisy_emission: bool) ->
     """What an engine draws, `[N, T]`, before it is completed to a trajectory.
 
     Args:
-        engine: what rolls out; None chooses, as does a request of nothing or one that the fused engine has no indices
-            for, which an estimator can make by many copies of a branch. The fused engine runs interpreted, and slowly,
-            where there is no GPU.
+        engine: what rolls out; None chooses, as does a request of nothing or one that the fused
+            engine has no indices for, which an estimator can make by many copies of a branch. The
+            fused engine runs interpreted, and slowly, where there is no GPU.
         request: what is asked for.
         noisy_emission: False promises that every emission row is one-hot, which saves draws.
     """
     num, steps = request_size(request)
-    if engine is None or (engine.name == "fused" and not 0 < padded(num, steps, engine.chunks) <= MAX_ENTRIES):
+    if engine is None or (
+        engine.name == "fused" and not 0 < padded(num, steps, engine.chunks) <= MAX_ENTRIES
+    ):
         engine = choose_engine(num, steps, request.tables.sizes)
     if engine.name == "fused":
-        return fused_paths(request, noisy_emission, engine.chunks, interpret=jax.default_backend() != "gpu")
+        return fused_paths(
+            request, noisy_emission, engine.chunks, interpret=jax.default_backend() != "gpu"
+        )
     if engine.name == "parallel":
         return parallel_paths(request, noisy_emission, engine.chunks)
     return scan_paths(request, noisy_emission)

@@ -1,8 +1,9 @@
 """The fused engine: one GPU kernel in which a thread carries a lane from its first step to its last.
 
-State and noise live in registers; the tables are read through the caches; what is written, once, are the two numbers
-of a path in their narrowest types, in stores of 16 bytes. With few long episodes the steps are cut in chunks as in
-`casim.simulate.parallel`: a first kernel finds the map of every chunk, and writes what does not depend on its start.
+State and noise live in registers; the tables are read through the caches; what is written, once,
+are the two numbers of a path in their narrowest types, in stores of 16 bytes. With few long
+episodes the steps are cut in chunks as in `casim.simulate.parallel`: a first kernel finds the map
+of every chunk, and writes what does not depend on its start.
 
 Thresholds are compared as integers: n 2^-24 >= c exactly if n >= ceil(2^24 c).
 """
@@ -33,7 +34,9 @@ MAX_ENTRIES = 2**31 - 1
 NEVER_REACHED = 2**31 - 1
 
 
-def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpret: bool = False) -> Path:
+def fused_paths(
+    request: Request, noisy_emission: bool, chunks: int = 1, interpret: bool = False
+) -> Path:
     """Rolls out in one kernel, or in two where there are several chunks.
 
     Args:
@@ -43,7 +46,8 @@ def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpr
         interpret: runs the kernels without a GPU, to test them.
 
     Raises:
-        ValueError: several chunks of a world with too many states, or more entries than 32-bit indices can address.
+        ValueError: several chunks of a world with too many states, or more entries than 32-bit
+            indices can address.
     """
     if chunks > 1:
         check_integer("states", request.tables.terminal.shape[0], 1, MAX_STATES)
@@ -52,11 +56,16 @@ def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpr
     lines = -(-num_steps // (chunks * LINE))
     shape = Shape(request.tables.sizes, noisy_emission, request.start.shape[0], chunks, lines)
     tables = flatten(request.tables)
-    cuts = {name: levels_of(getattr(request.tables, name)) for name in ("action", "transition", "observation")}
+    cuts = {
+        name: levels_of(getattr(request.tables, name))
+        for name in ("action", "transition", "observation")
+    }
     pad = chunks * shape.length - num_steps
     script = request.script
     if script is not None and script.action is not None:
-        script = script._replace(action=jnp.pad(script.action, ((0, 0), (0, pad)), constant_values=-1).ravel())
+        script = script._replace(
+            action=jnp.pad(script.action, ((0, 0), (0, pad)), constant_values=-1).ravel()
+        )
     inputs = Inputs(
         tables=tables._replace(**cuts),
         schedule=jnp.pad(request.schedule, (0, pad)),
@@ -66,16 +75,26 @@ def fused_paths(request: Request, noisy_emission: bool, chunks: int = 1, interpr
         script=script,
     )
     kinds = path_types(shape.sizes)
-    words = [jax.ShapeDtypeStruct((shape.lanes * lines * LINE * kind.itemsize // 4,), jnp.uint32) for kind in kinds]
+    words = [
+        jax.ShapeDtypeStruct((shape.lanes * lines * LINE * kind.itemsize // 4,), jnp.uint32)
+        for kind in kinds
+    ]
     written = []
     if chunks > 1:
         size = jax.ShapeDtypeStruct((shape.sizes.states, shape.lanes), jnp.int32)
         found = [size, jax.ShapeDtypeStruct((shape.programs,), jnp.int32), *words]
-        maps, still_open, *written = _call(functools.partial(map_kernel, shape), found, shape, inputs, interpret)
+        maps, still_open, *written = _call(
+            functools.partial(map_kernel, shape), found, shape, inputs, interpret
+        )
         starts = chunk_starts(maps.reshape(-1, chunks, shape.num), request.start)
         inputs = inputs._replace(state=starts.ravel(), open=still_open)
     written = _call(functools.partial(path_kernel, shape), words, shape, inputs, interpret, written)
-    return Path(*(_unpack(x, kind, shape.num)[:, :num_steps] for x, kind in zip(written, kinds, strict=True)))
+    return Path(
+        *(
+            _unpack(x, kind, shape.num)[:, :num_steps]
+            for x, kind in zip(written, kinds, strict=True)
+        )
+    )
 
 
 def request_size(request: Request) -> tuple[int, int]:
@@ -91,9 +110,10 @@ def padded(num: int, steps: int, chunks: int) -> int:
 def levels_of(threshold: Array) -> tuple[Array, ...]:
     """Rows of 2^n - 1 ascending thresholds as integers, as a search tree, one array `[nodes, columns]` a level.
 
-    Nodes have 4 branches: three thresholds and one that is never reached, so that a thread reads a node at once. Those
-    of the first level have 2, and one column, where n is odd. Fewer levels are fewer reads that wait for each other,
-    and the first levels of all rows lie close together, which is what a cache likes.
+    Nodes have 4 branches: three thresholds and one that is never reached, so that a thread reads a
+    node at once. Those of the first level have 2, and one column, where n is odd. Fewer levels are
+    fewer reads that wait for each other, and the first levels of all rows lie close together, which
+    is what a cache likes.
     """
     rows = math.prod(threshold.shape[:-1])
     cut = jnp.ceil(threshold * 2.0**24).astype(jnp.int32).reshape(rows, threshold.shape[-1])
@@ -101,8 +121,11 @@ def levels_of(threshold: Array) -> tuple[Array, ...]:
     while size > 1:
         branches = 2 if size.bit_length() % 2 == 0 else 4
         inner = size // branches
-        # The thresholds before branches 1, 2, 3 of every node; each node covers `size` outcomes of its row.
-        apart = jnp.pad(cut, ((0, 0), (0, 1)), constant_values=NEVER_REACHED).reshape(-1, branches, inner)
+        # The thresholds before branches 1, 2, 3 of every node; each node covers `size` outcomes of
+        # its row.
+        apart = jnp.pad(cut, ((0, 0), (0, 1)), constant_values=NEVER_REACHED).reshape(
+            -1, branches, inner
+        )
         levels.append(apart[:, : 1 if branches == 2 else 4, inner - 1])
         cut = apart.reshape(-1, inner)[:, : inner - 1]
         size = inner
@@ -110,7 +133,9 @@ def levels_of(threshold: Array) -> tuple[Array, ...]:
 
 
 def _unpack(words: Array, kind: np.dtype, num: int) -> Array:
-    narrow = jax.lax.bitcast_convert_type(words, kind)  # the first in time is the lowest in the word
+    narrow = jax.lax.bitcast_convert_type(
+        words, kind
+    )  # the first in time is the lowest in the word
     return narrow.reshape(num, -1)
 
 

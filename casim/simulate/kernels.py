@@ -1,8 +1,9 @@
 """The kernels of the fused engine, written for the 128 lanes of one program; `casim.simulate.fused` calls them.
 
-One writes paths. Where the steps are cut in chunks, another goes first and finds the map of every chunk: it carries all
-start states side by side, fewer as they meet, and when one is left it writes the rest of the path itself. States soon
-meet where the process forgets, and never where its state is a memory.
+One writes paths. Where the steps are cut in chunks, another goes first and finds the map of every
+chunk: it carries all start states side by side, fewer as they meet, and when one is left it writes
+the rest of the path itself. States soon meet where the process forgets, and never where its state
+is a memory.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class _Lane(NamedTuple):
     first: Array | int  # its first step
     words: tuple[Array, Array]
     episode: Array
-    fixed: tuple[Array, Array, Array, Array] | None  # start, begin, observation, action of the script
+    fixed: (
+        tuple[Array, Array, Array, Array] | None
+    )  # start, begin, observation, action of the script
 
 
 def _lanes(shape: Shape, inputs: Inputs) -> _Lane:
@@ -88,11 +91,15 @@ def _lanes(shape: Shape, inputs: Inputs) -> _Lane:
         begin, observation, first = (ref[row] for ref in inputs.script[:3])
         fixed = (inputs.state[row], begin, observation, first)
     words = (inputs.words[0], inputs.words[1])
-    first = 0 if shape.chunks == 1 else lane // shape.num * shape.length  # one number for all lanes is cheaper
+    first = (
+        0 if shape.chunks == 1 else lane // shape.num * shape.length
+    )  # one number for all lanes is cheaper
     return _Lane(lane, row, first, words, inputs.episode[row].astype(jnp.uint32), fixed)
 
 
-def _movers(shape: Shape, inputs: Inputs, at: _Lane, times: list[Array]) -> list[Callable[[Array], tuple[Array, Path]]]:
+def _movers(
+    shape: Shape, inputs: Inputs, at: _Lane, times: list[Array]
+) -> list[Callable[[Array], tuple[Array, Path]]]:
     """Steps of all lanes, as functions of their states: whatever the states, they meet the same noise."""
     counters = [jnp.broadcast_to(2 * time, (LANES,)).astype(jnp.uint32) for time in times]
     if shape.noisy_emission:
@@ -137,7 +144,9 @@ def descend(levels: tuple[Any, ...], width: int, row: Array, noise: Array) -> Ar
 def path_kernel(shape: Shape, inputs: Inputs, *refs: Any) -> None:
     """Writes the paths of a program's lanes, or of them what `map_kernel` has not written."""
     at = _lanes(shape, inputs)
-    line = _writer(shape, inputs, at, refs[-2:])  # the outputs; refs before them are the same memory as inputs
+    line = _writer(
+        shape, inputs, at, refs[-2:]
+    )  # the outputs; refs before them are the same memory as inputs
     lines = shape.lines if inputs.open is None else inputs.open[pl.program_id(0)]
     jax.lax.fori_loop(0, lines, line, inputs.state[at.lane])
 
@@ -145,8 +154,8 @@ def path_kernel(shape: Shape, inputs: Inputs, *refs: Any) -> None:
 def map_kernel(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs: Any) -> None:
     """Finds the state after its chunk from every state before it, `[S, lanes]`, for a program's lanes.
 
-    As soon as all states have met, the rest of the path is the same whatever the chunk started from: it is written at
-    once, and `open_ref` tells how many lines before it are not.
+    As soon as all states have met, the rest of the path is the same whatever the chunk started
+    from: it is written at once, and `open_ref` tells how many lines before it are not.
     """
     at, packing = _lanes(shape, inputs), Packing(shape.sizes.states)
 
@@ -189,13 +198,17 @@ def _every_state(
 
     def spread(place: Array, carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
         rest, left = carry
-        state = jnp.minimum(lowest_one(rest), shape.sizes.states - 1)  # lanes with fewer states take any
+        state = jnp.minimum(
+            lowest_one(rest), shape.sizes.states - 1
+        )  # lanes with fewer states take any
         return rest & (rest - np.uint32(1)), packing.put(left, place, state)
 
     left = jax.lax.fori_loop(0, count, spread, (held, packing.empty(LANES)))[1]
 
     def group(part: Array, left: list[Array]) -> list[Array]:
-        moves = _movers(shape, inputs, at, [first + part * GROUP + offset for offset in range(GROUP)])
+        moves = _movers(
+            shape, inputs, at, [first + part * GROUP + offset for offset in range(GROUP)]
+        )
 
         def one(place: Array, moved: list[Array]) -> list[Array]:
             state = packing.get(left, place)
@@ -214,18 +227,25 @@ def _every_state(
     return jax.lax.fori_loop(0, shape.sizes.states, settle, packing.empty(LANES))
 
 
-def _writer(shape: Shape, inputs: Inputs, at: _Lane, refs: Sequence[Any]) -> Callable[[Array, Array], Array]:
+def _writer(
+    shape: Shape, inputs: Inputs, at: _Lane, refs: Sequence[Any]
+) -> Callable[[Array, Array], Array]:
     """Steps through a line from a state and writes what happened, as words in the layout of a trajectory."""
     kinds = path_types(shape.sizes)
 
     def line(index: Array, state: Array) -> Array:
-        def group(part: Array, carry: tuple[Array, list[list[Array]]]) -> tuple[Array, list[list[Array]]]:
+        def group(
+            part: Array, carry: tuple[Array, list[list[Array]]]
+        ) -> tuple[Array, list[list[Array]]]:
             state, lines = carry
             first, steps = at.first + index * LINE + part * GROUP, []
             for move in _movers(shape, inputs, at, [first + offset for offset in range(GROUP)]):
                 state, path = move(state)
                 steps.append(path)
-            fresh = [_pack(values, kind) for values, kind in zip(zip(*steps, strict=True), kinds, strict=True)]
+            fresh = [
+                _pack(values, kind)
+                for values, kind in zip(zip(*steps, strict=True), kinds, strict=True)
+            ]
             return state, [_put(words, new, part) for words, new in zip(lines, fresh, strict=True)]
 
         zero = jnp.zeros((LANES,), jnp.uint32)
@@ -241,7 +261,9 @@ def _writer(shape: Shape, inputs: Inputs, at: _Lane, refs: Sequence[Any]) -> Cal
 
 def _put(words: list[Array], new: list[Array], part: Array) -> list[Array]:
     """The words of a line with those of one group in their place. What lives in registers cannot be indexed."""
-    return [jnp.where(part == i // len(new), new[i % len(new)], word) for i, word in enumerate(words)]
+    return [
+        jnp.where(part == i // len(new), new[i % len(new)], word) for i, word in enumerate(words)
+    ]
 
 
 def _store(ref: Any, place: Array, words: list[Array]) -> None:

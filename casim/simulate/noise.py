@@ -1,9 +1,9 @@
 """Addressed randomness: every random number is a pure function of (key, episode, step, channel).
 
-In maths: word = Threefry-2x32_{20}(key; episode, 2 step + channel // 2)[channel % 2]. Because no number
-depends on how many others are drawn, a trajectory can be replayed from any step, branched with common
-random numbers, or produced by another engine, with identical results. Uniforms lie on a grid of 2^-24, so a
-simulated probability is within 6e-8 of the one in the table.
+In maths: word = Threefry-2x32_{20}(key; episode, 2 step + channel // 2)[channel % 2]. Because no
+number depends on how many others are drawn, a trajectory can be replayed from any step, branched
+with common random numbers, or produced by another engine, with identical results. Uniforms lie on a
+grid of 2^-24, so a simulated probability is within 6e-8 of the one in the table.
 
 References:
     Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
@@ -25,7 +25,8 @@ _ROTATION = ((13, 15, 26, 6), (17, 29, 16, 24))
 def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:
     """The two words that key the hash, from a typed key of any generator.
 
-    The constant sets this stream apart from JAX's own, which hashes small counters under the same words.
+    The constant sets this stream apart from JAX's own, which hashes small counters under the same
+    words.
     """
     words, *more = jax.random.key_data(key).reshape(-1, 2)  # one pair for JAX's default generator
     for pair in more:
@@ -38,7 +39,9 @@ def threefry(words: UInt32[Array, " 2"], x0: Array, x1: Array) -> tuple[Array, A
     return threefry_together((words[0], words[1]), [(x0, x1)])[0]
 
 
-def threefry_together(words: tuple[Array, Array], counters: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+def threefry_together(
+    words: tuple[Array, Array], counters: list[tuple[Array, Array]]
+) -> list[tuple[Array, Array]]:
     """Several hashes round by round, not one after the other: a processor can run what does not wait."""
     schedule = (*words, words[0] ^ words[1] ^ np.uint32(0x1BD11BDA))
     hashes = [(x0 + schedule[0], x1 + schedule[1]) for x0, x1 in counters]
@@ -61,8 +64,9 @@ def step_noise(
 ) -> Complex[Array, "B P C N"]:
     """Uniforms of B steps in each of C chunks of N episodes, two channels to a complex number.
 
-    The real and imaginary parts of pair p are channels 2 p and 2 p + 1, the two words of one hash. XLA
-    would evaluate the whole hash once for each array that reads it; one complex array is one evaluation.
+    The real and imaginary parts of pair p are channels 2 p and 2 p + 1, the two words of one hash.
+    XLA would evaluate the whole hash once for each array that reads it; one complex array is one
+    evaluation.
 
     Args:
         words: from `key_words`.
@@ -78,9 +82,13 @@ def step_noise(
     return jax.lax.complex(uniform(first), uniform(second))
 
 
-def pair(words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int) -> tuple[Array, Array]:
+def pair(
+    words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int
+) -> tuple[Array, Array]:
     """Uniforms at `channel` (even) and the next one, from one hash, elementwise over equal shapes of addresses."""
-    first, second = threefry(words, episode.astype(jnp.uint32), (2 * step + channel // 2).astype(jnp.uint32))
+    first, second = threefry(
+        words, episode.astype(jnp.uint32), (2 * step + channel // 2).astype(jnp.uint32)
+    )
     return uniform(first), uniform(second)
 
 
@@ -92,17 +100,20 @@ def single(words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int
 def thresholds(prob: Float[Array, "*shape K"]) -> Float[Array, "*shape K-1"]:
     """Where a uniform must reach to pass outcome k: the index drawn is `sum_k (u >= threshold_k)`.
 
-    In maths: the cumulative sums c_1..c_{K-1}, raised to 2 from the last outcome of positive probability
-    on, so that rounding can never draw an outcome of probability 0.
+    In maths: the cumulative sums c_1..c_{K-1}, raised to 2 from the last outcome of positive
+    probability on, so that rounding can never draw an outcome of probability 0.
     """
     cut = jnp.where(prob > 0, jnp.cumsum(prob, axis=-1), 0.0)
-    # A blocked sum may round at an outcome of probability 0 too; it takes the sum before it instead.
+    # A blocked sum may round at an outcome of probability 0 too; it takes the sum before it
+    # instead.
     cut = jax.lax.cummax(cut, axis=cut.ndim - 1)[..., :-1]
     index = jnp.broadcast_to(jnp.arange(prob.shape[-1]), prob.shape)
     last = jnp.max(jnp.where(prob > 0, index, 0), axis=-1, keepdims=True)
     return jnp.where(index[..., :-1] < last, cut, 2.0).astype(jnp.float32)
 
 
-def draw(threshold: Float[Array, "*batch cut"], noise: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
+def draw(
+    threshold: Float[Array, "*batch cut"], noise: Float[Array, "*batch"]
+) -> Int[Array, "*batch"]:
     """The outcome whose interval holds the uniform."""
     return jnp.sum(noise[..., None] >= threshold, axis=-1, dtype=jnp.int32)

@@ -46,7 +46,10 @@ class Packing(NamedTuple):
         field = state.astype(jnp.uint32) << self._shift(place)
         if self.words == 1:
             return [words[0] | field]
-        return [word | jnp.where(self._word(place) == w, field, np.uint32(0)) for w, word in enumerate(words)]
+        return [
+            word | jnp.where(self._word(place) == w, field, np.uint32(0))
+            for w, word in enumerate(words)
+        ]
 
     def every(self, lanes: int) -> list[Array]:
         """Each state in its own place, for many lanes."""
@@ -62,12 +65,17 @@ class Packing(NamedTuple):
         first = self.get(words, 0).astype(jnp.uint32)
         ones = [np.uint32(sum(1 << self._shift(s) for s in places)) for places in self._places()]
         return (
-            functools.reduce(jnp.bitwise_or, [word ^ first * one for word, one in zip(words, ones, strict=True)]) == 0
+            functools.reduce(
+                jnp.bitwise_or, [word ^ first * one for word, one in zip(words, ones, strict=True)]
+            )
+            == 0
         )
 
     def _places(self) -> list[range]:
         """Of each word."""
-        return [range(i, min(i + self.fields, self.states)) for i in range(0, self.states, self.fields)]
+        return [
+            range(i, min(i + self.fields, self.states)) for i in range(0, self.states, self.fields)
+        ]
 
     def _word(self, place: Array | int) -> Array | int:
         return place >> self.fields.bit_length() - 1

@@ -1,10 +1,11 @@
 """The parallel-in-time engine: with its noise fixed, a step is a map from states to states, and maps compose.
 
-In maths: f_t(s) = successor(s, a, k) at the uniforms of step t. The chunks of an episode are first rolled out side
-by side from every state, which gives the map F_c = f_{last} o ... o f_{first} of each; an associative scan composes
-them, s_c = (F_{c-1} o ... o F_0)(s_0); and the chunks are rolled out side by side once more, each from its own s_c.
-The depth is 2 T / chunks + log2(chunks) steps, the work at most 1 + S times that of the scan (less, since the states
-of a lane share their noise), and what is kept beside the path are `[S, chunks, N]` states.
+In maths: f_t(s) = successor(s, a, k) at the uniforms of step t. The chunks of an episode are first
+rolled out side by side from every state, which gives the map F_c = f_{last} o ... o f_{first} of
+each; an associative scan composes them, s_c = (F_{c-1} o ... o F_0)(s_0); and the chunks are rolled
+out side by side once more, each from its own s_c. The depth is 2 T / chunks + log2(chunks) steps,
+the work at most 1 + S times that of the scan (less, since the states of a lane share their noise),
+and what is kept beside the path are `[S, chunks, N]` states.
 
 References:
     Ladner and Fischer 1980, "Parallel prefix computation".
@@ -30,7 +31,9 @@ def chunk_maps(request: Request, noisy_emission: bool, chunks: int) -> Int[Array
     """The state after each chunk, from every state before it."""
     plan: Plan = cut(request, chunks)
     states, num = request.tables.terminal.shape[0], request.start.shape[0]
-    every = jnp.broadcast_to(jnp.arange(states, dtype=jnp.int32)[:, None, None], (states, chunks, num))
+    every = jnp.broadcast_to(
+        jnp.arange(states, dtype=jnp.int32)[:, None, None], (states, chunks, num)
+    )
 
     def block(index: Array, state: Array) -> Array:
         return advance(request, plan, index, noisy_emission, state)[0]

@@ -33,7 +33,9 @@ class Request(NamedTuple):
     """What to impose instead of drawing it."""
 
 
-def scan_paths(request: Request, noisy_emission: bool, starts: Int[Array, "chunks N"] | None = None) -> Path:
+def scan_paths(
+    request: Request, noisy_emission: bool, starts: Int[Array, "chunks N"] | None = None
+) -> Path:
     """Rolls out, from the state at the start of every chunk of steps; None is one chunk from the start states.
 
     Args:
@@ -52,18 +54,27 @@ def scan_paths(request: Request, noisy_emission: bool, starts: Int[Array, "chunk
         state, new = advance(request, plan, index, noisy_emission, state)
         # Turned block by block, while it is in cache, into the layout of the trajectory.
         written = (
-            jax.lax.dynamic_update_slice_in_dim(x, y.transpose(2, 1, 0).astype(x.dtype), index * size, axis=2)
+            jax.lax.dynamic_update_slice_in_dim(
+                x, y.transpose(2, 1, 0).astype(x.dtype), index * size, axis=2
+            )
             for x, y in zip(path, new, strict=True)
         )
         return state, Path(*written)
 
-    empty = Path(*(jnp.zeros((num, chunks, num_blocks * size), kind) for kind in path_types(request.tables.sizes)))
+    empty = Path(
+        *(
+            jnp.zeros((num, chunks, num_blocks * size), kind)
+            for kind in path_types(request.tables.sizes)
+        )
+    )
     skip = 0
     if single and request.script is not None:
         # Of no lanes there is no minimum: nothing is left to simulate.
         skip = jnp.min(request.script.begin, initial=request.schedule.shape[0]) // size
     _, path = jax.lax.fori_loop(skip, num_blocks, block, (starts, empty))
-    return jax.tree.map(lambda x: x.reshape(num, chunks * num_blocks * size)[:, : request.schedule.shape[0]], path)
+    return jax.tree.map(
+        lambda x: x.reshape(num, chunks * num_blocks * size)[:, : request.schedule.shape[0]], path
+    )
 
 
 class Plan(NamedTuple):
@@ -87,12 +98,20 @@ def cut(request: Request, chunks: int) -> Plan:
         return jnp.moveaxis(jnp.pad(x, pad).reshape(chunks, num_blocks, size, *x.shape[1:]), 0, 2)
 
     time = jnp.arange(chunks * num_blocks * size)
-    action = None if request.script is None or request.script.action is None else split(request.script.action)
+    action = (
+        None
+        if request.script is None or request.script.action is None
+        else split(request.script.action)
+    )
     return Plan(split(request.schedule), split(time), action)
 
 
 def advance(
-    request: Request, plan: Plan, index: Array, noisy_emission: bool, state: Int[Array, "*copies chunks N"]
+    request: Request,
+    plan: Plan,
+    index: Array,
+    noisy_emission: bool,
+    state: Int[Array, "*copies chunks N"],
 ) -> tuple[Array, Path]:
     """One block of steps of all lanes: the states after it, and the path `[size, *copies, chunks, N]`.
 
@@ -100,7 +119,9 @@ def advance(
     """
     lead = (1,) * (state.ndim - 2)
     tables, sizes, script = flatten(request.tables), request.tables.sizes, request.script
-    kernel, time, action = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), plan)
+    kernel, time, action = jax.tree.map(
+        lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), plan
+    )
     noise = step_noise(request.words, request.episode, time, noisy_emission)
 
     def lanes(x: Array) -> Array:
@@ -110,7 +131,9 @@ def advance(
         kernel, time, noise, action = inputs
         now = None
         if script is not None:
-            fixed = (x[None, :] for x in (request.start, script.begin, script.observation, script.first))
+            fixed = (
+                x[None, :] for x in (request.start, script.begin, script.observation, script.first)
+            )
             now = Now(*jax.tree.map(lanes, (time[:, None], *fixed, action)))
         first, second = lanes(noise[0]), lanes(noise[1]) if noisy_emission else None
         uniforms = (first.real, first.imag, None if second is None else second.real)

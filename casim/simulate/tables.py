@@ -1,7 +1,7 @@
 """One step of an episode, as every engine takes it, and the tables that it reads.
 
-In maths, at step t with kernel m: o ~ P(. | s), a ~ pi_m(. | o), k ~ P_m(. | s, a), s' = successor_m(s, a, k),
-each by inverting its distribution at the uniform of its own address.
+In maths, at step t with kernel m: o ~ P(. | s), a ~ pi_m(. | o), k ~ P_m(. | s, a), s' =
+successor_m(s, a, k), each by inverting its distribution at the uniform of its own address.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ NEVER = 2.0
 class Tables(NamedTuple):
     """A world's tables in the form the engines read; see `prepare`.
 
-    C = S A K outcomes (state, action, slot) per kernel, slot being which of the K successors. Thresholds (W) are
-    padded to one less than a power of two, so that they can be searched by halving.
+    C = S A K outcomes (state, action, slot) per kernel, slot being which of the K successors.
+    Thresholds (W) are padded to one less than a power of two, so that they can be searched by
+    halving.
     """
 
     successor: Int[Array, "M C"]
@@ -134,7 +135,9 @@ def count_passed(table: Array, width: int, row: Array, noise: Array) -> Array:
         row: which row, per lane.
         noise: the uniform, per lane.
     """
-    rows = look_up(table.reshape(-1, width), row) if width else jnp.zeros((*row.shape, 0), table.dtype)
+    rows = (
+        look_up(table.reshape(-1, width), row) if width else jnp.zeros((*row.shape, 0), table.dtype)
+    )
     return jnp.sum(noise[..., None] >= rows, axis=-1, dtype=jnp.int32)
 
 
@@ -189,7 +192,9 @@ def _width(number: int) -> int:
 
 def label_type(number: int) -> np.dtype:
     """The narrowest signed integers that can index an axis of this length, also from its end."""
-    return next(np.dtype(kind) for kind in (np.int8, np.int16, np.int32) if number <= np.iinfo(kind).max)
+    return next(
+        np.dtype(kind) for kind in (np.int8, np.int16, np.int32) if number <= np.iinfo(kind).max
+    )
 
 
 def path_types(sizes: Sizes) -> tuple[np.dtype, np.dtype]:

@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from casim.checks import check_batch, check_choice, check_integer, check_labels, check_mdp, check_range
+from casim.checks import (
+    check_batch,
+    check_choice,
+    check_integer,
+    check_labels,
+    check_mdp,
+    check_range,
+)
 from casim.doors import admit, door
 from casim.dynamics import force
 from casim.pytree import pytree
@@ -44,8 +51,9 @@ class Scorer(Protocol):
 class World:
     """An MDP, a policy table, optionally a reference policy and a judge. A JAX pytree.
 
-    Make one with `World.make`, which checks the arrays. Every number drawn here is addressed by (key,
-    episode, step, channel): the same key gives the same noise to `rollout` and `branch`, whatever `num`.
+    Make one with `World.make`, which checks the arrays. Every number drawn here is addressed by
+    (key, episode, step, channel): the same key gives the same noise to `rollout` and `branch`,
+    whatever `num`.
 
     Numbers that make no sense (a prompt, a step or an action that there is not) are refused with a
     `ValueError` that names field, range and value. Under `jit` or `vmap` a number that is traced
@@ -86,7 +94,8 @@ class World:
         """Checks the arrays and builds the world. Not under `jit`.
 
         Args:
-            mdp: the process; its arrays, and those of the policies, may be NumPy's, or nested lists.
+            mdp: the process; its arrays, and those of the policies, may be NumPy's, or nested
+                lists.
             policy: the behaviour.
             reference: a second policy, for estimators that need one.
             scorer: a judge.
@@ -94,7 +103,8 @@ class World:
             engine: what rolls out; None chooses by shape and device.
 
         Raises:
-            ValueError: an array that is malformed, or a setting out of its range; it names field, range and value.
+            ValueError: an array that is malformed, or a setting out of its range; it names field,
+                range and value.
         """
         replay = Replay() if replay is None else replay
         check_range("replay.noise", replay.noise, 0.0, 1.0)
@@ -151,7 +161,10 @@ class World:
         if prompt is None:
             noise = single(words, episode, jnp.zeros_like(episode), LATENT)
             start = draw(
-                jnp.broadcast_to(thresholds(self.mdp.start)[None, :], (num, self.mdp.start.shape[0] - 1)), noise
+                jnp.broadcast_to(
+                    thresholds(self.mdp.start)[None, :], (num, self.mdp.start.shape[0] - 1)
+                ),
+                noise,
             )
         else:
             start = jnp.full((num,), prompt, jnp.int32)
@@ -170,27 +183,29 @@ class World:
     ) -> Trajectory:
         """Continues each trajectory of a batch `[N, T]` from a step, `num` times: `[N, num, T]`.
 
-        The steps before `step`, and the observation at it, are those of the batch. Copy k of row i uses
-        episode address k N + i. So two calls with one key share their noise (common random numbers), and
-        copy 0 under the key of the rollout repeats the original suffix if the state is restored, the action is the
-        same and the rollout began at address 0.
+        The steps before `step`, and the observation at it, are those of the batch. Copy k of row i
+        uses episode address k N + i. So two calls with one key share their noise (common random
+        numbers), and copy 0 under the key of the rollout repeats the original suffix if the state
+        is restored, the action is the same and the rollout began at address 0.
 
         Args:
             key: keys the noise of the suffix.
             batch: trajectories of this world.
             step: where to branch, in [0, T - 1], one step for all rows or one per row.
             num: copies of each row, at least 0.
-            action: the action imposed at `step`, in [0, A - 1], one for all rows or one per row; None draws it. An
-                action that the policy never takes has log_prob -inf.
-            replay: "restored" continues from the exact state; "refed" redraws the state from its belief
-                given the observed prefix, which is what feeding a text prefix again does. In a world with
-                replay noise, "restored" redraws it too, with that probability for each copy.
-            prompt: for "refed", the start state that the prefix is known to begin in; None knows P(s_0) only.
-                Where the prefix is impossible from there, the exact state is restored.
+            action: the action imposed at `step`, in [0, A - 1], one for all rows or one per row;
+                None draws it. An action that the policy never takes has log_prob -inf.
+            replay: "restored" continues from the exact state; "refed" redraws the state from its
+                belief given the observed prefix, which is what feeding a text prefix again does. In
+                a world with replay noise, "restored" redraws it too, with that probability for each
+                copy.
+            prompt: for "refed", the start state that the prefix is known to begin in; None knows
+                P(s_0) only. Where the prefix is impossible from there, the exact state is restored.
 
         Raises:
-            ValueError: an unknown `replay`, a world without branching, a batch of another number of steps; or a step,
-                an action, a prompt or a `num` out of its range, if it is known before compilation.
+            ValueError: an unknown `replay`, a world without branching, a batch of another number of
+                steps; or a step, an action, a prompt or a `num` out of its range, if it is known
+                before compilation.
         """
         check_choice("replay", replay, ("restored", "refed"))
         check_choice("branching", self.branching, (True,))
@@ -214,30 +229,43 @@ class World:
         lost = jnp.ones(()) if replay == "refed" else self.replay_noise
         if lost is not None:
             states = self.mdp.start.shape[0]
-            prior = self.mdp.start if prompt is None else jax.nn.one_hot(prompt, states, dtype=self.mdp.start.dtype)
+            prior = (
+                self.mdp.start
+                if prompt is None
+                else jax.nn.one_hot(prompt, states, dtype=self.mdp.start.dtype)
+            )
             belief = filter_to(self.mdp, batch, step, prior)
             possible = here(batch.live) & (jnp.sum(belief, axis=1) > 0)
-            # At steps after the last there is noise that no rollout reads, also none under the same key.
+            # At steps after the last there is noise that no rollout reads, also none under the same
+            # key.
             chance, noise = pair(words, episode, copies(step) + steps, OBSERVATION)
             redrawn = jnp.tile(possible, num) & (chance < lost)
             start = jnp.where(redrawn, redraw(jnp.tile(belief, (num, 1)), noise), start)
-        script = Script(copies(step), copies(here(batch.observation)), copies(-1 if action is None else action))
+        script = Script(
+            copies(step), copies(here(batch.observation)), copies(-1 if action is None else action)
+        )
         new = self._roll(words, episode, start, script)
         before = (jnp.arange(steps)[None, :] < step[:, None])[None]
         return jax.tree.map(
-            lambda old, now: jnp.moveaxis(jnp.where(before, old[None], now.reshape(num, rows, steps)), 0, 1), batch, new
+            lambda old, now: jnp.moveaxis(
+                jnp.where(before, old[None], now.reshape(num, rows, steps)), 0, 1
+            ),
+            batch,
+            new,
         )
 
     @door
-    def intervene(self, key: Key[Array, ""], batch: Trajectory, keep: Bool[Array, "N T"], num: int) -> Trajectory:
+    def intervene(
+        self, key: Key[Array, ""], batch: Trajectory, keep: Bool[Array, "N T"], num: int
+    ) -> Trajectory:
         """Reruns each episode from its start state with some of its actions imposed: `[N, num, T]`.
 
-        Where `keep` is True the action of the batch is taken, elsewhere and after the batch's own end the policy's;
-        the environment's noise is drawn afresh. Addresses as in `branch`.
+        Where `keep` is True the action of the batch is taken, elsewhere and after the batch's own
+        end the policy's; the environment's noise is drawn afresh. Addresses as in `branch`.
 
         Raises:
-            ValueError: a batch of another number of steps, a `keep` of another shape or that is not of booleans, or a
-                negative `num`.
+            ValueError: a batch of another number of steps, a `keep` of another shape or that is not
+                of booleans, or a negative `num`.
         """
         check_batch(batch, self.mdp)
         check_integer("num", num, 0)
@@ -283,8 +311,8 @@ class World:
         """The judge's score of the prompt, before any step: only judges of values have one.
 
         Raises:
-            ValueError: the world has no judge, its judge scores steps and not states, or a batch of another number of
-                steps.
+            ValueError: the world has no judge, its judge scores steps and not states, or a batch of
+                another number of steps.
         """
         check_batch(batch, self.mdp)
         return self._scorer().prompt(key, batch)
@@ -293,7 +321,9 @@ class World:
         """The latent state: information of training time only."""
         return batch.state
 
-    def _roll(self, words: Array, episode: Array, start: Array, script: Script | None = None) -> Trajectory:
+    def _roll(
+        self, words: Array, episode: Array, start: Array, script: Script | None = None
+    ) -> Trajectory:
         request = Request(self.tables, self.mdp.schedule, words, episode, start, script)
         return roll(self.engine, request, self.noisy_emission)
 
@@ -304,7 +334,9 @@ class World:
     def _along(self, policy: Array, batch: Trajectory) -> Array:
         check_batch(batch, self.mdp)
         schedule = self.mdp.schedule.reshape((1,) * (batch.action.ndim - 1) + (-1,))
-        return force(self.mdp, policy)[jnp.broadcast_to(schedule, batch.action.shape), batch.observation]
+        return force(self.mdp, policy)[
+            jnp.broadcast_to(schedule, batch.action.shape), batch.observation
+        ]
 
     def _scorer(self) -> Scorer:
         if self.scorer is None:

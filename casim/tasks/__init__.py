@@ -49,10 +49,20 @@ PRESETS: dict[str, Task] = {
     "reasoning_500": ReasoningChain(num_steps=10, tokens_per_step=50),
     "reasoning_30k": ReasoningChain(num_steps=300, tokens_per_step=100),
     "agentic_100_turns": ToolChain(
-        num_turns=100, tokens_per_turn=300, output_tokens=700, repair=0.5, observation_noise=0.1, unverified=0.5
+        num_turns=100,
+        tokens_per_turn=300,
+        output_tokens=700,
+        repair=0.5,
+        observation_noise=0.1,
+        unverified=0.5,
     ),
     "agentic_1m": ToolChain(
-        num_turns=250, tokens_per_turn=1000, output_tokens=3000, repair=0.5, observation_noise=0.1, unverified=0.5
+        num_turns=250,
+        tokens_per_turn=1000,
+        output_tokens=3000,
+        repair=0.5,
+        observation_noise=0.1,
+        unverified=0.5,
     ),
 }
 """Tasks at the sizes of the regimes that the survey (arXiv:2604.09459) names: 500 and 30,000 tokens of reasoning, 100

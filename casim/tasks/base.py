@@ -117,9 +117,9 @@ def table(kernels: list[dict]) -> dict[str, jax.Array]:
     """Packs kernels written as outcome lists into the arrays `successor`, `prob`, `reward` of an MDP.
 
     Args:
-        kernels: one dict per kernel, from (state, action) to a list of (successor, probability, reward).
-            Every kernel must list the same pairs. Outcomes of probability 0 are dropped; rows with fewer
-            outcomes than the longest are padded by outcomes of probability 0.
+        kernels: one dict per kernel, from (state, action) to a list of (successor, probability,
+            reward). Every kernel must list the same pairs. Outcomes of probability 0 are dropped;
+            rows with fewer outcomes than the longest are padded by outcomes of probability 0.
     """
     pairs = list(kernels[0])
     states, actions = (1 + max(pair[axis] for pair in pairs) for axis in (0, 1))

@@ -1,15 +1,17 @@
 """Bifurcation: a token chain in which a few pivotal steps decide the outcome and all others do not matter.
 
-In maths: the latent state is (g, w), g in {good, bad} and w the last filler symbol. At a pivot the right
-action (0) keeps g = good and lifts g = bad with probability `recovery`; any other action makes g = bad; then
-g flips with probability `noise`. At every other step g stays and w is redrawn, whatever the action. The
-last step pays 1 with probability `base + gap / 2` if g = good and `base - gap / 2` if g = bad.
+In maths: the latent state is (g, w), g in {good, bad} and w the last filler symbol. At a pivot the
+right action (0) keeps g = good and lifts g = bad with probability `recovery`; any other action
+makes g = bad; then g flips with probability `noise`. At every other step g stays and w is redrawn,
+whatever the action. The last step pays 1 with probability `base + gap / 2` if g = good and `base -
+gap / 2` if g = bad.
 
 One pivot without noise: A(right) - A(wrong) = gap at the pivot, and A = 0 everywhere else.
 
 References:
-    The controlled bifurcation tasks asked for by Zhang 2026, arXiv:2604.09459. With horizon 16, the pivot at
-    step 0 and gap 0.6 this is the delayed-effect world of AgentCreditBench (success 0.8 against 0.2).
+    The controlled bifurcation tasks asked for by Zhang 2026, arXiv:2604.09459. With horizon 16, the
+    pivot at step 0 and gap 0.6 this is the delayed-effect world of AgentCreditBench (success 0.8
+    against 0.2).
 """
 
 from __future__ import annotations
@@ -37,14 +39,16 @@ class Bifurcation(Task):
     Attributes:
         horizon: number of steps, at least 1.
         pivots: how many pivots, or their positions.
-        placement: where counted pivots go: "even" (the middles of equal parts) or "random" (by `seed`).
+        placement: where counted pivots go: "even" (the middles of equal parts) or "random" (by
+            `seed`).
         gap: how much g moves the success probability, in [0, 1].
         base: success probability midway between good and bad, in [gap / 2, 1 - gap / 2].
         recovery: probability that the right action at a pivot turns bad into good, in [0, 1].
         noise: probability that g flips after a pivot, in [0, 1].
         num_actions: actions at every step, at least 2.
-        filler_entropy: entropy, in nats, of the symbol that the environment shows after each filler step,
-            in [0, ln num_actions]. It is noise that a state-indexed estimator must average over; 0 is none.
+        filler_entropy: entropy, in nats, of the symbol that the environment shows after each filler
+            step, in [0, ln num_actions]. It is noise that a state-indexed estimator must average
+            over; 0 is none.
         num_segments: reasoning steps that the chain is cut into, at most one per token.
         discount: in [0, 1].
         seed: draws the positions if `placement` is "random".
@@ -90,7 +94,9 @@ class Bifurcation(Task):
         if isinstance(self.pivots, tuple):
             return tuple(sorted(self.pivots))
         if self.placement == "random":
-            drawn = np.random.default_rng(self.seed).choice(self.horizon, self.pivots, replace=False)
+            drawn = np.random.default_rng(self.seed).choice(
+                self.horizon, self.pivots, replace=False
+            )
             return tuple(sorted(int(position) for position in drawn))
         return tuple((2 * i + 1) * self.horizon // (2 * self.pivots) for i in range(self.pivots))
 
@@ -128,7 +134,9 @@ class Bifurcation(Task):
                         (g * len(symbols) + w, p * q * r, reward)
                         for g, p in ((GOOD, good), (BAD, 1 - good))
                         for w, q in shown
-                        for reward, r in (((1.0, success[g]), (0.0, 1 - success[g])) if pays else ((0.0, 1.0),))
+                        for reward, r in (
+                            ((1.0, success[g]), (0.0, 1 - success[g])) if pays else ((0.0, 1.0),)
+                        )
                     ]
         return rows
 

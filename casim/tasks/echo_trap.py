@@ -1,18 +1,20 @@
 """EchoTrap: a repeatable harmless action that earns nothing.
 
-In maths: the state is (g, e), g in {open, solved} and e whether the last turn was an echo. At the last token of a
-turn action 0 works: it solves an open task with probability q; any other action echoes: nothing happens but e = 1.
-The last step pays 1 if the task is solved. q = 1 - (1 - solve)^(1 / num_turns), so that working at every turn
-succeeds with probability `solve` whatever the number of turns. With w turns of work P(success) = 1 - (1 - q)^w.
+In maths: the state is (g, e), g in {open, solved} and e whether the last turn was an echo. At the
+last token of a turn action 0 works: it solves an open task with probability q; any other action
+echoes: nothing happens but e = 1. The last step pays 1 if the task is solved. q = 1 - (1 -
+solve)^(1 / num_turns), so that working at every turn succeeds with probability `solve` whatever the
+number of turns. With w turns of work P(success) = 1 - (1 - q)^w.
 
-Optimum: `solve`, by working at every turn. While the task is open A(echo) < 0, once it is solved A = 0.
+Optimum: `solve`, by working at every turn. While the task is open A(echo) < 0, once it is solved A
+= 0.
 
-What it separates: credit from correlation with success. Every successful trajectory contains echoes, and a
-broadcast of its reward rewards them; exact credit never does.
+What it separates: credit from correlation with success. Every successful trajectory contains
+echoes, and a broadcast of its reward rewards them; exact credit never does.
 
 References:
-    The echo trap of Wang et al. 2025 (RAGEN, arXiv:2504.20073) as named by Zhang 2026, arXiv:2604.09459; the table
-    is casim's own.
+    The echo trap of Wang et al. 2025 (RAGEN, arXiv:2504.20073) as named by Zhang 2026,
+    arXiv:2604.09459; the table is casim's own.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ class EchoTrap(RuleTask):
 
     def layout(self) -> Layout:
         turn = np.repeat(np.arange(self.num_turns), self.tokens_per_turn)
-        code = np.where(np.arange(len(turn)) % self.tokens_per_turn == self.tokens_per_turn - 1, ACT, THINK)
+        code = np.where(
+            np.arange(len(turn)) % self.tokens_per_turn == self.tokens_per_turn - 1, ACT, THINK
+        )
         code[-1] = LAST
         return Layout(code, segment=turn, turn=turn)
 

@@ -1,15 +1,17 @@
 """Forced: any task with steps put in at which there is only one action, so that no credit is due there.
 
-In maths: after every `every`-th unit one step at which s' = s and r = 0 whatever the action, the policy decides nothing
-(its probability of action 0 is 1) and one blank symbol is shown. The latent law of all other steps is that of the
-task; at discount 1 so are all values, advantages and occupancies.
+In maths: after every `every`-th unit one step at which s' = s and r = 0 whatever the action, the
+policy decides nothing (its probability of action 0 is 1) and one blank symbol is shown. The latent
+law of all other steps is that of the task; at discount 1 so are all values, advantages and
+occupancies.
 
-What it separates: methods whose credit is relative to other steps of the same trajectory. A forced action has hindsight
-probability 1 and takes credit from a pivot in every normalisation within a trajectory.
+What it separates: methods whose credit is relative to other steps of the same trajectory. A forced
+action has hindsight probability 1 and takes credit from a pivot in every normalisation within a
+trajectory.
 
 References:
-    Forced turns as a control: casim's own, derived from the self-normalised hindsight ratio of HCAPO
-    (arXiv:2603.08754).
+    Forced turns as a control: casim's own, derived from the self-normalised hindsight ratio of
+    HCAPO (arXiv:2603.08754).
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ class Forced(Task):
     Attributes:
         task: the task itself.
         every: one forced step after every `every`-th unit but the last, at least 1.
-        unit: "turn" (each forced step is a turn and a segment of its own), "segment" (a segment of its own in the
-            turn where it lies) or "step" (part of the segment where it lies).
+        unit: "turn" (each forced step is a turn and a segment of its own), "segment" (a segment of
+            its own in the turn where it lies) or "step" (part of the segment where it lies).
 
     Raises:
         ValueError: a setting out of its range.
@@ -74,13 +76,17 @@ class Forced(Task):
 
     def _insert(self, mdp: MDP) -> MDP:
         steps = np.arange(mdp.schedule.shape[0])
-        unit = {"turn": np.asarray(mdp.turn), "segment": np.asarray(mdp.segment), "step": steps}[self.unit]
+        unit = {"turn": np.asarray(mdp.turn), "segment": np.asarray(mdp.segment), "step": steps}[
+            self.unit
+        ]
         ends = np.append(unit[1:] != unit[:-1], False) & ((unit + 1) % self.every == 0)
         source = np.repeat(steps, 1 + ends)  # the step that each new step is, or follows
         forced = np.append(False, source[1:] == source[:-1])
         kernels, states = mdp.emission.shape[:2]
         stay = jnp.broadcast_to(jnp.arange(states)[:, None, None], mdp.successor.shape[1:])
-        first = jnp.broadcast_to(jnp.arange(mdp.prob.shape[-1]) == 0, mdp.prob.shape[1:]).astype(mdp.prob.dtype)
+        first = jnp.broadcast_to(jnp.arange(mdp.prob.shape[-1]) == 0, mdp.prob.shape[1:]).astype(
+            mdp.prob.dtype
+        )
         seen = jnp.pad(mdp.emission, ((0, 0), (0, 0), (0, 1)))
         blank = jnp.zeros((1, *seen.shape[1:]), seen.dtype).at[..., -1].set(1.0)
         return mdp._replace(
@@ -91,8 +97,12 @@ class Forced(Task):
             emission=jnp.concatenate([seen, blank]),
             decision=jnp.append(mdp.decision, False),
             kind=jnp.append(mdp.kind, int(Kind.THINK)),
-            segment=jnp.asarray(_renumber(np.asarray(mdp.segment)[source], forced & (self.unit != "step")), int),
-            turn=jnp.asarray(_renumber(np.asarray(mdp.turn)[source], forced & (self.unit == "turn")), int),
+            segment=jnp.asarray(
+                _renumber(np.asarray(mdp.segment)[source], forced & (self.unit != "step")), int
+            ),
+            turn=jnp.asarray(
+                _renumber(np.asarray(mdp.turn)[source], forced & (self.unit == "turn")), int
+            ),
             agent=mdp.agent[source],
         )
 

@@ -1,16 +1,17 @@
 """HackableProcess: states that a judge of the process scores high and that never succeed.
 
-In maths: the state is x in {working, broken, hacked}, at first working; only a working state can change. At every
-step action 0 works and keeps it; action 1 hacks: x = hacked with probability q(lure); any other action errs: x =
-broken with probability q(damage), where q(p) = 1 - (1 - p)^(1 / horizon), so that hacking (erring) at every step ends
-hacked (broken) with probability `lure` (`damage`) whatever the horizon. The last step pays 1 with probability
-`success` if x is still working, and nothing otherwise. Judges believe in another reward (`believed`): to them a
-hacked end pays `praise`.
+In maths: the state is x in {working, broken, hacked}, at first working; only a working state can
+change. At every step action 0 works and keeps it; action 1 hacks: x = hacked with probability
+q(lure); any other action errs: x = broken with probability q(damage), where q(p) = 1 - (1 - p)^(1 /
+horizon), so that hacking (erring) at every step ends hacked (broken) with probability `lure`
+(`damage`) whatever the horizon. The last step pays 1 with probability `success` if x is still
+working, and nothing otherwise. Judges believe in another reward (`believed`): to them a hacked end
+pays `praise`.
 
 Optimum: `success`, by working at every step.
 
-What it separates: sums of process scores, which a hacked state keeps collecting, from their minimum, which the failed
-outcome at the end pulls down.
+What it separates: sums of process scores, which a hacked state keeps collecting, from their
+minimum, which the failed outcome at the end pulls down.
 
 References:
     Cheng et al. 2025 (PURE, arXiv:2504.15275) on sum-form and min-form; the table is casim's own.
@@ -76,12 +77,17 @@ class HackableProcess(RuleTask):
             return mdp
         hacked = mdp.start.shape[0] - 1  # states are in order
         last = (jnp.arange(mdp.prob.shape[0]) == mdp.schedule[-1])[:, None, None, None]
-        return mdp._replace(reward=jnp.where(last & (mdp.successor == hacked), self.praise, mdp.reward))
+        return mdp._replace(
+            reward=jnp.where(last & (mdp.successor == hacked), self.praise, mdp.reward)
+        )
 
     def layout(self) -> Layout:
         code = np.full(self.horizon, STEP)
         code[-1] = LAST
-        return Layout(code, segment=np.arange(self.horizon) * min(self.num_segments, self.horizon) // self.horizon)
+        return Layout(
+            code,
+            segment=np.arange(self.horizon) * min(self.num_segments, self.horizon) // self.horizon,
+        )
 
     def start(self) -> dict:
         return {(WORKING,): 1.0}
@@ -94,4 +100,8 @@ class HackableProcess(RuleTask):
             hazard = per_occasion(total, self.horizon)
         rows = [(after, hazard), (state[0], 1 - hazard)]
         pays = {x: self.success if code == LAST and x == WORKING else 0.0 for x, _ in rows}
-        return [((x,), p * r, reward) for x, p in rows for reward, r in ((1.0, pays[x]), (0.0, 1 - pays[x]))]
+        return [
+            ((x,), p * r, reward)
+            for x, p in rows
+            for reward, r in ((1.0, pays[x]), (0.0, 1 - pays[x]))
+        ]

@@ -1,20 +1,21 @@
 """HiddenCause: two worlds that log the same and in which the action has effects of opposite sign.
 
 In maths: a hidden cause z is a fair coin. The action a at step 0 succeeds with probability
-world = +1: P(1 | z, a) = 1 if a = 1, else 1 - z          (action 1 always works, action 0 only if z = 0);
-world = -1: P(1 | z, a) = 1 if a = 0, else z              (action 0 always works, action 1 only if z = 1).
-The last step pays 1 on success; the steps between do nothing. The behaviour of the logs knows z and plays a = z
-(`confounded`), so that in both worlds every log holds a constant text, a fair coin for the action, and success.
-E[R | do(a = 1)] - E[R | do(a = 0)] = +1/2 in the first world and -1/2 in the second.
+world = +1: P(1 | z, a) = 1 if a = 1, else 1 - z          (action 1 always works, action 0 only if z
+= 0); world = -1: P(1 | z, a) = 1 if a = 0, else z              (action 0 always works, action 1
+only if z = 1). The last step pays 1 on success; the steps between do nothing. The behaviour of the
+logs knows z and plays a = z (`confounded`), so that in both worlds every log holds a constant text,
+a fair coin for the action, and success. E[R | do(a = 1)] - E[R | do(a = 0)] = +1/2 in the first
+world and -1/2 in the second.
 
 Optimum: 1 for a policy that sees z as for one that does not (action 1, respectively 0).
 
-What it separates: estimators that restore the state from all that read logs, which cannot know the sign.
-Observations show z to the behaviour at step 0; `logged` takes them out.
+What it separates: estimators that restore the state from all that read logs, which cannot know the
+sign. Observations show z to the behaviour at step 0; `logged` takes them out.
 
 References:
-    Proposition 2 of Zhang 2026, arXiv:2604.09459; the cells that are never logged are filled in here, and they are
-    the only ones that give +-1/2.
+    Proposition 2 of Zhang 2026, arXiv:2604.09459; the cells that are never logged are filled in
+    here, and they are the only ones that give +-1/2.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class HiddenCause(RuleTask):
     def logged(batch: Trajectory) -> Trajectory:
         """What a log holds of a batch: actions and rewards beside a constant text, and no state or probability."""
         blank = jnp.zeros_like(batch.observation)
-        return batch._replace(state=blank, observation=blank, log_prob=jnp.zeros_like(batch.log_prob))
+        return batch._replace(
+            state=blank, observation=blank, log_prob=jnp.zeros_like(batch.log_prob)
+        )
 
     def layout(self) -> Layout:
         code = np.full(self.horizon, WAIT)

@@ -1,18 +1,20 @@
 """InformationSeeking: paying for an observation that makes a later choice better.
 
-In maths: a fact z, uniform on {0, ..., F - 1}, is hidden. At step 0 action 0 asks: it costs `cost`, and the answer y
-that is shown from then on equals z with probability `accuracy` and is any other fact with equal probability otherwise;
-any other action asks nothing. At the last step action a in {0, ..., F - 1} pays 1 if a = z. The steps between do
-nothing.
+In maths: a fact z, uniform on {0, ..., F - 1}, is hidden. At step 0 action 0 asks: it costs `cost`,
+and the answer y that is shown from then on equals z with probability `accuracy` and is any other
+fact with equal probability otherwise; any other action asks nothing. At the last step action a in
+{0, ..., F - 1} pays 1 if a = z. The steps between do nothing.
 
 Optimum: max(accuracy - cost, 1 / F) at discount 1 (best reactive policy; accuracy >= 1 / F).
 Under a policy that then follows y, A(ask) - A(not) = accuracy - cost - 1 / F.
 
-What it separates: the agent's own values from those of a clairvoyant judge. To a judge that knows z and plays on
-optimally, asking is worth exactly -cost, the wrong sign whenever the information is worth its price.
+What it separates: the agent's own values from those of a clairvoyant judge. To a judge that knows z
+and plays on optimally, asking is worth exactly -cost, the wrong sign whenever the information is
+worth its price.
 
 References:
-    Clairvoyant bias: called so in casim; the world is casim's own. Howard 1966, "Information value theory".
+    Clairvoyant bias: called so in casim; the world is casim's own. Howard 1966, "Information value
+    theory".
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ class InformationSeeking(RuleTask):
     def layout(self) -> Layout:
         code = np.full(self.horizon, WAIT)
         code[0], code[-1] = ASK, CHOOSE
-        segment = np.minimum(np.arange(self.horizon), 1) + (np.arange(self.horizon) == self.horizon - 1)
+        segment = np.minimum(np.arange(self.horizon), 1) + (
+            np.arange(self.horizon) == self.horizon - 1
+        )
         return Layout(code, segment=segment if self.horizon > 2 else np.arange(2))
 
     def start(self) -> dict:
@@ -82,6 +86,7 @@ class InformationSeeking(RuleTask):
         if code == ASK and action == 0:
             wrong = (1 - self.accuracy) / (self.num_facts - 1)
             return [
-                ((fact, told), self.accuracy if told == fact else wrong, -self.cost) for told in range(self.num_facts)
+                ((fact, told), self.accuracy if told == fact else wrong, -self.cost)
+                for told in range(self.num_facts)
             ]
         return [(state, 1.0, float(code == CHOOSE and action == fact))]

@@ -1,20 +1,23 @@
 """MemoryChain: what is stored at one turn decides another, many turns later.
 
-In maths: a fact f, uniform on {0, ..., F - 1}, is shown at the last token of turn `write_turn` alone, where action a
-stores the symbol a (the write). In each of the next `delay` turns the first token loses what is stored with
-probability q, with 1 - q = retention^(1 / delay). In the last of them, the turn of use, the last token but one reads:
-action 0 shows what is stored from then on, any other action does not; the last token answers: action a pays 1 if a =
-f. All other tokens do nothing.
+In maths: a fact f, uniform on {0, ..., F - 1}, is shown at the last token of turn `write_turn`
+alone, where action a stores the symbol a (the write). In each of the next `delay` turns the first
+token loses what is stored with probability q, with 1 - q = retention^(1 / delay). In the last of
+them, the turn of use, the last token but one reads: action 0 shows what is stored from then on, any
+other action does not; the last token answers: action a pays 1 if a = f. All other tokens do
+nothing.
 
-Optimum of an agent that sees what is shown: retention + (1 - retention) / F. (Seeing the fact itself: 1.) Against
-storing a wrong symbol, storing f is worth `retention` to an agent that reads and repeats what it read.
+Optimum of an agent that sees what is shown: retention + (1 - retention) / F. (Seeing the fact
+itself: 1.) Against storing a wrong symbol, storing f is worth `retention` to an agent that reads
+and repeats what it read.
 
-What it separates: credit that must reach back over `delay` turns in which every observation is the same. Traces decay
-as (discount lambda)^steps, an observation-indexed critic is blind in between, and counterfactual credit is not.
+What it separates: credit that must reach back over `delay` turns in which every observation is the
+same. Traces decay as (discount lambda)^steps, an observation-indexed critic is blind in between,
+and counterfactual credit is not.
 
 References:
-    The question of memory credit (stored at turn 5, needed at turn 25) of Zhang 2026, arXiv:2604.09459; the table is
-    casim's own.
+    The question of memory credit (stored at turn 5, needed at turn 25) of Zhang 2026,
+    arXiv:2604.09459; the table is casim's own.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ class MemoryChain(RuleTask):
     """Turns between a write and its use: a POMDP. The horizon is `delay`.
 
     Attributes:
-        delay: turns from the write to the use, at least 1; T = (write_turn + delay + 1) tokens_per_turn steps.
+        delay: turns from the write to the use, at least 1; T = (write_turn + delay + 1)
+            tokens_per_turn steps.
         write_turn: index of the turn in which the fact is shown, at least 0.
         tokens_per_turn: at least 3.
         num_facts: F, at least 2, and the number of actions.

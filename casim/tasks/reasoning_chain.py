@@ -1,27 +1,31 @@
 """ReasoningChain: steps of tokens with forks, errors that can be corrected, lucky guesses and a length to choose.
 
-In maths: the state is (d, x): the prompt's difficulty d, and the derivation x in {wrong, open, ready}. A step is
-`tokens_per_step` tokens: first the planning tokens (forks), then procedural tokens, last the token that may stop.
-- fork: action 0 turns wrong into open with probability m and keeps the rest; any other action turns open and ready
-  into wrong with probability h_d;
+In maths: the state is (d, x): the prompt's difficulty d, and the derivation x in {wrong, open,
+ready}. A step is `tokens_per_step` tokens: first the planning tokens (forks), then procedural
+tokens, last the token that may stop.
+- fork: action 0 turns wrong into open with probability m and keeps the rest; any other action turns
+  open and ready into wrong with probability h_d;
 - procedural token: nothing happens, whatever the action;
-- last token of a step: the last action (A - 1) stops and answers, if `may_stop`; any other turns open into ready with
-  probability q;
+- last token of a step: the last action (A - 1) stops and answers, if `may_stop`; any other turns
+  open into ready with probability q;
 - last token of all: open becomes ready with probability q, then the answer is given.
-An answer succeeds (pays 1) for certain if ready and with probability `luck` otherwise, and terminates. h_d = 1 - (1 -
-d)^(1 / F) and m = 1 - (1 - correction)^(1 / F) with F the number of forks, q = 1 - (1 - finish)^(1 / num_steps):
-failing at every fork goes wrong with probability d, right forks throughout mend a wrong derivation with probability
-`correction`, and a faultless derivation is ready in the end with probability `finish`, whatever the horizon.
+An answer succeeds (pays 1) for certain if ready and with probability `luck` otherwise, and
+terminates. h_d = 1 - (1 - d)^(1 / F) and m = 1 - (1 - correction)^(1 / F) with F the number of
+forks, q = 1 - (1 - finish)^(1 / num_steps): failing at every fork goes wrong with probability d,
+right forks throughout mend a wrong derivation with probability `correction`, and a faultless
+derivation is ready in the end with probability `finish`, whatever the horizon.
 
 Optimum: finish + (1 - finish) luck for every prompt, by action 0 at forks and stopping when ready.
 
-What it separates: credit for steps from credit for outcomes. A wrong step lies inside successful trajectories where
-it was corrected or the guess was lucky; going on after `ready` can only lose; prompts of different difficulty share a
-group baseline unless a method keeps them apart; and only the forks matter.
+What it separates: credit for steps from credit for outcomes. A wrong step lies inside successful
+trajectories where it was corrected or the guess was lucky; going on after `ready` can only lose;
+prompts of different difficulty share a group baseline unless a method keeps them apart; and only
+the forks matter.
 
 References:
-    Forks, a high-entropy fifth of the tokens: Wang et al. 2025, "Beyond the 80/20 rule", arXiv:2506.01939. The wrong
-    derivation inside a success is the prefix trap of Zhang 2026, arXiv:2604.09459. The table is casim's own.
+    Forks, a high-entropy fifth of the tokens: Wang et al. 2025, "Beyond the 80/20 rule",
+    arXiv:2506.01939. The wrong derivation inside a success is the prefix trap of Zhang 2026,
+    arXiv:2604.09459. The table is casim's own.
 """
 
 from __future__ import annotations
@@ -49,9 +53,10 @@ class ReasoningChain(RuleTask):
     Attributes:
         num_steps: reasoning steps, at least 1; T = num_steps tokens_per_step.
         tokens_per_step: at least 2.
-        fork_share: share of a step's tokens (all but its last) that are forks, rounded, at least one; in [0, 1].
-        difficulty: one entry per prompt, each in [0, 1]: how likely failing at every fork is to go wrong. Prompts
-            are equally likely.
+        fork_share: share of a step's tokens (all but its last) that are forks, rounded, at least
+            one; in [0, 1].
+        difficulty: one entry per prompt, each in [0, 1]: how likely failing at every fork is to go
+            wrong. Prompts are equally likely.
         correction: probability that right forks throughout mend a wrong derivation, in [0, 1].
         finish: probability that a faultless derivation is ready in the end, in [0, 1].
         luck: success probability of an answer that is not ready, in [0, 1].
@@ -74,7 +79,12 @@ class ReasoningChain(RuleTask):
     num_actions: int = 3
     discount: float = 1.0
     knob: ClassVar[str] = "num_steps"
-    kinds: ClassVar = {FORK: Kind.THINK, PROCEDURE: Kind.THINK, CHECK: Kind.ANSWER, ANSWER: Kind.ANSWER}
+    kinds: ClassVar = {
+        FORK: Kind.THINK,
+        PROCEDURE: Kind.THINK,
+        CHECK: Kind.ANSWER,
+        ANSWER: Kind.ANSWER,
+    }
 
     def __post_init__(self) -> None:
         check_integer("num_steps", self.num_steps, 1)
@@ -121,7 +131,9 @@ class ReasoningChain(RuleTask):
         if action == 0:
             change, after = (per_occasion(self.correction, forks), OPEN) if x == WRONG else (0.0, x)
         else:
-            change, after = (per_occasion(self.difficulty[prompt], forks), WRONG) if x != WRONG else (0.0, x)
+            change, after = (
+                (per_occasion(self.difficulty[prompt], forks), WRONG) if x != WRONG else (0.0, x)
+            )
         return [((prompt, after), change, 0.0), ((prompt, x), 1 - change, 0.0)]
 
     @property

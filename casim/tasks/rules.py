@@ -1,7 +1,7 @@
 """RuleTask: a task written as rules for single states, from which the arrays of its MDP are assembled.
 
-The states of the MDP are those that the rules can reach from the start, in sorted order, whatever the policy does.
-A state that cannot be met at some kind of step stays put there and pays nothing.
+The states of the MDP are those that the rules can reach from the start, in sorted order, whatever
+the policy does. A state that cannot be met at some kind of step stays put there and pays nothing.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class RuleTask(Task):
     Attributes:
         num_actions: A, the number of actions at every step; a field or a class attribute.
         discount: per step; a field or a class attribute.
-        kinds: type of the action, for each code. At codes of kind OUTPUT the policy decides nothing, and `moves` is
-            asked about action 0 alone.
+        kinds: type of the action, for each code. At codes of kind OUTPUT the policy decides
+            nothing, and `moves` is asked about action 0 alone.
     """
 
     num_actions: int
@@ -193,7 +193,9 @@ def _runs(schedule: list[int]) -> Iterator[tuple[int, range]]:
         first = last
 
 
-def _transitions(rows: dict, states: list, decision: list[bool], num_actions: int) -> dict[str, Array]:
+def _transitions(
+    rows: dict, states: list, decision: list[bool], num_actions: int
+) -> dict[str, Array]:
     """The arrays `successor`, `prob`, `reward` [M, S, A, K]."""
     index = {state: i for i, state in enumerate(states)}
     width = _width(rows)
@@ -208,7 +210,11 @@ def _transitions(rows: dict, states: list, decision: list[bool], num_actions: in
         successor[entry] = [index[after] for after, _, _ in padded]
         prob[entry] = [p for _, p, _ in padded]
         reward[entry] = [pay for _, _, pay in padded]
-    return {"successor": jnp.asarray(successor, int), "prob": jnp.asarray(prob), "reward": jnp.asarray(reward)}
+    return {
+        "successor": jnp.asarray(successor, int),
+        "prob": jnp.asarray(prob),
+        "reward": jnp.asarray(reward),
+    }
 
 
 def _width(rows: dict) -> int:
@@ -237,4 +243,6 @@ def _emission(task: RuleTask, codes: list[int], here: list[set], states: list) -
 
 
 def _spread(told: Hashable | Mapping[Hashable, float]) -> Mapping[Hashable, float]:
-    return {name: p for name, p in told.items() if p > 0} if isinstance(told, Mapping) else {told: 1.0}
+    return (
+        {name: p for name, p in told.items() if p > 0} if isinstance(told, Mapping) else {told: 1.0}
+    )

@@ -1,17 +1,19 @@
 """Team: agents that share one outcome, from independent subtasks to pure coordination.
 
-In maths: agent i acts at the last token of its turn; its action a_i is right if it is 0. With n the number of agents
-that count, c how many of their actions were right and u whether they all took the same action, the last step pays 1
-with probability (1 - coupling) c / n + coupling u. In sequence, agent i sees the action of the agent before it, through
-a channel that replaces it by another at random with probability `message_noise`; simultaneously, no agent sees
-anything. A null agent acts like the others; its action counts for nothing and is not passed on.
+In maths: agent i acts at the last token of its turn; its action a_i is right if it is 0. With n the
+number of agents that count, c how many of their actions were right and u whether they all took the
+same action, the last step pays 1 with probability (1 - coupling) c / n + coupling u. In sequence,
+agent i sees the action of the agent before it, through a channel that replaces it by another at
+random with probability `message_noise`; simultaneously, no agent sees anything. A null agent acts
+like the others; its action counts for nothing and is not passed on.
 
 Optimum: 1, when all play action 0.
-At coupling 0 and without messages the game v(S) = E[R | actions of S as taken, the others drawn] is additive and
-the Shapley value of agent i is (1{a_i = 0} - P(a_i = 0)) / n, and 0 for the null agent.
+At coupling 0 and without messages the game v(S) = E[R | actions of S as taken, the others drawn] is
+additive and the Shapley value of agent i is (1{a_i = 0} - P(a_i = 0)) / n, and 0 for the null
+agent.
 
-What it separates: Shapley values from leave-one-out and from a broadcast, under redundancy and synergy; credit that
-notices a free rider from credit that does not.
+What it separates: Shapley values from leave-one-out and from a broadcast, under redundancy and
+synergy; credit that notices a free rider from credit that does not.
 
 References:
     Agent coupling as a diagnostic: Zhang 2026, arXiv:2604.09459. The table is casim's own.
@@ -112,4 +114,6 @@ class Team(RuleTask):
         if self.order == "simultaneous":
             return {SILENT: 1.0}
         other = self.message_noise / (self.num_actions - 1)
-        return {x: 1 - self.message_noise if x == action else other for x in range(self.num_actions)}
+        return {
+            x: 1 - self.message_noise if x == action else other for x in range(self.num_actions)
+        }

@@ -1,28 +1,31 @@
 """ToolChain: turns of tokens around a stochastic tool, with the six diagnostics of agentic credit as knobs.
 
-In maths: the latent state is (z, y, g, c, x): the tool's mode z in {0, 1} and what its last output said of it, y;
-whether the task is intact, g in {intact, broken}, and what the last output said of that, c; and the tool's session x
-in {live, stale}, which is never shown. The agent sees (y, c). A turn is `tokens_per_turn` tokens of the agent, the
-last of them the call, then `output_tokens` tokens written by the tool:
+In maths: the latent state is (z, y, g, c, x): the tool's mode z in {0, 1} and what its last output
+said of it, y; whether the task is intact, g in {intact, broken}, and what the last output said of
+that, c; and the tool's session x in {live, stale}, which is never shown. The agent sees (y, c). A
+turn is `tokens_per_turn` tokens of the agent, the last of them the call, then `output_tokens`
+tokens written by the tool:
 - before the call nothing changes;
-- the call matches if its action equals z in a live session, 1 - z in a stale one. A matching call works with
-  probability `reliability`, another with 1 - `reliability`. A call that fails breaks an intact task with probability
-  h w, one that works mends a broken task with probability m. Then z becomes min(action, 1) with probability C;
-- at the last output token z switches with probability `switch` and x with probability T; y tells the new z, wrongly
-  with probability O, and c tells g, wrongly with probability V / 2.
-The last step of the last turn pays 1 if the task is intact. h = 1 - (1 - damage)^(1 / num_turns), so that `damage` is
-the chance that failing every call breaks the task (at H = 0), and m likewise from `repair`: longer chains are longer,
-not harder.
+- the call matches if its action equals z in a live session, 1 - z in a stale one. A matching call
+  works with probability `reliability`, another with 1 - `reliability`. A call that fails breaks an
+  intact task with probability h w, one that works mends a broken task with probability m. Then z
+  becomes min(action, 1) with probability C;
+- at the last output token z switches with probability `switch` and x with probability T; y tells
+  the new z, wrongly with probability O, and c tells g, wrongly with probability V / 2.
+The last step of the last turn pays 1 if the task is intact. h = 1 - (1 - damage)^(1 / num_turns),
+so that `damage` is the chance that failing every call breaks the task (at H = 0), and m likewise
+from `repair`: longer chains are longer, not harder.
 
-The diagnostics, each off at 0: T `non_closure`: equal text, other dynamics (hidden execution state). O
-`observation_noise`: the text omits what matters. R `replay_noise`: going back to a step restores the text, but with
-this probability redraws what is hidden; `branching` False forbids it. H `heterogeneity`: calls are tool calls, memory
-operations, messages and answers in turn, of weight w = 1, 1 - H/4, 1 - H/2, 1 - 3H/4. V `unverified`: whether the
-task is intact can be seen less and less, at 1 not at all. C `coupling`: two agents take turns, and what one calls
-moves the tool's mode under the other.
+The diagnostics, each off at 0: T `non_closure`: equal text, other dynamics (hidden execution
+state). O `observation_noise`: the text omits what matters. R `replay_noise`: going back to a step
+restores the text, but with this probability redraws what is hidden; `branching` False forbids it. H
+`heterogeneity`: calls are tool calls, memory operations, messages and answers in turn, of weight w
+= 1, 1 - H/4, 1 - H/2, 1 - 3H/4. V `unverified`: whether the task is intact can be seen less and
+less, at 1 not at all. C `coupling`: two agents take turns, and what one calls moves the tool's mode
+under the other.
 
-Optimum with all of them off: see `tests/tasks/test_tool_chain.py` for the recursion; the best agent always matches,
-so that P(intact) obeys p' = p (1 - (1 - reliability) h) + (1 - p) reliability m.
+Optimum with all of them off: see `tests/tasks/test_tool_chain.py` for the recursion; the best agent
+always matches, so that P(intact) obeys p' = p (1 - (1 - reliability) h) + (1 - p) reliability m.
 
 What it separates: which assumption of single-turn credit a method rests on, one at a time.
 
@@ -114,7 +117,12 @@ class ToolChain(RuleTask):
         return Replay(self.replay_noise, self.branching)
 
     def layout(self) -> Layout:
-        turn = [THINK] * (self.tokens_per_turn - 1) + [CALL] + [IDLE] * (self.output_tokens - 1) + [OUTPUT]
+        turn = (
+            [THINK] * (self.tokens_per_turn - 1)
+            + [CALL]
+            + [IDLE] * (self.output_tokens - 1)
+            + [OUTPUT]
+        )
         number = np.repeat(np.arange(self.num_turns), len(turn))
         code = np.tile(turn, self.num_turns)
         if self.heterogeneity > 0:
@@ -125,7 +133,10 @@ class ToolChain(RuleTask):
 
     def start(self) -> dict:
         """A fair mode, a first output that tells it and that all is well, a live session."""
-        return {(z, y, INTACT, INTACT, 0): 0.5 * _told(y, z, self.observation_noise) for z, y in np.ndindex(2, 2)}
+        return {
+            (z, y, INTACT, INTACT, 0): 0.5 * _told(y, z, self.observation_noise)
+            for z, y in np.ndindex(2, 2)
+        }
 
     def shows(self, code: int, state: tuple[int, ...]) -> tuple[int, int]:
         return state[1], state[3]
@@ -133,7 +144,9 @@ class ToolChain(RuleTask):
     def moves(self, code: int, state: tuple[int, ...], action: int) -> list:
         z, y, g, c, x = state
         if CALL <= code < IDLE:
-            broken = self._broken_after(g, action == z ^ x, 1 - self.heterogeneity * (code - CALL) / len(CALLS))
+            broken = self._broken_after(
+                g, action == z ^ x, 1 - self.heterogeneity * (code - CALL) / len(CALLS)
+            )
             modes = ((z, 1 - self.coupling), (min(action, 1), self.coupling))
             tasks = ((INTACT, 1 - broken), (BROKEN, broken))
             return [((mode, y, after, c, x), p * q, 0.0) for mode, p in modes for after, q in tasks]
@@ -143,8 +156,12 @@ class ToolChain(RuleTask):
                 ((mode, said, g, verdict, session), p * q * r * s, pay)
                 for mode, p in ((z, 1 - self.switch), (1 - z, self.switch))
                 for session, q in ((x, 1 - self.non_closure), (1 - x, self.non_closure))
-                for said, r in ((said, _told(said, mode, self.observation_noise)) for said in (0, 1))
-                for verdict, s in ((verdict, _told(verdict, g, self.unverified / 2)) for verdict in (0, 1))
+                for said, r in (
+                    (said, _told(said, mode, self.observation_noise)) for said in (0, 1)
+                )
+                for verdict, s in (
+                    (verdict, _told(verdict, g, self.unverified / 2)) for verdict in (0, 1)
+                )
             ]
         return [(state, 1.0, 0.0)]
 

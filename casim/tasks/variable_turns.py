@@ -1,16 +1,20 @@
 """VariableTurns: the agent ends the episode itself, so that trajectories of a group differ in length.
 
 In maths, at turn t with action 0 = STOP, any other = CONTINUE, taken at the last token of the turn:
-STOP pays stop_rewards[t mod len] +- noise (fair coin) and terminates; CONTINUE goes on and pays nothing. CONTINUE
-at the last turn earns 0: that episode is truncated, not terminated. No other token matters.
+STOP pays stop_rewards[t mod len] +- noise (fair coin) and terminates; CONTINUE goes on and pays
+nothing. CONTINUE at the last turn earns 0: that episode is truncated, not terminated. No other
+token matters.
 
-Optimum (discount 1): max_t stop_rewards[t mod len] over t < num_turns, or 0 if all of them are negative.
+Optimum (discount 1): max_t stop_rewards[t mod len] over t < num_turns, or 0 if all of them are
+negative.
 
-What it separates: baselines per turn, per trajectory and per token, which meet different numbers of peers where
-lengths differ; and row-weighted from trajectory-weighted means where length and return correlate.
+What it separates: baselines per turn, per trajectory and per token, which meet different numbers of
+peers where lengths differ; and row-weighted from trajectory-weighted means where length and return
+correlate.
 
 References:
-    The defaults are the variable-horizon world of AgentCreditBench: STOP pays 0, 2, 1, 3, 0 by step.
+    The defaults are the variable-horizon world of AgentCreditBench: STOP pays 0, 2, 1, 3, 0 by
+    step.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ class VariableTurns(RuleTask):
 
     Attributes:
         num_turns: the most turns, at least 1; T = num_turns tokens_per_turn steps.
-        stop_rewards: what STOP pays at turn 0, 1, ...; repeated if there are more turns. At least one.
+        stop_rewards: what STOP pays at turn 0, 1, ...; repeated if there are more turns. At least
+            one.
         noise: half the distance of the two rewards that STOP pays at random, at least 0.
         tokens_per_turn: at least 1; the last of them decides.
         num_actions: at least 2; all but action 0 continue.
@@ -71,7 +76,9 @@ class VariableTurns(RuleTask):
     def layout(self) -> Layout:
         turn = np.repeat(np.arange(self.num_turns), self.tokens_per_turn)
         last = np.arange(len(turn)) % self.tokens_per_turn == self.tokens_per_turn - 1
-        return Layout(np.where(last, turn % len(self.stop_rewards), FILLER), segment=turn, turn=turn)
+        return Layout(
+            np.where(last, turn % len(self.stop_rewards), FILLER), segment=turn, turn=turn
+        )
 
     def start(self) -> dict:
         return {RUNNING: 1.0}

@@ -39,15 +39,15 @@ class Stage(NamedTuple):
 def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
     """The contract of an estimator, on a small bifurcation chain with recovery and noise.
 
-    - Its taxonomy is from the allowed sets, but for the methodology, which may be one of its own; it is
-      frozen and hashable.
-    - Its credit is finite, shaped `[N, T]`, 0 where not live, and the same for the same key; costs are
-      not negative. It runs under jit and vmap.
+    - Its taxonomy is from the allowed sets, but for the methodology, which may be one of its own;
+      it is frozen and hashable.
+    - Its credit is finite, shaped `[N, T]`, 0 where not live, and the same for the same key; costs
+      are not negative. It runs under jit and vmap.
     - It does not see the latent state, neither in a batch nor through any door of the world, unless
       "privileged" is among its needs, and it opens no door that its needs do not name.
     - If it needs nothing but the batch it also runs with `world=None`, as at discount 1.
-    - What it claims to be unbiased for passes a z-test at 5 standard errors, in worlds of discount 1, of
-      a discount below 1, and of its own.
+    - What it claims to be unbiased for passes a z-test at 5 standard errors, in worlds of discount
+      1, of a discount below 1, and of its own.
 
     Args:
         estimator: an instance.
@@ -108,7 +108,9 @@ def _check_credit(estimator: Estimator, key: Array, world: World, batch: Traject
     return credit
 
 
-def _check_sight(estimator: Estimator, key: Array, world: World, batch: Trajectory, credit: Credit) -> None:
+def _check_sight(
+    estimator: Estimator, key: Array, world: World, batch: Trajectory, credit: Credit
+) -> None:
     """Runs behind a `Guard`, on labels in wide integers: neither may change anything."""
     guard = Guard(world, estimator.needs)
     wide = _wide(batch)
@@ -171,7 +173,9 @@ def _group(key: Array, world: World) -> Trajectory:
 
 
 def _stage(discount: float) -> Stage:
-    task = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=3, discount=discount)
+    task = Bifurcation(
+        horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=3, discount=discount
+    )
     mdp = _relabelled(task.build())
     policy, reference = (Softmax(seed=seed).table(mdp) for seed in (2, 3))
     truth = jax.jit(solve)(mdp, policy)

@@ -24,19 +24,21 @@ from casim.types import MDP, Truth
 def check_task(task: Task, enumerable: Task | None = None, num: int = 20_000) -> None:
     """The contract of a task.
 
-    It is a frozen, hashable recipe whose settings print and compare; it builds the same valid MDP twice; its
-    horizon knob sets the number of steps; every state and kernel can be reached; Monte Carlo
-    agrees with dynamic programming within 5 standard errors; its fully observed twin has the same latent law; the
-    policy that is greedy on the optimal values attains the optimum.
+    It is a frozen, hashable recipe whose settings print and compare; it builds the same valid MDP
+    twice; its horizon knob sets the number of steps; every state and kernel can be reached; Monte
+    Carlo agrees with dynamic programming within 5 standard errors; its fully observed twin has the
+    same latent law; the policy that is greedy on the optimal values attains the optimum.
 
     Args:
         task: the recipe.
-        enumerable: the same family at a size whose trajectories can be listed; dynamic programming must agree
-            with the list. None skips this part.
+        enumerable: the same family at a size whose trajectories can be listed; dynamic programming
+            must agree with the list. None skips this part.
         num: episodes of the Monte Carlo part.
     """
     assert hash(task) == hash(dataclasses.replace(task)), "equal recipes must hash alike"
-    assert task.with_horizon(task.horizon) == task, "with_horizon at the present horizon must change nothing"
+    assert task.with_horizon(task.horizon) == task, (
+        "with_horizon at the present horizon must change nothing"
+    )
     mdp = check_mdp(task.build())
     same(mdp, task.build(), "build() must give the same MDP twice")
     longer = task.with_horizon(task.horizon + 1).build()
@@ -45,8 +47,12 @@ def check_task(task: Task, enumerable: Task | None = None, num: int = 20_000) ->
     facts = _facts(mdp, task.observed().build(), policy)
     truth = facts.truth
     reached = (np.asarray(truth.occupancy).sum(axis=0) > 0) | _last(mdp, truth)
-    assert (reached | np.asarray(mdp.terminal)).all(), f"states {np.flatnonzero(~reached)} cannot be reached"
-    assert set(np.asarray(mdp.schedule)) == set(range(mdp.prob.shape[0])), "every kernel must be scheduled"
+    assert (reached | np.asarray(mdp.terminal)).all(), (
+        f"states {np.flatnonzero(~reached)} cannot be reached"
+    )
+    assert set(np.asarray(mdp.schedule)) == set(range(mdp.prob.shape[0])), (
+        "every kernel must be scheduled"
+    )
     _check_monte_carlo(mdp, policy, float(truth.expected_return), num)
     close(facts.twin, truth.value, "the observed twin must have the same latent law")
     if enumerable is not None:
@@ -78,7 +84,9 @@ def _returns(world: World, num: int):
 def _check_monte_carlo(mdp: MDP, policy, expected: float, num: int) -> None:
     returns = np.asarray(_returns(World.make(mdp, policy), num), np.float64)
     error, spread = returns.mean() - expected, returns.std() / num**0.5
-    assert abs(error) <= STANDARD_ERRORS * spread + 1e-6, f"Monte Carlo is off by {error:.2g}, error {spread:.2g}"
+    assert abs(error) <= STANDARD_ERRORS * spread + 1e-6, (
+        f"Monte Carlo is off by {error:.2g}, error {spread:.2g}"
+    )
 
 
 def _check_enumeration(task: Task) -> None:
@@ -91,7 +99,9 @@ def _check_enumeration(task: Task) -> None:
     scaling = float(mdp.discount) ** steps
     earned = paths.reward * scaling
     returns = earned.sum(axis=1)
-    close(truth.expected_return, weight @ returns, "the expected return must equal the enumeration's")
+    close(
+        truth.expected_return, weight @ returns, "the expected return must equal the enumeration's"
+    )
     future = (np.cumsum(earned[:, ::-1], axis=1)[:, ::-1]) / scaling
     shape = truth.q_value.shape
     mass, total = np.zeros(shape), np.zeros(shape)
@@ -120,7 +130,9 @@ def _check_optimum(mdp: MDP, facts: _Facts, scaling: np.ndarray) -> None:
     attained = weight @ (paths.reward * scaling).sum(axis=1)
     close(optimum, attained, "the optimal policy must attain the optimum")
     gap = optimum - float(facts.greedy)
-    assert gap >= -RELATIVE * max(1.0, abs(optimum)), f"no policy may beat the optimum, got one by {-gap:.2g}"
+    assert gap >= -RELATIVE * max(1.0, abs(optimum)), (
+        f"no policy may beat the optimum, got one by {-gap:.2g}"
+    )
 
 
 def _last(mdp: MDP, truth: Truth) -> np.ndarray:

@@ -61,7 +61,9 @@ def test_a_file_imports_its_neighbours_while_it_is_open_and_leaves_nothing_behin
 def test_a_file_with_the_name_of_an_installed_module_is_refused(tmp_path, name):
     before = sys.modules.get(name)
     with (
-        pytest.raises(ValueError, match=rf"named like an installed module \(.*\), got .*{name}.py$"),
+        pytest.raises(
+            ValueError, match=rf"named like an installed module \(.*\), got .*{name}.py$"
+        ),
         opened(written(tmp_path, name)),
     ):
         pass
@@ -74,7 +76,11 @@ def test_a_file_with_the_name_of_an_installed_module_is_refused(tmp_path, name):
         ("\ncasim.Bifurcation(horizon=-1)\n", 14, "ValueError: horizon must be in"),
         ("\n\ndef f():\n    return 1 / 0\n\nf()\n", 16, "ZeroDivisionError: division by zero"),
         ("\nx = = 1\n", 14, "SyntaxError: invalid syntax"),
-        ("\nimport nowhere_to_be_found\n", 14, "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        (
+            "\nimport nowhere_to_be_found\n",
+            14,
+            "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+        ),
     ],
 )
 def test_a_file_that_raises_is_blamed_by_its_line(tmp_path, after, line, said):

@@ -53,7 +53,9 @@ def test_a_new_task_builds_and_is_solved(here, monkeypatch):
     prob, reward, successor = (np.asarray(x, float) for x in (mdp.prob, mdp.reward, mdp.successor))
     value = np.zeros(len(mdp.start))
     for kernel in reversed(np.asarray(mdp.schedule)):
-        value = (prob[kernel] * (reward[kernel] + value[successor[kernel].astype(int)])).sum(-1).max(-1)
+        value = (
+            (prob[kernel] * (reward[kernel] + value[successor[kernel].astype(int)])).sum(-1).max(-1)
+        )
     # Two steps of work: level 2 pays 1, level 1 pays 1/2; after a failure the level is 0.
     assert value @ np.asarray(mdp.start) == pytest.approx(0.7 * 0.7 + 0.3 * 0.7 / 2, abs=1e-6)
 
@@ -71,7 +73,9 @@ def test_a_new_experiment_runs_with_a_new_estimator_and_a_new_task_beside_it(her
     for what, name in (("experiment", "first"), ("estimator", "Mine"), ("task", "world")):
         main(["new", what, name])
     text = (here / "first.py").read_text()
-    text = text.replace("import casim\n", "import casim\nfrom Mine import Mine\nfrom world import World\n", 1)
+    text = text.replace(
+        "import casim\n", "import casim\nfrom Mine import Mine\nfrom world import World\n", 1
+    )
     text = text.replace("casim.Vine(),", "Mine(),")
     text = text.replace("casim.Bifurcation(horizon=horizon, noise=0.05)", "World(horizon)")
     (here / "first.py").write_text(text)
@@ -86,7 +90,9 @@ def test_a_new_experiment_runs_with_a_new_estimator_and_a_new_task_beside_it(her
 @pytest.mark.parametrize("what", ["estimator", "task"])
 def test_a_new_file_checks_itself(here, what):
     main(["new", what, "brand_new"])
-    done = subprocess.run([sys.executable, "brand_new.py"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "brand_new.py"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"BrandNew passes the contract of {what}s\n"
 
 

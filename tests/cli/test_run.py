@@ -73,12 +73,16 @@ def run(path, tmp_path, *more):
     main(["run", path, "--quick", "--out", str(tmp_path), "--no-cache", *more])
 
 
-def test_a_method_that_fails_leaves_table_rows_and_figure_of_the_others_and_status_1(experiment, tmp_path, capsys):
+def test_a_method_that_fails_leaves_table_rows_and_figure_of_the_others_and_status_1(
+    experiment, tmp_path, capsys
+):
     with pytest.raises(SystemExit) as ended:
         run(experiment(SHORT), tmp_path)
     reason = "credit must have shape [N, T] = [8, 5], got [8, 4]"
     why = f"Mine on Bifurcation(horizon=5, pivots=(2,)), Uniform, seed 0: {reason}"
-    assert ended.value.code == f"casim: 1 of 2 rows of small failed, the others are finished:\n  {why}"
+    assert (
+        ended.value.code == f"casim: 1 of 2 rows of small failed, the others are finished:\n  {why}"
+    )
     out = capsys.readouterr().out
     assert f"failed: {why}" in out
     assert "1 new rows" in out
@@ -86,7 +90,9 @@ def test_a_method_that_fails_leaves_table_rows_and_figure_of_the_others_and_stat
     assert (tmp_path / "small.png").exists()
 
 
-def test_where_it_failed_is_shown_on_request_and_a_figure_that_needs_it_is_not_the_news(experiment, tmp_path, capsys):
+def test_where_it_failed_is_shown_on_request_and_a_figure_that_needs_it_is_not_the_news(
+    experiment, tmp_path, capsys
+):
     with pytest.raises(SystemExit, match="casim: 1 of 2 rows of small failed"):
         run(experiment("1 / 0", strict=True), tmp_path, "--traceback")
     shown = capsys.readouterr()
@@ -118,7 +124,9 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on_without_a_traceback(
     assert "1 new rows" in capsys.readouterr().out
 
 
-def test_an_edited_method_is_measured_again_and_fresh_measures_everything(experiment, tmp_path, capsys):
+def test_an_edited_method_is_measured_again_and_fresh_measures_everything(
+    experiment, tmp_path, capsys
+):
     def worth():
         return [(row.label, row.scores["rmse"].value) for row in read(path) if row.label == "Mine"]
 
@@ -157,14 +165,20 @@ def test_only_what_the_experiment_asks_for_is_drawn(experiment, tmp_path, capsys
     main(["figure", experiment(), str(path), "--out", str(tmp_path / "all.png")])
     assert "rows of 2 versions of casim are drawn together" in capsys.readouterr().out
     path.write_text(dataclasses.replace(first, study="other").to_json())
-    with pytest.raises(SystemExit, match=r"must hold rows of full or small as .* asks for them now, got none among 1"):
+    with pytest.raises(
+        SystemExit,
+        match=r"must hold rows of full or small as .* asks for them now, got none among 1",
+    ):
         main(["figure", experiment(), str(path)])
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("SCORES = ('bias', 'rmes')", r"SCORES in .*trial.py must be a known name, got 'rmes': did you mean rmse"),
+        (
+            "SCORES = ('bias', 'rmes')",
+            r"SCORES in .*trial.py must be a known name, got 'rmes': did you mean rmse",
+        ),
         ("def draw(): pass", "draw in .* must be a function of rows, got <function draw"),
         ("def draw(rows, size): pass", "draw in .* must be a function of rows"),
         ("STUDY = [STUDY]", "STUDY in .* must be a casim.Study"),
@@ -175,7 +189,9 @@ def test_only_what_the_experiment_asks_for_is_drawn(experiment, tmp_path, capsys
         ),
     ],
 )
-def test_what_is_wrong_in_an_experiment_is_found_before_anything_runs(tmp_path, experiment, line, message):
+def test_what_is_wrong_in_an_experiment_is_found_before_anything_runs(
+    tmp_path, experiment, line, message
+):
     path = experiment()
     Path(path).write_text(Path(path).read_text() + line + "\n")
     with pytest.raises(SystemExit, match=message):

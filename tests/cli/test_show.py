@@ -17,8 +17,13 @@ def test_a_task_that_is_too_large_says_what_it_would_cost(tmp_path):
     with pytest.raises(SystemExit) as ended:
         main(["show", "Tree", "--horizon", "12", "--out", str(tmp_path)])
     message = str(ended.value)
-    assert "46,656 states after 6 of 12 steps, 6 times as many with each; if that goes on, 2.2e+09 states" in message
-    assert re.search(r"more than 1.2e\+03 GB and \S+ hours; choose a smaller --horizon, or pass --force", message)
+    assert (
+        "46,656 states after 6 of 12 steps, 6 times as many with each; if that goes on, 2.2e+09 states"
+        in message
+    )
+    assert re.search(
+        r"more than 1.2e\+03 GB and \S+ hours; choose a smaller --horizon, or pass --force", message
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -68,11 +73,17 @@ def test_the_telling_trajectory_is_the_one_whose_decisions_spread_most():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "Bifurcatoin"], "name must be a known name, got 'Bifurcatoin': did you mean Bifurcation?"),
+        (
+            ["show", "Bifurcatoin"],
+            "name must be a known name, got 'Bifurcatoin': did you mean Bifurcation?",
+        ),
         (["show", "leaveoneout"], "did you mean LeaveOneOut?"),
         (["show", "agentic_1k"], "did you mean agentic_1m or agentic_100_turns?"),
         (["show", "softmax"], "did you mean Softmax?"),
-        (["show", "ToolChain", "--truth", "valeu"], "truth must be a known name, got 'valeu': did you mean value?"),
+        (
+            ["show", "ToolChain", "--truth", "valeu"],
+            "truth must be a known name, got 'valeu': did you mean value?",
+        ),
     ],
 )
 def test_an_unknown_name_is_answered_by_one_like_it(arguments, message):
@@ -83,7 +94,9 @@ def test_an_unknown_name_is_answered_by_one_like_it(arguments, message):
 def test_a_name_like_no_other_is_answered_by_all():
     with pytest.raises(ValueError, match=r"score must be one of \['bias', 'snr'\], got 'xyzzy'"):
         named("score", "xyzzy", {"snr": 1, "bias": 2})
-    with pytest.raises(ValueError, match=r"scores must be a known name, got 'snrr': did you mean snr"):
+    with pytest.raises(
+        ValueError, match=r"scores must be a known name, got 'snrr': did you mean snr"
+    ):
         check_names("scores", ["bias", "snrr"], ["bias", "snr"])
 
 

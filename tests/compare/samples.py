@@ -21,5 +21,11 @@ def scored(label, blocks, **changes):
         scores[name] = Score(value, value - spread, value + spread, 1.0)
         left_out[name] = ((numbers.sum() - numbers) / (len(numbers) - 1)).tolist()
     recipe = {"recipe": label, "module": "tests"}
-    fields = {"label": label, "estimator": recipe, "scores": scores, "left_out": left_out, "notes": {}}
+    fields = {
+        "label": label,
+        "estimator": recipe,
+        "scores": scores,
+        "left_out": left_out,
+        "notes": {},
+    }
     return dataclasses.replace(BASE, **(fields | changes))

@@ -50,7 +50,10 @@ def test_intervals_of_ratios_cover_the_truth():
     runs, hits = 1000, 0
     for _ in range(runs):
         shared = 10 + rng.standard_normal(BLOCKS)
-        rows = [scored("A", {"snr": shared}), scored("B", {"snr": 2.5 * shared + rng.standard_normal(BLOCKS)})]
+        rows = [
+            scored("A", {"snr": shared}),
+            scored("B", {"snr": 2.5 * shared + rng.standard_normal(BLOCKS)}),
+        ]
         estimate = differences(rows, "ratio").estimate
         hits += estimate.low <= 2.5 <= estimate.high
     assert 0.93 <= hits / runs <= 0.97
@@ -61,7 +64,9 @@ def test_intervals_over_seeds_cover_the_truth():
     rng = np.random.default_rng(2)
     runs, hits = 500, 0
     for _ in range(runs):
-        rows = [row for seed in range(3) for row in two(rng, gap=0.25, own=0.2 * (seed + 1), seed=seed)]
+        rows = [
+            row for seed in range(3) for row in two(rng, gap=0.25, own=0.2 * (seed + 1), seed=seed)
+        ]
         found = differences(rows)
         assert len(found.rows) == 3
         hits += found.estimate.low <= 0.25 <= found.estimate.high
@@ -133,7 +138,14 @@ def test_settings_are_compared_apart_and_corrected_together():
         task = {"recipe": "Chain", "module": "tests", "horizon": horizon}
         shared = rng.standard_normal(BLOCKS)
         rows += [scored("A", {"snr": shared}, task=task, horizon=horizon)]
-        rows += [scored("B", {"snr": shared + horizon + 0.1 * rng.standard_normal(BLOCKS)}, task=task, horizon=horizon)]
+        rows += [
+            scored(
+                "B",
+                {"snr": shared + horizon + 0.1 * rng.standard_normal(BLOCKS)},
+                task=task,
+                horizon=horizon,
+            )
+        ]
     found = compare(rows, by_score(rows, "snr"), "A")
     assert [round(one.estimate.value) for one in found] == [4, 9]
     low, high = sorted(one.estimate.p for one in found)
@@ -142,7 +154,11 @@ def test_settings_are_compared_apart_and_corrected_together():
 
 def test_of_repeated_measurements_the_one_with_most_replicates_counts():
     numbers = [np.arange(BLOCKS) + x for x in (0.0, 1.0, 5.0)]
-    rows = [scored(label, {"snr": numbers[0] * 0.1}, replicates=count) for label in "AB" for count in (20, 40)]
+    rows = [
+        scored(label, {"snr": numbers[0] * 0.1}, replicates=count)
+        for label in "AB"
+        for count in (20, 40)
+    ]
     rows += [scored("B", {"snr": numbers[1]}, replicates=80)]
     rows[3] = scored("B", {"snr": numbers[2]}, replicates=40)
     found = differences(rows)
@@ -152,11 +168,17 @@ def test_of_repeated_measurements_the_one_with_most_replicates_counts():
 
 @pytest.mark.parametrize(
     ("change", "name"),
-    [({"replicates": 40}, "replicates"), ({"seed": 9}, "seed"), ({"sources": {"casim": "2"}}, "version of casim")],
+    [
+        ({"replicates": 40}, "replicates"),
+        ({"seed": 9}, "seed"),
+        ({"sources": {"casim": "2"}}, "version of casim"),
+    ],
 )
 def test_rows_with_other_groups_are_refused_and_the_difference_named(change, name):
     rows = [scored("A", {"snr": [1.0, 2.0]}), scored("B", {"snr": [1.0, 2.0]}, **change)]
-    with pytest.raises(ValueError, match=f"must share their groups .* 'B' and 'A' with different {name}"):
+    with pytest.raises(
+        ValueError, match=f"must share their groups .* 'B' and 'A' with different {name}"
+    ):
         differences(rows)
 
 
@@ -197,7 +219,10 @@ def test_the_command_prints_verdicts_and_what_a_budget_buys(saved, capsys):
     assert "error at 800 steps against LeaveOneOut" in out
     assert "1 / error at 800 steps: what the budget buys" in out
     # 100 groups: error = 1 - 1 / (1 + 9 / 100), 1 / error = 1 + 100 / 9.
-    lines = {line.split()[2]: line.split() for line in out.split("what the budget buys")[1].strip().split("\n")}
+    lines = {
+        line.split()[2]: line.split()
+        for line in out.split("what the budget buys")[1].strip().split("\n")
+    }
     assert float(lines["LeaveOneOut"][3]) == pytest.approx(1 + 100 / 9, rel=0.01)
     assert float(lines["Vine"][3]) == pytest.approx(1 + 100 / 4, rel=0.01)
 
@@ -205,8 +230,14 @@ def test_the_command_prints_verdicts_and_what_a_budget_buys(saved, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--against", "LeaveOneOt"], "against must be a known name, got 'LeaveOneOt': did you mean LeaveOneOut"),
-        (["--against", "Vine", "--score", "snr_alined"], "score must be a known name.*did you mean snr_aligned"),
+        (
+            ["--against", "LeaveOneOt"],
+            "against must be a known name, got 'LeaveOneOt': did you mean LeaveOneOut",
+        ),
+        (
+            ["--against", "Vine", "--score", "snr_alined"],
+            "score must be a known name.*did you mean snr_aligned",
+        ),
         (["--against", "Vine", "--budget", "-1"], "budget must be in"),
     ],
 )
@@ -221,7 +252,11 @@ def test_budgets_are_compared_by_errors():
     for label, noise in (("A", 9.0), ("B", 9.5)):
         variance = noise + 0.01 * rng.standard_normal(BLOCKS)
         blocks = {name: [1.0] * BLOCKS for name in ("gradient_slope", "env_steps", "batch_steps")}
-        blocks |= {"gradient_bias": [0.0] * BLOCKS, "gradient_variance": variance, "snr_aligned": 1 / variance}
+        blocks |= {
+            "gradient_bias": [0.0] * BLOCKS,
+            "gradient_variance": variance,
+            "snr_aligned": 1 / variance,
+        }
         rows.append(scored(label, blocks))
     (found,) = compare(rows, by_budget(20.0), "A")
     assert found.verdict == "worse"

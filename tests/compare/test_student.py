@@ -13,7 +13,14 @@ from casim.scores import STUDENT
 @pytest.mark.parametrize(
     ("t", "freedom", "p"),
     # Two-sided tails from printed tables of Student's t.
-    [(1.833, 9, 0.1), (2.262, 9, 0.05), (3.250, 9, 0.01), (4.781, 9, 0.001), (63.657, 1, 0.01), (2.776, 4, 0.05)],
+    [
+        (1.833, 9, 0.1),
+        (2.262, 9, 0.05),
+        (3.250, 9, 0.01),
+        (4.781, 9, 0.001),
+        (63.657, 1, 0.01),
+        (2.776, 4, 0.05),
+    ],
 )
 def test_the_tail_is_that_of_tables(t, freedom, p):
     assert student_tail(t, freedom) == pytest.approx(p, rel=2e-3)
@@ -41,7 +48,8 @@ def test_quantiles_are_those_of_the_intervals_of_scores(freedom):
 
 
 def test_holm_by_hand():
-    # In order .005, .01, .03, .04: times 4, 3, 2, 1 are .02, .03, .06, .04, and none below the one before.
+    # In order .005, .01, .03, .04: times 4, 3, 2, 1 are .02, .03, .06, .04, and none below the one
+    # before.
     assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]).tolist() == [1.0, 1.0]
     assert holm([]).tolist() == []

@@ -26,7 +26,8 @@ class Awkward(Task):
     Attributes:
         steps: the first 4 by `SCHEDULE`, the rest by its last kernel.
         seed: of the tables.
-        rough: replaces all probabilities by ones that float32 cannot hold, in rows too long for one plain sum.
+        rough: replaces all probabilities by ones that float32 cannot hold, in rows too long for one
+            plain sum.
     """
 
     steps: int = 4
@@ -42,7 +43,9 @@ class Awkward(Task):
         mdp, _ = reference.random_mdp(self.seed, schedule=schedule, **sizes)
         rng = np.random.default_rng(self.seed)
         rows = {name: getattr(mdp, name).shape for name in ("start", "prob", "emission")}
-        drawn = {name: rng.dirichlet(np.full(shape[-1], 0.7), shape[:-1]) for name, shape in rows.items()}
+        drawn = {
+            name: rng.dirichlet(np.full(shape[-1], 0.7), shape[:-1]) for name, shape in rows.items()
+        }
         return mdp._replace(**{name: jnp.asarray(x, jnp.float32) for name, x in drawn.items()})
 
     def policy(self) -> np.ndarray:

@@ -87,13 +87,19 @@ def test_an_episode_is_the_row_of_the_rollout_with_its_address():
     kernel, shown = decode(ROUGH, "one_hot", seen)
     within = np.arange(STEPS)
     np.testing.assert_array_equal(state.latent[:, : STEPS + 1], batch.state)
-    np.testing.assert_array_equal(state.step[:, : STEPS + 1], np.broadcast_to(np.arange(STEPS + 1), (NUM, STEPS + 1)))
+    np.testing.assert_array_equal(
+        state.step[:, : STEPS + 1], np.broadcast_to(np.arange(STEPS + 1), (NUM, STEPS + 1))
+    )
     np.testing.assert_array_equal(shown[:, : STEPS + 1], batch.observation)
-    np.testing.assert_array_equal(kernel, np.broadcast_to([*SCHEDULE, *SCHEDULE[-1:] * BEYOND], kernel.shape))
+    np.testing.assert_array_equal(
+        kernel, np.broadcast_to([*SCHEDULE, *SCHEDULE[-1:] * BEYOND], kernel.shape)
+    )
     np.testing.assert_array_equal(reward[:, within], batch.reward[:, within])
     np.testing.assert_array_equal(terminated[:, within], ~batch.live[:, 1:])
     np.testing.assert_array_equal(truncated[:, within], batch.live[:, 1:] & (within == STEPS - 1))
-    np.testing.assert_array_equal(decision[:, within], batch.live[:, within] & (np.array(SCHEDULE) != 1))
+    np.testing.assert_array_equal(
+        decision[:, within], batch.live[:, within] & (np.array(SCHEDULE) != 1)
+    )
     assert len(np.unique(batch.observation)) == sizes(ROUGH)[1]
 
 
@@ -114,7 +120,9 @@ def test_after_the_end_nothing_moves_and_nothing_is_earned():
     assert not reward[:, STEPS:].any()
     assert not decision[:, STEPS:].any()
     for end in (terminated, truncated):
-        np.testing.assert_array_equal(end[:, STEPS:], np.repeat(end[:, STEPS - 1 : STEPS], BEYOND, axis=1))
+        np.testing.assert_array_equal(
+            end[:, STEPS:], np.repeat(end[:, STEPS - 1 : STEPS], BEYOND, axis=1)
+        )
     assert np.any(truncated[:, STEPS - 1])
 
 
@@ -151,7 +159,9 @@ def test_after_the_end_the_observation_is_the_next_episode_s_and_the_info_keeps_
     ended = terminated | truncated
     np.testing.assert_array_equal(new[:-1], seen[1:])
     np.testing.assert_array_equal(state.step[1:], np.where(ended, 0, state.step + 1)[:-1])
-    np.testing.assert_array_equal(info["final_observation"] % 7, batch.observation[state.episode, state.step + 1])
+    np.testing.assert_array_equal(
+        info["final_observation"] % 7, batch.observation[state.episode, state.step + 1]
+    )
     kernel = np.array([*SCHEDULE, SCHEDULE[-1]])[state.step + 1]
     np.testing.assert_array_equal(info["final_observation"] // 7, kernel)
     np.testing.assert_array_equal(info["final_observation"][~ended], new[~ended])
@@ -177,7 +187,9 @@ def test_an_episode_that_starts_terminal_lasts_one_step_and_earns_nothing(chain)
     assert np.all(terminated[born_over])
     assert not np.any(truncated[born_over] | info["decision"][born_over])
     assert not reward[born_over].any()
-    assert np.all((state.latent == 2) <= born_over)  # nobody else is ever asked to act in a terminal state
+    assert np.all(
+        (state.latent == 2) <= born_over
+    )  # nobody else is ever asked to act in a terminal state
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3))
@@ -188,9 +200,16 @@ def wander(env, policy, num, length):
         seen, state, gain, scale = carry
         act, move = jax.random.split(key)
         action = jax.random.categorical(act, jnp.log(policy.reshape(-1, policy.shape[-1])[seen]))
-        seen, state, reward, terminated, truncated, _ = jax.vmap(env.step)(jax.random.split(move, num), state, action)
+        seen, state, reward, terminated, truncated, _ = jax.vmap(env.step)(
+            jax.random.split(move, num), state, action
+        )
         gain, ended = gain + scale * reward, terminated | truncated
-        carry = (seen, state, jnp.where(ended, 0.0, gain), jnp.where(ended, 1.0, scale * env.default_params.discount))
+        carry = (
+            seen,
+            state,
+            jnp.where(ended, 0.0, gain),
+            jnp.where(ended, 1.0, scale * env.default_params.discount),
+        )
         return carry, (ended, gain)
 
     seen, state = jax.vmap(env.reset)(jax.random.split(KEY, num))
@@ -209,7 +228,9 @@ def test_with_fresh_keys_returns_have_the_law_of_the_enumeration():
     paths = reference.enumerate_paths(mdp, policy)
     value, which = np.unique(paths.returns(float(mdp.discount)), return_inverse=True)
     place = np.searchsorted(value, gain[counted])
-    np.testing.assert_array_equal(value[place], gain[counted])  # sums of short binary fractions: exact in float32
+    np.testing.assert_array_equal(
+        value[place], gain[counted]
+    )  # sums of short binary fractions: exact in float32
     reference.assert_frequencies(
         np.bincount(place, minlength=len(value)), np.bincount(which, paths.probability, len(value))
     )
@@ -255,17 +276,25 @@ def test_the_spaces_hold_what_is_seen_and_all_that_can_be_seen(form, chain):
         assert np.all(jax.vmap(space.contains)(shown))
     kernels, observations = sizes(task)
     kernel, shown = decode(task, form, grid)
-    np.testing.assert_array_equal(kernel, np.broadcast_to(np.arange(kernels)[:, None], (kernels, observations)))
-    np.testing.assert_array_equal(shown, np.broadcast_to(np.arange(observations), (kernels, observations)))
+    np.testing.assert_array_equal(
+        kernel, np.broadcast_to(np.arange(kernels)[:, None], (kernels, observations))
+    )
+    np.testing.assert_array_equal(
+        shown, np.broadcast_to(np.arange(observations), (kernels, observations))
+    )
     assert env.action_space().n == env.num_actions == 2
 
 
 def test_an_environment_is_a_recipe(unhooked):
     env = Environment(Bifurcation(horizon=5), "index")
-    assert env == Environment(Bifurcation(horizon=5), "index") != Environment(Bifurcation(horizon=5))
+    assert (
+        env == Environment(Bifurcation(horizon=5), "index") != Environment(Bifurcation(horizon=5))
+    )
     assert hash(env) == hash(Environment(Bifurcation(horizon=5), "index"))
     assert env.name == "Bifurcation"
-    with pytest.raises(ValueError, match=r"observation must be one of \('one_hot', 'index'\), got 'pixels'"):
+    with pytest.raises(
+        ValueError, match=r"observation must be one of \('one_hot', 'index'\), got 'pixels'"
+    ):
         Environment(Bifurcation(horizon=5), "pixels")
 
 
@@ -283,7 +312,10 @@ def test_what_makes_no_sense_is_refused(unhooked):
             "action must have shape (), got Array([1], dtype=int32) of shape (1,)",
         ),
         (lambda: env.reset(KEY, stride=0), "stride must be in [1, 2147483647], got 0"),
-        (lambda: env.reset(KEY, stride=1.5), "stride must be an integer in [1, 2147483647], got 1.5"),
+        (
+            lambda: env.reset(KEY, stride=1.5),
+            "stride must be an integer in [1, 2147483647], got 1.5",
+        ),
         (lambda: env.reset_env(KEY, episode=-1), "episode must be in [0, 2147483647], got -1"),
         (
             lambda: env.reset(KEY, env.default_params._replace(decision=np.ones(2, bool))),
@@ -332,8 +364,14 @@ def test_a_policy_table_is_the_softmax_of_logits_at_every_observation():
     assert shapes == [(np.ndarray, (21, 10))]
     wanted = np.exp(weights[:3, None] + weights[None, 3:])  # a kernel's row and an observation's
     np.testing.assert_allclose(table, wanted / wanted.sum(-1, keepdims=True), rtol=1e-5)
-    for bad in (lambda seen: seen, lambda seen: np.full((21, 2), np.inf), lambda seen: np.zeros(21)):
-        with pytest.raises(ValueError, match=r"logits must be finite, of shape \[M O, A\] = \(21, 2\), got shape"):
+    for bad in (
+        lambda seen: seen,
+        lambda seen: np.full((21, 2), np.inf),
+        lambda seen: np.zeros(21),
+    ):
+        with pytest.raises(
+            ValueError, match=r"logits must be finite, of shape \[M O, A\] = \(21, 2\), got shape"
+        ):
             env.policy_table(bad)
 
 
@@ -358,4 +396,6 @@ def test_the_line_of_the_docs_turns_a_network_of_torch_into_a_policy_table():
         "net": lambda tensor: Tensor(tensor.values @ weights),
     }
     exec(line, names)
-    np.testing.assert_array_equal(names["table"], names["env"].policy_table(lambda seen: seen @ weights))
+    np.testing.assert_array_equal(
+        names["table"], names["env"].policy_table(lambda seen: seen @ weights)
+    )

@@ -21,7 +21,9 @@ from tests.env.tasks import SCHEDULE, STEPS, Awkward, episodes
 def test_gymnasium_s_own_checker_passes_without_a_warning(form):
     """Registered, because without a spec the checker skips determinism and closing; warnings are errors here."""
     name = f"casim/Awkward-{form}-v0"
-    gymnasium.register(name, entry_point=GymnasiumEnvironment, kwargs={"task": Awkward(), "observation": form})
+    gymnasium.register(
+        name, entry_point=GymnasiumEnvironment, kwargs={"task": Awkward(), "observation": form}
+    )
     try:
         check_env(gymnasium.make(name).unwrapped)
         assert gymnasium.make(name).metadata["render_modes"] == ["ansi", "rgb_array"]
@@ -38,7 +40,9 @@ def test_an_episode_is_the_row_of_the_rollout_with_its_number(form):
     ends = set()
 
     def check(seen, i, t):
-        kernel, shown = divmod(seen, 7) if form == "index" else (seen[:3].argmax(), seen[3:].argmax())
+        kernel, shown = (
+            divmod(seen, 7) if form == "index" else (seen[:3].argmax(), seen[3:].argmax())
+        )
         assert (kernel, shown) == (kernels[t], batch.observation[i, t])
 
     def decided(i, t):
@@ -120,19 +124,24 @@ def test_every_family_is_registered_once():
 def test_gymnasium_makes_a_task_of_the_settings_it_is_given(unhooked):
     """The id says how to import what registers it; a list, as in a file, stands for a tuple."""
     name = "casim.env.gym_wrapper:casim/Bifurcation-v0"
-    made = gymnasium.make(name, horizon=5, pivots=[1, 3], num_actions=3, observation="index", render_mode="ansi")
+    made = gymnasium.make(
+        name, horizon=5, pivots=[1, 3], num_actions=3, observation="index", render_mode="ansi"
+    )
     env = made.unwrapped
     assert env.environment.task == casim.Bifurcation(horizon=5, pivots=(1, 3), num_actions=3)
     assert env.observation_space == gymnasium.spaces.Discrete(6)
     assert env.render_mode == "ansi"
-    again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(made.spec.to_json())).unwrapped
+    again = gymnasium.make(
+        gymnasium.envs.registration.EnvSpec.from_json(made.spec.to_json())
+    ).unwrapped
     assert again.environment == env.environment
     with pytest.raises(TypeError, match="horizn"):
         gymnasium.make(name, horizn=5)
     with pytest.raises(ValueError, match=re.escape("gap must be in [0.0, 1.0], got 2.0")):
         gymnasium.make(name, gap=2.0)
     with pytest.raises(
-        ValueError, match=re.escape("render_mode must be one of (None, 'ansi', 'rgb_array'), got 'human'")
+        ValueError,
+        match=re.escape("render_mode must be one of (None, 'ansi', 'rgb_array'), got 'human'"),
     ):
         GymnasiumEnvironment(Awkward(), render_mode="human")
 
@@ -174,7 +183,13 @@ def test_text_says_where_the_episode_is_and_what_the_last_action_brought():
     kinds, gain = ["think", "output", "answer"], 0.0
     for t, frame in enumerate(frames[:-1]):
         kernel = SCHEDULE[min(t, STEPS - 1)]
-        who = "truncated" if t == STEPS else "the environment writes" if kernel == 1 else "the agent decides"
+        who = (
+            "truncated"
+            if t == STEPS
+            else "the environment writes"
+            if kernel == 1
+            else "the agent decides"
+        )
         lines = [
             f"Awkward, episode 2, step {t} of 4: {who}",
             f"kernel {kernel} ({kinds[kernel]}), observation {batch.observation[t]}",
@@ -207,7 +222,9 @@ def test_a_picture_shows_the_steps_so_far_and_frames_the_next():
         assert np.sign(green - red) == np.sign(reward)
         assert colour(frames[t], t + 1, 0) == white  # what is to come is not shown
         edge = frames[t][TOP + ROW // 2, LEFT + t * COLUMN]
-        assert edge.max() < 60 < end[TOP + ROW // 2, LEFT + t * COLUMN].max()  # the frame, and no frame at the end
+        assert (
+            edge.max() < 60 < end[TOP + ROW // 2, LEFT + t * COLUMN].max()
+        )  # the frame, and no frame at the end
     assert len({colour(end, t, 0) for t in range(STEPS)}) == len(set(SCHEDULE))
 
 

@@ -13,9 +13,20 @@ import casim
 from casim.env import Environment
 from tests import reference
 
-NUM, LENGTH, UPDATES = 64, 7, 100  # environments, steps between updates (not a multiple of the horizon), updates
+NUM, LENGTH, UPDATES = (
+    64,
+    7,
+    100,
+)  # environments, steps between updates (not a multiple of the horizon), updates
 TASK = casim.Bifurcation(
-    horizon=5, pivots=(1, 3), gap=0.8, base=0.45, recovery=0.2, noise=0.05, num_actions=3, filler_entropy=0.6
+    horizon=5,
+    pivots=(1, 3),
+    gap=0.8,
+    base=0.45,
+    recovery=0.2,
+    noise=0.05,
+    num_actions=3,
+    filler_entropy=0.6,
 )
 
 
@@ -54,7 +65,9 @@ def objective(weights, moments: Moment, last, gamma, decay=0.9):
 
     _, advantage = jax.lax.scan(backward, jnp.zeros(NUM), (error, goes_on), reverse=True)
     advantage = jax.lax.stop_gradient(advantage)
-    taken = jnp.take_along_axis(jax.nn.log_softmax(logits), moments.action[..., None], axis=-1)[..., 0]
+    taken = jnp.take_along_axis(jax.nn.log_softmax(logits), moments.action[..., None], axis=-1)[
+        ..., 0
+    ]
     target = jax.lax.stop_gradient(value) + advantage
     return jnp.mean(-taken * advantage + 0.5 * (value - target) ** 2)
 
@@ -79,7 +92,9 @@ def train(env, key):
 
     def update(carry, key):
         weights, memory, seen, state = carry
-        (_, seen, state), moments = jax.lax.scan(act, (weights, seen, state), jax.random.split(key, LENGTH))
+        (_, seen, state), moments = jax.lax.scan(
+            act, (weights, seen, state), jax.random.split(key, LENGTH)
+        )
         gradient = jax.grad(objective)(weights, moments, seen, params.discount)
         change, memory = optimiser.update(gradient, memory)
         return (optax.apply_updates(weights, change), memory, seen, state), None

@@ -19,7 +19,9 @@ def test_discrete_draws_every_member_alike():
     assert np.all(jax.vmap(space.contains)(drawn))
 
 
-@pytest.mark.parametrize(("x", "inside"), [(0, True), (4, True), (5, False), (-1, False), (1.0, False), ([1], False)])
+@pytest.mark.parametrize(
+    ("x", "inside"), [(0, True), (4, True), (5, False), (-1, False), (1.0, False), ([1], False)]
+)
 def test_discrete_contains_its_integers_only(x, inside):
     assert bool(Discrete(5).contains(x)) is inside
 
@@ -36,7 +38,8 @@ def test_box_draws_from_its_range():
 
 
 @pytest.mark.parametrize(
-    ("x", "inside"), [([-0.5, 2.0], True), ([0.0, 2.1], False), ([-0.6, 0.0], False), ([0.0, 1.0, 1.0], False)]
+    ("x", "inside"),
+    [([-0.5, 2.0], True), ([0.0, 2.1], False), ([-0.6, 0.0], False), ([0.0, 1.0, 1.0], False)],
 )
 def test_box_contains_its_shape_and_range_only(x, inside):
     assert bool(Box(-0.5, 2.0, (2,)).contains(x)) is inside

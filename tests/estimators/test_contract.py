@@ -39,11 +39,21 @@ from tests.enumeration import QUICK, assert_mean, solve
 
 SIZE, CHUNK, CALLS = 3, 500, 20
 SMALL = {
-    Bifurcation: Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, filler_entropy=0.4, num_segments=2),
-    ToolChain: ToolChain(
-        num_turns=2, tokens_per_turn=2, reliability=0.8, damage=0.7, repair=0.25, observation_noise=0.1, unverified=0.2
+    Bifurcation: Bifurcation(
+        horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, filler_entropy=0.4, num_segments=2
     ),
-    VariableTurns: VariableTurns(num_turns=4, tokens_per_turn=2, stop_rewards=(0.2, 1.0, 0.4), noise=0.3),
+    ToolChain: ToolChain(
+        num_turns=2,
+        tokens_per_turn=2,
+        reliability=0.8,
+        damage=0.7,
+        repair=0.25,
+        observation_noise=0.1,
+        unverified=0.2,
+    ),
+    VariableTurns: VariableTurns(
+        num_turns=4, tokens_per_turn=2, stop_rewards=(0.2, 1.0, 0.4), noise=0.3
+    ),
 }
 """A chain, a POMDP, and episodes that the policy ends: the shapes of world that an estimator can meet."""
 INSTANCES = {
@@ -68,7 +78,9 @@ def setting(task):
 
 
 jitted = functools.partial(jax.jit, compiler_options=QUICK)
-rollouts = jitted(jax.vmap(lambda key, world: world.rollout(jax.random.fold_in(key, 0), SIZE), in_axes=(0, None)))
+rollouts = jitted(
+    jax.vmap(lambda key, world: world.rollout(jax.random.fold_in(key, 0), SIZE), in_axes=(0, None))
+)
 alone = jitted(lambda estimator, key, world, batch: estimator(key, world, batch), static_argnums=0)
 gradients = jitted(jax.vmap(group_gradient, in_axes=(None, None, 0, 0)))
 
@@ -76,7 +88,9 @@ gradients = jitted(jax.vmap(group_gradient, in_axes=(None, None, 0, 0)))
 @functools.partial(jitted, static_argnums=0)
 def credits_of(estimator, keys, world, batch):
     """Credit of many groups, under jit and vmap."""
-    return jax.vmap(lambda key, batch: estimator(jax.random.fold_in(key, 1), world, batch))(keys, batch)
+    return jax.vmap(lambda key, batch: estimator(jax.random.fold_in(key, 1), world, batch))(
+        keys, batch
+    )
 
 
 @functools.partial(jitted, static_argnums=0)
@@ -85,8 +99,14 @@ def error_sums(aim, world, truth, batch, value):
 
     def one(batch, value):
         target = path_target(aim, world.mdp, world.policy, truth, batch, world.num_segments)
-        cell = (jnp.broadcast_to(jnp.arange(value.shape[1])[None, :], value.shape), batch.state, batch.action)
-        return jnp.zeros(truth.q_value.shape).at[cell].add(jnp.where(batch.live, value - target, 0.0))
+        cell = (
+            jnp.broadcast_to(jnp.arange(value.shape[1])[None, :], value.shape),
+            batch.state,
+            batch.action,
+        )
+        return (
+            jnp.zeros(truth.q_value.shape).at[cell].add(jnp.where(batch.live, value - target, 0.0))
+        )
 
     return jax.vmap(one)(batch, value)
 
@@ -102,7 +122,9 @@ def batches(task, seed=0):
 def outcome(kind, task, seed=0):
     """Groups, and their credit."""
     keys, batch = batches(task, seed)
-    return jax.tree.map(np.asarray, (batch, credits_of(instance(kind), keys, setting(task)[0], batch)))
+    return jax.tree.map(
+        np.asarray, (batch, credits_of(instance(kind), keys, setting(task)[0], batch))
+    )
 
 
 def mixed(task):
@@ -121,14 +143,20 @@ def pairs(kinds):
     out = []
     for kind in kinds:
         for task in SMALL:
-            slow = task is VariableTurns or (kind.needs & {"reset", "critic"} and task is not ToolChain)
+            slow = task is VariableTurns or (
+                kind.needs & {"reset", "critic"} and task is not ToolChain
+            )
             name = f"{kind.__name__}-{task.__name__}"
             out.append(pytest.param(kind, task, id=name, marks=pytest.mark.slow if slow else ()))
     return pytest.mark.parametrize(("kind", "task"), out)
 
 
 def test_the_list_holds_every_estimator_once():
-    public = {x for x in vars(casim.estimators).values() if inspect.isclass(x) and issubclass(x, Estimator)}
+    public = {
+        x
+        for x in vars(casim.estimators).values()
+        if inspect.isclass(x) and issubclass(x, Estimator)
+    }
     assert set(ESTIMATORS) == public - {Estimator}
     assert len(set(ESTIMATORS)) == len(ESTIMATORS)
 
@@ -169,7 +197,11 @@ def test_credit_is_finite_and_0_after_the_end_and_costs_are_not_negative(kind, t
         assert cost.shape == (CHUNK,)
         assert cost.dtype == np.float32
         assert (cost >= 0).all()
-    used = {"env_steps": {"reset", "critic"}, "judge_calls": {"judge"}, "critic_updates": {"critic"}}
+    used = {
+        "env_steps": {"reset", "critic"},
+        "judge_calls": {"judge"},
+        "critic_updates": {"critic"},
+    }
     for name, needs in used.items():
         assert (getattr(credit.cost, name) > 0).all() == bool(kind.needs & needs), name
 
@@ -182,10 +214,17 @@ def test_it_is_the_same_without_vmap_and_does_not_read_the_hidden_state_unless_i
     credit = alone(instance(kind), key, world, batch)
     np.testing.assert_allclose(credit.value, outcome(kind, ToolChain)[1].value[index], atol=1e-4)
     if not kind.needs & {"reset", "judge", "privileged"}:
-        blind = alone(instance(kind), key, world, batch._replace(state=world.mdp.start.shape[0] - 1 - batch.state))
+        blind = alone(
+            instance(kind),
+            key,
+            world,
+            batch._replace(state=world.mdp.start.shape[0] - 1 - batch.state),
+        )
         np.testing.assert_array_equal(blind.value, credit.value)
     other = alone(instance(kind), jax.random.key(77), world, batch).value
-    assert (np.asarray(other) != np.asarray(credit.value)).any() == bool(kind.needs & {"reset", "critic"})
+    assert (np.asarray(other) != np.asarray(credit.value)).any() == bool(
+        kind.needs & {"reset", "critic"}
+    )
 
 
 @every
@@ -193,7 +232,9 @@ def test_a_world_is_required_exactly_where_the_batch_is_not_enough(kind):
     index, key, batch = mixed(Bifurcation)
     if kind.needs <= {"group"}:
         logged = alone(instance(kind), key, None, batch)
-        np.testing.assert_allclose(logged.value, outcome(kind, Bifurcation)[1].value[index], atol=1e-5)
+        np.testing.assert_allclose(
+            logged.value, outcome(kind, Bifurcation)[1].value[index], atol=1e-5
+        )
     else:
         with pytest.raises(ValueError, match=f"world must be given to {kind.__name__}.*got None"):
             instance(kind)(key, None, batch)
@@ -205,7 +246,9 @@ def test_what_it_claims_to_be_unbiased_for_it_is(kind, task):
     world, truth = setting(task)
     chunks = [outcome(kind, task, seed) for seed in range(CALLS)]
     if "gradient" in kind.unbiased:
-        parts = [gradients(world.mdp, world.policy, batch, credit.value) for batch, credit in chunks]
+        parts = [
+            gradients(world.mdp, world.policy, batch, credit.value) for batch, credit in chunks
+        ]
         gradient, wanted = np.concatenate(parts), np.asarray(truth.gradient, np.float64)
         decided = np.asarray(world.mdp.decision)
         assert_mean(gradient[:, decided], wanted[decided])
@@ -213,7 +256,9 @@ def test_what_it_claims_to_be_unbiased_for_it_is(kind, task):
         assert_mean(slope, np.array(1.0))
     for claim in kind.unbiased - {"gradient"}:
         aim = instance(kind).scored_target if claim == "target" else Target("advantage")
-        error = np.concatenate([error_sums(aim, world, truth, batch, credit.value) for batch, credit in chunks])
+        error = np.concatenate(
+            [error_sums(aim, world, truth, batch, credit.value) for batch, credit in chunks]
+        )
         assert_mean(error, np.zeros(error.shape[1:]))
 
 
@@ -278,7 +323,9 @@ def test_the_field_tested_above_are_all_there_are():
         for i in range(len(mark.args[1]))
     }
     free = {(ProcessReward, "baseline"), (GaeNetwork, "seed")}
-    assert tested | free == {(kind, field.name) for kind in ESTIMATORS for field in dataclasses.fields(kind)}
+    assert tested | free == {
+        (kind, field.name) for kind in ESTIMATORS for field in dataclasses.fields(kind)
+    }
 
 
 @pytest.mark.parametrize("kind", [GroupRelative, LeaveOneOut], ids=lambda kind: kind.__name__)

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import casim
-from casim.estimators import ESTIMATORS, GroupRelative, LeaveOneOut, Return, RewardToGo, Shapley, Vine
+from casim.estimators import (
+    ESTIMATORS,
+    GroupRelative,
+    LeaveOneOut,
+    Return,
+    RewardToGo,
+    Shapley,
+    Vine,
+)
 from casim.estimators.base import claimed, discount_of
 from casim.oracle.moments import by_reward, exact_scores, group_moments
 from casim.simulate import World
@@ -19,7 +27,9 @@ from tests.enumeration import expected_gradient, returns_to_go, solved
 
 KEY = jax.random.key(0)
 DISCOUNTS = (1.0, 0.8)
-WITH_DISCOUNT = [kind for kind in ESTIMATORS if "discount" in {x.name for x in dataclasses.fields(kind)}]
+WITH_DISCOUNT = [
+    kind for kind in ESTIMATORS if "discount" in {x.name for x in dataclasses.fields(kind)}
+]
 
 
 def chain(discount):
@@ -124,7 +134,9 @@ def test_without_discount_to_the_t_the_gradient_is_another():
 def test_a_study_has_the_discount_of_its_world():
     """The reward-to-go has slope 1 there, where the same without discount has 2.4."""
     task = Bifurcation(8, (3,), gap=1.0, discount=0.8)
-    study = casim.Study("discount", (task,), (RewardToGo(),), replicates=20, num_trajectories=50, controls=())
+    study = casim.Study(
+        "discount", (task,), (RewardToGo(),), replicates=20, num_trajectories=50, controls=()
+    )
     (row,) = study.run()
     score = row.scores["gradient_slope"]
     assert score.low < 1 < score.high < 2

@@ -38,7 +38,9 @@ def hidden():
 
 def rows(batch):
     """The live steps of every row: lists of (observation, reward)."""
-    observation, reward, live = (np.asarray(x) for x in (batch.observation, batch.reward, batch.live))
+    observation, reward, live = (
+        np.asarray(x) for x in (batch.observation, batch.reward, batch.live)
+    )
     return [
         [(int(observation[i, t]), float(reward[i, t])) for t in range(live.shape[1]) if live[i, t]]
         for i in range(len(live))
@@ -49,14 +51,21 @@ def gae(row, value, discount, lambda_):
     """sum_l (discount lambda)^l delta_{t+l}, by its definition."""
     v = [value[t, o] for t, (o, _) in enumerate(row)] + [0.0]
     delta = [r + discount * v[t + 1] - v[t] for t, (_, r) in enumerate(row)]
-    return [sum((discount * lambda_) ** (u - t) * delta[u] for u in range(t, len(delta))) for t in range(len(delta))]
+    return [
+        sum((discount * lambda_) ** (u - t) * delta[u] for u in range(t, len(delta)))
+        for t in range(len(delta))
+    ]
 
 
 def means(data, targets, shape):
     """Mean target of each (step, observation), and of the step where an observation was not seen."""
     table = np.zeros(shape)
     for t in range(shape[0]):
-        at = [(row[t][0], target[t]) for row, target in zip(data, targets, strict=True) if len(row) > t]
+        at = [
+            (row[t][0], target[t])
+            for row, target in zip(data, targets, strict=True)
+            if len(row) > t
+        ]
         table[t] = np.mean([x for _, x in at]) if at else 0.0
         for o in {o for o, _ in at}:
             table[t, o] = np.mean([x for seen, x in at if seen == o])
@@ -77,7 +86,15 @@ def fit(data, settings, shape):
 
 
 PLAIN = Gae(lambda_=0.7, num_rollouts=7, discount=0.875)
-TD = Gae(lambda_=0.4, fit="td", num_rollouts=7, critic_lambda=0.6, num_sweeps=3, learning_rate=0.3, discount=0.875)
+TD = Gae(
+    lambda_=0.4,
+    fit="td",
+    num_rollouts=7,
+    critic_lambda=0.6,
+    num_sweeps=3,
+    learning_rate=0.3,
+    discount=0.875,
+)
 IN_SAMPLE = Gae(lambda_=1.0, num_rollouts=0, discount=0.875)
 
 
@@ -104,7 +121,9 @@ def test_lambda_1_is_the_return_to_go_minus_the_critic_whatever_that_is(given):
         batch, live = given.all.batch, np.asarray(given.all.batch.live)
         baseline = table[np.arange(4)[None, :], np.asarray(batch.observation)]
         credit = np.asarray(run(settings, KEY, given.world, batch).value)
-        np.testing.assert_allclose(credit, (returns_to_go(batch, 0.875) - baseline) * live, atol=1e-5)
+        np.testing.assert_allclose(
+            credit, (returns_to_go(batch, 0.875) - baseline) * live, atol=1e-5
+        )
         assert_cells(given.all, given.mdp, credit, given.exact.q_value - table[:, :, None])
 
 
@@ -119,7 +138,9 @@ def test_lambda_1_has_the_exact_gradient_whatever_the_critic(given, hidden):
 def test_lambda_below_1_with_a_learned_critic_is_biased(given):
     credit = run(Gae(0.5, num_rollouts=3, discount=0.875), KEY, given.world, given.all.batch).value
     gradient = expected_gradient(given.mdp, given.policy, given.all, credit)
-    assert np.linalg.norm(gradient - given.exact.gradient) > 0.01 * np.linalg.norm(given.exact.gradient)
+    assert np.linalg.norm(gradient - given.exact.gradient) > 0.01 * np.linalg.norm(
+        given.exact.gradient
+    )
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.4, 1.0])
@@ -141,18 +162,30 @@ def test_an_error_of_the_critic_biases_by_what_the_formula_says(given):
     later = np.zeros((len(live), 4))
     for t in range(4):
         later[:, t] = sum((0.875 * 0.6) ** j * along[:, t + j + 1] for j in range(3 - t))
-    bias = -error[:4, :, None] + 0.875 * 0.4 * np.nan_to_num(cell_mean(given.mdp, given.all, later * live)[0])
+    bias = -error[:4, :, None] + 0.875 * 0.4 * np.nan_to_num(
+        cell_mean(given.mdp, given.all, later * live)[0]
+    )
     assert_cells(given.all, given.mdp, np.asarray(credit), given.advantage + bias)
 
 
 def test_in_an_aliased_delayed_chain_the_first_action_gets_lambda_to_the_n_minus_1_of_the_truth():
     steps, lambda_ = 5, 0.6
-    mdp = Bifurcation(horizon=steps, pivots=(0,), gap=0.8, base=0.45, num_actions=3, num_segments=2).build()
+    mdp = Bifurcation(
+        horizon=steps, pivots=(0,), gap=0.8, base=0.45, num_actions=3, num_segments=2
+    ).build()
     mdp = mdp._replace(emission=jnp.ones((*mdp.emission.shape[:2], 1)))
     chain = solved(mdp, reference.random_policy(5, mdp))
     for name in ("monte_carlo", "td"):
-        # A constant critic is what both fits learn: every state looks the same and all returns come at the end.
-        settings = Gae(lambda_, name, num_rollouts=9, num_sweeps=2 * steps, critic_lambda=0.0, learning_rate=1.0)
+        # A constant critic is what both fits learn: every state looks the same and all returns come
+        # at the end.
+        settings = Gae(
+            lambda_,
+            name,
+            num_rollouts=9,
+            num_sweeps=2 * steps,
+            critic_lambda=0.0,
+            learning_rate=1.0,
+        )
         mean, _ = cell_mean(mdp, chain.all, run(settings, KEY, chain.world, chain.all.batch).value)
         acting = np.asarray(chain.policy, np.float64)[np.asarray(mdp.schedule), 0]
         wanted = lambda_ ** (steps - 1) * chain.advantage[0, 0]
@@ -165,12 +198,17 @@ def test_the_fixed_point_of_the_td_fit_is_the_certainty_equivalent_value(given):
     table = np.zeros((5, 5))
     for t in reversed(range(4)):
         targets = [
-            [0.0] * t + [row[t][1] + 0.875 * (table[t + 1, row[t + 1][0]] if len(row) > t + 1 else 0.0)]
+            [0.0] * t
+            + [row[t][1] + 0.875 * (table[t + 1, row[t + 1][0]] if len(row) > t + 1 else 0.0)]
             for row in data
             if len(row) > t
         ]
-        table[t] = means([row for row in data if len(row) > t], targets, (t + 1, 5))[t] if targets else 0.0
-    settings = Gae(1.0, "td", 40, critic_lambda=0.0, num_sweeps=200, learning_rate=0.25, discount=0.875)
+        table[t] = (
+            means([row for row in data if len(row) > t], targets, (t + 1, 5))[t] if targets else 0.0
+        )
+    settings = Gae(
+        1.0, "td", 40, critic_lambda=0.0, num_sweeps=200, learning_rate=0.25, discount=0.875
+    )
     batch = given.all.batch
     credit = np.asarray(run(settings, KEY, given.world, batch).value)
     baseline = table[np.arange(4)[None, :], np.asarray(batch.observation)]
@@ -181,7 +219,9 @@ def test_the_fixed_point_of_the_td_fit_is_the_certainty_equivalent_value(given):
 def test_the_td_fit_at_lambda_1_tends_to_the_monte_carlo_fit(given):
     td = Gae(1.0, "td", 3, critic_lambda=1.0, num_sweeps=60, learning_rate=0.5, discount=0.875)
     monte_carlo = Gae(1.0, "monte_carlo", 3, num_sweeps=20, discount=0.875)
-    both = [run(settings, KEY, given.world, given.all.batch).value for settings in (td, monte_carlo)]
+    both = [
+        run(settings, KEY, given.world, given.all.batch).value for settings in (td, monte_carlo)
+    ]
     np.testing.assert_allclose(*both, atol=1e-5)
 
 
@@ -189,9 +229,17 @@ def test_the_critic_is_charged(given, few):
     live = float(np.asarray(reference.rollout(given.world, KEY, 7).live).sum())
     assert live < 7 * 4
     own = float(np.asarray(few.live).sum())
-    for settings, steps, updates in ((PLAIN, live, live), (TD, live, 3 * live), (IN_SAMPLE, 0.0, own)):
+    for settings, steps, updates in (
+        (PLAIN, live, live),
+        (TD, live, 3 * live),
+        (IN_SAMPLE, 0.0, own),
+    ):
         cost = run(settings, KEY, given.world, few).cost
-        assert (float(cost.env_steps), float(cost.critic_updates), float(cost.judge_calls)) == (steps, updates, 0.0)
+        assert (float(cost.env_steps), float(cost.critic_updates), float(cost.judge_calls)) == (
+            steps,
+            updates,
+            0.0,
+        )
 
 
 def test_without_rollouts_the_baseline_depends_on_the_scored_action(given, few):
@@ -205,7 +253,9 @@ def test_without_rollouts_the_baseline_depends_on_the_scored_action(given, few):
 
 
 def test_with_many_rollouts_the_credit_is_the_advantage_plus_noise_of_the_future(given):
-    credit = run(Gae(0.5, num_rollouts=20_000, discount=0.875), KEY, given.world, given.all.batch).value
+    credit = run(
+        Gae(0.5, num_rollouts=20_000, discount=0.875), KEY, given.world, given.all.batch
+    ).value
     mean, mass = cell_mean(given.mdp, given.all, credit)
     rare = mass > 0.02
     np.testing.assert_allclose(mean[rare], given.advantage[rare], atol=0.15)

@@ -64,13 +64,16 @@ def bandit(success: tuple[float, ...], policy: tuple[float, ...]):
 def scale_by_binomial(num: int, p: float, ddof: int) -> float:
     """c_p(G) = ((G - 1) / G) E[std] / (p (1 - p)) over Binomial(G, p) groups; with ddof = 1 this is the sheet's.
 
-    With the population's standard deviation, which is smaller by sqrt((G - 1) / G), credit is larger by its inverse.
+    With the population's standard deviation, which is smaller by sqrt((G - 1) / G), credit is
+    larger by its inverse.
     """
     mean = 0.0
     for k in range(num + 1):
         chance = math.comb(num, k) * p**k * (1 - p) ** (num - k)
         mean += chance * math.sqrt(k * (num - k) / num / (num - 1))
-    return (num - 1) / num * mean / (p * (1 - p)) * (math.sqrt(num / (num - 1)) if ddof == 0 else 1.0)
+    return (
+        (num - 1) / num * mean / (p * (1 - p)) * (math.sqrt(num / (num - 1)) if ddof == 0 else 1.0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,9 @@ def triples():
 def test_the_groups_are_a_distribution(pairs, triples):
     for given, groups_of in (pairs, triples):
         assert groups_of.weight.sum() == pytest.approx(1)
-        mean = (np.asarray(groups_of.batch.reward).sum((1, 2)) / groups_of.batch.reward.shape[1]) @ groups_of.weight
+        mean = (
+            np.asarray(groups_of.batch.reward).sum((1, 2)) / groups_of.batch.reward.shape[1]
+        ) @ groups_of.weight
         assert mean == pytest.approx(given.exact.expected_return, abs=1e-6)
 
 
@@ -117,7 +122,9 @@ def test_leave_one_out_has_no_action_centred_bias(triples):
 
 def test_leave_one_out_has_the_exact_gradient(pairs, triples):
     for given, every in (pairs, triples):
-        gradient = expected_gradient(given.mdp, given.policy, every, credit(LeaveOneOut(), every.batch))
+        gradient = expected_gradient(
+            given.mdp, given.policy, every, credit(LeaveOneOut(), every.batch)
+        )
         np.testing.assert_allclose(gradient, given.exact.gradient, atol=1e-5)
 
 
@@ -126,10 +133,16 @@ def test_leave_one_out_keeps_its_target_but_not_the_gradient_at_a_discount_below
     every = groups(given.all, 2)
     value = credit(LeaveOneOut(0.875), every.batch)
     scaling = (0.875 ** np.arange(4))[:, None, None]
-    wanted = scaling * given.exact.q_value + given.exact.past_reward[:, :, None] - given.exact.expected_return
+    wanted = (
+        scaling * given.exact.q_value
+        + given.exact.past_reward[:, :, None]
+        - given.exact.expected_return
+    )
     assert_cells(every, given.mdp, value, wanted)
     gradient = expected_gradient(given.mdp, given.policy, every, value)
-    assert np.linalg.norm(gradient - given.exact.gradient) > 0.01 * np.linalg.norm(given.exact.gradient)
+    assert np.linalg.norm(gradient - given.exact.gradient) > 0.01 * np.linalg.norm(
+        given.exact.gradient
+    )
 
 
 def test_leave_one_out_equals_dr_grpo_times_n_over_n_minus_1(triples):
@@ -137,7 +150,9 @@ def test_leave_one_out_equals_dr_grpo_times_n_over_n_minus_1(triples):
     returns = np.asarray(every.batch.reward, np.float64).sum(-1)
     wanted = 3 / 2 * (returns - returns.mean(axis=1, keepdims=True))
     live = np.asarray(every.batch.live)
-    np.testing.assert_allclose(credit(LeaveOneOut(), every.batch), wanted[..., None] * live, atol=1e-5)
+    np.testing.assert_allclose(
+        credit(LeaveOneOut(), every.batch), wanted[..., None] * live, atol=1e-5
+    )
     shrunk = credit(GroupRelative(scale="none"), every.batch)
     np.testing.assert_allclose(3 / 2 * shrunk, wanted[..., None] * live, atol=1e-5)
 
@@ -146,7 +161,9 @@ def test_dr_grpo_has_n_minus_1_over_n_of_it_for_any_returns(pairs, triples):
     for given, every in (pairs, triples):
         share = 1 - 1 / every.batch.action.shape[1]
         value = credit(GroupRelative(scale="none"), every.batch)
-        wanted = given.exact.q_value + given.exact.past_reward[:, :, None] - given.exact.expected_return
+        wanted = (
+            given.exact.q_value + given.exact.past_reward[:, :, None] - given.exact.expected_return
+        )
         assert_cells(every, given.mdp, value, share * wanted)
         gradient = expected_gradient(given.mdp, given.policy, every, value)
         np.testing.assert_allclose(gradient, share * given.exact.gradient, atol=1e-5)
@@ -182,19 +199,28 @@ def test_c_p_in_its_second_form_is_symmetric_and_constant_for_groups_of_two_and_
     @functools.cache
     def gains(num):
         others = np.arange(num)
-        reward = np.zeros((2, num, num, 1), np.float32)  # own reward, k, member: the first is oneself
+        reward = np.zeros(
+            (2, num, num, 1), np.float32
+        )  # own reward, k, member: the first is oneself
         reward[1, :, 0, 0] = 1
         reward[:, :, 1:, 0] = (np.arange(num - 1)[None, :] < others[:, None])[None]
         shape = (2 * num, num, 1)
         whole = jnp.zeros(shape, jnp.int32)
         batch = Trajectory(
-            whole, whole, whole, jnp.zeros(shape), jnp.asarray(reward.reshape(shape)), jnp.ones(shape, bool)
+            whole,
+            whole,
+            whole,
+            jnp.zeros(shape),
+            jnp.asarray(reward.reshape(shape)),
+            jnp.ones(shape, bool),
         )
         own = credit(GroupRelative(epsilon=1e-12), batch)[:, 0, 0].reshape(2, num)
         return own[1] - own[0]
 
     def second_form(num, p):
-        chance = np.array([math.comb(num - 1, k) * p**k * (1 - p) ** (num - 1 - k) for k in range(num)])
+        chance = np.array(
+            [math.comb(num - 1, k) * p**k * (1 - p) ** (num - 1 - k) for k in range(num)]
+        )
         return float(chance @ gains(num))
 
     for num in (2, 3, 5, 8):
@@ -209,17 +235,24 @@ def test_c_p_in_its_second_form_is_symmetric_and_constant_for_groups_of_two_and_
 
 def test_population_and_bessel_standard_deviations_differ_by_a_constant(pairs):
     _, every = pairs
-    bessel, population = (credit(GroupRelative(ddof=ddof, epsilon=1e-12), every.batch) for ddof in (1, 0))
+    bessel, population = (
+        credit(GroupRelative(ddof=ddof, epsilon=1e-12), every.batch) for ddof in (1, 0)
+    )
     np.testing.assert_allclose(population, math.sqrt(2) * bessel, atol=1e-5)
 
 
 def test_with_more_than_two_return_values_even_the_direction_is_lost(triples):
     given, every = triples
     value = credit(GroupRelative(), every.batch)
-    gradient, wanted = expected_gradient(given.mdp, given.policy, every, value), given.exact.gradient
+    gradient, wanted = (
+        expected_gradient(given.mdp, given.policy, every, value),
+        given.exact.gradient,
+    )
     cosine = np.vdot(gradient, wanted) / np.linalg.norm(gradient) / np.linalg.norm(wanted)
     assert cosine < 0.999
-    unscaled = expected_gradient(given.mdp, given.policy, every, credit(GroupRelative(scale="none"), every.batch))
+    unscaled = expected_gradient(
+        given.mdp, given.policy, every, credit(GroupRelative(scale="none"), every.batch)
+    )
     cosine = np.vdot(unscaled, wanted) / np.linalg.norm(unscaled) / np.linalg.norm(wanted)
     assert cosine > 1 - 1e-6
 
@@ -234,7 +267,9 @@ def test_scaling_by_the_batch_is_scaling_by_the_group(triples):
 def test_grpo_is_the_standard_score_of_the_return(triples):
     _, every = triples
     returns = np.asarray(every.batch.reward, np.float64) @ 0.5 ** np.arange(4)
-    scored = (returns - returns.mean(1, keepdims=True)) / (returns.std(1, ddof=1, keepdims=True) + 0.01)
+    scored = (returns - returns.mean(1, keepdims=True)) / (
+        returns.std(1, ddof=1, keepdims=True) + 0.01
+    )
     value = credit(GroupRelative(discount=0.5, epsilon=0.01), every.batch)
     np.testing.assert_allclose(value, scored[..., None] * np.asarray(every.batch.live), atol=1e-4)
 

@@ -22,9 +22,18 @@ def exact_credit(given, outcome):
     posterior = np.zeros((*batch.action.shape, actions))
     for t in range(batch.action.shape[1]):
         for i in np.flatnonzero(batch.live[:, t]):
-            same = batch.live[:, t] & (batch.state[:, t] == batch.state[i, t]) & (outcome[:, t] == outcome[i, t])
-            posterior[i, t] = np.bincount(batch.action[same, t], weight[same], actions) / weight[same].sum()
-    ratio = np.asarray(hindsight_ratio(given.world, given.all.batch, jnp.asarray(posterior, jnp.float32)), np.float64)
+            same = (
+                batch.live[:, t]
+                & (batch.state[:, t] == batch.state[i, t])
+                & (outcome[:, t] == outcome[i, t])
+            )
+            posterior[i, t] = (
+                np.bincount(batch.action[same, t], weight[same], actions) / weight[same].sum()
+            )
+    ratio = np.asarray(
+        hindsight_ratio(given.world, given.all.batch, jnp.asarray(posterior, jnp.float32)),
+        np.float64,
+    )
     return (1 - 1 / ratio) * returns_to_go(given.all.batch, given.discount), ratio
 
 
@@ -78,7 +87,9 @@ def test_an_outcome_that_the_action_rules_out_leaves_its_share_missing():
 
 def test_the_state_form_with_the_exact_posterior_is_the_advantage_where_the_last_observation_tells_all():
     one = case(terminal=False)  # the outcome depends on the last state, and on nothing before it
-    successor = np.asarray(one.mdp.successor)[:, :, :1] + np.zeros((1, 1, 3, 1), int)  # actions move probabilities only
+    successor = np.asarray(one.mdp.successor)[:, :, :1] + np.zeros(
+        (1, 1, 3, 1), int
+    )  # actions move probabilities only
     given = solved(one.mdp._replace(successor=jnp.asarray(successor)), one.policy)
     credit, _ = exact_credit(given, last_state(given))
     wanted, possible = promised(given, last_state(given))
@@ -105,12 +116,21 @@ def test_the_ratio_of_the_taken_action_is_q_over_v_on_success():
     given = case()
     _, ratio = exact_credit(given, return_class(given))
     batch = jax.tree.map(np.asarray, given.all.batch)
-    success = returns_to_go(given.all.batch, 1.0) * np.asarray(given.mdp.decision)[np.asarray(given.mdp.schedule)]
+    success = (
+        returns_to_go(given.all.batch, 1.0)
+        * np.asarray(given.mdp.decision)[np.asarray(given.mdp.schedule)]
+    )
     time = np.arange(4)[None, :]
-    advantage, value = given.advantage[time, batch.state, batch.action], given.exact.value[time, batch.state]
+    advantage, value = (
+        given.advantage[time, batch.state, batch.action],
+        given.exact.value[time, batch.state],
+    )
     where = success == 1
     np.testing.assert_allclose((ratio - 1)[where], advantage[where] / value[where], atol=1e-5)
-    q_value, safe = given.exact.q_value, np.where(given.exact.value[:4] > 0, given.exact.value[:4], 1.0)
+    q_value, safe = (
+        given.exact.q_value,
+        np.where(given.exact.value[:4] > 0, given.exact.value[:4], 1.0),
+    )
     assert_cells(given.all, given.mdp, ratio * success, q_value**2 / safe[:, :, None])
 
 
@@ -147,7 +167,10 @@ def counted(settings, world, data, batch):
 
 @pytest.mark.parametrize(
     "settings",
-    [Hindsight("return", 9, num_bins=3, prior=0.7, discount=0.875), Hindsight("state", 9, prior=2.0, discount=0.875)],
+    [
+        Hindsight("return", 9, num_bins=3, prior=0.7, discount=0.875),
+        Hindsight("state", 9, prior=2.0, discount=0.875),
+    ],
 )
 def test_both_forms_equal_counts_in_loops(settings):
     given = case(binary=False, actions=2, prompt=False, discount=0.875)

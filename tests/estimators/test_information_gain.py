@@ -14,7 +14,17 @@ from casim.simulate import World
 from casim.study import Study
 from casim.tasks import Bifurcation
 from tests import reference
-from tests.enumeration import QUICK, FixedScores, assert_cells, case, cell_mean, expected_gradient, run, solve, td_error
+from tests.enumeration import (
+    QUICK,
+    FixedScores,
+    assert_cells,
+    case,
+    cell_mean,
+    expected_gradient,
+    run,
+    solve,
+    td_error,
+)
 
 KEY = jax.random.key(0)
 
@@ -48,7 +58,9 @@ def test_its_mean_in_a_cell_is_the_advantage_and_its_gradient_is_exact(given, ga
 
 def test_it_telescopes_to_the_return_less_the_value_of_the_prompt(given, gain):
     batch = given.all.batch
-    wanted = np.asarray(batch.reward).sum(axis=1) - given.exact.value[0, np.asarray(batch.state)[:, 0]]
+    wanted = (
+        np.asarray(batch.reward).sum(axis=1) - given.exact.value[0, np.asarray(batch.state)[:, 0]]
+    )
     np.testing.assert_allclose(np.asarray(gain.value).sum(axis=1), wanted, atol=1e-5)
 
 
@@ -97,7 +109,9 @@ def test_a_step_without_a_score_gets_0_and_the_next_one_bridges_it(given, form):
     batch = reference.rollout(given.world, jax.random.key(17), 7)
     rng = np.random.default_rng(2)
     live, reward = np.asarray(batch.live), np.asarray(batch.reward, np.float64)
-    score = np.where(live & (rng.uniform(size=(7, 4)) < 0.6), rng.uniform(0.05, 0.95, (7, 4)), np.nan)
+    score = np.where(
+        live & (rng.uniform(size=(7, 4)) < 0.6), rng.uniform(0.05, 0.95, (7, 4)), np.nan
+    )
     start = rng.uniform(0.2, 0.8, 7)
     judge = FixedScores(jnp.asarray(score, jnp.float32), jnp.asarray(start, jnp.float32))
     world = World.make(given.mdp, jnp.asarray(given.policy), scorer=judge)

@@ -11,7 +11,15 @@ from casim.estimators import GaeNetwork
 from casim.estimators.temporal_difference.network import features
 from casim.tasks import Bifurcation
 from tests import reference
-from tests.enumeration import assert_cells, case, cell_mean, expected_gradient, returns_to_go, run, solved
+from tests.enumeration import (
+    assert_cells,
+    case,
+    cell_mean,
+    expected_gradient,
+    returns_to_go,
+    run,
+    solved,
+)
 
 KEY = jax.random.key(41)
 SETTINGS = GaeNetwork(1.0, num_rollouts=5, hidden=3, num_updates=7, minibatch=11, discount=0.875)
@@ -75,17 +83,26 @@ def test_features_are_the_observation_and_the_share_of_the_horizon(given):
 
 
 def test_it_learns_the_value_of_a_chain():
-    mdp = Bifurcation(horizon=3, pivots=(1,), gap=0.9, noise=0.2, num_actions=2, num_segments=2).build()
+    mdp = Bifurcation(
+        horizon=3, pivots=(1,), gap=0.9, noise=0.2, num_actions=2, num_segments=2
+    ).build()
     chain = solved(mdp, reference.random_policy(5, mdp))
     state, time = np.asarray(chain.all.batch.state), np.arange(3)[None, :]
 
     def error(num_updates):
         settings = GaeNetwork(
-            1.0, num_rollouts=5000, hidden=8, num_updates=num_updates, minibatch=512, learning_rate=0.01
+            1.0,
+            num_rollouts=5000,
+            hidden=8,
+            num_updates=num_updates,
+            minibatch=512,
+            learning_rate=0.01,
         )
         credit = np.asarray(run(settings, KEY, chain.world, chain.all.batch).value, np.float64)
         value = returns_to_go(chain.all.batch, 1.0) - credit
-        return np.sqrt(chain.all.weight @ ((value - chain.exact.value[time, state]) ** 2).mean(axis=1))
+        return np.sqrt(
+            chain.all.weight @ ((value - chain.exact.value[time, state]) ** 2).mean(axis=1)
+        )
 
     untrained, trained = error(1), error(400)
     assert trained < 0.05

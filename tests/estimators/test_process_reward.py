@@ -78,14 +78,19 @@ def test_both_forms_equal_loops(form, baseline):
 
 def test_a_group_of_one_has_no_baseline():
     _, batch, world = setting(1)
-    both = [run(ProcessReward("sum", baseline=name), KEY, world, batch).value for name in ("per_step", "none")]
+    both = [
+        run(ProcessReward("sum", baseline=name), KEY, world, batch).value
+        for name in ("per_step", "none")
+    ]
     np.testing.assert_array_equal(*both)
 
 
 def test_the_soft_minimum_tends_to_the_minimum():
     score, batch, world = setting(7, missing=0.0)
     where = np.asarray(batch.live) & np.asarray(world.decision)
-    smallest = np.array([row[seen].min() if seen.any() else 0.0 for row, seen in zip(score, where, strict=True)])
+    smallest = np.array(
+        [row[seen].min() if seen.any() else 0.0 for row, seen in zip(score, where, strict=True)]
+    )
     gaps = []
     for temperature in (1.0, 0.1, 0.01, 1e-4):
         value = run(ProcessReward("min", temperature, baseline="none"), KEY, world, batch).value
@@ -110,7 +115,9 @@ def test_it_is_biased_even_with_a_perfect_judge():
     for i, t in zip(*np.nonzero(live), strict=True):
         after = given.exact.value[t + 1, state[i, t + 1]] if t < 3 and live[i, t + 1] else 0.0
         value[i, t] = float(batch.reward[i, t]) + after
-    judge = FixedScores(jnp.asarray(np.where(live, value, np.nan), jnp.float32), jnp.zeros(len(value)))
+    judge = FixedScores(
+        jnp.asarray(np.where(live, value, np.nan), jnp.float32), jnp.zeros(len(value))
+    )
     world = World.make(given.mdp, jnp.asarray(given.policy), scorer=judge)
     for form in ("sum", "min"):
         credit = run(ProcessReward(form, baseline="none"), KEY, world, batch).value
@@ -142,10 +149,13 @@ def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_s
 
     assert chance.sum() == pytest.approx(1.0, abs=1e-6)
     without, constant, per_step = (expected(name) for name in ("none", "constant", "per_step"))
-    # At turn t, met with probability 2^-t, going on instead of stopping is worth half of the turns to come.
+    # At turn t, met with probability 2^-t, going on instead of stopping is worth half of the turns
+    # to come.
     to_come = np.array([1.875, 1.75, 1.5, 1.0, 0.0])
     share = 0.5 ** np.arange(5) * 0.25 * 0.5 * to_come
-    assert np.linalg.norm(without) == pytest.approx(np.sqrt(2 * np.sum(share**2)), rel=1e-5)  # 0.372
+    assert np.linalg.norm(without) == pytest.approx(
+        np.sqrt(2 * np.sum(share**2)), rel=1e-5
+    )  # 0.372
     np.testing.assert_allclose(constant, without, atol=1e-6)
     assert not per_step.any()
 
@@ -154,6 +164,10 @@ def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_s
 def test_equal_scores_less_their_mean_per_step_are_exactly_0(num):
     """Whatever the value is and however many steps were scored: 7 times 0.9 over 7 is not 0.9."""
     scored = jnp.tril(jnp.ones((num, 9), bool), 2)
-    run = jax.jit(lambda value: jnp.where(scored, value - process_reward.per_step(value, scored)[:, None], 0.0))
+    run = jax.jit(
+        lambda value: jnp.where(
+            scored, value - process_reward.per_step(value, scored)[:, None], 0.0
+        )
+    )
     for value in (0.9, 0.9**7, 2.3, 1000.1):
         assert not np.asarray(run(jnp.where(scored, jnp.float32(value), 0.0))).any()

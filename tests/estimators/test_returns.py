@@ -31,7 +31,10 @@ def test_both_are_what_they_say_on_every_trajectory(hidden):
     to_go, whole = credit(RewardToGo(discount), batch), credit(Return(discount), batch)
     for row in range(0, len(hidden.all.weight), 29):
         reward, live = np.asarray(batch.reward, np.float64)[row], np.asarray(batch.live)[row]
-        later = [sum(discount ** (u - t) * reward[u] for u in range(t, len(reward))) for t in range(len(reward))]
+        later = [
+            sum(discount ** (u - t) * reward[u] for u in range(t, len(reward)))
+            for t in range(len(reward))
+        ]
         np.testing.assert_allclose(to_go[row], later * live, atol=1e-5)
         np.testing.assert_allclose(whole[row], later[0] * live, atol=1e-5)
 
@@ -39,12 +42,20 @@ def test_both_are_what_they_say_on_every_trajectory(hidden):
 def test_return_has_the_advantage_plus_a_function_of_the_state_as_its_mean_at_discount_1():
     given = case(binary=False, actions=2, prompt=False)
     offset = given.exact.value[:-1] + given.exact.past_reward
-    assert_cells(given.all, given.mdp, credit(Return(), given.all.batch), given.advantage + offset[:, :, None])
+    assert_cells(
+        given.all,
+        given.mdp,
+        credit(Return(), given.all.batch),
+        given.advantage + offset[:, :, None],
+    )
 
 
 def test_return_has_the_exact_gradient_at_discount_1(undiscounted):
     gradient = expected_gradient(
-        undiscounted.mdp, undiscounted.policy, undiscounted.all, credit(Return(), undiscounted.all.batch)
+        undiscounted.mdp,
+        undiscounted.policy,
+        undiscounted.all,
+        credit(Return(), undiscounted.all.batch),
     )
     np.testing.assert_allclose(gradient, undiscounted.exact.gradient, atol=1e-5)
 
@@ -60,7 +71,9 @@ def test_return_is_biased_at_a_discount_below_1(hidden):
 
 def test_reward_to_go_has_q_as_its_mean():
     given = case(binary=False, actions=2, prompt=False, discount=0.875)
-    assert_cells(given.all, given.mdp, credit(RewardToGo(0.875), given.all.batch), given.exact.q_value)
+    assert_cells(
+        given.all, given.mdp, credit(RewardToGo(0.875), given.all.batch), given.exact.q_value
+    )
 
 
 def test_reward_to_go_has_the_exact_gradient_at_any_discount(hidden, undiscounted):
@@ -72,4 +85,6 @@ def test_reward_to_go_has_the_exact_gradient_at_any_discount(hidden, undiscounte
 
 def test_both_are_free_of_cost(hidden):
     for estimator in (Return(), RewardToGo()):
-        assert all(float(x) == 0.0 for x in estimator(jax.random.key(0), None, hidden.all.batch).cost)
+        assert all(
+            float(x) == 0.0 for x in estimator(jax.random.key(0), None, hidden.all.batch).cost
+        )

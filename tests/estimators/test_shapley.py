@@ -41,7 +41,9 @@ def sampled():
 
 def test_it_is_unbiased_for_the_shapley_values_of_every_trajectory(sampled):
     one = given()
-    phi = jax.jit(shapley, static_argnums=3, compiler_options=QUICK)(one.mdp, one.policy, one.all.batch, 3)
+    phi = jax.jit(shapley, static_argnums=3, compiler_options=QUICK)(
+        one.mdp, one.policy, one.all.batch, 3
+    )
     wanted = np.asarray(phi, np.float64)[:, list(SEGMENT)] * np.asarray(one.all.batch.live)
     assert_mean(sampled.value, wanted)
     assert np.abs(wanted).max() > 0.3
@@ -57,7 +59,9 @@ def test_every_step_of_a_segment_receives_the_same(sampled):
 def test_reruns_of_one_order_share_their_noise():
     """A policy that always does the same does it whether its actions are imposed or not: every marginal is 0."""
     one = given(terminal=False)
-    always = np.broadcast_to(np.eye(2, dtype=np.float32)[[1, 0, 0]][:, None], one.policy.shape)  # whatever it sees
+    always = np.broadcast_to(
+        np.eye(2, dtype=np.float32)[[1, 0, 0]][:, None], one.policy.shape
+    )  # whatever it sees
     world = World.make(one.mdp, jnp.asarray(always))
     batch = reference.rollout(world, jax.random.key(2), len(one.all.weight))
     assert np.ptp(np.asarray(batch.reward).sum(axis=1)) > 0
@@ -66,7 +70,9 @@ def test_reruns_of_one_order_share_their_noise():
 
 def test_the_marginals_of_an_order_add_up_whatever_the_order():
     """Where nothing but the policy is left to chance, their sum is R - v(none), and v(none) is 0 or 1."""
-    mdp = Bifurcation(horizon=4, pivots=(1, 2), gap=1.0, base=0.5, recovery=1.0, num_segments=3).build()
+    mdp = Bifurcation(
+        horizon=4, pivots=(1, 2), gap=1.0, base=0.5, recovery=1.0, num_segments=3
+    ).build()
     chain = solved(mdp, reference.random_policy(2, mdp))
     keys = jax.random.split(jax.random.key(4), 100)
     value = np.asarray(run_keys(Shapley(3), keys, chain.world, chain.all.batch).value, np.float64)
@@ -85,7 +91,9 @@ def test_it_costs_one_rerun_per_coalition_and_order(sampled):
     cost = run(Shapley(3, 0.875), jax.random.key(8), one.world, one.all.batch).cost
     assert float(cost.env_steps) == 3 * (3 + 1) * rows * steps
     assert float(cost.judge_calls) == float(cost.critic_updates) == 0.0
-    assert (np.asarray(sampled.cost.env_steps) < 2 * 4 * 13 * 4).all()  # episodes that end early cost less
+    assert (
+        np.asarray(sampled.cost.env_steps) < 2 * 4 * 13 * 4
+    ).all()  # episodes that end early cost less
 
 
 def test_the_variance_falls_with_the_number_of_orders(sampled):

@@ -74,7 +74,9 @@ def test_by_step_its_mean_in_a_cell_is_the_advantage(given):
     assert_mean(mean[:, seen], given.advantage[seen])
 
 
-def test_by_segment_at_discount_1_its_mean_is_the_advantage_plus_a_function_of_the_state(undiscounted):
+def test_by_segment_at_discount_1_its_mean_is_the_advantage_plus_a_function_of_the_state(
+    undiscounted,
+):
     mean, mass = cell_mean(undiscounted.mdp, undiscounted.all, segment_error(undiscounted))
     visited = (mass > 0).all(axis=-1)
     centred = centre(undiscounted.policy, undiscounted.mdp.schedule, np.where(mass > 0, mean, 0.0))
@@ -94,8 +96,12 @@ def test_by_segment_at_discount_1_its_gradient_is_exact(undiscounted):
 def test_by_segment_at_a_discount_below_1_late_steps_of_a_segment_get_too_little(given):
     gradient = expected_gradient(given.mdp, given.policy, given.all, segment_error(given))
     wanted = given.exact.gradient
-    np.testing.assert_allclose(gradient[0], wanted[0], atol=1e-5)  # the first steps of the two segments
-    np.testing.assert_allclose(gradient[2], 0.875 * wanted[2], atol=1e-5)  # the second step of the last one
+    np.testing.assert_allclose(
+        gradient[0], wanted[0], atol=1e-5
+    )  # the first steps of the two segments
+    np.testing.assert_allclose(
+        gradient[2], 0.875 * wanted[2], atol=1e-5
+    )  # the second step of the last one
     assert np.abs(wanted[2]).max() > 0.01
 
 
@@ -110,7 +116,9 @@ def test_its_variance_is_that_of_two_means_of_k_returns(given):
     spread = np.zeros((steps + 1, states))
     for t in range(steps):
         for s in range(states):
-            tail = reference.enumerate_paths(given.mdp, given.policy, first=t, start=np.eye(states)[s])
+            tail = reference.enumerate_paths(
+                given.mdp, given.policy, first=t, start=np.eye(states)[s]
+            )
             weight, gain = tail.probability / tail.probability.sum(), tail.returns(given.discount)
             spread[t, s] = weight @ gain**2 - (weight @ gain) ** 2
     wanted = np.zeros(state.shape)
@@ -121,7 +129,9 @@ def test_its_variance_is_that_of_two_means_of_k_returns(given):
 
 
 @pytest.mark.parametrize("firsts", [(0,), (0, 1, 3)])
-def test_by_segment_it_is_the_rewards_and_the_change_of_value_exactly_where_nothing_is_left_to_chance(given, firsts):
+def test_by_segment_it_is_the_rewards_and_the_change_of_value_exactly_where_nothing_is_left_to_chance(
+    given, firsts
+):
     """Certain transitions and a policy that always does the same: Vhat is V. One segment gives R - V(s_0)."""
     segment = np.searchsorted(firsts, np.arange(4), side="right") - 1
     prob = np.zeros(given.mdp.prob.shape)
@@ -131,7 +141,12 @@ def test_by_segment_it_is_the_rewards_and_the_change_of_value_exactly_where_noth
     value = reference.exact(mdp, always).value
     batch = trajectories(mdp, given.policy).batch  # of another policy, so that credit is not all 0
     credit = np.asarray(
-        run(Vine(2, "segment", 0.875), jax.random.key(5), World.make(mdp, jnp.asarray(always)), batch).value
+        run(
+            Vine(2, "segment", 0.875),
+            jax.random.key(5),
+            World.make(mdp, jnp.asarray(always)),
+            batch,
+        ).value
     )
     state, live, reward = (np.asarray(x) for x in (batch.state, batch.live, batch.reward))
     for t, g in enumerate(segment):
@@ -155,7 +170,9 @@ def test_it_costs_the_live_steps_that_it_simulates(given):
     for first in (0, 2):
         length = np.zeros(5)
         for s in range(5):
-            tail = reference.enumerate_paths(given.mdp, given.policy, first=first, start=np.eye(5)[s])
+            tail = reference.enumerate_paths(
+                given.mdp, given.policy, first=first, start=np.eye(5)[s]
+            )
             length[s] = tail.probability @ tail.live.sum(axis=1)
         wanted += BRANCHES * np.sum(length[state[:, first]] * live[:, first])
     assert_mean(sampled("segment")[1], wanted)

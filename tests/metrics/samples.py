@@ -18,7 +18,9 @@ KEY = jax.random.key(0)
 measure = jax.jit(metrics.measure, compiler_options=QUICK)
 group_gradient = jax.jit(metrics.group_gradient, compiler_options=QUICK)
 rank_correlation = jax.jit(jax.vmap(metrics.rank_correlation), compiler_options=QUICK)
-precision_at_k = jax.jit(jax.vmap(metrics.precision_at_k, in_axes=(0, None, 0)), compiler_options=QUICK)
+precision_at_k = jax.jit(
+    jax.vmap(metrics.precision_at_k, in_axes=(0, None, 0)), compiler_options=QUICK
+)
 leakage = jax.jit(jax.vmap(metrics.leakage), compiler_options=QUICK)
 
 
@@ -31,7 +33,11 @@ def random_credit():
     state, action, live = (np.asarray(x) for x in (flat.state, flat.action, flat.live))
     time = np.broadcast_to(np.arange(4), state.shape)
     offset = rng.normal(size=(4, 5, 2))
-    value = one.advantage[time, state, action] + offset[time, state, action] + rng.normal(size=state.shape)
+    value = (
+        one.advantage[time, state, action]
+        + offset[time, state, action]
+        + rng.normal(size=state.shape)
+    )
     value = np.round(value * live, 1).astype(np.float32)
     value[3] = 0.0
     value[5] = 0.5 * live[5]

@@ -62,10 +62,14 @@ def test_sums_by_scattering_and_by_comparing_equal_loops():
         np.add.at(by_step, (np.arange(steps)[None, :], index), x)
         np.add.at(by_kernel, (schedule[None, :], index), x[..., 0].astype(np.float64))
         for way in (metrics.cells_by_scattering, metrics.cells_by_comparing):
-            np.testing.assert_allclose(jax.jit(way, static_argnums=2)(x, index, 6), by_step, atol=1e-6)
+            np.testing.assert_allclose(
+                jax.jit(way, static_argnums=2)(x, index, 6), by_step, atol=1e-6
+            )
         for way in (metrics.kernels_by_scattering, metrics.kernels_by_comparing):
             got = jax.jit(way, static_argnums=(3, 4))(x[..., 0], index, schedule, kernels, 6)
-            np.testing.assert_allclose(got, by_kernel, atol=1e-4)  # sums of 20,000 numbers of size 1
+            np.testing.assert_allclose(
+                got, by_kernel, atol=1e-4
+            )  # sums of 20,000 numbers of size 1
 
 
 def spearman(x, y):
@@ -78,7 +82,9 @@ def test_rank_correlation_is_spearmans_with_ties_over_decision_steps(sums, rows)
     each = np.array(
         [
             spearman(value[where], np.float32(truth[where]))
-            for value, truth, where in zip(rows["value"], rows["advantage"], rows["decided"], strict=True)
+            for value, truth, where in zip(
+                rows["value"], rows["advantage"], rows["decided"], strict=True
+            )
         ]
     )
     defined = np.isfinite(each)
@@ -90,7 +96,9 @@ def test_rank_correlation_equals_scipys_on_long_rows_with_many_ties():
     rng = np.random.default_rng(3)
     value, truth = rng.integers(-3, 4, (2, 30, 17)) / 2.0
     where = rng.uniform(size=value.shape) < 0.7
-    got = rank_correlation(jnp.asarray(value, jnp.float32), jnp.asarray(truth, jnp.float32), jnp.asarray(where))
+    got = rank_correlation(
+        jnp.asarray(value, jnp.float32), jnp.asarray(truth, jnp.float32), jnp.asarray(where)
+    )
     wanted = [spearman(x[w], y[w]) for x, y, w in zip(value, truth, where, strict=True)]
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 
@@ -118,11 +126,19 @@ def precision(value, pivotal, where):
 def test_precision_at_k_equals_the_mean_over_all_orders_of_ties(sums, rows):
     rng = np.random.default_rng(4)
     value = rng.integers(-2, 3, (40, 6)) / 2.0
-    pivotal, where = np.array([True, False, False, True, True, False]), rng.uniform(size=value.shape) < 0.8
+    pivotal, where = (
+        np.array([True, False, False, True, True, False]),
+        rng.uniform(size=value.shape) < 0.8,
+    )
     got = precision_at_k(jnp.asarray(value, jnp.float32), jnp.asarray(pivotal), jnp.asarray(where))
     wanted = [precision(x, pivotal, w) for x, w in zip(value, where, strict=True)]
     np.testing.assert_allclose(got, wanted, atol=1e-5)
-    each = np.array([precision(x, rows["pivotal"], w) for x, w in zip(rows["value"], rows["decided"], strict=True)])
+    each = np.array(
+        [
+            precision(x, rows["pivotal"], w)
+            for x, w in zip(rows["value"], rows["decided"], strict=True)
+        ]
+    )
     defined = np.isfinite(each)
     np.testing.assert_allclose(sums.precision, [each[defined].sum(), defined.sum()], atol=1e-4)
 
@@ -132,9 +148,13 @@ def test_ranks_and_precision_work_in_double_precision_too():
     value, truth = np.random.default_rng(11).integers(-3, 4, (2, 5, 17)) / 2.0
     pivotal, where = np.arange(17) % 5 == 2, np.ones((5, 17), bool)
     got = jax.jit(jax.vmap(metrics.rank_correlation))(value, truth, where)
-    np.testing.assert_allclose(got, [spearman(*row) for row in zip(value, truth, strict=True)], rtol=1e-12)
+    np.testing.assert_allclose(
+        got, [spearman(*row) for row in zip(value, truth, strict=True)], rtol=1e-12
+    )
     got = jax.jit(jax.vmap(metrics.precision_at_k, in_axes=(0, None, 0)))(value, pivotal, where)
-    in_single = precision_at_k(*(jnp.asarray(x) for x in (value.astype(np.float32), pivotal, where)))
+    in_single = precision_at_k(
+        *(jnp.asarray(x) for x in (value.astype(np.float32), pivotal, where))
+    )
     np.testing.assert_allclose(got, in_single, rtol=1e-6)
 
 
@@ -156,10 +176,14 @@ def test_leakage_is_the_share_on_steps_that_do_not_matter(sums, rows):
     wanted = [share(*row) for row in zip(value, matters, where, strict=True)]
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     assert np.isnan(wanted[4])  # no credit at all is undefined
-    each = np.array([share(*row) for row in zip(rows["value"], rows["matters"], rows["decided"], strict=True)])
+    each = np.array(
+        [share(*row) for row in zip(rows["value"], rows["matters"], rows["decided"], strict=True)]
+    )
     defined = np.isfinite(each)
     assert 0 < defined.sum() < len(each)
-    np.testing.assert_allclose(sums.leakage.sum(axis=0), [each[defined].sum(), defined.sum()], atol=1e-4)
+    np.testing.assert_allclose(
+        sums.leakage.sum(axis=0), [each[defined].sum(), defined.sum()], atol=1e-4
+    )
 
 
 def test_leakage_of_a_broadcast_on_a_chain_with_one_pivot_is_1_minus_1_over_t():
@@ -177,7 +201,9 @@ def test_leakage_of_a_broadcast_on_a_chain_with_one_pivot_is_1_minus_1_over_t():
 
 def narrow(batch):
     """The same trajectories with labels of 8 bits."""
-    return batch._replace(**{x: getattr(batch, x).astype(jnp.int8) for x in ("state", "observation", "action")})
+    return batch._replace(
+        **{x: getattr(batch, x).astype(jnp.int8) for x in ("state", "observation", "action")}
+    )
 
 
 def test_the_gradient_widens_labels_of_8_bits(given):
@@ -190,7 +216,9 @@ def test_the_gradient_widens_labels_of_8_bits(given):
     assert np.argwhere(np.asarray(gradient)).tolist() == [[0, 100, 0], [0, 100, 1]]
 
 
-def test_other_devices_measure_what_a_cpu_does_with_labels_of_8_bits(given, truth, sums, monkeypatch):
+def test_other_devices_measure_what_a_cpu_does_with_labels_of_8_bits(
+    given, truth, sums, monkeypatch
+):
     """The way of other devices, run here."""
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
     batch, credit, target = random_credit()
@@ -212,22 +240,35 @@ def test_group_gradient_is_the_gradient_of_the_sum_of_credit_times_log_probabili
     decided = np.asarray(batch.live) & np.asarray(given.mdp.decision)[kernel]
 
     def objective(logits):
-        log_prob = jax.nn.log_softmax(logits)[kernel, np.asarray(batch.observation), np.asarray(batch.action)]
-        return jnp.sum(jnp.where(decided, 0.875 ** jnp.arange(4)[None, :] * value * log_prob, 0.0)) / SIZE
+        log_prob = jax.nn.log_softmax(logits)[
+            kernel, np.asarray(batch.observation), np.asarray(batch.action)
+        ]
+        return (
+            jnp.sum(jnp.where(decided, 0.875 ** jnp.arange(4)[None, :] * value * log_prob, 0.0))
+            / SIZE
+        )
 
     wanted = jax.grad(objective)(jnp.log(given.policy))
-    np.testing.assert_allclose(group_gradient(given.mdp, given.policy, batch, value), wanted, atol=1e-5)
+    np.testing.assert_allclose(
+        group_gradient(given.mdp, given.policy, batch, value), wanted, atol=1e-5
+    )
 
 
 def test_the_expected_group_gradient_of_the_exact_advantage_is_the_policy_gradient(given, truth):
     batch = jax.tree.map(np.asarray, given.all.batch)
     taken = given.advantage[np.arange(4)[None, :], batch.state, batch.action] * batch.live
-    each = jax.jit(jax.vmap(metrics.group_gradient, in_axes=(None, None, 0, 0)), compiler_options=QUICK)
+    each = jax.jit(
+        jax.vmap(metrics.group_gradient, in_axes=(None, None, 0, 0)), compiler_options=QUICK
+    )
     one = jax.tree.map(lambda x: x[:, None], given.all.batch)
-    gradient = np.asarray(each(given.mdp, given.policy, one, jnp.asarray(taken[:, None], jnp.float32)), np.float64)
+    gradient = np.asarray(
+        each(given.mdp, given.policy, one, jnp.asarray(taken[:, None], jnp.float32)), np.float64
+    )
     expected = np.tensordot(given.all.weight, gradient, axes=1)
     np.testing.assert_allclose(expected, truth.gradient, atol=1e-5)
-    np.testing.assert_allclose(expected_gradient(given.mdp, given.policy, given.all, taken), truth.gradient, atol=1e-5)
+    np.testing.assert_allclose(
+        expected_gradient(given.mdp, given.policy, given.all, taken), truth.gradient, atol=1e-5
+    )
 
 
 def test_gradient_sums_equal_loops(sums, given, truth, rows):
@@ -235,7 +276,9 @@ def test_gradient_sums_equal_loops(sums, given, truth, rows):
     gradient = np.zeros((GROUPS, *np.shape(given.policy)))
     for c in range(GROUPS):
         one = Weighted(np.ones(1), jax.tree.map(lambda x, c=c: x[c : c + 1], batch))
-        gradient[c] = expected_gradient(given.mdp, given.policy, one, credit.value[c]) / rows["unit"]
+        gradient[c] = (
+            expected_gradient(given.mdp, given.policy, one, credit.value[c]) / rows["unit"]
+        )
     error = gradient - np.asarray(truth.gradient) / rows["unit"]
     np.testing.assert_allclose(sums.gradient_error, error.sum(axis=0), atol=1e-4)
     squares = [(error**2).sum(), (gradient**2).sum()]

@@ -76,8 +76,18 @@ def rows_of(task, policy=UNIFORM, controls=("exact", "zero")):
         pytest.param(Over(), UNIFORM, id="over"),
         pytest.param(BIFURCATION, casim.Softmax(scale=100.0), id="deterministic"),
         pytest.param(RandomWalk(), UNIFORM, id="random walk", marks=pytest.mark.slow),
-        pytest.param(casim.ToolChain(num_turns=2, damage=0.0), UNIFORM, id="no damage", marks=pytest.mark.slow),
-        pytest.param(casim.ToolChain(num_turns=2, reliability=0.5), UNIFORM, id="unreliable", marks=pytest.mark.slow),
+        pytest.param(
+            casim.ToolChain(num_turns=2, damage=0.0),
+            UNIFORM,
+            id="no damage",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            casim.ToolChain(num_turns=2, reliability=0.5),
+            UNIFORM,
+            id="unreliable",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_task_without_signal_gives_rows_whose_relative_scores_are_missing(task, policy):
@@ -117,8 +127,13 @@ def test_a_gradient_without_noise_has_no_snr():
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_relative_scores_do_not_depend_on_the_unit_of_rewards(scale):
-    plain, scaled = (rows_of(Scaled(scale=x), controls=("exact", "broadcast")) for x in (1.0, scale))
+    plain, scaled = (
+        rows_of(Scaled(scale=x), controls=("exact", "broadcast")) for x in (1.0, scale)
+    )
     for label, row in scaled.items():
         for name, score in row.scores.items():
             wanted = plain[label].scores[name].value * (scale if name == "rmse" else 1.0)
-            assert score.value == pytest.approx(wanted, rel=1e-3, abs=1e-4, nan_ok=True), (label, name)
+            assert score.value == pytest.approx(wanted, rel=1e-3, abs=1e-4, nan_ok=True), (
+                label,
+                name,
+            )

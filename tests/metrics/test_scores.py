@@ -61,7 +61,9 @@ def test_scores_of_the_gradient_equal_their_definitions(scores, given, truth):
     top, bottom = mean_and_rest(square), np.ones(GROUPS + 1) * norm
     assert scores["snr"].value == close(beale(bottom, top))
     each = np.array([np.delete(np.arange(GROUPS), b) for b in range(GROUPS)])
-    without = [np.mean([along[i] * along[j] for i, j in itertools.combinations(e, 2)]) / norm for e in each]
+    without = [
+        np.mean([along[i] * along[j] for i, j in itertools.combinations(e, 2)]) / norm for e in each
+    ]
     top = np.array([aligned, *without])
     assert scores["snr_aligned"].value == close(beale(top, mean_and_rest(size) - top))
 
@@ -75,7 +77,9 @@ def beale(top, bottom):
     return (top[0] * bottom[0] + spread[0, 1]) / (bottom[0] ** 2 + spread[1, 1])
 
 
-def test_1_over_the_plain_snr_is_gradient_bias_plus_gradient_variance_exactly(given, truth, per_block):
+def test_1_over_the_plain_snr_is_gradient_bias_plus_gradient_variance_exactly(
+    given, truth, per_block
+):
     left_out = finalise(given.mdp, truth, per_block).left_out
     total = np.array(left_out["gradient_bias"]) + np.array(left_out["gradient_variance"])
     np.testing.assert_allclose(1 / np.array(left_out["snr"]), total, rtol=1e-9)
@@ -97,7 +101,9 @@ def test_intervals_are_those_of_the_jackknife(scores, given, truth, per_block):
     half = stats.t.ppf(0.975, GROUPS - 1) * spread
     score = scores["rmse"]
     assert half > 0
-    assert (score.high - score.value, score.value - score.low) == pytest.approx((half, half), rel=1e-3)
+    assert (score.high - score.value, score.value - score.low) == pytest.approx(
+        (half, half), rel=1e-3
+    )
 
 
 def test_the_table_of_student_is_right():
@@ -140,13 +146,19 @@ def test_rounding_beside_real_credit_is_no_credit(given, truth):
     live = np.asarray(batch.live)
     real = np.zeros(live.shape)
     real[:3] = np.asarray(credit.value)[:3]
-    noise = np.random.default_rng(2).normal(size=live.shape) * 1e-7 * (np.arange(GROUPS) > 2)[:, None, None]
+    noise = (
+        np.random.default_rng(2).normal(size=live.shape)
+        * 1e-7
+        * (np.arange(GROUPS) > 2)[:, None, None]
+    )
     clean = all_scores(given.mdp, given.policy, truth, batch, real * live, 2)
     noisy = all_scores(given.mdp, given.policy, truth, batch, (real + noise) * live, 2)
     for name in ("sign_accuracy", "leakage"):
         assert noisy[name] == clean[name], name
     # The same within a group: a millionth of its largest credit is nothing.
-    inside = real + 1e-8 * np.where(real == 0, np.sign(np.random.default_rng(3).normal(size=live.shape)), 0)
+    inside = real + 1e-8 * np.where(
+        real == 0, np.sign(np.random.default_rng(3).normal(size=live.shape)), 0
+    )
     inside[3:] = 0.0
     rounded = all_scores(given.mdp, given.policy, truth, batch, inside * live, 2)
     assert rounded["sign_accuracy"] == clean["sign_accuracy"]
@@ -160,7 +172,9 @@ def test_the_exact_control_has_no_bias_no_wrong_sign_and_no_leakage(given, truth
     batch, _, _ = random_credit()
     value = np.stack(
         [
-            Control("exact")(KEY, given.world, truth, jax.tree.map(lambda x, c=c: x[c], batch)).value
+            Control("exact")(
+                KEY, given.world, truth, jax.tree.map(lambda x, c=c: x[c], batch)
+            ).value
             for c in range(GROUPS)
         ]
     )

@@ -29,7 +29,8 @@ def pair(blocks, i, j, members, weight, policy):
     """What blocks i and j say together, centred by what `members`, which are neither, found."""
     visits = blocks.count / blocks.trajectories[:, None, None, None]
     error, square, own = (
-        getattr(blocks, name) / blocks.trajectories[:, None, None, None] for name in ("error", "square", "target_error")
+        getattr(blocks, name) / blocks.trajectories[:, None, None, None]
+        for name in ("error", "square", "target_error")
     )
     beta, aim = (mean_error(blocks, name, members) for name in ("error", "target_error"))
     here = weight > 0
@@ -56,13 +57,21 @@ def identification(mdp, truth, blocks, thirds):
     members = sorted(itertools.chain(*thirds))
     products = [
         np.mean(
-            [pair(blocks, i, j, third, weight, policy) for third in thirds if i not in third and j not in third],
+            [
+                pair(blocks, i, j, third, weight, policy)
+                for third in thirds
+                if i not in third and j not in third
+            ],
             axis=0,
         )
         for i, j in itertools.combinations(members, 2)
     ]
     scores = dict(
-        zip(("bias", "centred_bias", "target_bias", "variance"), np.mean(products, axis=0) / signal, strict=True)
+        zip(
+            ("bias", "centred_bias", "target_bias", "variance"),
+            np.mean(products, axis=0) / signal,
+            strict=True,
+        )
     )
     square = (blocks.square.sum(axis=(1, 2, 3)) / blocks.trajectories)[members].mean()
     return scores | {"rmse": unit * np.sqrt(square / weight.sum())}
@@ -124,7 +133,9 @@ def test_few_blocks_are_enough(given, blocks, num):
     if num == 3:
         wanted = identification(*given, few, [[0], [1], [2]])
     else:
-        empty = few._replace(count=0 * few.count, error=0 * few.error, target_error=0 * few.target_error)
+        empty = few._replace(
+            count=0 * few.count, error=0 * few.error, target_error=0 * few.target_error
+        )
         with_empty = Sums(*(np.concatenate([x, y[:1]]) for x, y in zip(few, empty, strict=True)))
         wanted = two_blocks(*given, with_empty)
     for name in ("bias", "centred_bias", "target_bias", "variance"):
@@ -139,7 +150,13 @@ def two_blocks(mdp, truth, blocks):
     unit = 2.0 ** np.floor(np.log2(np.abs(np.asarray(truth.value)).max()))
     signal = (weight * (np.asarray(truth.advantage, np.float64) / unit) ** 2).sum()
     values = pair(blocks, 0, 1, [2], weight, policy)
-    return dict(zip(("bias", "centred_bias", "target_bias", "variance"), np.array(values) / signal, strict=True))
+    return dict(
+        zip(
+            ("bias", "centred_bias", "target_bias", "variance"),
+            np.array(values) / signal,
+            strict=True,
+        )
+    )
 
 
 def test_intervals_are_those_of_pairs_without_each_block(given, blocks):
@@ -149,11 +166,15 @@ def test_intervals_are_those_of_pairs_without_each_block(given, blocks):
     weight = weight * np.asarray(given[0].decision)[np.asarray(given[0].schedule)][:, None, None]
     thirds = [[0, 1], [2], [3]]
     each = {
-        (i, j): np.mean([pair(blocks, i, j, t, weight, policy)[0] for t in thirds if not {i, j} & set(t)])
+        (i, j): np.mean(
+            [pair(blocks, i, j, t, weight, policy)[0] for t in thirds if not {i, j} & set(t)]
+        )
         for i, j in itertools.combinations(range(BLOCKS), 2)
     }
     whole = np.mean(list(each.values()))
-    rest = np.array([np.mean([x for two, x in each.items() if b not in two]) for b in range(BLOCKS)])
+    rest = np.array(
+        [np.mean([x for two, x in each.items() if b not in two]) for b in range(BLOCKS)]
+    )
     value = finished.scores["bias"].value
     np.testing.assert_allclose(finished.left_out["bias"], rest * value / whole, rtol=1e-9)
     half = STUDENT[3] * np.sqrt(0.75 * np.sum((rest - rest.mean()) ** 2)) * value / whole
@@ -161,7 +182,9 @@ def test_intervals_are_those_of_pairs_without_each_block(given, blocks):
 
 
 def test_without_a_target_only_its_bias_is_undefined(given, blocks):
-    scores = finalise(*given, blocks._replace(target_error=np.full_like(blocks.count, np.nan))).scores
+    scores = finalise(
+        *given, blocks._replace(target_error=np.full_like(blocks.count, np.nan))
+    ).scores
     assert np.isnan(scores["target_bias"].value)
     assert scores["target_bias"].count == 0
     assert finalise(*given, blocks).scores["bias"] == scores["bias"]

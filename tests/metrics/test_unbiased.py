@@ -1,7 +1,7 @@
 """Scores of real estimators, over thousands of studies, against their exact values by enumeration.
 
-Credit of a group baseline couples the trajectories of a group: what is unbiased for independent visits need
-not be here.
+Credit of a group baseline couples the trajectories of a group: what is unbiased for independent
+visits need not be here.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group()
     weight, paths = enumerate_trajectories(mdp, np.asarray(policy))
     members = np.array(list(itertools.product(range(len(weight)), repeat=2)))
     batch = jax.tree.map(lambda x: jnp.asarray(x)[members], paths)
-    batch = batch._replace(reward=batch.reward.astype(jnp.float32), log_prob=batch.log_prob.astype(jnp.float32))
+    batch = batch._replace(
+        reward=batch.reward.astype(jnp.float32), log_prob=batch.log_prob.astype(jnp.float32)
+    )
     estimator = casim.LeaveOneOut()
 
     def group(batch):
@@ -88,8 +90,14 @@ def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group()
         known, exact, _ = pairs._arguments(mdp, truth, (), jnp.full(3, 2.0))
         three = jax.vmap(lambda cells: pairs._slabs(1, known, exact, cells))
         every = jax.jit(three)(cells)
-    wanted = exact_scores(mdp, np.asarray(policy), recursion_moments(mdp, np.asarray(policy), peer_baseline(), 2))
-    for name, products in (("bias", every.bias), ("centred_bias", every.centred), ("variance", every.variance)):
+    wanted = exact_scores(
+        mdp, np.asarray(policy), recursion_moments(mdp, np.asarray(policy), peer_baseline(), 2)
+    )
+    for name, products in (
+        ("bias", every.bias),
+        ("centred_bias", every.centred),
+        ("variance", every.variance),
+    ):
         each = np.asarray(products).sum(axis=1) / 6 / np.asarray(every.signal)
         assert each.std() > 0.1
         # The exact probabilities are those of the solver, in single precision.

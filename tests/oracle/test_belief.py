@@ -38,7 +38,9 @@ def trajectories(mdp, policy):
     paths = reference.enumerate_paths(mdp, policy)
     batch = enumeration.as_batch(mdp, policy, paths)
     state, log_prob = np.where(paths.live, paths.state, 3), np.asarray(batch.log_prob, float)
-    return paths, jax.tree.map(np.asarray, batch)._replace(state=state, reward=paths.reward, log_prob=log_prob)
+    return paths, jax.tree.map(np.asarray, batch)._replace(
+        state=state, reward=paths.reward, log_prob=log_prob
+    )
 
 
 def group(*columns):
@@ -55,7 +57,12 @@ def by_step(paths):
     """For each step, of the paths that are live there: which they are, their weight, and a number for h_t."""
     for t in range(paths.state.shape[1]):
         live = paths.live[:, t]
-        yield t, live, paths.probability[live], group(*paths.observation[live, : t + 1].T, *paths.action[live, :t].T)
+        yield (
+            t,
+            live,
+            paths.probability[live],
+            group(*paths.observation[live, : t + 1].T, *paths.action[live, :t].T),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +79,9 @@ def test_beliefs_equal_counting():
     paths, batch = trajectories(mdp, policy)
     out = np.asarray(beliefs(mdp, batch))
     for t, live, weight, history in by_step(paths):
-        wanted = np.stack([mean(weight, history, paths.state[live, t] == s) for s in range(5)], axis=1)
+        wanted = np.stack(
+            [mean(weight, history, paths.state[live, t] == s) for s in range(5)], axis=1
+        )
         np.testing.assert_allclose(out[live, t], wanted, **EXACT)
     assert ((out > 0.01) & (out < 0.99)).mean() > 0.1
     assert not out[~paths.live].any()
@@ -82,7 +91,9 @@ def test_beliefs_equal_counting():
 def test_beliefs_are_nan_from_where_the_history_is_impossible():
     mdp, policy = process()
     _, batch = trajectories(mdp, policy)
-    mdp = mdp._replace(emission=np.stack([*mdp.emission[:2], np.eye(3)[[0, 1, 1, 0, 0]]]))  # never shows 2
+    mdp = mdp._replace(
+        emission=np.stack([*mdp.emission[:2], np.eye(3)[[0, 1, 1, 0, 0]]])
+    )  # never shows 2
     out = np.asarray(beliefs(mdp, batch))
     impossible = np.cumsum((mdp.schedule == 2) & (np.asarray(batch.observation) == 2), axis=1) > 0
     live = np.asarray(batch.live)
@@ -111,7 +122,9 @@ def test_latent_history_critic_equals_counting(all_critics):
     for t, live, weight, history in by_step(paths):
         gain, action = paths.returns(float(mdp.discount), first=t)[live], paths.action[live, t]
         known = group(history, LATENT[paths.state[live, t]])
-        np.testing.assert_allclose(out.latent_history.value[live, t], mean(weight, known, gain), **EXACT)
+        np.testing.assert_allclose(
+            out.latent_history.value[live, t], mean(weight, known, gain), **EXACT
+        )
         q_value = out.latent_history.q_value[live, t][np.arange(len(action)), action]
         np.testing.assert_allclose(q_value, mean(weight, group(known, action), gain), **EXACT)
 
@@ -159,7 +172,9 @@ def contrast(credit):
     return credit[..., 0] - credit[..., 1]
 
 
-def test_a_critic_on_the_whole_state_is_off_by_a_number_without_the_action_and_a_coarse_one_by_more(all_critics):
+def test_a_critic_on_the_whole_state_is_off_by_a_number_without_the_action_and_a_coarse_one_by_more(
+    all_critics,
+):
     mdp, policy, paths, batch, coarse = all_critics
     whole = critics(mdp, policy, batch, np.arange(5), 5)
     right, decides = advantage(coarse.history), paths.live & (mdp.schedule != 1)[None, :]
@@ -169,7 +184,9 @@ def test_a_critic_on_the_whole_state_is_off_by_a_number_without_the_action_and_a
         contrast(whole.latent.mean_advantage)[decides], contrast(right)[decides], rtol=0, atol=1e-10
     )
     assert np.abs(contrast(coarse.latent.mean_advantage) - contrast(right))[decides].max() > 0.02
-    assert np.abs(contrast(coarse.clairvoyant.mean_advantage) - contrast(right))[decides].max() > 0.02
+    assert (
+        np.abs(contrast(coarse.clairvoyant.mean_advantage) - contrast(right))[decides].max() > 0.02
+    )
 
 
 ACCURACY, PRICE, PRIOR, LOOK, GUESS = 0.85, 0.125, 0.7, 0.4, 0.6
@@ -178,8 +195,8 @@ ACCURACY, PRICE, PRIOR, LOOK, GUESS = 0.85, 0.125, 0.7, 0.4, 0.6
 def question():
     """Two answers, one hidden truth; the agent can look first, which costs and may err, and is all that it sees.
 
-    State 3 z + m: the truth z, and the memory m, 2 for nothing. The policy looks with probability `LOOK`, answers
-    what it remembers, and without a memory says 0 with probability `GUESS`.
+    State 3 z + m: the truth z, and the memory m, 2 for nothing. The policy looks with probability
+    `LOOK`, answers what it remembers, and without a memory says 0 with probability `GUESS`.
     """
     first, second = {}, {}
     for z in (0, 1):
@@ -216,10 +233,14 @@ def test_the_clairvoyant_judge_sees_only_the_price_of_an_action_that_gathers_inf
     np.testing.assert_allclose(advantage(out.history)[:, 0, 0], worth, **EXACT)
     np.testing.assert_allclose(advantage(out.clairvoyant)[:, 0, 0], -PRICE, **EXACT)
     np.testing.assert_allclose(out.clairvoyant.mean_advantage[:, 0, 0], -PRICE, **EXACT)
-    # A critic that knows the truth and the history compares with the guess that this truth would meet.
+    # A critic that knows the truth and the history compares with the guess that this truth would
+    # meet.
     met = np.where(paths.state[:, 0] == 2, GUESS, 1 - GUESS)
     np.testing.assert_allclose(
-        advantage(out.latent_history)[:, 0, 0], (1 - LOOK) * (ACCURACY - PRICE - met), rtol=0, atol=1e-10
+        advantage(out.latent_history)[:, 0, 0],
+        (1 - LOOK) * (ACCURACY - PRICE - met),
+        rtol=0,
+        atol=1e-10,
     )
     np.testing.assert_allclose(out.latent_history.mean_advantage[:, 0, 0], worth, **EXACT)
 
@@ -227,9 +248,14 @@ def test_the_clairvoyant_judge_sees_only_the_price_of_an_action_that_gathers_inf
 def test_a_known_prompt_is_a_start_that_is_certain():
     mdp, policy = process()
     paths, batch = trajectories(mdp, policy)
-    out, wanted = history_values(mdp._replace(start=np.eye(5)[1]), policy, batch), reference.exact(mdp, policy)
+    out, wanted = (
+        history_values(mdp._replace(start=np.eye(5)[1]), policy, batch),
+        reference.exact(mdp, policy),
+    )
     here = paths.state[:, 0] == 1
-    np.testing.assert_allclose(out.q_value[here, 0], wanted.q_value[0, 1][None].repeat(here.sum(), 0), **EXACT)
+    np.testing.assert_allclose(
+        out.q_value[here, 0], wanted.q_value[0, 1][None].repeat(here.sum(), 0), **EXACT
+    )
     assert np.ptp(out.value[here, 0]) > 0.01  # the observation still decides what is done
 
 

@@ -30,7 +30,9 @@ def in_blocks(block):
 def assert_same(one: Truth, two: Truth, tolerance: float):
     for name in Truth._fields:
         x, y = (np.asarray(getattr(truth, name), np.float64) for truth in (one, two))
-        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1.0, np.abs(y).max()), err_msg=name)
+        np.testing.assert_allclose(
+            x, y, rtol=0, atol=tolerance * max(1.0, np.abs(y).max()), err_msg=name
+        )
 
 
 @pytest.mark.usefixtures("float64")
@@ -59,7 +61,10 @@ LONG = {
 
 @pytest.mark.parametrize(
     "name",
-    ["sums of thousands", *(pytest.param(name, marks=pytest.mark.slow) for name in ("termination", "discount"))],
+    [
+        "sums of thousands",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("termination", "discount")),
+    ],
 )
 def test_in_single_precision_both_are_within_rounding_of_double_precision(name):
     task, block = LONG[name]
@@ -73,7 +78,9 @@ def test_in_single_precision_both_are_within_rounding_of_double_precision(name):
         assert np.abs((truth.advantage - wanted.advantage) * met).max() <= 4 * EPS * largest
         assert np.abs(truth.occupancy - wanted.occupancy).max() <= 64 * EPS
         earned = np.abs(wanted.past_reward * met[..., 0])
-        assert np.abs((truth.past_reward - wanted.past_reward) * met[..., 0]).max() <= 1e-4 * max(1.0, earned.max())
+        assert np.abs((truth.past_reward - wanted.past_reward) * met[..., 0]).max() <= 1e-4 * max(
+            1.0, earned.max()
+        )
 
 
 @pytest.mark.slow
@@ -93,10 +100,14 @@ def test_a_million_steps_are_as_precise_as_a_thousand():
 def test_rare_outcomes_keep_their_digits_wherever_they_are_listed():
     """A hazard of 1e-6 listed before its complement: one minus the complement would be off by a twentieth."""
     mdp = ToolChain(num_turns=300_000, tokens_per_turn=1, repair=0.5).build()
-    mdp = mdp._replace(schedule=mdp.schedule[-4:], segment=mdp.segment[:4], turn=mdp.turn[:4], agent=mdp.agent[:4])
+    mdp = mdp._replace(
+        schedule=mdp.schedule[-4:], segment=mdp.segment[:4], turn=mdp.turn[:4], agent=mdp.agent[:4]
+    )
     policy = Softmax(seed=1).table(mdp)
     truth, wanted = solve(mdp, policy), precise_truth(mdp, np.asarray(policy))
     matters = np.abs(wanted.advantage) > 1e-9
     assert matters.any()
     assert np.abs(wanted.advantage).max() < 1e-5
-    np.testing.assert_allclose(np.asarray(truth.advantage)[matters], wanted.advantage[matters], rtol=32 * EPS)
+    np.testing.assert_allclose(
+        np.asarray(truth.advantage)[matters], wanted.advantage[matters], rtol=32 * EPS
+    )

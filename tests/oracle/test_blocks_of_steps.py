@@ -38,7 +38,10 @@ def given():
 @pytest.mark.usefixtures("float64")
 def test_the_filter_in_blocks_equals_the_filter_step_by_step(given, monkeypatch):
     mdp, _, batch = given
-    ends, start = jnp.asarray([0, 3, 4, 10, 7, 8, 5, 2, 9]), jnp.asarray([0.25, 0.125, 0.125, 0.1875, 0.3125])
+    ends, start = (
+        jnp.asarray([0, 3, 4, 10, 7, 8, 5, 2, 9]),
+        jnp.asarray([0.25, 0.125, 0.125, 0.1875, 0.3125]),
+    )
 
     def both():
         return compiled(belief.beliefs)(mdp, batch), compiled(filter_to)(mdp, batch, ends, start)
@@ -54,15 +57,24 @@ def test_the_filter_in_blocks_equals_the_filter_step_by_step(given, monkeypatch)
 
 def test_a_state_that_was_unlikely_for_a_block_is_not_lost(monkeypatch):
     """State 0 explains the evidence 8^100 times better, but is excluded; of the others, one is 1.5^2 times better."""
-    steps, likely = 121, np.array([[0.875, 0.0625, 0.0625], [0.0625, 0.5625, 0.375], [0.0625, 0.375, 0.5625]])
-    mdp, _ = reference.random_mdp(1, schedule=(0,) * steps, states=3, observations=3, terminal=False)
+    steps, likely = (
+        121,
+        np.array([[0.875, 0.0625, 0.0625], [0.0625, 0.5625, 0.375], [0.0625, 0.375, 0.5625]]),
+    )
+    mdp, _ = reference.random_mdp(
+        1, schedule=(0,) * steps, states=3, observations=3, terminal=False
+    )
     stay = jnp.broadcast_to(jnp.arange(3)[None, :, None, None], mdp.successor.shape)
-    emission = jnp.broadcast_to(jnp.asarray(likely.T, jnp.float32)[None].swapaxes(1, 2), mdp.emission.shape)
+    emission = jnp.broadcast_to(
+        jnp.asarray(likely.T, jnp.float32)[None].swapaxes(1, 2), mdp.emission.shape
+    )
     mdp = mdp._replace(start=jnp.asarray([0.0, 0.5, 0.5]), successor=stay, emission=emission)
     seen = np.zeros((1, steps), int)
     seen[0, [40, 80]] = 1
     zero, live = jnp.zeros((1, steps)), jnp.ones((1, steps), bool)
-    batch = Trajectory(jnp.asarray(seen), jnp.asarray(seen), jnp.asarray(seen) * 0, zero, zero, live)
+    batch = Trajectory(
+        jnp.asarray(seen), jnp.asarray(seen), jnp.asarray(seen) * 0, zero, zero, live
+    )
     monkeypatch.setattr(simulated, "SHORT", 5)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     out = jax.jit(filter_to)(mdp, batch, jnp.asarray([steps - 1]), mdp.start)
@@ -80,4 +92,6 @@ def test_sums_in_blocks_equal_sums_step_by_step(given, signal, monkeypatch):
     monkeypatch.setattr(judges, "LABEL_BLOCK", 4)
     for name, value in jax.jit(lambda *x: summary(*x))(mdp, truth).items():
         np.testing.assert_allclose(value, wanted[0][name], rtol=1e-12, err_msg=name)
-    np.testing.assert_allclose(judges._label_range(mdp, truth, signal), wanted[1], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        judges._label_range(mdp, truth, signal), wanted[1], rtol=1e-12, atol=1e-14
+    )

@@ -29,10 +29,21 @@ def contrast(mdp, protocol, batch, unit):
     """The exact contrast in float64, of as many units as there are; one compilation serves all tests."""
     with jax.enable_x64(True):
         tables = (np.asarray(x, np.float64) for x in (protocol.reference, protocol.downstream))
-        protocol = Protocol(*(x / x.sum(-1, keepdims=True) for x in tables), float(protocol.lost), protocol.horizon)
-        out = compiled(reference.as_float64(mdp), protocol, as_numpy(batch), np.asarray(unit), STEPS)
-        fields = {**out._asdict(), "value": out.value, "pair_variance": out.pair_variance, "floor": out.noise_floor}
-        return SimpleNamespace(**{name: np.asarray(x)[:, : unit[-1] + 1] for name, x in fields.items()})
+        protocol = Protocol(
+            *(x / x.sum(-1, keepdims=True) for x in tables), float(protocol.lost), protocol.horizon
+        )
+        out = compiled(
+            reference.as_float64(mdp), protocol, as_numpy(batch), np.asarray(unit), STEPS
+        )
+        fields = {
+            **out._asdict(),
+            "value": out.value,
+            "pair_variance": out.pair_variance,
+            "floor": out.noise_floor,
+        }
+        return SimpleNamespace(
+            **{name: np.asarray(x)[:, : unit[-1] + 1] for name, x in fields.items()}
+        )
 
 
 def sample(*arguments):
@@ -41,7 +52,9 @@ def sample(*arguments):
 
 def as_numpy(batch):
     wide = jax.tree.map(np.asarray, batch)
-    return wide._replace(**{name: getattr(wide, name).astype(float) for name in ("log_prob", "reward")})
+    return wide._replace(
+        **{name: getattr(wide, name).astype(float) for name in ("log_prob", "reward")}
+    )
 
 
 def some(mdp, policy):
@@ -49,7 +62,9 @@ def some(mdp, policy):
     every = trajectories(mdp, policy)
     early = np.flatnonzero(np.asarray(every.batch.live).sum(1) < STEPS)
     rng = np.random.default_rng(0)
-    rows = np.append(rng.choice(len(every.weight), ROWS - 4, replace=False), rng.choice(early, 4, replace=False))
+    rows = np.append(
+        rng.choice(len(every.weight), ROWS - 4, replace=False), rng.choice(early, 4, replace=False)
+    )
     return jax.tree.map(lambda x: x[rows], every.batch)
 
 
@@ -71,7 +86,9 @@ def shown(given):
 def moments(paths, discount, steps):
     """Mean and variance of the return over the first `steps` steps."""
     weight = paths.probability / paths.probability.sum()
-    gain = paths.reward[:, : max(steps, 0)] @ discount ** np.arange(min(max(steps, 0), paths.reward.shape[1]))
+    gain = paths.reward[:, : max(steps, 0)] @ discount ** np.arange(
+        min(max(steps, 0), paths.reward.shape[1])
+    )
     return float(weight @ gain), float(weight @ gain**2) - float(weight @ gain) ** 2
 
 
@@ -86,7 +103,9 @@ def by_hand(mdp, behaviour, protocol, batch, unit, row, index):
     schedule = np.asarray(mdp.schedule)
     single = untie(mdp)
     after = np.asarray(protocol.downstream, np.float64)[schedule]
-    before = np.where(inside[:, None, None], np.asarray(protocol.reference, np.float64)[schedule], after)
+    before = np.where(
+        inside[:, None, None], np.asarray(protocol.reference, np.float64)[schedule], after
+    )
     imposed = np.where(inside & live, action, -1)
     belief = reference.belief(mdp, behaviour, observation, action, first)
     law = (1 - protocol.lost) * np.eye(len(belief))[state[first]] + protocol.lost * belief
@@ -95,7 +114,12 @@ def by_hand(mdp, behaviour, protocol, batch, unit, row, index):
         means = []
         for s in np.flatnonzero(law):
             start = np.eye(len(law))[s]
-            common = {"first": first, "start": start, "first_observation": observation[first], "imposed": actions}
+            common = {
+                "first": first,
+                "start": start,
+                "first_observation": observation[first],
+                "imposed": actions,
+            }
             paths = reference.enumerate_paths(single, policy, **common)
             means.append((law[s], *moments(paths, float(mdp.discount), protocol.horizon - first)))
         weight, mean, variance = np.array(means).T
@@ -105,17 +129,24 @@ def by_hand(mdp, behaviour, protocol, batch, unit, row, index):
 
 
 @pytest.mark.parametrize(
-    ("lost", "horizon", "unit"), [(0.0, 4, UNIT), (1.0, 3, UNIT), (0.3, 9, np.arange(4)), (1.0, 4, np.zeros(4, int))]
+    ("lost", "horizon", "unit"),
+    [(0.0, 4, UNIT), (1.0, 3, UNIT), (0.3, 9, np.arange(4)), (1.0, 4, np.zeros(4, int))],
 )
 def test_contrast_equals_both_branches_written_out(given, lost, horizon, unit):
     mdp, behaviour, other, batch = given
     protocol = Protocol(other, behaviour, lost, horizon)
     got = contrast(mdp, protocol, batch, unit)
     got = np.stack([got.taken, got.reference, got.taken_variance, got.reference_variance], axis=-1)
-    wide = Protocol(*(np.asarray(x, np.float64) / np.sum(x, -1, dtype=float, keepdims=True) for x in protocol[:2]))
+    wide = Protocol(
+        *(
+            np.asarray(x, np.float64) / np.sum(x, -1, dtype=float, keepdims=True)
+            for x in protocol[:2]
+        )
+    )
     protocol = protocol._replace(reference=wide.reference, downstream=wide.downstream)
     wanted = [
-        [by_hand(mdp, behaviour, protocol, batch, unit, row, g) for g in range(unit[-1] + 1)] for row in range(ROWS)
+        [by_hand(mdp, behaviour, protocol, batch, unit, row, g) for g in range(unit[-1] + 1)]
+        for row in range(ROWS)
     ]
     np.testing.assert_allclose(got, np.array(wanted), rtol=0, atol=1e-10)
     assert np.abs(got[..., 0] - got[..., 1]).max() > 0.1
@@ -125,7 +156,10 @@ def test_contrast_equals_both_branches_written_out(given, lost, horizon, unit):
 def test_on_policy_contrast_of_steps_is_the_advantage_where_the_state_is_shown(shown):
     mdp, policy, batch = shown
     got = contrast(mdp, Protocol(policy, policy), batch, np.arange(STEPS)).value
-    exact, (state, action, live) = reference.exact(mdp, policy), (np.asarray(x) for x in (batch[0], batch[2], batch[5]))
+    exact, (state, action, live) = (
+        reference.exact(mdp, policy),
+        (np.asarray(x) for x in (batch[0], batch[2], batch[5])),
+    )
     time = np.arange(STEPS)[None, :]
     advantage = exact.q_value[time, state, action] - exact.value[time, state]
     # The rows of a float32 policy sum to 1 within 1e-7.
@@ -168,12 +202,16 @@ def test_reference_state_and_protocol_each_change_the_sign_of_some_contrast(give
         (UNIT, {"lost": 1.0}),
         (UNIT, {"horizon": 2}),
     ):
-        value, changed = (contrast(mdp, x, batch, unit).value for x in (base, base._replace(**change)))
+        value, changed = (
+            contrast(mdp, x, batch, unit).value for x in (base, base._replace(**change))
+        )
         assert (value * changed < -1e-4).any(), change
 
 
 @pytest.mark.parametrize("lost", [0.0, 1.0])
-def test_proposition_1_paired_means_are_unbiased_and_common_numbers_change_only_the_variance(given, lost):
+def test_proposition_1_paired_means_are_unbiased_and_common_numbers_change_only_the_variance(
+    given, lost
+):
     mdp, behaviour, other, batch = given
     protocol = Protocol(jnp.asarray(other), jnp.asarray(behaviour), lost, 4)
     exact = contrast(mdp, protocol, batch, UNIT)
@@ -189,15 +227,20 @@ def test_proposition_1_paired_means_are_unbiased_and_common_numbers_change_only_
             assert_mean(got, mean)
             assert_mean((got - mean) ** 2, variance)
     live = np.asarray(batch.live)[:, 1]
-    # A variance from 4,000 pairs is within 15% of its mean at 5 standard errors for a kurtosis below 5.
+    # A variance from 4,000 pairs is within 15% of its mean at 5 standard errors for a kurtosis
+    # below 5.
     np.testing.assert_allclose(spread[False][live], exact.pair_variance[live, 1], rtol=0.15)
-    assert np.abs(spread[True] / np.where(live, exact.pair_variance[:, 1], 1.0) - 1)[live].max() > 0.2
+    assert (
+        np.abs(spread[True] / np.where(live, exact.pair_variance[:, 1], 1.0) - 1)[live].max() > 0.2
+    )
 
 
 def test_the_noise_floor_is_the_spread_of_two_replicas_and_grows_with_what_is_redrawn(given):
     mdp, behaviour, other, batch = given
     protocol = Protocol(jnp.asarray(other), jnp.asarray(behaviour), 1.0, 4)
-    first, second = (sample(jax.random.key(k), mdp, protocol, batch, UNIT, 1, 4000, True).taken for k in (1, 2))
+    first, second = (
+        sample(jax.random.key(k), mdp, protocol, batch, UNIT, 1, 4000, True).taken for k in (1, 2)
+    )
     floor = contrast(mdp, protocol, batch, UNIT).floor[:, 1]
     assert_mean(((first - second) ** 2).T, floor**2)
     assert floor.max() > 1
@@ -208,7 +251,16 @@ def test_branches_of_one_step_are_those_of_the_world(given):
     mdp, behaviour, _, batch = given
     policy = jnp.asarray(behaviour)
     world = World.make(mdp, policy, replay=Replay(noise=lost))
-    pairs = sample(jax.random.key(5), mdp, Protocol(policy, policy, lost, 4), batch, np.arange(STEPS), 1, 4000, True)
+    pairs = sample(
+        jax.random.key(5),
+        mdp,
+        Protocol(policy, policy, lost, 4),
+        batch,
+        np.arange(STEPS),
+        1,
+        4000,
+        True,
+    )
     scale = float(mdp.discount) ** np.maximum(np.arange(STEPS) - 1, 0) * (np.arange(STEPS) >= 1)
     new = branch(world, jax.random.key(5), batch, 1, 6)
     wanted = np.asarray(new.reward) @ scale * np.asarray(batch.live)[:, 1:2]

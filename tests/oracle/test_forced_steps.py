@@ -109,7 +109,11 @@ def test_rewards_that_cannot_be_earned_are_no_feature():
     changed, _ = tempting()
     index, value = oracle.reward_feature(changed)
     np.testing.assert_array_equal(value, BINARY)
-    earned = (changed.prob > 0) & can_act(changed)[:, None, :, None] & ~changed.terminal[None, :, None, None]
+    earned = (
+        (changed.prob > 0)
+        & can_act(changed)[:, None, :, None]
+        & ~changed.terminal[None, :, None, None]
+    )
     np.testing.assert_array_equal(value[index][earned], changed.reward[earned])
 
 
@@ -139,4 +143,6 @@ def test_the_label_of_a_judge_ranges_over_what_can_happen():
     after = np.concatenate([paths.state[:, 1:], paths.state[:, :1]], axis=1)
     goes_on = np.concatenate([paths.live[:, 1:], np.zeros_like(paths.live[:, :1])], axis=1)
     label = (paths.reward + np.where(goes_on, value[time + 1, after], 0.0))[paths.live]
-    np.testing.assert_allclose([judge.low, judge.high], [label.min(), label.max()], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        [judge.low, judge.high], [label.min(), label.max()], rtol=0, atol=1e-12
+    )

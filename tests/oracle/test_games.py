@@ -53,7 +53,9 @@ def played():
     """A process with hidden state, its policy, another, and rollouts with their noise, of which some end early."""
     mdp, policy = reference.random_mdp(8, schedule=SCHEDULE, observations=3, successors=4)
     key = jax.random.key(6)
-    batch = jax.tree.map(np.asarray, reference.rollout(World.make(mdp, jnp.asarray(policy)), key, 100))
+    batch = jax.tree.map(
+        np.asarray, reference.rollout(World.make(mdp, jnp.asarray(policy)), key, 100)
+    )
     noise = jax.tree.map(np.asarray, games.recorded_noise(key, jnp.arange(100), STEPS))
     early = np.flatnonzero(batch.live[:, 0] & ~batch.live[:, 3])[:3]
     rows = np.append(np.flatnonzero(batch.live.all(1))[: ROWS - 3], early)
@@ -70,7 +72,8 @@ def rerun(mdp, free, batch, row, acts, first=0, state=None, noise=None, recorded
     Args:
         free: the table of the actions that are not imposed.
         acts: at which steps the action is that of the episode.
-        noise: uniforms of the transitions at the steps `recorded` (all if None), and of observations if `seen`.
+        noise: uniforms of the transitions at the steps `recorded` (all if None), and of
+            observations if `seen`.
     """
 
     def value(t, s):
@@ -89,7 +92,9 @@ def rerun(mdp, free, batch, row, acts, first=0, state=None, noise=None, recorded
             if noise is not None and (recorded is None or recorded[t]):
                 move = np.eye(width)[np.sum(noise.transition[row, t] >= np.cumsum(move)[:-1])]
             for k in np.flatnonzero(move):
-                after = mdp.reward[m, s, a, k] + mdp.discount * value(t + 1, mdp.successor[m, s, a, k])
+                after = mdp.reward[m, s, a, k] + mdp.discount * value(
+                    t + 1, mdp.successor[m, s, a, k]
+                )
                 total += act[a] * move[k] * after
         return total
 
@@ -102,7 +107,9 @@ def members(num):
 
 def prefixes(num):
     """The coalitions of the first 0, 1, ..., num players, for every row."""
-    return np.broadcast_to(np.arange(num)[None, :] < np.arange(num + 1)[:, None], (ROWS, num + 1, num))
+    return np.broadcast_to(
+        np.arange(num)[None, :] < np.arange(num + 1)[:, None], (ROWS, num + 1, num)
+    )
 
 
 PLAYERS = {"steps": [0, 1, 2, 3], "segments": [0, 1, 1, 2], "agents": [2, 0, 1, 0]}
@@ -115,7 +122,10 @@ def test_worth_of_every_coalition_equals_reruns_written_out(played, name, observ
     player, num = np.array(PLAYERS[name]), 1 + max(PLAYERS[name])
     noise = noise if observed else None
     got = all_coalitions(taken_game(mdp, other, batch, player, noise=noise), num_players=num)
-    wanted = [[rerun(mdp, other, batch, i, s[player], noise=noise) for s in members(num)] for i in range(ROWS)]
+    wanted = [
+        [rerun(mdp, other, batch, i, s[player], noise=noise) for s in members(num)]
+        for i in range(ROWS)
+    ]
     np.testing.assert_allclose(got, wanted, **EXACT)
     assert np.ptp(got, axis=1).max() > 0.5
 
@@ -186,7 +196,9 @@ def test_a_team_against_a_null_policy_equals_its_paths_written_out(played):
     for present, value in zip(members(3), got, strict=True):
         table = np.where(present[player][:, None, None], policy[schedule], null[schedule])
         paths = reference.enumerate_paths(untie(mdp), table)
-        np.testing.assert_allclose(value, paths.probability @ paths.returns(float(mdp.discount)), **EXACT)
+        np.testing.assert_allclose(
+            value, paths.probability @ paths.returns(float(mdp.discount)), **EXACT
+        )
 
 
 def test_in_the_order_of_time_a_step_gets_its_advantage_on_average_over_its_reruns(played):
@@ -205,14 +217,21 @@ def test_in_the_order_of_time_a_step_gets_its_advantage_on_average_over_its_reru
         np.testing.assert_allclose(marginal[i, t], wanted, **EXACT)
 
 
-def test_on_the_observed_noise_the_order_of_time_gives_the_advantage_in_the_process_that_it_makes(played):
+def test_on_the_observed_noise_the_order_of_time_gives_the_advantage_in_the_process_that_it_makes(
+    played,
+):
     mdp, policy, _, batch, noise = played
     game = taken_game(mdp, policy, batch, np.arange(STEPS), noise=noise)
     marginal = np.diff(worth(game, prefixes(STEPS)), axis=1)
     for i, t in zip(*np.nonzero(batch.live), strict=True):
         state, nobody = batch.state[i, t], np.zeros(STEPS, bool)
-        acted, free = (rerun(mdp, policy, batch, i, acts, t, state, noise) for acts in (np.arange(STEPS) == t, nobody))
-        np.testing.assert_allclose(marginal[i, t], float(mdp.discount) ** t * (acted - free), **EXACT)
+        acted, free = (
+            rerun(mdp, policy, batch, i, acts, t, state, noise)
+            for acts in (np.arange(STEPS) == t, nobody)
+        )
+        np.testing.assert_allclose(
+            marginal[i, t], float(mdp.discount) ** t * (acted - free), **EXACT
+        )
 
 
 def test_with_nature_as_a_player_actions_get_their_advantage_and_draws_their_luck(played):
@@ -230,7 +249,9 @@ def test_with_nature_as_a_player_actions_get_their_advantage_and_draws_their_luc
         after = mdp.discount * exact.value[t + 1, batch.state[i, t + 1]] if onward else 0.0
         q, scale = exact.q_value[t, s, a], float(mdp.discount) ** t
         np.testing.assert_allclose(marginal[i, 2 * t], scale * (q - exact.value[t, s]), **EXACT)
-        np.testing.assert_allclose(marginal[i, 2 * t + 1], scale * (batch.reward[i, t] + after - q), **EXACT)
+        np.testing.assert_allclose(
+            marginal[i, 2 * t + 1], scale * (batch.reward[i, t] + after - q), **EXACT
+        )
 
 
 def test_worth_with_nature_as_a_player_equals_reruns_written_out(played):
@@ -246,7 +267,9 @@ def test_worth_with_nature_as_a_player_equals_reruns_written_out(played):
 @pytest.mark.parametrize("observed", [False, True])
 def test_shapley_values_by_counts_equal_the_mean_over_orders(played, observed):
     mdp, _, other, batch, noise = played
-    game = taken_game(mdp, other, batch, np.array([1, 2, 2, 0]), num_runs=3, noise=noise if observed else None)
+    game = taken_game(
+        mdp, other, batch, np.array([1, 2, 2, 0]), num_runs=3, noise=noise if observed else None
+    )
     wanted = np.stack([by_orders(value, 3) for value in all_coalitions(game, num_players=3)])
     np.testing.assert_allclose(by_counts(game, num_players=3), wanted, **EXACT)
 
@@ -298,7 +321,10 @@ def test_a_hundred_players_by_counts_in_closed_form():
 def test_the_axioms_hold_by_counts(seed, null):
     game = random_game(seed)
     run = int(np.flatnonzero(game.owner == null)[0])
-    for present, absent in ((game.present_gain, game.absent_gain), (game.present_move, game.absent_move)):
+    for present, absent in (
+        (game.present_gain, game.absent_gain),
+        (game.present_move, game.absent_move),
+    ):
         present[:, run] = absent[:, run]
     phi = by_counts(game, num_players=16)
     np.testing.assert_allclose(phi[:, null], 0.0, **EXACT)
@@ -307,7 +333,9 @@ def test_the_axioms_hold_by_counts(seed, null):
 
 
 def test_agents_of_a_team_alike_get_the_same_and_a_null_agent_nothing():
-    mdp = reference.as_float64(Team(num_agents=4, coupling=0.6, order="simultaneous", null_agent=1).build())
+    mdp = reference.as_float64(
+        Team(num_agents=4, coupling=0.6, order="simultaneous", null_agent=1).build()
+    )
     policy = np.full((mdp.prob.shape[0], mdp.emission.shape[2], 2), 0.5)
     policy[int(mdp.schedule[3])] = [0.2, 0.8]
     actions = np.array([[0, 1, 0, 0], [1, 0, 0, 1]], np.int32)

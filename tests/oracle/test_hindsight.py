@@ -26,7 +26,9 @@ def process(**settings):
     """A random process whose few rewards make few returns."""
     mdp, policy = wide(*reference.random_mdp(5, observations=3, **settings))
     code = np.arange(mdp.reward.size) * 7 % 5 % 4
-    return mdp._replace(reward=np.array([0.0, 0.0, -1.0, 0.5])[code].reshape(mdp.reward.shape)), policy
+    return mdp._replace(
+        reward=np.array([0.0, 0.0, -1.0, 0.5])[code].reshape(mdp.reward.shape)
+    ), policy
 
 
 def all_returns(mdp):
@@ -44,7 +46,9 @@ def counted(mdp, policy, step, outcome, size):
     anywhere = np.full(states, 1 / states)
 
     def count(free):
-        paths = reference.enumerate_paths(mdp, policy, first=step, start=anywhere, free_first_action=free)
+        paths = reference.enumerate_paths(
+            mdp, policy, first=step, start=anywhere, free_first_action=free
+        )
         u = outcome(paths)
         joint = np.zeros((states, actions, size))
         mass = np.zeros((states, actions))
@@ -66,7 +70,11 @@ def advantage(mdp, policy):
 def acting(mdp, policy, step):
     kernel = int(mdp.schedule[step])
     taken = mdp.emission[kernel] @ policy[kernel]
-    return taken if mdp.decision[kernel] else np.broadcast_to(np.arange(taken.shape[1]) == 0, taken.shape).astype(float)
+    return (
+        taken
+        if mdp.decision[kernel]
+        else np.broadcast_to(np.arange(taken.shape[1]) == 0, taken.shape).astype(float)
+    )
 
 
 def test_return_hindsight_equals_counting():
@@ -107,7 +115,10 @@ def test_return_hindsight_identities_reproduce_q_and_the_advantage():
         np.testing.assert_allclose(credit[covered], truth[t][covered], **EXACT)
         missing = np.where(law > 0, 0, seen[:, None] * support).sum(-1)
         np.testing.assert_allclose(credit[cells], truth[t][cells] + missing[cells], **EXACT)
-        covered_cells, bare_cells = covered_cells + covered.sum(), bare_cells + (np.abs(missing[cells]) > 0.01).sum()
+        covered_cells, bare_cells = (
+            covered_cells + covered.sum(),
+            bare_cells + (np.abs(missing[cells]) > 0.01).sum(),
+        )
     assert covered_cells > 4
     assert bare_cells > 4
 
@@ -175,7 +186,9 @@ def test_state_hindsight_equals_counting_and_reproduces_q(step):
     table = out.table
     assert np.isnan(table[: step + 1]).all()
     for k in range(step + 1, mdp.schedule.shape[0]):
-        _, _, posterior = counted(mdp, policy, step, lambda p, k=k: p.state[:, k - step], len(alive))
+        _, _, posterior = counted(
+            mdp, policy, step, lambda p, k=k: p.state[:, k - step], len(alive)
+        )
         np.testing.assert_allclose(table[k][alive], posterior[alive], **EXACT)
     pi = acting(mdp, policy, step)
     q_value = reference.exact(mdp, policy).q_value[step]
@@ -238,7 +251,9 @@ def test_pooling_needs_a_reward_law_that_does_not_change_with_the_step():
     assert np.abs(mixed.pooled_advantage - advantage(mdp, policy)[0])[alive].max() > 0.02
     mdp = mdp._replace(schedule=np.array([0, 2, 2, 2]))
     alike = contribution(mdp, policy, 0, state_feature(mdp, lambda s: s), 5)
-    np.testing.assert_allclose(alike.pooled_advantage[alive], advantage(mdp, policy)[0][alive], **EXACT)
+    np.testing.assert_allclose(
+        alike.pooled_advantage[alive], advantage(mdp, policy)[0][alive], **EXACT
+    )
 
 
 def test_the_action_of_a_forced_step_is_certain_in_hindsight():
@@ -257,12 +272,22 @@ def test_thirty_thousand_steps_in_float32(step):
         # Rows that miss 1 by a few roundings, and one reward at the very end.
         rows = np.float32((1 + 5e-7) * np.random.default_rng(0).dirichlet(np.ones(6), (3, 5, 2)))
         schedule = np.append(np.arange(29_999) % 2, 2)
-        mdp = mdp._replace(prob=rows, schedule=schedule, reward=(2 + mdp.reward) * np.eye(3)[2][:, None, None, None])
-        mdp = mdp._replace(discount=np.ones(()), **dict.fromkeys(("segment", "turn", "agent"), np.zeros(30_000, int)))
+        mdp = mdp._replace(
+            prob=rows,
+            schedule=schedule,
+            reward=(2 + mdp.reward) * np.eye(3)[2][:, None, None, None],
+        )
+        mdp = mdp._replace(
+            discount=np.ones(()),
+            **dict.fromkeys(("segment", "turn", "agent"), np.zeros(30_000, int)),
+        )
         truth = solve(mdp, policy)
         out = state_hindsight(mdp, policy, step)
         cells = truth.state_policy[mdp.schedule[step]] > 0
         assert out.q_value.dtype == np.float32
-        # Normalised at every step, so that the error is of a few steps and not of all (that would be 0.03).
-        np.testing.assert_allclose(out.q_value[cells], truth.q_value[step][cells], rtol=0, atol=1e-5)
+        # Normalised at every step, so that the error is of a few steps and not of all (that would
+        # be 0.03).
+        np.testing.assert_allclose(
+            out.q_value[cells], truth.q_value[step][cells], rtol=0, atol=1e-5
+        )
         assert truth.q_value[step].min() > 1

@@ -37,7 +37,9 @@ def process(**settings):
     mdp, policy = wide(*reference.random_mdp(5, observations=3, **settings))
     mdp = mdp._replace(start=np.array([0.25, 0.125, 0.125, 0.1875, 0.3125]))
     code = np.arange(mdp.reward.size) * 7 % 5 % 4
-    return mdp._replace(reward=np.array([0.0, 0.0, -1.0, 0.5])[code].reshape(mdp.reward.shape)), policy
+    return mdp._replace(
+        reward=np.array([0.0, 0.0, -1.0, 0.5])[code].reshape(mdp.reward.shape)
+    ), policy
 
 
 def all_returns(mdp):
@@ -54,7 +56,9 @@ def trajectories(mdp, policy):
     paths = reference.enumerate_paths(mdp, policy)
     batch = enumeration.as_batch(mdp, policy, paths)
     state, log_prob = np.where(paths.live, paths.state, 3), np.asarray(batch.log_prob, float)
-    return paths, jax.tree.map(np.asarray, batch)._replace(state=state, reward=paths.reward, log_prob=log_prob)
+    return paths, jax.tree.map(np.asarray, batch)._replace(
+        state=state, reward=paths.reward, log_prob=log_prob
+    )
 
 
 def group(*columns):
@@ -121,7 +125,9 @@ def test_what_steps_say_of_the_outcome_equals_counting(returns):
         before[live, t], of_state = conditional_entropy(weight, group(s), outcome)
         after_action[live, t], of_action = conditional_entropy(weight, group(s, a), outcome)
         before_point[live, t], after_action_point[live, t] = np.log(of_state), np.log(of_action)
-    following, following_point = (np.concatenate([x[:, 1:], 0 * x[:, :1]], axis=1) for x in (before, before_point))
+    following, following_point = (
+        np.concatenate([x[:, 1:], 0 * x[:, :1]], axis=1) for x in (before, before_point)
+    )
     np.testing.assert_allclose(removed.action, before - after_action, **EXACT)
     np.testing.assert_allclose(removed.environment, after_action - following, **EXACT)
     np.testing.assert_allclose(pointwise.action, after_action_point - before_point, **EXACT)
@@ -146,12 +152,20 @@ def test_the_entropy_of_the_return_is_that_of_the_return_to_go_once_the_rewards_
 def test_an_action_says_log_q_over_v_of_a_success_at_any_discount():
     mdp, policy = wide(*enumeration.exam(discount=0.4))
     paths, batch = trajectories(mdp, policy)
-    told, wanted = of_success(mdp, policy, batch), reference.exact(mdp._replace(discount=np.ones(())), policy)
+    told, wanted = (
+        of_success(mdp, policy, batch),
+        reference.exact(mdp._replace(discount=np.ones(())), policy),
+    )
     steps, success = np.arange(4), paths.reward.sum(1) == 1
-    q_value, value = wanted.q_value[steps, paths.state, paths.action], wanted.value[steps, paths.state]
+    q_value, value = (
+        wanted.q_value[steps, paths.state, paths.action],
+        wanted.value[steps, paths.state],
+    )
     for won, ratio in ((success, (q_value, value)), (~success, (1 - q_value, 1 - value))):
         here = won[:, None] & paths.live
-        np.testing.assert_allclose(told.action[here], np.log(ratio[0][here] / ratio[1][here]), **EXACT)
+        np.testing.assert_allclose(
+            told.action[here], np.log(ratio[0][here] / ratio[1][here]), **EXACT
+        )
         assert np.ptp(told.action[here]) > 0.1
 
 
@@ -176,7 +190,9 @@ def test_success_gain_equals_counting():
     probability[:, -1] = success
     for t in range(paths.state.shape[1]):
         known = group(paths.state[:, t], paths.reward[:, :t].sum(1))
-        mean = np.bincount(known, paths.probability * success) / np.bincount(known, paths.probability)
+        mean = np.bincount(known, paths.probability * success) / np.bincount(
+            known, paths.probability
+        )
         probability[:, t] = mean[known]
     live = paths.live
     np.testing.assert_allclose(gain.before, probability[:, :-1] * live, **EXACT)
@@ -200,10 +216,14 @@ def test_the_mean_success_gain_is_the_advantage_and_the_mean_log_gain_is_not_pos
         weight = paths.probability[live]
         mean = np.bincount(cell, weight * gain.probability[live, t]) / np.bincount(cell, weight)
         advantage = wanted.q_value[t] - wanted.value[t][:, None]
-        np.testing.assert_allclose(mean[cell], advantage[paths.state[live, t], paths.action[live, t]], **EXACT)
+        np.testing.assert_allclose(
+            mean[cell], advantage[paths.state[live, t], paths.action[live, t]], **EXACT
+        )
         told = gain.log_probability[live, t]
         finite = group(paths.state[live, t])
-        mean = np.bincount(finite, weight * np.maximum(np.nan_to_num(told, nan=0.0, neginf=-50.0), -50.0))
+        mean = np.bincount(
+            finite, weight * np.maximum(np.nan_to_num(told, nan=0.0, neginf=-50.0), -50.0)
+        )
         assert mean.max() < 1e-10
     assert np.nanmin(gain.log_probability[:, 0]) < -0.01
 
@@ -240,7 +260,9 @@ def test_latent_information_equals_counting():
     np.testing.assert_allclose(out.gain, np.where(goes_on, entropy - after(entropy), 0), **EXACT)
     np.testing.assert_allclose(out.truth.before, truth, **EXACT)
     np.testing.assert_allclose(out.truth.after, np.where(goes_on, after(truth), 0), **EXACT)
-    np.testing.assert_allclose(out.truth.probability, np.where(goes_on, after(truth) - truth, 0), **EXACT)
+    np.testing.assert_allclose(
+        out.truth.probability, np.where(goes_on, after(truth) - truth, 0), **EXACT
+    )
     ratio = np.where(goes_on, after(truth), 1) / np.where(goes_on, truth, 1)
     np.testing.assert_allclose(out.truth.log_probability, np.log(ratio), **EXACT)
     assert not goes_on.all(0)[:-1].all()  # some episodes end early
@@ -263,7 +285,9 @@ def test_a_constant_latent_is_learned_at_the_rate_of_the_mutual_information():
         known = group(*paths.observation[:, : t + 1].T, *paths.action[:, : t + 1].T)
         more = group(known, paths.observation[:, t + 1])
         weight = paths.probability
-        rate = weight @ (conditional_entropy(weight, known, z)[0] - conditional_entropy(weight, more, z)[0])
+        rate = weight @ (
+            conditional_entropy(weight, known, z)[0] - conditional_entropy(weight, more, z)[0]
+        )
         np.testing.assert_allclose(weight @ out.gain[:, t], rate, **EXACT)
         np.testing.assert_allclose(weight @ out.truth.log_probability[:, t], rate, **EXACT)
         rates.append(rate)

@@ -64,7 +64,9 @@ def turn_mean(scaled):
     def credit(batch):
         future = returns_to_go(batch.reward, 1.0, batch.live)
         num = jnp.sum(batch.live, axis=0, keepdims=True)
-        off = jnp.where(batch.live, future - jnp.sum(future, axis=0, keepdims=True) / jnp.maximum(num, 1), 0.0)
+        off = jnp.where(
+            batch.live, future - jnp.sum(future, axis=0, keepdims=True) / jnp.maximum(num, 1), 0.0
+        )
         spread = jnp.sqrt(jnp.sum(off**2, axis=0, keepdims=True) / jnp.maximum(num - 1, 1))
         return off / (spread + 1e-6) if scaled else off
 
@@ -78,7 +80,9 @@ def anchor_mean(leave_out, size=3):
         future = returns_to_go(batch.reward, 1.0, batch.live)
         here = jax.nn.one_hot(batch.observation, size, dtype=future.dtype) * batch.live[..., None]
         total, num = jnp.einsum("nto,nt->no", here, future), jnp.sum(here, axis=1)
-        all_total, all_num = (jnp.sum(x, axis=0, keepdims=True) - (x if leave_out else 0.0) for x in (total, num))
+        all_total, all_num = (
+            jnp.sum(x, axis=0, keepdims=True) - (x if leave_out else 0.0) for x in (total, num)
+        )
         mean = all_total / jnp.maximum(all_num, 1.0)
         return future - jnp.einsum("nto,no->nt", here, jnp.broadcast_to(mean, total.shape))
 
@@ -92,7 +96,9 @@ def row_mean(leave_out):
         length, gain = jnp.sum(batch.live, axis=1), jnp.sum(batch.reward, axis=1)
         own = length * gain if leave_out else 0.0
         rows = jnp.sum(length) - (length if leave_out else 0)
-        return jnp.broadcast_to((gain - (jnp.sum(length * gain) - own) / rows)[:, None], batch.reward.shape)
+        return jnp.broadcast_to(
+            (gain - (jnp.sum(length * gain) - own) / rows)[:, None], batch.reward.shape
+        )
 
     return rule(credit)
 
@@ -103,7 +109,9 @@ def length_mean(group):
     def credit(batch):
         gain, length = jnp.sum(batch.reward, axis=1), jnp.sum(batch.live, axis=1)
         off = gain - (jnp.sum(gain) - gain) / (len(gain) - 1)
-        return jnp.broadcast_to((off / (jnp.mean(length) if group else length))[:, None], batch.reward.shape)
+        return jnp.broadcast_to(
+            (off / (jnp.mean(length) if group else length))[:, None], batch.reward.shape
+        )
 
     return rule(credit)
 
@@ -152,7 +160,11 @@ def score(name, n):
 def table(title):
     """The rows of a table of the page, by the first column; the heading names the table."""
     text = PAGE.read_text().split(f"## {title}\n")[1].split("\n## ")[0]
-    rows = [[x.strip() for x in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    rows = [
+        [x.strip() for x in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
     return {row[0]: row[1:] for row in rows[2:]}
 
 
@@ -162,7 +174,9 @@ def test_the_page_states_the_exact_slope_and_cosine_of_every_rule():
     assert list(rows) == list(RULES)
     for name, cells in rows.items():
         scores = [score(name, n) for n in SIZES]
-        assert cells == [f"{x['gradient_slope']:.3f} / {x['gradient_cosine']:.4f}" for x in scores], name
+        assert cells == [
+            f"{x['gradient_slope']:.3f} / {x['gradient_cosine']:.4f}" for x in scores
+        ], name
 
 
 @pytest.mark.parametrize("n", FEW)
@@ -190,7 +204,9 @@ def test_the_deviation_of_a_turn_is_not_mended_by_large_groups():
     weight = paths.probability[:, None] * paths.trajectory.live
     weight, gain = weight / weight.sum(axis=0), paths.trajectory.reward.sum(axis=1)
     spread = np.sqrt((gain**2) @ weight - (gain @ weight) ** 2)
-    limit = truth.gradient / np.where(spread > 1e-9, spread, 1.0)[:, None, None]  # turn t has kernel t
+    limit = (
+        truth.gradient / np.where(spread > 1e-9, spread, 1.0)[:, None, None]
+    )  # turn t has kernel t
     cosine = np.sum(limit * truth.gradient) / np.sqrt(np.sum(limit**2) * np.sum(truth.gradient**2))
     assert f"rises to {cosine:.4f}" in PAGE.read_text()
 
@@ -213,22 +229,30 @@ def test_the_factors_of_a_turn(n):
     truth = precise_truth(*TURNS)
     live = truth.occupancy.sum(axis=1)
     np.testing.assert_allclose(live, 0.7 ** np.arange(5), rtol=1e-12)
-    advantage = np.where(truth.occupancy[..., None] > 0, truth.q_value - truth.value[:-1, :, None], 0.0)
-    by_count = {k: [math.comb(n - 1, k) * p**k * (1 - p) ** (n - 1 - k) for p in live] for k in range(n)}
+    advantage = np.where(
+        truth.occupancy[..., None] > 0, truth.q_value - truth.value[:-1, :, None], 0.0
+    )
+    by_count = {
+        k: [math.comb(n - 1, k) * p**k * (1 - p) ** (n - 1 - k) for p in live] for k in range(n)
+    }
     mean_inverse = sum(np.array(by_count[k]) / (k + 1) for k in range(n))
     factors = {"turn mean": 1 - (1 - (1 - live) ** n) / (n * live)}
     np.testing.assert_allclose(factors["turn mean"], 1 - mean_inverse, rtol=1e-12)
     factors["turn leave-one-out, 0 if alone"] = 1 - (1 - live) ** (n - 1)
     for name, factor in factors.items():
         off = centred(moments(name, n))
-        np.testing.assert_allclose(off, factor[:, None, None] * advantage, rtol=0, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            off, factor[:, None, None] * advantage, rtol=0, atol=1e-12, err_msg=name
+        )
 
 
 def test_the_page_states_the_factors_of_each_turn():
     rows = table("Why: each turn has a factor of its own")
     live = 0.7 ** np.arange(5)
     for n in (2, 4, 8):
-        assert rows[f"turn mean, n = {n}"] == [f"{x:.3f}" for x in 1 - (1 - (1 - live) ** n) / (n * live)]
+        assert rows[f"turn mean, n = {n}"] == [
+            f"{x:.3f}" for x in 1 - (1 - (1 - live) ** n) / (n * live)
+        ]
         assert rows[f"0 if alone, n = {n}"] == [f"{x:.3f}" for x in 1 - (1 - live) ** (n - 1)]
     assert rows["P(live)"] == [f"{x:.3f}" for x in live]
 
@@ -244,7 +268,9 @@ def test_with_equal_turn_counts_the_turn_mean_only_loses_length():
         turn=mdp.turn[:3],
         agent=mdp.agent[:3],
     )
-    score = exact_scores(equal, policy, group_moments(equal, policy, RULES["turn mean"], 3, by_reward))
+    score = exact_scores(
+        equal, policy, group_moments(equal, policy, RULES["turn mean"], 3, by_reward)
+    )
     np.testing.assert_allclose(score["gradient_cosine"], 1.0, rtol=1e-12)
     np.testing.assert_allclose(score["gradient_slope"], 2 / 3, rtol=1e-12)
 
@@ -275,7 +301,9 @@ TRIALS = 200
 def squared_errors(batch, credit, world):
     """|g - g*|^2 of each group `[B]`."""
     mdp, policy = world
-    gradient = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(mdp, jnp.asarray(policy), batch, credit)
+    gradient = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))(
+        mdp, jnp.asarray(policy), batch, credit
+    )
     truth = precise_truth(*world).gradient
     return np.sum((np.asarray(gradient) - truth[None]) ** 2, axis=(1, 2, 3)) / np.sum(truth**2)
 
@@ -297,7 +325,9 @@ def test_a_ranking_by_200_samples_reverses():
     with jax.enable_x64(True):
         batch = jax.tree.map(lambda x: jnp.asarray(x[groups]), paths.trajectory)
         error = {
-            name: squared_errors(batch, jax.vmap(lambda b, n=name: RULES[n](None, None, b).value)(batch), REVERSAL)
+            name: squared_errors(
+                batch, jax.vmap(lambda b, n=name: RULES[n](None, None, b).value)(batch), REVERSAL
+            )
             for name in PAIR
         }
     for name in PAIR:
@@ -306,7 +336,9 @@ def test_a_ranking_by_200_samples_reverses():
     draws = np.random.default_rng(0).multinomial(TRIALS, weight / weight.sum(), size=20_000) @ gap
     reversed_share = float(np.mean(draws < 0))
     stated = float(re.search(r"in (\d+)% of", PAGE.read_text()).group(1)) / 100
-    assert abs(reversed_share - stated) < 0.015  # 0.005 of rounding and 3 standard errors of 20,000 draws
+    assert (
+        abs(reversed_share - stated) < 0.015
+    )  # 0.005 of rounding and 3 standard errors of 20,000 draws
 
 
 @pytest.mark.slow
@@ -315,9 +347,15 @@ def test_the_samples_on_the_page_are_what_200_seeds_give():
     rows = table("A ranking that sampling reverses")
     mdp = VariableTurns(num_turns=8).build()
     world = casim.World.make(mdp, jnp.asarray(REVERSAL[1], jnp.float32))
-    groups = jax.jit(jax.vmap(lambda seed: world.rollout(jax.random.key(seed), 4)))(jnp.arange(10 * TRIALS))
+    groups = jax.jit(jax.vmap(lambda seed: world.rollout(jax.random.key(seed), 4)))(
+        jnp.arange(10 * TRIALS)
+    )
     error = [
-        squared_errors(groups, jax.vmap(lambda b, n=name: RULES[n](None, None, b).value)(groups), (mdp, world.policy))
+        squared_errors(
+            groups,
+            jax.vmap(lambda b, n=name: RULES[n](None, None, b).value)(groups),
+            (mdp, world.policy),
+        )
         for name in PAIR
     ]
     mean = np.reshape(error, (2, 10, TRIALS)).mean(axis=2)

@@ -55,7 +55,9 @@ class Tuples:
         index = np.array(list(itertools.product(range(len(paths.probability)), repeat=num)))
         self.weight = paths.probability[index].prod(axis=1)
         names = ("state", "observation", "action", "reward", "live")
-        self.state, self.observation, self.action, self.reward, self.live = (getattr(paths, n)[index] for n in names)
+        self.state, self.observation, self.action, self.reward, self.live = (
+            getattr(paths, n)[index] for n in names
+        )
 
     def moments(self, credit):
         """Mean and variance of the credit in every cell, and of the gradient, from their definitions."""
@@ -74,14 +76,22 @@ class Tuples:
             for total, x in ((mass, 1.0), (first, c), (second, c**2)):
                 np.add.at(total, where, self.weight * live * x)
             seen = self.observation[:, i, t]
-            score = (np.arange(policy.shape[2]) == self.action[:, i, t, None]) - policy[schedule[t], seen]
+            score = (np.arange(policy.shape[2]) == self.action[:, i, t, None]) - policy[
+                schedule[t], seen
+            ]
             gradient[row, schedule[t], seen] += (discount**t * live * c / num)[:, None] * score
         mean = self.weight @ gradient.reshape(len(row), -1)
         square = self.weight @ (gradient.reshape(len(row), -1) - mean) ** 2
         with np.errstate(invalid="ignore"):
             expectation = first / mass
             variance = second / mass - expectation**2
-        return mass / num, expectation, variance, mean.reshape(policy.shape), square.reshape(policy.shape)
+        return (
+            mass / num,
+            expectation,
+            variance,
+            mean.reshape(policy.shape),
+            square.reshape(policy.shape),
+        )
 
 
 def grpo(batch, discount, ddof, epsilon):
@@ -98,7 +108,9 @@ def turn_credit(batch):
     for i in range(future.shape[1]):
         peers = np.delete(np.arange(future.shape[1]), i)
         num = batch.live[:, peers].sum(axis=1)
-        credit[:, i] -= np.where(batch.live[:, peers], future[:, peers], 0.0).sum(axis=1) / np.maximum(num, 1)
+        credit[:, i] -= np.where(batch.live[:, peers], future[:, peers], 0.0).sum(
+            axis=1
+        ) / np.maximum(num, 1)
     return credit * batch.live
 
 
@@ -116,7 +128,9 @@ def anchor_credit(batch):
 def weighted_actions(_key, _world, batch):
     """Credit that reads the actions and the others' states: no two trajectories look alike to it."""
     others = jnp.sum(batch.state * batch.reward) - jnp.sum(batch.state * batch.reward, axis=1)
-    return Credit(jnp.where(batch.live, (1 + batch.action) * others[:, None] + batch.reward**2, 0.0), cost())
+    return Credit(
+        jnp.where(batch.live, (1 + batch.action) * others[:, None] + batch.reward**2, 0.0), cost()
+    )
 
 
 def action_credit(batch):
@@ -134,8 +148,20 @@ def same(moments, wanted):
 @pytest.mark.parametrize(
     ("place", "num", "estimator", "formula", "views"),
     [
-        (WIDE, 2, casim.GroupRelative(discount=0.9), lambda b: grpo(b, 0.9, 1, 1e-6), (by_reward, by_return(0.9))),
-        (SMALL, 3, casim.GroupRelative("group", 0, 1e-3, 1.0), lambda b: grpo(b, 1.0, 0, 1e-3), (whole, by_return())),
+        (
+            WIDE,
+            2,
+            casim.GroupRelative(discount=0.9),
+            lambda b: grpo(b, 0.9, 1, 1e-6),
+            (by_reward, by_return(0.9)),
+        ),
+        (
+            SMALL,
+            3,
+            casim.GroupRelative("group", 0, 1e-3, 1.0),
+            lambda b: grpo(b, 1.0, 0, 1e-3),
+            (whole, by_return()),
+        ),
         (SMALL, 3, turn_leave_one_out("return"), turn_credit, (by_reward,)),
         (SMALL, 3, anchor_mean(False), anchor_credit, (by_anchor,)),
         (SMALL, 3, weighted_actions, action_credit, (whole,)),
@@ -170,7 +196,10 @@ def test_probabilities_of_groups_sum_to_one():
     paths = enumerate_trajectories(*WIDE)
     np.testing.assert_allclose(paths.probability.sum(), 1.0, rtol=1e-13)
     moments = group_moments(*WIDE, casim.Return(1.0), 2, by_return())
-    occupancy = precise_truth(*WIDE).occupancy.sum(axis=1) * np.asarray(WIDE[0].decision)[np.asarray(WIDE[0].schedule)]
+    occupancy = (
+        precise_truth(*WIDE).occupancy.sum(axis=1)
+        * np.asarray(WIDE[0].decision)[np.asarray(WIDE[0].schedule)]
+    )
     np.testing.assert_allclose(moments.probability.sum(axis=(1, 2)), occupancy, rtol=1e-12)
 
 
@@ -178,7 +207,9 @@ def test_rows_of_single_precision_are_made_to_sum_to_one():
     mdp, policy = WIDE
     single = np.broadcast_to(np.array([0.1, 0.9], np.float32), policy.shape)
     assert abs(single[0, 0].astype(np.float64).sum() - 1) > 1e-8
-    np.testing.assert_allclose(enumerate_trajectories(mdp, single).probability.sum(), 1.0, rtol=1e-13)
+    np.testing.assert_allclose(
+        enumerate_trajectories(mdp, single).probability.sum(), 1.0, rtol=1e-13
+    )
 
 
 def draws(key, _world, batch):
@@ -220,7 +251,16 @@ def test_exact_scores_ask_for_gradients_of_the_table():
         exact_scores(*SMALL, moments._replace(gradient=moments.gradient[:1]))
 
 
-NAMES = ("bias", "centred_bias", "variance", "rmse", "gradient_slope", "gradient_bias", "gradient_variance", "snr")
+NAMES = (
+    "bias",
+    "centred_bias",
+    "variance",
+    "rmse",
+    "gradient_slope",
+    "gradient_bias",
+    "gradient_variance",
+    "snr",
+)
 
 
 @pytest.mark.slow
@@ -228,7 +268,9 @@ def test_exact_scores_lie_in_the_intervals_of_a_study(unhooked):
     """At 4 half-widths of a 95% interval over 10 blocks (t with 9 degrees: false alarm about 1e-5 each)."""
     task, policy = VariableTurns(num_turns=4, noise=0.5, discount=0.9), casim.Softmax(seed=3)
     estimators = (casim.GroupRelative(), casim.LeaveOneOut(discount=0.9))
-    rows = casim.Study("moments", (task,), estimators, (policy,), num_trajectories=3, replicates=3000, controls=())
+    rows = casim.Study(
+        "moments", (task,), estimators, (policy,), num_trajectories=3, replicates=3000, controls=()
+    )
     mdp = task.build()
     table = policy.table(mdp)
     for row, estimator in zip(rows.run(), estimators, strict=True):

@@ -42,7 +42,8 @@ def world(seed, **sizes):
     return mdp, policy / policy.sum(axis=-1, keepdims=True)
 
 
-# Hidden states, kernels in the order 2 0 1 2 0 of which 1 is no decision: some logits are shared, some are not.
+# Hidden states, kernels in the order 2 0 1 2 0 of which 1 is no decision: some logits are shared,
+# some are not.
 TIED = world(3, schedule=(2, 0, 1, 2, 0), states=4, observations=3, successors=3)
 # A kernel for every step, out of order.
 OWN = world(6, schedule=(2, 1, 0), states=4, observations=3, successors=3)
@@ -93,7 +94,9 @@ class Written:
             m = self.schedule[t]
             if not self.mdp.decision[m]:
                 continue
-            s, o, a, live = (x[:, t] for x in (paths.state, paths.observation, paths.action, paths.live))
+            s, o, a, live = (
+                x[:, t] for x in (paths.state, paths.observation, paths.action, paths.live)
+            )
             given = credit[:, t] + every[t, s, a]
             for total, x in ((mass, 1.0), (first, given), (second, given**2)):
                 np.add.at(total, (t, s, a), paths.probability * live * x)
@@ -164,7 +167,15 @@ def _forced(w):
     return np.where(np.asarray(w.mdp.decision)[:, None, None], w.policy, first)
 
 
-NAMES = ("whole_return", "reward_to_go", "value_baseline", "td_error", "gae", "gae_wrong_critic", "advantage")
+NAMES = (
+    "whole_return",
+    "reward_to_go",
+    "value_baseline",
+    "td_error",
+    "gae",
+    "gae_wrong_critic",
+    "advantage",
+)
 NAMES += ("all_action", "all_action_wrong", "control_variate", "control_variate_wrong")
 
 
@@ -174,10 +185,15 @@ def test_moments_equal_those_over_all_trajectories(written, name):
         w = written[place]
         form, credit, every = cases(w)[name]
         same(recursion_moments(w.mdp, w.policy, form), w.moments(credit, every))
-        same(recursion_moments(w.mdp, w.policy, form, tied=False), w.moments(credit, every, tied=False))
+        same(
+            recursion_moments(w.mdp, w.policy, form, tied=False),
+            w.moments(credit, every, tied=False),
+        )
 
 
-@pytest.mark.parametrize("form", [reward_to_go, value_baseline, all_action(), control_variate(), advantage])
+@pytest.mark.parametrize(
+    "form", [reward_to_go, value_baseline, all_action(), control_variate(), advantage]
+)
 def test_the_gradient_of_unbiased_forms_is_exact(form):
     scores = exact_scores(*TIED, recursion_moments(*TIED, form))
     assert scores["gradient_bias"] < EXACT
@@ -185,7 +201,10 @@ def test_the_gradient_of_unbiased_forms_is_exact(form):
 
 def test_a_control_variate_is_unbiased_whatever_its_q_and_all_actions_are_not():
     guess = wrong((5, 4, 2), 2)
-    assert exact_scores(*TIED, recursion_moments(*TIED, control_variate(guess)))["gradient_bias"] < EXACT
+    assert (
+        exact_scores(*TIED, recursion_moments(*TIED, control_variate(guess)))["gradient_bias"]
+        < EXACT
+    )
     assert exact_scores(*TIED, recursion_moments(*TIED, all_action(guess)))["gradient_bias"] > 0.1
 
 
@@ -199,7 +218,10 @@ def test_the_exact_advantage_has_no_noise_in_a_cell():
 @pytest.mark.parametrize("num", [2, 3])
 def test_a_baseline_of_peers_equals_the_enumerated_groups(num):
     """RLOO: the recursion's polynomial in moments of one trajectory, against groups of classes."""
-    mdp, policy = TIED[0]._replace(reward=np.round(TIED[0].reward / 2)), TIED[1]  # returns that often coincide
+    mdp, policy = (
+        TIED[0]._replace(reward=np.round(TIED[0].reward / 2)),
+        TIED[1],
+    )  # returns that often coincide
     wanted = group_moments(mdp, policy, casim.LeaveOneOut(1.0), num, by_return())
     same(recursion_moments(mdp, policy, peer_baseline(1.0), num), wanted)
 
@@ -226,7 +248,9 @@ def test_a_table_under_a_baseline_of_peers():
         return Credit(jnp.where(batch.live, off[:, None] * jnp.asarray(table)[at], 0.0), cost())
 
     for num in (2, 3):
-        actual = recursion_moments(mdp, policy, lambda _, truth: Product(0.9, 0.0, table, peers=True), num)
+        actual = recursion_moments(
+            mdp, policy, lambda _, truth: Product(0.9, 0.0, table, peers=True), num
+        )
         same(actual, group_moments(mdp, policy, estimator, num))
 
 
@@ -288,8 +312,8 @@ def coin(num_steps, prob):
 def test_ten_thousand_steps_take_seconds_and_agree_with_closed_forms():
     """With z = a - p of moments m2, m3, m4 and B = sum a, Z = sum z over T steps (central moments u2, u3, u4 of B):
     the return gives X = B Z = Z^2 + T p Z, so E X = u2 and E X^2 = u4 + 2 T p u3 + (T p)^2 u2;
-    the value baseline gives X = sum_{t <= u} z_t z_u, so E X = T m2 and E X^2 = T m4 + 3/2 T (T - 1) m2^2;
-    RLOO with two trajectories gives g = (B_1 - B_2)(Z_1 - Z_2) / 2 = (Z_1 - Z_2)^2 / 2.
+    the value baseline gives X = sum_{t <= u} z_t z_u, so E X = T m2 and E X^2 = T m4 + 3/2 T (T -
+    1) m2^2; RLOO with two trajectories gives g = (B_1 - B_2)(Z_1 - Z_2) / 2 = (Z_1 - Z_2)^2 / 2.
     """
     num, p = 10_000, 0.3
     m2, m3, m4 = (p * (1 - p) ** k + (1 - p) * (-p) ** k for k in (2, 3, 4))
@@ -297,17 +321,24 @@ def test_ten_thousand_steps_take_seconds_and_agree_with_closed_forms():
     mdp, policy = coin(num, p)
     begin = time.perf_counter()
     plain, based, peers = (
-        recursion_moments(mdp, policy, f, 2) for f in (whole_return(), value_baseline, peer_baseline())
+        recursion_moments(mdp, policy, f, 2)
+        for f in (whole_return(), value_baseline, peer_baseline())
     )
     assert time.perf_counter() - begin < 60
     wanted = {
         "plain": (plain, u2, (u4 + 2 * num * p * u3 + (num * p) ** 2 * u2 - u2**2) / 2),
-        "based": (based, num * m2, (num * m4 + 1.5 * num * (num - 1) * m2**2 - (num * m2) ** 2) / 2),
+        "based": (
+            based,
+            num * m2,
+            (num * m4 + 1.5 * num * (num - 1) * m2**2 - (num * m2) ** 2) / 2,
+        ),
         "peers": (peers, u2, (2 * u4 + 6 * u2**2) / 4 - u2**2),
     }
     for name, (moments, mean, variance) in wanted.items():
         np.testing.assert_allclose(moments.gradient[0, 0], [-mean, mean], rtol=1e-10, err_msg=name)
-        np.testing.assert_allclose(moments.gradient_variance[0, 0], [variance] * 2, rtol=1e-10, err_msg=name)
+        np.testing.assert_allclose(
+            moments.gradient_variance[0, 0], [variance] * 2, rtol=1e-10, err_msg=name
+        )
 
 
 @pytest.mark.parametrize(
@@ -316,7 +347,11 @@ def test_ten_thousand_steps_take_seconds_and_agree_with_closed_forms():
         (peer_baseline(), 1, r"num must be in \[2, inf\]"),
         (gae(0.5, np.zeros((2, 2))), 1, "critic must have shape"),
         (all_action(np.zeros((1, 2, 3))), 1, "every must have shape|before must have shape"),
-        (lambda mdp, truth: Trace(1.0, 1.0, np.zeros(3), truth.q_value, truth.q_value), 1, "after must have shape"),
+        (
+            lambda mdp, truth: Trace(1.0, 1.0, np.zeros(3), truth.q_value, truth.q_value),
+            1,
+            "after must have shape",
+        ),
         (hindsight, 1, "discount of the MDP"),
     ],
 )
@@ -331,7 +366,9 @@ def test_hindsight_refuses_rewards_along_the_way():
         recursion_moments(mdp, policy, hindsight)
 
 
-@pytest.mark.parametrize("make", [lambda: gae(1.5), lambda: whole_return(0.0, -0.1), lambda: peer_baseline(2.0)])
+@pytest.mark.parametrize(
+    "make", [lambda: gae(1.5), lambda: whole_return(0.0, -0.1), lambda: peer_baseline(2.0)]
+)
 def test_settings_out_of_range_are_refused(make):
     with pytest.raises(ValueError, match=r"must be in \[0.0, 1.0\]"):
         make()

@@ -28,12 +28,17 @@ exact_shapley = jax.jit(shapley, static_argnums=3, compiler_options=QUICK)
 def values_by_enumeration(mdp, policy, batch, row, players):
     """v(S) of every coalition of one trajectory: its actions imposed in the segments of S where it was live."""
     segment, live = np.asarray(mdp.segment), np.asarray(batch.live)[row]
-    action, start = np.asarray(batch.action)[row], np.eye(mdp.start.shape[0])[int(np.asarray(batch.state)[row, 0])]
+    action, start = (
+        np.asarray(batch.action)[row],
+        np.eye(mdp.start.shape[0])[int(np.asarray(batch.state)[row, 0])],
+    )
 
     @functools.cache
     def value(imposed):
         paths = reference.enumerate_paths(mdp, policy, start=start, imposed=np.array(imposed))
-        return float(paths.probability @ paths.returns(float(mdp.discount)) / paths.probability.sum())
+        return float(
+            paths.probability @ paths.returns(float(mdp.discount)) / paths.probability.sum()
+        )
 
     out = []
     for index in range(2**players):
@@ -65,7 +70,9 @@ def given():
 
 def test_coalition_values_and_shapley_values_equal_their_definition(given):
     mdp, policy, batch = given
-    wanted = np.stack([values_by_enumeration(mdp, policy, batch, i, PLAYERS) for i in range(len(batch.live))])
+    wanted = np.stack(
+        [values_by_enumeration(mdp, policy, batch, i, PLAYERS) for i in range(len(batch.live))]
+    )
     np.testing.assert_allclose(coalition_values(mdp, policy, batch, PLAYERS), wanted, atol=2e-6)
     phi = np.stack([by_orders(value, PLAYERS) for value in wanted])
     np.testing.assert_allclose(exact_shapley(mdp, policy, batch, PLAYERS), phi, atol=2e-6)
@@ -83,7 +90,9 @@ def test_shapley_values_sum_to_the_grand_coalition_less_the_empty_one(given):
 @pytest.fixture(scope="module")
 def certain():
     """A chain with two pivots whose transitions and outcome are certain, one segment per step."""
-    task = Bifurcation(horizon=4, pivots=(1, 2), gap=1.0, base=0.5, recovery=1.0, num_actions=3, num_segments=4)
+    task = Bifurcation(
+        horizon=4, pivots=(1, 2), gap=1.0, base=0.5, recovery=1.0, num_actions=3, num_segments=4
+    )
     mdp = task.build()
     return solved(mdp, reference.random_policy(2, mdp))
 
@@ -94,10 +103,14 @@ def test_with_certain_transitions_the_marginal_in_the_order_of_time_is_the_advan
     state, action = np.asarray(batch.state), np.asarray(batch.action)
     for t in range(4):
         marginal = value[:, (2 << t) - 1] - value[:, (1 << t) - 1]
-        np.testing.assert_allclose(marginal, certain.advantage[t, state[:, t], action[:, t]], atol=2e-6)
+        np.testing.assert_allclose(
+            marginal, certain.advantage[t, state[:, t], action[:, t]], atol=2e-6
+        )
 
 
-def test_with_certain_transitions_shapley_values_sum_to_the_return_less_the_value_of_the_prompt(certain):
+def test_with_certain_transitions_shapley_values_sum_to_the_return_less_the_value_of_the_prompt(
+    certain,
+):
     batch = certain.all.batch
     phi = np.asarray(exact_shapley(certain.mdp, certain.policy, batch, 4), np.float64)
     returns = np.asarray(batch.reward, np.float64).sum(axis=1)

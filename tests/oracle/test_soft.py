@@ -100,7 +100,10 @@ def test_values_equal_a_recursion_on_single_states_under_partial_observability()
         m = wide_mdp.schedule[t]
         return sum(
             wide_mdp.prob[m, s, a, k]
-            * (wide_mdp.reward[m, s, a, k] + wide_mdp.discount * value(t + 1, wide_mdp.successor[m, s, a, k]))
+            * (
+                wide_mdp.reward[m, s, a, k]
+                + wide_mdp.discount * value(t + 1, wide_mdp.successor[m, s, a, k])
+            )
             for k in range(wide_mdp.prob.shape[3])
         )
 
@@ -127,7 +130,9 @@ def test_the_advantage_is_the_log_ratio_and_cannot_be_positive_for_every_action(
     credit, policy = advantage(out), out.policy
     np.testing.assert_allclose(policy.sum(-1), 1, **EXACT)
     possible = table > 0
-    np.testing.assert_allclose(TEMPERATURE * log_ratio(policy, table)[possible], credit[possible], **EXACT)
+    np.testing.assert_allclose(
+        TEMPERATURE * log_ratio(policy, table)[possible], credit[possible], **EXACT
+    )
     np.testing.assert_allclose((table * np.exp(credit / TEMPERATURE)).sum(-1), 1, **EXACT)
     assert np.where(possible, credit, np.inf).min(-1).max() < 1e-10
 
@@ -146,14 +151,18 @@ def trajectories(mdp, policy):
     paths = reference.enumerate_paths(mdp, policy)
     batch = enumeration.as_batch(mdp, policy, paths)
     state, log_prob = np.where(paths.live, paths.state, 3), np.asarray(batch.log_prob, float)
-    return paths, jax.tree.map(np.asarray, batch)._replace(state=state, reward=paths.reward, log_prob=log_prob)
+    return paths, jax.tree.map(np.asarray, batch)._replace(
+        state=state, reward=paths.reward, log_prob=log_prob
+    )
 
 
 def following(value, paths):
     """V_{t+1}(s_{t+1}), 0 after the end."""
     out = np.zeros(paths.state.shape)
     for t in range(paths.state.shape[1] - 1):
-        out[:, t] = np.where(paths.live[:, t + 1], np.asarray(value)[t + 1][paths.state[:, t + 1]], 0.0)
+        out[:, t] = np.where(
+            paths.live[:, t + 1], np.asarray(value)[t + 1][paths.state[:, t + 1]], 0.0
+        )
     return out
 
 
@@ -174,7 +183,9 @@ def test_the_identity_is_off_by_a_martingale_in_a_stochastic_process():
     assert np.abs(luck).max() > 0.5
     # A martingale difference: given everything up to the action its mean is 0.
     for t in range(paths.state.shape[1]):
-        past = np.concatenate([paths.state[:, : t + 1], paths.action[:, : t + 1], 8 * paths.reward[:, :t]], axis=1)
+        past = np.concatenate(
+            [paths.state[:, : t + 1], paths.action[:, : t + 1], 8 * paths.reward[:, :t]], axis=1
+        )
         _, group = np.unique(past, axis=0, return_inverse=True)
         mean = np.bincount(group, paths.probability * credit.noise[:, t])
         np.testing.assert_allclose(mean, 0, **EXACT)
@@ -183,13 +194,19 @@ def test_the_identity_is_off_by_a_martingale_in_a_stochastic_process():
 def test_the_identity_is_exact_in_a_deterministic_process():
     mdp, prior = process()
     only = np.broadcast_to(np.arange(mdp.prob.shape[-1]) == 1, mdp.prob.shape).astype(float)
-    mdp = mdp._replace(prob=only, reward=mdp.reward * np.array([0, 0, 8])[:, None, None, None], discount=np.ones(()))
+    mdp = mdp._replace(
+        prob=only,
+        reward=mdp.reward * np.array([0, 0, 8])[:, None, None, None],
+        discount=np.ones(()),
+    )
     mdp = mdp._replace(schedule=np.array([0, 1, 0, 2]))  # a terminal reward only
     out = soft_optimal(mdp, prior, TEMPERATURE)
     paths, batch = trajectories(mdp, prior)
     credit = implicit_reward(mdp, prior, out, batch)
     np.testing.assert_allclose(credit.noise, 0, **EXACT)
-    step = following(out.value, paths) + np.cumsum(paths.reward, 1) - out.value[0][paths.state[:, :1]]
+    step = (
+        following(out.value, paths) + np.cumsum(paths.reward, 1) - out.value[0][paths.state[:, :1]]
+    )
     cumulative = by_policy(mdp, prior, out, batch)
     np.testing.assert_allclose(cumulative, np.where(paths.live, step, cumulative), **EXACT)
     # The closed form of a deterministic process: V_0 = b log E_ref[exp(R / b)].
@@ -226,7 +243,9 @@ def test_low_temperature_gives_the_optimal_values():
     mdp, prior = process()
     alike = prior * 0 + 0.5  # every action possible in every state
     out = soft_optimal(mdp, alike, 1e-9)
-    np.testing.assert_allclose(out.value, optimal(mdp).value, rtol=0, atol=1e-8)  # off by at most T b log 2
+    np.testing.assert_allclose(
+        out.value, optimal(mdp).value, rtol=0, atol=1e-8
+    )  # off by at most T b log 2
 
 
 def test_signs_can_disagree_with_the_advantage_at_a_low_temperature_and_not_at_a_high_one():
@@ -255,9 +274,12 @@ def test_float32_keeps_a_constant_value_over_thirty_thousand_steps():
         mdp, prior = reference.random_mdp(5)
         schedule = np.arange(30_000) % 3
         zeros = np.zeros(30_000, int)
-        mdp = mdp._replace(schedule=schedule, segment=zeros, turn=zeros, agent=zeros, discount=np.ones(()))
         mdp = mdp._replace(
-            reward=np.broadcast_to(np.eye(3)[2][:, None, None, None], mdp.reward.shape), terminal=np.zeros(5, bool)
+            schedule=schedule, segment=zeros, turn=zeros, agent=zeros, discount=np.ones(())
+        )
+        mdp = mdp._replace(
+            reward=np.broadcast_to(np.eye(3)[2][:, None, None, None], mdp.reward.shape),
+            terminal=np.zeros(5, bool),
         )
         for temperature in (0.05, 1e4):
             out = soft_optimal(mdp, prior, temperature)

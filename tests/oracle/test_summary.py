@@ -35,7 +35,9 @@ def test_the_summary_equals_the_enumeration():
         "num_decisions": decided.sum(),
         "signal": mean((q_value - value) ** 2),
         "value_square": mean(value**2),
-        "offset_square": mean((past + scaling * value - expected) ** 2),  # no reward before the end: past is exact
+        "offset_square": mean(
+            (past + scaling * value - expected) ** 2
+        ),  # no reward before the end: past is exact
         "future_variance": mean((future - q_value) ** 2),
         "return_variance": weight @ returns**2 - expected**2,
     }
@@ -52,7 +54,8 @@ def test_the_scale_of_grpo_equals_its_definition_over_all_groups():
         return 0.0 if spread == 0 else (own - returns.mean()) / spread
 
     binomial = [
-        np.prod([success] * k + [1 - success] * (num - 1 - k)) * len(list(_choose(num - 1, k))) for k in range(num)
+        np.prod([success] * k + [1 - success] * (num - 1 - k)) * len(list(_choose(num - 1, k)))
+        for k in range(num)
     ]
     slope = sum(p * (credit(1.0, k) - credit(0.0, k)) for k, p in enumerate(binomial))
     assert binary_group_scale(success, num) == pytest.approx(slope, rel=1e-12)
@@ -75,7 +78,9 @@ def test_closed_forms_lie_in_the_intervals_of_a_study():
     )
     task = casim.Bifurcation(horizon=7, pivots=(2, 4), noise=0.1, recovery=0.3)
     policy = casim.Softmax(scale=0.5, seed=3)
-    rows = casim.Study("forms", (task,), estimators, (policy,), num_trajectories=4, replicates=3000).run()
+    rows = casim.Study(
+        "forms", (task,), estimators, (policy,), num_trajectories=4, replicates=3000
+    ).run()
     checked = 0
     for row in rows:
         for name, value in closed_forms(row.exact, 4).get(row.label, {}).items():

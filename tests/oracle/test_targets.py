@@ -52,7 +52,10 @@ def test_td_error_and_information_gain(given, target, name):
 
 def test_td_errors_sum_to_the_return_less_the_value_of_the_prompt(given, target):
     batch, scale = given.all.batch, 0.875 ** np.arange(4)
-    wanted = np.asarray(batch.reward, np.float64) @ scale - given.exact.value[0, np.asarray(batch.state)[:, 0]]
+    wanted = (
+        np.asarray(batch.reward, np.float64) @ scale
+        - given.exact.value[0, np.asarray(batch.state)[:, 0]]
+    )
     np.testing.assert_allclose(target("td_error") @ scale, wanted, atol=1e-5)
 
 
@@ -60,7 +63,9 @@ def test_trajectory_advantage(given, target):
     reward, scale = np.asarray(given.all.batch.reward, np.float64), 0.875 ** np.arange(4)
     earned = np.cumsum(reward * scale, axis=1) - reward * scale
     wanted = earned + scale * along(given, given.exact.q_value) - given.exact.expected_return
-    np.testing.assert_allclose(target("trajectory_advantage"), wanted * np.asarray(given.all.batch.live), atol=1e-5)
+    np.testing.assert_allclose(
+        target("trajectory_advantage"), wanted * np.asarray(given.all.batch.live), atol=1e-5
+    )
 
 
 def test_segment_advantage(given, target):
@@ -81,7 +86,9 @@ def test_log_information_gain():
     value = along(given, given.exact.value[:4])
     after = td_error(given) + value
     wanted = np.log(np.maximum(after, 0.01)) - np.log(np.maximum(value, 0.01))
-    got = path_target(Target("log_information_gain"), given.mdp, given.policy, truth, given.all.batch, 2)
+    got = path_target(
+        Target("log_information_gain"), given.mdp, given.policy, truth, given.all.batch, 2
+    )
     np.testing.assert_allclose(got, wanted * batch.live, atol=1e-4)
     assert (after[batch.live] == 0).any()
 
@@ -89,7 +96,9 @@ def test_log_information_gain():
 def test_log_information_gain_has_a_mean_below_zero_under_the_policy():
     given = case()
     truth = solve(given.mdp, given.policy)
-    got = path_target(Target("log_information_gain"), given.mdp, given.policy, truth, given.all.batch, 2)
+    got = path_target(
+        Target("log_information_gain"), given.mdp, given.policy, truth, given.all.batch, 2
+    )
     mean, mass = cell_mean(given.mdp, given.all, got)
     state_mean = np.nansum(mean * mass, axis=-1)[mass.sum(-1) > 0]
     assert len(state_mean) > 5

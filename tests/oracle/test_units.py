@@ -64,7 +64,9 @@ def test_skill_luck_and_gain_equal_their_definitions(given, name):
         for i, t in ((i, t) for i in range(len(skill)) for t in steps if batch.live[i, t]):
             s, a, scale = batch.state[i, t], batch.action[i, t], discount ** (t - steps[0])
             onward = t < 4 and batch.live[i, t + 1]
-            after = batch.reward[i, t] + (discount * exact.value[t + 1, batch.state[i, t + 1]] if onward else 0.0)
+            after = batch.reward[i, t] + (
+                discount * exact.value[t + 1, batch.state[i, t + 1]] if onward else 0.0
+            )
             skill[i] += scale * (exact.q_value[t, s, a] - exact.value[t, s])
             luck[i] += scale * (after - exact.q_value[t, s, a])
             gain[i] += scale * (after - exact.value[t, s])
@@ -98,7 +100,10 @@ def test_coarse_units_are_the_discounted_sums_of_their_parts(given, fine, coarse
     parent = np.array(LABELS[coarse])[inner.first]
     with jax.enable_x64(True):
         for field in ("skill", "luck", "gain"):
-            arrays = (jnp.asarray(x) for x in (getattr(inner, field), inner.first, parent, outer.first, mdp.discount))
+            arrays = (
+                jnp.asarray(x)
+                for x in (getattr(inner, field), inner.first, parent, outer.first, mdp.discount)
+            )
             total = units.merge(*arrays)
             np.testing.assert_allclose(total, getattr(outer, field), **EXACT)
 
@@ -114,8 +119,14 @@ def test_the_gain_of_the_episode_is_its_return_less_the_value_of_its_prompt(give
 def test_skill_and_luck_have_mean_0_whatever_the_past_and_are_uncorrelated(given):
     _, _, weight, batch, parts, _ = given
     for t in range(1, 5):
-        for x, known in ((parts.token.skill, batch.state[:, : t + 1]), (parts.token.luck, batch.state[:, : t + 1])):
-            past = np.concatenate([known, batch.action[:, :t], batch.action[:, t : t + 1] * (x is parts.token.luck)], 1)
+        for x, known in (
+            (parts.token.skill, batch.state[:, : t + 1]),
+            (parts.token.luck, batch.state[:, : t + 1]),
+        ):
+            past = np.concatenate(
+                [known, batch.action[:, :t], batch.action[:, t : t + 1] * (x is parts.token.luck)],
+                1,
+            )
             _, cell = np.unique(past, axis=0, return_inverse=True)
             np.testing.assert_allclose(np.bincount(cell.ravel(), weight * x[:, t]), 0.0, **EXACT)
     each = np.concatenate([parts.token.skill, parts.token.luck], axis=1)
@@ -129,7 +140,9 @@ def test_the_parts_of_the_variance_add_up_to_that_of_the_return(given):
     scale = float(mdp.discount) ** np.arange(5)
     returns = batch.reward @ scale
     wanted = weight @ (returns - exact.expected_return) ** 2
-    np.testing.assert_allclose(variance.prompt + variance.skill.sum() + variance.luck.sum(), wanted, **EXACT)
+    np.testing.assert_allclose(
+        variance.prompt + variance.skill.sum() + variance.luck.sum(), wanted, **EXACT
+    )
     np.testing.assert_allclose(variance.skill, weight @ (scale * parts.token.skill) ** 2, **EXACT)
     np.testing.assert_allclose(variance.luck, weight @ (scale * parts.token.luck) ** 2, **EXACT)
     assert variance.prompt > 0.01

@@ -43,10 +43,14 @@ def assert_equals_enumeration(mdp, policy):
     np.testing.assert_allclose(truth.occupancy, wanted.occupancy, rtol=0, atol=rounding(mdp, 1.0))
     # A mean given a rare state divides rounding by its probability.
     rare = wanted.occupancy[wanted.occupancy > 0].min()
-    np.testing.assert_allclose(truth.past_reward, wanted.past_reward, rtol=0, atol=rounding(mdp, size) / rare)
+    np.testing.assert_allclose(
+        truth.past_reward, wanted.past_reward, rtol=0, atol=rounding(mdp, size) / rare
+    )
     # Summed over T steps, whose weights add up to T at most.
     steps = mdp.schedule.shape[0]
-    np.testing.assert_allclose(truth.gradient, wanted.gradient, rtol=0, atol=steps * rounding(mdp, size))
+    np.testing.assert_allclose(
+        truth.gradient, wanted.gradient, rtol=0, atol=steps * rounding(mdp, size)
+    )
 
 
 def test_the_enumeration_is_a_distribution_and_consistent():
@@ -54,7 +58,9 @@ def test_the_enumeration_is_a_distribution_and_consistent():
     paths = reference.enumerate_paths(mdp, policy)
     assert len(paths.probability) > 1000
     assert abs(paths.probability.sum() - 1) < 1e-6  # float32 rows of the policy
-    rows = np.concatenate([paths.state, paths.observation, paths.action, 100 * paths.reward], axis=1)
+    rows = np.concatenate(
+        [paths.state, paths.observation, paths.action, 100 * paths.reward], axis=1
+    )
     assert len(np.unique(rows, axis=0)) > 1000
     wanted = reference.exact(mdp, policy)
     acting = np.einsum("mso,moa->msa", mdp.emission, policy)
@@ -71,9 +77,17 @@ def test_solve_equals_the_enumeration_in_random_mdps(seed):
 
 @examples
 @given(
-    seed=seeds, gap=inside, middle=inside, recovery=inside, noise=inside, entropy=st.floats(0.05, 0.69), discount=inside
+    seed=seeds,
+    gap=inside,
+    middle=inside,
+    recovery=inside,
+    noise=inside,
+    entropy=st.floats(0.05, 0.69),
+    discount=inside,
 )
-def test_solve_equals_the_enumeration_in_bifurcation(seed, gap, middle, recovery, noise, entropy, discount):
+def test_solve_equals_the_enumeration_in_bifurcation(
+    seed, gap, middle, recovery, noise, entropy, discount
+):
     mdp = Bifurcation(
         horizon=5,
         pivots=(1, 3),
@@ -103,7 +117,9 @@ def test_solve_equals_the_enumeration_with_a_bifurcation_knob_at_0(knob):
     assert_equals_enumeration(mdp, reference.random_policy(1, mdp))
 
 
-@pytest.mark.parametrize("knob", ["reliability", "damage", "repair", "switch", "observation_noise", "discount"])
+@pytest.mark.parametrize(
+    "knob", ["reliability", "damage", "repair", "switch", "observation_noise", "discount"]
+)
 def test_solve_equals_the_enumeration_with_a_tool_chain_knob_at_0(knob):
     mdp = dataclasses.replace(reference.small_tasks()["tool_chain"], **{knob: 0.0}).build()
     assert_equals_enumeration(mdp, reference.random_policy(2, mdp))
@@ -124,7 +140,9 @@ def case(request):
 def test_gradient_equals_automatic_differentiation_of_the_expected_return(case):
     mdp, policy = case
     truth = solve(mdp, jnp.asarray(policy))
-    by_jax = jax.jit(jax.grad(lambda logits: expected_return(mdp, jax.nn.softmax(logits))))(jnp.log(policy))
+    by_jax = jax.jit(jax.grad(lambda logits: expected_return(mdp, jax.nn.softmax(logits))))(
+        jnp.log(policy)
+    )
     size = max(1.0, float(jnp.abs(truth.q_value).max()))
     atol = mdp.schedule.shape[0] * rounding(mdp, size)
     assert np.abs(by_jax).max() > 100 * atol
@@ -188,16 +206,23 @@ def test_optimal_equals_the_recursion_on_single_states(seed):
     size = max(1.0, np.abs(wanted).max())
     np.testing.assert_allclose(best.value[:-1], wanted, rtol=0, atol=rounding(mdp, size))
     assert not np.asarray(best.value[-1]).any()
-    # On kernel 1 nothing is decided: its value is that of action 0, even where another would pay more.
+    # On kernel 1 nothing is decided: its value is that of action 0, even where another would pay
+    # more.
     greedy = np.where(
-        np.asarray(mdp.decision)[np.asarray(mdp.schedule), None], best.q_value.max(-1), best.q_value[..., 0]
+        np.asarray(mdp.decision)[np.asarray(mdp.schedule), None],
+        best.q_value.max(-1),
+        best.q_value[..., 0],
     )
     np.testing.assert_array_equal(best.value[:-1], greedy)
 
 
 def test_the_best_of_all_deterministic_policies_attains_the_optimal_value():
-    mdp, _ = reference.random_mdp(13, schedule=(0, 1, 2), states=3, actions=2, terminal=False, hidden=False)
-    tables = np.array(list(itertools.product(range(2), repeat=6))).reshape(-1, 2, 3)  # kernels 0 and 2, one step each
+    mdp, _ = reference.random_mdp(
+        13, schedule=(0, 1, 2), states=3, actions=2, terminal=False, hidden=False
+    )
+    tables = np.array(list(itertools.product(range(2), repeat=6))).reshape(
+        -1, 2, 3
+    )  # kernels 0 and 2, one step each
     policies = np.eye(2, dtype=np.float32)[np.insert(tables, 1, 0, axis=1)]
     attained = jax.vmap(lambda policy: expected_return(mdp, policy))(jnp.asarray(policies))
     bound = float(optimal(mdp).value[0] @ mdp.start)
@@ -217,15 +242,25 @@ def test_optimal_is_the_same_for_the_observed_twin_and_bounds_every_policy():
 def test_a_million_steps_equal_the_closed_form():
     """Bifurcation is a chain of two levels at its pivots: good or bad, in float64.
 
-    A pivot's backup rounds at most 4 times at values below 1 (2 eps), and every later pivot shrinks an error
-    by |1 - 2 noise| <= 0.8, so at most 2 / (1 - 0.8) = 10 eps remain. All other steps keep values exactly.
+    A pivot's backup rounds at most 4 times at values below 1 (2 eps), and every later pivot shrinks
+    an error by |1 - 2 noise| <= 0.8, so at most 2 / (1 - 0.8) = 10 eps remain. All other steps keep
+    values exactly.
     """
     task = Bifurcation(
-        horizon=1_000_000, pivots=40, recovery=0.3, noise=0.1, gap=0.6, base=0.45, num_actions=3, filler_entropy=0.5
+        horizon=1_000_000,
+        pivots=40,
+        recovery=0.3,
+        noise=0.1,
+        gap=0.6,
+        base=0.45,
+        num_actions=3,
+        filler_entropy=0.5,
     )
     mdp = task.build()
     rng = np.random.default_rng(0)
-    good, bad = rng.dirichlet(np.ones(3), (2, mdp.prob.shape[0])).astype(np.float32)  # whatever the symbol
+    good, bad = rng.dirichlet(np.ones(3), (2, mdp.prob.shape[0])).astype(
+        np.float32
+    )  # whatever the symbol
     policy = np.stack([good] * 3 + [bad] * 3, axis=1)
     level = 1.0
     for position in task.positions:
@@ -235,7 +270,8 @@ def test_a_million_steps_equal_the_closed_form():
     wanted = 0.15 + 0.6 * level
     truth = solve(mdp, jnp.asarray(policy))
     assert abs(float(truth.expected_return) - wanted) <= 10 * EPS
-    # The filler symbols are summed over at every step here, so rounding is a walk of a million steps of eps / 8.
+    # The filler symbols are summed over at every step here, so rounding is a walk of a million
+    # steps of eps / 8.
     assert abs(float(truth.occupancy[-1, :3].sum()) - level) <= 1000 * EPS
     np.testing.assert_allclose(truth.occupancy.sum(-1), 1, atol=8 * EPS)
 
@@ -274,11 +310,15 @@ def test_in_double_precision_everything_equals_the_enumeration_to_10_digits(seed
     exact = reference.exact(mdp, policy)
     truth = jax.tree.map(np.asarray, solve(jax.tree.map(jnp.asarray, mdp), jnp.asarray(policy)))
     for name in ("value", "occupancy", "gradient", "expected_return"):
-        np.testing.assert_allclose(getattr(truth, name), getattr(exact, name), rtol=0, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(truth, name), getattr(exact, name), rtol=0, atol=1e-10, err_msg=name
+        )
     still = ~mdp.terminal
     advantage = exact.q_value - exact.value[:-1, :, None]
     decides = mdp.decision[mdp.schedule]
-    np.testing.assert_allclose(truth.advantage[decides][:, still], advantage[decides][:, still], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(
+        truth.advantage[decides][:, still], advantage[decides][:, still], rtol=0, atol=1e-10
+    )
     met = (exact.occupancy > 0) & still[None, :]
     np.testing.assert_allclose(truth.past_reward[met], exact.past_reward[met], rtol=0, atol=1e-10)
     best = np.asarray(optimal(jax.tree.map(jnp.asarray, mdp)).value)[:-1]

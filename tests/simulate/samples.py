@@ -32,7 +32,9 @@ def assert_same(one, two, where=None):
     """Equal to the last bit, everywhere or at the steps in `where`."""
     for name, x, y in zip(one._fields, one, two, strict=True):
         x, y = np.asarray(x), np.asarray(y)
-        np.testing.assert_array_equal(x if where is None else x[where], y if where is None else y[where], err_msg=name)
+        np.testing.assert_array_equal(
+            x if where is None else x[where], y if where is None else y[where], err_msg=name
+        )
 
 
 def copy(batch, index):

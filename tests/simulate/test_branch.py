@@ -44,7 +44,9 @@ def test_copy_0_under_the_key_of_the_rollout_repeats_it(long, long_batch, step):
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
-def test_a_branch_keeps_what_was_before_and_the_state_and_observation_at_the_step(long, long_batch, step):
+def test_a_branch_keeps_what_was_before_and_the_state_and_observation_at_the_step(
+    long, long_batch, step
+):
     step = np.broadcast_to(step, 6)
     out = branch(long, OTHER, long_batch, step, COPIES)
     before = np.arange(HORIZON) < step[:, None]
@@ -52,16 +54,22 @@ def test_a_branch_keeps_what_was_before_and_the_state_and_observation_at_the_ste
     for index in range(COPIES):
         assert_same(copy(out, index), long_batch, before)
         for name in ("state", "observation"):
-            np.testing.assert_array_equal(getattr(copy(out, index), name)[here], getattr(long_batch, name)[here])
+            np.testing.assert_array_equal(
+                getattr(copy(out, index), name)[here], getattr(long_batch, name)[here]
+            )
     if step.max() < 120:  # suffixes long enough to tell the copies and the keys apart
-        suffix = [np.asarray(out.state)[:, i] for i in range(COPIES)] + [np.asarray(long_batch.state)]
+        suffix = [np.asarray(out.state)[:, i] for i in range(COPIES)] + [
+            np.asarray(long_batch.state)
+        ]
         assert all(np.all(np.any(x != y, axis=1)) for i, x in enumerate(suffix) for y in suffix[:i])
 
 
 def test_one_step_and_one_action_serve_all_rows(small, batch):
     world = small[0]
     once = jax.jit(lambda world, batch: world.branch(OTHER, batch, 1, COPIES, 1))(world, batch)
-    assert_same(once, jax.tree.map(lambda x: x[:, :COPIES], branch(world, OTHER, batch, 1, MANY, 1)))
+    assert_same(
+        once, jax.tree.map(lambda x: x[:, :COPIES], branch(world, OTHER, batch, 1, MANY, 1))
+    )
 
 
 def test_copy_k_of_row_i_has_address_k_n_plus_i(seen, prompted):
@@ -80,7 +88,9 @@ def test_an_imposed_action_is_taken_and_has_its_own_log_prob(long, long_batch):
         m, o = LONG[t], int(long_batch.observation[i, t])
         table = np.where(np.arange(2) == 0, 1.0, 0.0) if m == 1 else np.asarray(long.policy)[m, o]
         with np.errstate(divide="ignore"):
-            np.testing.assert_allclose(out.log_prob[i, :, t], np.log(table[a]), rtol=4 * reference.EPS)
+            np.testing.assert_allclose(
+                out.log_prob[i, :, t], np.log(table[a]), rtol=4 * reference.EPS
+            )
 
 
 def test_an_action_that_the_policy_never_takes_has_log_prob_minus_infinity(small):
@@ -101,7 +111,10 @@ def test_an_action_that_the_policy_never_takes_has_log_prob_minus_infinity(small
 def test_two_actions_under_one_key_share_their_noise(small):
     """Where actions change nothing, both branches must live through the same states, observations and rewards."""
     _, mdp, policy = small
-    tables = {name: jnp.repeat(getattr(mdp, name)[:, :, :1], 2, axis=2) for name in ("successor", "prob", "reward")}
+    tables = {
+        name: jnp.repeat(getattr(mdp, name)[:, :, :1], 2, axis=2)
+        for name in ("successor", "prob", "reward")
+    }
     world = make(mdp._replace(**tables), policy)
     batch = jax.tree.map(lambda x: x[:ROWS], rollout(world, KEY, 100_000))
     one, two = (branch(world, OTHER, batch, 1, MANY, action) for action in (0, 1))
@@ -136,7 +149,8 @@ def test_branches_have_the_expected_return_of_the_enumeration(small, batch, step
 def test_a_lost_state_does_not_depend_on_the_noise_of_the_rollout():
     """Under the key of the rollout too: a hidden coin, shown through noise, is redrawn half of the time.
 
-    Given either observation the belief is (3/4, 1/4) on the coin shown, so P(state kept | o) is 1/2 + 1/2 (10/16).
+    Given either observation the belief is (3/4, 1/4) on the coin shown, so P(state kept | o) is 1/2
+    + 1/2 (10/16).
     """
     mdp, _ = reference.random_mdp(45, schedule=(0, 0))
     coin = np.arange(2)[None, :, None, None]
@@ -178,7 +192,9 @@ def test_a_refed_branch_redraws_the_state_from_its_exact_belief(small, batch):
         if not batch.live[i, t]:
             assert np.all(state == 2)
             continue
-        wanted = reference.belief(mdp, policy, np.asarray(batch.observation[i]), np.asarray(batch.action[i]), t)
+        wanted = reference.belief(
+            mdp, policy, np.asarray(batch.observation[i]), np.asarray(batch.action[i]), t
+        )
         assert wanted[int(batch.state[i, t])] > 0
         if wanted.max() < 1:
             uncertain += 1
@@ -227,7 +243,9 @@ def test_a_long_refed_branch_keeps_the_prefix_as_it_was(long, long_batch):
 
 
 def test_an_unknown_replay_raises(small, batch, unhooked):
-    with pytest.raises(ValueError, match=r"replay must be one of \('restored', 'refed'\), got 'again'"):
+    with pytest.raises(
+        ValueError, match=r"replay must be one of \('restored', 'refed'\), got 'again'"
+    ):
         small[0].branch(KEY, batch, 1, 1, replay="again")
 
 
@@ -248,5 +266,7 @@ def test_a_refed_branch_that_is_not_told_draws_the_hidden_mode(tool):
 
 def test_a_prefix_that_is_impossible_from_the_prompt_is_restored(tool):
     batch = tool.rollout(KEY, 4, prompt=0)
-    out = tool.branch(OTHER, batch, 0, 50, replay="refed", prompt=9)  # a start that shows something else
+    out = tool.branch(
+        OTHER, batch, 0, 50, replay="refed", prompt=9
+    )  # a start that shows something else
     assert np.all(np.asarray(out.state)[:, :, 0] == 0)

@@ -75,7 +75,9 @@ def test_rollouts_agree_to_the_last_bit(hidden, batch, engine):
 @pytest.mark.parametrize("engine", OTHERS, ids=str)
 def test_branches_and_interventions_agree_to_the_last_bit(hidden, batch, engine):
     wanted = everything(by_scan(hidden), KEY, batch)
-    for one, two in zip(everything(dataclasses.replace(hidden, engine=engine), KEY, batch), wanted, strict=True):
+    for one, two in zip(
+        everything(dataclasses.replace(hidden, engine=engine), KEY, batch), wanted, strict=True
+    ):
         assert_same(one, two)
 
 
@@ -86,7 +88,9 @@ def test_engines_agree_where_the_state_is_shown(shown, engine):
     batch = rollouts(by_scan(shown), KEY)
     other = dataclasses.replace(shown, engine=engine)
     assert_same(rollouts(other, KEY), batch)
-    for one, two in zip(everything(other, KEY, batch), everything(by_scan(shown), KEY, batch), strict=True):
+    for one, two in zip(
+        everything(other, KEY, batch), everything(by_scan(shown), KEY, batch), strict=True
+    ):
         assert_same(one, two)
 
 
@@ -94,7 +98,9 @@ def test_chunks_are_right_where_start_states_never_meet():
     """A process whose state is a permutation of its start: every map of a chunk is one to one."""
     mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)
     states = mdp.start.shape[0]
-    turned = (np.arange(states)[None, :, None, None] + 1 + np.arange(3)[:, None, None, None]) % states
+    turned = (
+        np.arange(states)[None, :, None, None] + 1 + np.arange(3)[:, None, None, None]
+    ) % states
     mdp = mdp._replace(successor=np.broadcast_to(turned, mdp.successor.shape).astype(np.int32))
     world = World.make(mdp, jnp.asarray(policy))
     roll = quick(lambda world: world.rollout(KEY, 6))
@@ -111,10 +117,15 @@ def test_chunks_are_right_where_start_states_never_meet():
 def test_a_chunk_is_finished_by_the_kernel_of_maps_once_its_states_have_met():
     """A process that forgets its state at every step: the second kernel writes the first line of a chunk only."""
     mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)
-    alike = {name: np.broadcast_to(getattr(mdp, name)[:, :1, :1], mdp.prob.shape) for name in ("prob", "successor")}
+    alike = {
+        name: np.broadcast_to(getattr(mdp, name)[:, :1, :1], mdp.prob.shape)
+        for name in ("prob", "successor")
+    }
     world = World.make(mdp._replace(**alike), jnp.asarray(policy))
     roll = quick(lambda world: world.rollout(KEY, 6))
-    assert_same(roll(dataclasses.replace(world, engine=Engine.make("fused", 2))), roll(by_scan(world)))
+    assert_same(
+        roll(dataclasses.replace(world, engine=Engine.make("fused", 2))), roll(by_scan(world))
+    )
 
 
 @pytest.mark.slow
@@ -138,7 +149,11 @@ def test_wide_labels_are_packed_and_unpacked():
     run = quick(lambda world: world.rollout(KEY, 200))
     batch = run(world)
     assert_same(run(dataclasses.replace(world, engine=Engine.make("fused"))), batch)
-    assert (batch.state.dtype, batch.observation.dtype, batch.action.dtype) == (jnp.int16, jnp.int16, jnp.int8)
+    assert (batch.state.dtype, batch.observation.dtype, batch.action.dtype) == (
+        jnp.int16,
+        jnp.int16,
+        jnp.int8,
+    )
     assert batch.state.max() > 127
     assert batch.observation.max() > 255
     assert batch.state.min() >= 0
@@ -158,7 +173,10 @@ def plain_world(states, actions, slots, observations, steps):
         decision=np.ones(1, bool),
         kind=np.zeros(1, int),
     )
-    return World.make(jax.tree.map(jnp.asarray, mdp), jnp.asarray(rng.dirichlet(np.ones(actions), (1, observations))))
+    return World.make(
+        jax.tree.map(jnp.asarray, mdp),
+        jnp.asarray(rng.dirichlet(np.ones(actions), (1, observations))),
+    )
 
 
 @pytest.mark.parametrize("sizes", [(3, 2, 1, 2), (3, 1, 2, 1)], ids=str)
@@ -175,7 +193,10 @@ def test_engines_run_in_double_precision():
     with jax.enable_x64(True):
         world = plain_world(3, 2, 2, 2, steps=70)
         roll = quick(lambda world: world.rollout(KEY, 2))
-        assert_same(roll(dataclasses.replace(world, engine=Engine.make("parallel", 2))), roll(by_scan(world)))
+        assert_same(
+            roll(dataclasses.replace(world, engine=Engine.make("parallel", 2))),
+            roll(by_scan(world)),
+        )
 
 
 def test_no_episodes_are_an_empty_trajectory(hidden):
@@ -197,7 +218,13 @@ def test_padding_counts_towards_the_indices_of_the_kernel():
 
 
 def test_labels_are_stored_in_the_narrowest_types():
-    assert [label_type(n) for n in (2, 127, 128, 32767, 32768)] == [np.int8, np.int8, np.int16, np.int16, np.int32]
+    assert [label_type(n) for n in (2, 127, 128, 32767, 32768)] == [
+        np.int8,
+        np.int8,
+        np.int16,
+        np.int16,
+        np.int32,
+    ]
     kinds = path_types(Sizes(states=16, observations=257, actions=4, slots=4))
     assert kinds == (np.uint16, np.uint8)
 
@@ -211,13 +238,19 @@ def test_the_search_of_the_kernel_counts_like_the_scan(bits):
     cut[4] = cut[4, 0]
     cut = cut.astype(np.float32) * np.float32(1 - 2**-30)
     grid = np.concatenate([np.floor(np.minimum(cut, 1) * 2**24) + d for d in (-1, 0, 1)], axis=1)
-    noise = np.clip(np.concatenate([grid, np.full((6, 1), 2**24 - 1)], axis=1), 0, 2**24 - 1).astype(np.int32)
+    noise = np.clip(
+        np.concatenate([grid, np.full((6, 1), 2**24 - 1)], axis=1), 0, 2**24 - 1
+    ).astype(np.int32)
     row, noise = np.repeat(np.arange(6), noise.shape[1]), noise.ravel()
-    found = kernels.descend(fused.levels_of(jnp.asarray(cut)), width, jnp.asarray(row), jnp.asarray(noise))
+    found = kernels.descend(
+        fused.levels_of(jnp.asarray(cut)), width, jnp.asarray(row), jnp.asarray(noise)
+    )
     wanted = np.sum(noise[..., None] / 2.0**24 >= cut[row].astype(float), axis=-1)
     np.testing.assert_array_equal(found, wanted)
     uniform = jnp.asarray(noise, jnp.float32) * jnp.float32(2.0**-24)
-    np.testing.assert_array_equal(count_passed(jnp.ravel(jnp.asarray(cut)), width, jnp.asarray(row), uniform), wanted)
+    np.testing.assert_array_equal(
+        count_passed(jnp.ravel(jnp.asarray(cut)), width, jnp.asarray(row), uniform), wanted
+    )
 
 
 SMALL, LARGE = Sizes(4, 4, 2, 2), Sizes(60, 60, 2, 2)

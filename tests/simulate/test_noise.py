@@ -27,7 +27,9 @@ def test_threefry_equals_the_one_of_jax():
     counter = np.random.default_rng(0).integers(0, 2**32, (2, 501), dtype=np.uint32)
     for words in (WORDS, jnp.zeros(2, jnp.uint32), jnp.full(2, 2**32 - 1, jnp.uint32)):
         out = noise.threefry(words, *jnp.asarray(counter))
-        np.testing.assert_array_equal(jnp.concatenate(out), threefry_2x32(words, jnp.asarray(counter.ravel())))
+        np.testing.assert_array_equal(
+            jnp.concatenate(out), threefry_2x32(words, jnp.asarray(counter.ravel()))
+        )
 
 
 def test_threefry_equals_the_published_vectors():
@@ -52,7 +54,9 @@ def test_the_address_of_a_number_is_episode_step_and_channel():
     assert block.shape == (2, 4, 3)
     for b, t in enumerate([3, 1_000_000]):
         for n, i in enumerate([0, 5, 70_000]):
-            words = [noise.threefry(WORDS, jnp.uint32(i), jnp.uint32(2 * t + pair)) for pair in (0, 1)]
+            words = [
+                noise.threefry(WORDS, jnp.uint32(i), jnp.uint32(2 * t + pair)) for pair in (0, 1)
+            ]
             wanted = [float(int(word) >> 8) * 2.0**-24 for pair in words for word in pair]
             np.testing.assert_array_equal(block[b, :, n], wanted)
 
@@ -70,11 +74,15 @@ def test_observed_does_not_change_the_first_channels():
     np.testing.assert_array_equal(short, whole[:, :2])
 
 
-@pytest.mark.parametrize("channel", [noise.ACTION, noise.TRANSITION, noise.OBSERVATION, noise.LATENT])
+@pytest.mark.parametrize(
+    "channel", [noise.ACTION, noise.TRANSITION, noise.OBSERVATION, noise.LATENT]
+)
 def test_single_equals_the_channel_of_step_noise(channel):
     whole = step_noise(jnp.arange(7), jnp.arange(5), observed=True)
     step, episode = jnp.asarray([4, 0, 2]), jnp.asarray([6, 1, 3])
-    np.testing.assert_array_equal(noise.single(WORDS, episode, step, channel), whole[step, channel, episode])
+    np.testing.assert_array_equal(
+        noise.single(WORDS, episode, step, channel), whole[step, channel, episode]
+    )
 
 
 def test_noise_is_uniform_and_channels_are_independent():
@@ -134,11 +142,18 @@ def test_a_single_outcome_is_always_drawn():
 
 def test_draws_have_the_frequencies_asked_for():
     """Chi-square with a false alarm of 1e-7 for each of 4 rows of 6 outcomes, 200,000 draws each."""
-    rows = np.array([[1, 0, 5, 26, 0, 0], [0, 0, 0, 32, 0, 0], [4, 4, 8, 8, 4, 4], [31, 0, 0, 0, 0, 1]]) / 32
+    rows = (
+        np.array(
+            [[1, 0, 5, 26, 0, 0], [0, 0, 0, 32, 0, 0], [4, 4, 8, 8, 4, 4], [31, 0, 0, 0, 0, 1]]
+        )
+        / 32
+    )
     u = np.asarray(step_noise(jnp.arange(20_000), jnp.arange(10), observed=False))[:, 1].ravel()
     for row in rows:
         cut = noise.thresholds(jnp.asarray(row, jnp.float32))
-        count = np.bincount(noise.draw(jnp.broadcast_to(cut[None], (len(u), 5)), jnp.asarray(u)), minlength=6)
+        count = np.bincount(
+            noise.draw(jnp.broadcast_to(cut[None], (len(u), 5)), jnp.asarray(u)), minlength=6
+        )
         if (row > 0).sum() == 1:
             assert count[row > 0] == len(u)
         else:

@@ -17,11 +17,15 @@ def test_what_is_put_in_a_place_is_found_there(states):
     held = np.random.default_rng(states).integers(states, size=(states, LANES))
     words = packing.empty(LANES)
     for place in range(states):
-        words = packing.put(words, place if place % 2 else jnp.int32(place), jnp.asarray(held[place]))
+        words = packing.put(
+            words, place if place % 2 else jnp.int32(place), jnp.asarray(held[place])
+        )
     for place in range(states):
         np.testing.assert_array_equal(packing.get(words, place), held[place])
     each = np.arange(LANES) * 3 % states
-    np.testing.assert_array_equal(packing.get(words, jnp.asarray(each)), held[each, np.arange(LANES)])
+    np.testing.assert_array_equal(
+        packing.get(words, jnp.asarray(each)), held[each, np.arange(LANES)]
+    )
     assert len(words) == packing.words == -(-states // packing.fields)
 
 
@@ -39,7 +43,9 @@ def test_states_have_met_only_where_all_are_the_same(states):
     packing = Packing(states)
     words = packing.empty(LANES)
     for place in range(states):
-        words = packing.put(words, place, jnp.asarray([0, 1, states - 1, 2, 2 - (place == states - 1)]))
+        words = packing.put(
+            words, place, jnp.asarray([0, 1, states - 1, 2, 2 - (place == states - 1)])
+        )
     np.testing.assert_array_equal(packing.met(words), [True, True, True, True, False])
 
 

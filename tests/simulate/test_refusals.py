@@ -67,9 +67,18 @@ def test_a_branch_of_nonsense_is_refused(small, batch, unhooked, arguments, mess
     [
         ({"num": -1}, "num must be in [0, inf], got -1"),
         ({"num": 1.5}, "num must be an integer in [0, inf], got 1.5"),
-        ({"keep": jnp.ones(4, bool)}, "keep must be booleans [N, T] = (13, 4), got bool of shape (4,)"),
-        ({"keep": jnp.ones((13, 4), int)}, "keep must be booleans [N, T] = (13, 4), got int32 of shape (13, 4)"),
-        ({"keep": np.ones((13, 4))}, "keep must be booleans [N, T] = (13, 4), got float32 of shape (13, 4)"),
+        (
+            {"keep": jnp.ones(4, bool)},
+            "keep must be booleans [N, T] = (13, 4), got bool of shape (4,)",
+        ),
+        (
+            {"keep": jnp.ones((13, 4), int)},
+            "keep must be booleans [N, T] = (13, 4), got int32 of shape (13, 4)",
+        ),
+        (
+            {"keep": np.ones((13, 4))},
+            "keep must be booleans [N, T] = (13, 4), got float32 of shape (13, 4)",
+        ),
     ],
 )
 def test_an_intervention_of_nonsense_is_refused(small, batch, unhooked, arguments, message):
@@ -89,14 +98,17 @@ def test_a_batch_of_another_number_of_steps_is_refused(small, batch):
         lambda: world.judge_prompt(KEY, short),
     ):
         with pytest.raises(
-            ValueError, match=re.escape("batch must have 4 steps, those of the process, got shape (13, 3)")
+            ValueError,
+            match=re.escape("batch must have 4 steps, those of the process, got shape (13, 3)"),
         ):
             call()
 
 
 def test_a_world_refuses_a_recipe_for_a_judge_and_a_policy_that_is_none(small, unhooked):
     world, mdp, policy = small
-    with pytest.raises(ValueError, match=r"scorer must be a judge made by Judge.model, got Judge\("):
+    with pytest.raises(
+        ValueError, match=r"scorer must be a judge made by Judge.model, got Judge\("
+    ):
         World.make(mdp, policy, scorer=Judge())
     with pytest.raises(ValueError, match=r"policy\[0, 0, 0\] must be finite probabilities"):
         dataclasses.replace(world, policy=3 * world.policy)
@@ -111,7 +123,9 @@ def test_under_jit_types_are_checked_and_values_cannot_be(small, batch, unhooked
         jax.eval_shape(lambda step: small[0].branch(KEY, batch, step, 2), jnp.asarray(1.0))
 
 
-@pytest.mark.parametrize("engine", [Engine.make("scan"), Engine.make("parallel", 2), Engine.make("fused", 2)], ids=str)
+@pytest.mark.parametrize(
+    "engine", [Engine.make("scan"), Engine.make("parallel", 2), Engine.make("fused", 2)], ids=str
+)
 def test_no_rows_and_no_copies_are_batches_like_others(small, batch, engine):
     """In every engine; the fused one leaves it to another, because a kernel of no threads cannot be started."""
     world = dataclasses.replace(small[0], engine=engine)

@@ -27,7 +27,9 @@ def test_a_rollout_from_the_same_key_is_the_same_to_the_last_bit(long, long_batc
     assert np.any(rollout(long, OTHER, 6).state != long_batch.state)
 
 
-def test_episodes_do_not_depend_on_how_many_are_run_nor_on_the_blocks_of_the_engine(long, long_batch, monkeypatch):
+def test_episodes_do_not_depend_on_how_many_are_run_nor_on_the_blocks_of_the_engine(
+    long, long_batch, monkeypatch
+):
     monkeypatch.setattr(scan, "BLOCK", 7)
     more = jax.jit(lambda world: world.rollout(KEY, 43))(long)
     assert_same(jax.tree.map(lambda x: x[:6], more), long_batch)
@@ -55,7 +57,9 @@ def test_trajectories_have_the_frequencies_of_the_enumeration(small, many):
 
         def cell(x, t=t, now=now):
             # The observation after the end means nothing, but it is drawn all the same.
-            return np.ravel_multi_index((x.state[:, t], x.observation[:, t], x.action[:, t], x.state[:, now]), shape)
+            return np.ravel_multi_index(
+                (x.state[:, t], x.observation[:, t], x.action[:, t], x.state[:, now]), shape
+            )
 
         count = np.bincount(cell(many), minlength=np.prod(shape))
         assert_frequencies(count, np.bincount(cell(paths), paths.probability, np.prod(shape)))
@@ -73,7 +77,9 @@ def test_rewards_have_the_frequencies_of_the_enumeration(small, many):
         def cell(x, t=t):
             eighths = np.round(8 * x.reward[:, t]).astype(int) + 16
             assert np.all(eighths == 8 * x.reward[:, t] + 16)
-            return np.ravel_multi_index((x.state[:, t], x.action[:, t], x.state[:, t + 1], eighths), (5, 2, 5, 33))
+            return np.ravel_multi_index(
+                (x.state[:, t], x.action[:, t], x.state[:, t + 1], eighths), (5, 2, 5, 33)
+            )
 
         wanted = np.bincount(cell(paths), paths.probability, 1650)
         repeats += np.any((wanted.reshape(-1, 33) > 0).sum(1) > 1)
@@ -120,7 +126,9 @@ def test_actions_of_probability_0_are_never_taken(small):
     table = policy.copy()
     table[0, :, 1], table[0, :, 0] = 0.0, 1.0
     table[2, :, 0], table[2, :, 1] = 0.0, 1.0
-    batch = jax.tree.map(np.asarray, rollout(dataclasses.replace(world, policy=jnp.asarray(table)), KEY, 100_000))
+    batch = jax.tree.map(
+        np.asarray, rollout(dataclasses.replace(world, policy=jnp.asarray(table)), KEY, 100_000)
+    )
     assert not batch.action[:, 0].any()
     assert np.all(batch.action[:, [1, 3]] == batch.live[:, [1, 3]])
     assert not batch.log_prob.any()

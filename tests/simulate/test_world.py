@@ -24,7 +24,12 @@ from tests.simulate.samples import (
     gain,
 )
 
-MASKS = {"none": [0, 0, 0, 0], "all": [1, 1, 1, 1], "first and last": [1, 0, 0, 1], "second": [0, 1, 0, 0]}
+MASKS = {
+    "none": [0, 0, 0, 0],
+    "all": [1, 1, 1, 1],
+    "first and last": [1, 0, 0, 1],
+    "second": [0, 1, 0, 0],
+}
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -58,7 +63,10 @@ def test_probability_is_the_policy_as_it_acts(small, batch):
     world, mdp, policy = small
     other = policy[:, ::-1].copy()
     world = dataclasses.replace(world, reference=jnp.asarray(other))
-    for table, out in ((policy, world.probability(batch)), (other, world.reference_probability(batch))):
+    for table, out in (
+        (policy, world.probability(batch)),
+        (other, world.reference_probability(batch)),
+    ):
         wanted = table[np.asarray(mdp.schedule)[None], np.asarray(batch.observation)]
         wanted[:, 2] = [1.0, 0.0]
         np.testing.assert_array_equal(out, wanted)
@@ -77,7 +85,9 @@ def test_the_units_and_the_discount_are_those_of_the_mdp(small):
 
 
 def test_without_a_reference_policy_its_probabilities_raise(small, batch):
-    with pytest.raises(ValueError, match="reference must be a policy table in this world, got None"):
+    with pytest.raises(
+        ValueError, match="reference must be a policy table in this world, got None"
+    ):
         small[0].reference_probability(batch)
 
 
@@ -100,7 +110,9 @@ def test_a_world_is_a_pytree_for_jit_and_vmap(small, batch, unhooked):
     for i in range(3):
         one = dataclasses.replace(world, policy=tables[i])
         wanted = branch(one, keys[i], batch, step[i], MANY, step[i, ::-1] % 2)
-        assert_same(jax.tree.map(lambda x, i=i: x[i], out), jax.tree.map(lambda x: x[:, :COPIES], wanted))
+        assert_same(
+            jax.tree.map(lambda x, i=i: x[i], out), jax.tree.map(lambda x: x[:, :COPIES], wanted)
+        )
 
 
 def test_replacing_the_policy_of_a_world_changes_what_it_draws(tool):

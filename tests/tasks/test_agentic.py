@@ -48,7 +48,9 @@ def test_the_sum_of_process_scores_rewards_the_hack_and_their_minimum_does_not()
     for form in ("sum", "min"):
         estimator = ProcessReward(form, temperature=0.02, baseline="none")
         credit = enumeration.run(estimator, key, world, every.batch).value
-        mean[form] = enumeration.cell_mean(mdp, every, np.asarray(credit))[0][0, 0]  # [A] at step 0, working
+        mean[form] = enumeration.cell_mean(mdp, every, np.asarray(credit))[0][
+            0, 0
+        ]  # [A] at step 0, working
     exact = reference.exact(mdp, policy)
     assert exact.q_value[0, 0, 0] > exact.q_value[0, 0, 1] + 0.1
     assert mean["sum"][1] > mean["sum"][0] + 0.1
@@ -109,7 +111,9 @@ def test_the_best_memory_pays_retention_plus_a_guess_and_knowing_the_fact_pays_1
     policy = remembering(mdp)
     write = int(mdp.schedule[np.flatnonzero(np.asarray(mdp.turn) == 1)[-1]])
     policy[write, 1:] = np.eye(4)  # shown fact f, store f
-    assert float(expected_return(mdp, jnp.asarray(policy))) == pytest.approx(0.7 + 0.3 / 4, abs=64 * EPS)
+    assert float(expected_return(mdp, jnp.asarray(policy))) == pytest.approx(
+        0.7 + 0.3 / 4, abs=64 * EPS
+    )
     assert best(mdp) == pytest.approx(1.0)
 
 
@@ -127,7 +131,9 @@ def test_a_trace_over_a_blind_corridor_forgets_the_write(delay):
     value = np.zeros(batch.action.shape)
     for k, o in set(zip(kernel.ravel(), batch.observation.ravel(), strict=True)):
         here = (kernel == k) & (batch.observation == o)
-        value[here] = (every.weight[:, None] * here * gain[:, None]).sum() / (every.weight[:, None] * here).sum()
+        value[here] = (every.weight[:, None] * here * gain[:, None]).sum() / (
+            every.weight[:, None] * here
+        ).sum()
     credit = gae(every.batch.reward, jnp.asarray(value, jnp.float32), every.batch.live, 1.0, 0.9)
     mean, _ = enumeration.cell_mean(mdp, every, np.asarray(credit))
     truth = reference.exact(mdp, policy)
@@ -188,7 +194,9 @@ def test_asking_is_worth_accuracy_less_cost_and_guess(accuracy, cost):
     mdp = InformationSeeking(horizon=3, num_facts=3, accuracy=accuracy, cost=cost).build()
     exact = reference.exact(mdp, asking(mdp))
     start = np.asarray(mdp.start, float)
-    q = np.einsum("s,sa->a", start, exact.q_value[0])  # the agent does not know which state it starts in
+    q = np.einsum(
+        "s,sa->a", start, exact.q_value[0]
+    )  # the agent does not know which state it starts in
     np.testing.assert_allclose(q[0] - q[1:], accuracy - cost - 1 / 3, atol=1e-6)
 
 
@@ -235,7 +243,9 @@ def test_where_lengths_differ_baselines_over_turns_and_over_episodes_differ():
     by_row = (every.weight * length) @ gain / (every.weight @ length)
     # Stops at turns 0..3 with probability 1/2, 1/4, 1/8, 1/16 paying 0, 2, 1, 3.
     assert by_episode == pytest.approx(2 / 4 + 1 / 8 + 3 / 16)
-    assert by_row == pytest.approx((2 * 2 / 4 + 3 * 1 / 8 + 4 * 3 / 16) / (1 / 2 + 2 / 4 + 3 / 8 + 4 / 16 + 4 / 16))
+    assert by_row == pytest.approx(
+        (2 * 2 / 4 + 3 * 1 / 8 + 4 * 3 / 16) / (1 / 2 + 2 / 4 + 3 / 8 + 4 / 16 + 4 / 16)
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +260,10 @@ def test_where_lengths_differ_baselines_over_turns_and_over_episodes_differ():
         (lambda: EchoTrap(num_actions=1), "num_actions must be in [2, inf], got 1"),
         (lambda: InformationSeeking(horizon=1), "horizon must be in [2, inf], got 1"),
         (lambda: InformationSeeking(accuracy=0.4), "accuracy must be in [0.5, 1.0], got 0.4"),
-        (lambda: VariableTurns(stop_rewards=()), "number of stop_rewards must be in [1, inf], got 0"),
+        (
+            lambda: VariableTurns(stop_rewards=()),
+            "number of stop_rewards must be in [1, inf], got 0",
+        ),
         (lambda: VariableTurns(noise=-0.5), "noise must be in [0.0, inf], got -0.5"),
     ],
 )

@@ -39,7 +39,15 @@ def test_the_family_is_listed():
 
 @pytest.mark.parametrize("entropy", [0.0, 0.7])
 def test_one_pivot_has_advantage_gap_and_every_other_step_exactly_0(entropy):
-    task = Bifurcation(horizon=11, pivots=(3,), gap=0.5, base=0.4, num_actions=3, filler_entropy=entropy, discount=0.9)
+    task = Bifurcation(
+        horizon=11,
+        pivots=(3,),
+        gap=0.5,
+        base=0.4,
+        num_actions=3,
+        filler_entropy=entropy,
+        discount=0.9,
+    )
     mdp = task.build()
     policy = random_policy(1, mdp)
     truth = solve(mdp, jnp.asarray(policy))
@@ -60,7 +68,9 @@ def test_from_the_bad_level_the_right_action_is_worth_recovery_times_gap():
     task = Bifurcation(horizon=9, pivots=(2,), gap=0.8, base=0.5, recovery=0.25, noise=0.1)
     mdp = task.build()
     q = np.asarray(solve(mdp, jnp.asarray(random_policy(2, mdp))).q_value)[2]
-    level = 1 - 2 * 0.1  # what is left of a difference of levels after a flip with probability noise
+    level = (
+        1 - 2 * 0.1
+    )  # what is left of a difference of levels after a flip with probability noise
     assert q[0, 0] - q[0, 1] == pytest.approx(0.8 * level, abs=8 * EPS)
     assert q[1, 0] - q[1, 1] == pytest.approx(0.25 * 0.8 * level, abs=8 * EPS)
 
@@ -85,14 +95,18 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_success_probability_equals_the_recursion_over_two_levels(name):
-    task = Bifurcation(**{"horizon": 13, "gap": 0.6, "base": 0.45, "num_actions": 3, **SETTINGS[name]})
+    task = Bifurcation(
+        **{"horizon": 13, "gap": 0.6, "base": 0.45, "num_actions": 3, **SETTINGS[name]}
+    )
     mdp = check_mdp(task.build())
     policy = random_policy(3, mdp)
     symbols = mdp.start.shape[0] // 2
     policy[:, :symbols], policy[:, symbols:] = policy[:, :1], policy[:, symbols : symbols + 1]
     wanted = success_probability(task, mdp, policy)
     # At most 13 pivots, each rounding 4 times at values below 1.
-    assert float(expected_return(mdp, jnp.asarray(policy))) == pytest.approx(wanted, abs=4 * 13 * EPS / 2)
+    assert float(expected_return(mdp, jnp.asarray(policy))) == pytest.approx(
+        wanted, abs=4 * 13 * EPS / 2
+    )
 
 
 def test_only_the_last_step_pays():
@@ -111,14 +125,19 @@ def test_the_filler_symbol_has_the_entropy_asked_for(num_actions, share):
     filler = int(mdp.schedule[0])
     for state in range(mdp.start.shape[0]):
         for action in range(num_actions):
-            onward = np.bincount(mdp.successor[filler, state, action], mdp.prob[filler, state, action])
+            onward = np.bincount(
+                mdp.successor[filler, state, action], mdp.prob[filler, state, action]
+            )
             onward = onward[onward > 0].astype(float)
             # d entropy / d p is |ln p| < 20 at the float32 spacing of p.
             assert abs(-np.sum(onward * np.log(onward)) - entropy) < 20 * EPS
 
 
 def test_the_filler_symbol_changes_no_value():
-    plain, noisy = (Bifurcation(horizon=9, pivots=2, noise=0.1, filler_entropy=entropy) for entropy in (0.0, 0.6))
+    plain, noisy = (
+        Bifurcation(horizon=9, pivots=2, noise=0.1, filler_entropy=entropy)
+        for entropy in (0.0, 0.6)
+    )
     value = []
     for task in (plain, noisy):
         mdp = task.build()
@@ -173,7 +192,9 @@ def test_the_horizon_knob_sets_the_steps_and_nothing_else():
     assert longer.build().schedule.shape == (50,)
 
 
-@pytest.mark.parametrize(("horizon", "segments", "wanted"), [(10, 4, 4), (3, 8, 3), (16, 8, 8), (5, 1, 1)])
+@pytest.mark.parametrize(
+    ("horizon", "segments", "wanted"), [(10, 4, 4), (3, 8, 3), (16, 8, 8), (5, 1, 1)]
+)
 def test_segments_cut_the_chain_into_nearly_equal_parts(horizon, segments, wanted):
     segment = np.asarray(Bifurcation(horizon=horizon, num_segments=segments).build().segment)
     sizes = np.bincount(segment)
@@ -189,7 +210,9 @@ def test_the_delayed_effect_world_of_agent_credit_bench():
     np.testing.assert_allclose(q[0, 0], [0.8, 0.2], atol=2 * EPS)
 
 
-@pytest.mark.parametrize("knob", ["pivots", "gap", "recovery", "noise", "filler_entropy", "discount", "seed"])
+@pytest.mark.parametrize(
+    "knob", ["pivots", "gap", "recovery", "noise", "filler_entropy", "discount", "seed"]
+)
 def test_every_knob_may_be_0(knob):
     task = Bifurcation(**{"horizon": 6, "pivots": 2, "recovery": 0.2, "noise": 0.1, knob: 0})
     truth = solve(check_mdp(task.build()), jnp.asarray(random_policy(5, task.build())))
@@ -209,7 +232,9 @@ def test_a_horizon_of_1_with_its_pivot_pays_at_once():
 def test_a_million_steps_cost_an_index_vector_and_no_tables(pivots):
     settings = {"pivots": pivots, "noise": 0.1, "filler_entropy": 0.5}
     mdp = Bifurcation(horizon=1_000_000, **settings).build()
-    small = Bifurcation(horizon=100, **(settings | ({"pivots": (99, 3)} if isinstance(pivots, tuple) else {}))).build()
+    small = Bifurcation(
+        horizon=100, **(settings | ({"pivots": (99, 3)} if isinstance(pivots, tuple) else {}))
+    ).build()
     assert mdp.schedule.shape == (1_000_000,)
     for name in ("successor", "prob", "reward", "emission"):
         assert getattr(mdp, name).shape[1:] == getattr(small, name).shape[1:]

@@ -57,7 +57,9 @@ def test_nobody_steers_the_random_walk():
     mdp = RandomWalk(horizon=4, num_states=5, num_actions=3).build()
     truth = reference.exact(mdp, random_policy(1, mdp))
     inside = ~np.asarray(mdp.terminal)
-    np.testing.assert_allclose((truth.q_value - truth.value[:-1, :, None])[:, inside], 0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        (truth.q_value - truth.value[:-1, :, None])[:, inside], 0, atol=ROUNDING
+    )
     assert np.abs(truth.value).max() > 0.4
 
 
@@ -93,7 +95,9 @@ def test_the_umbrella_is_worth_one_under_noise_that_grows_with_the_horizon(horiz
     truth = reference.exact(mdp, policy)
     needs = np.arange(4) % 2
     advantage = (truth.q_value - truth.value[:-1, :, None])[0]
-    np.testing.assert_allclose(advantage, np.where(np.arange(2) == needs[:, None], 1.0, -1.0), atol=ROUNDING)
+    np.testing.assert_allclose(
+        advantage, np.where(np.arange(2) == needs[:, None], 1.0, -1.0), atol=ROUNDING
+    )
     paths = enumerate_paths(mdp, policy)
     gain = paths.returns(1.0)
     assert paths.probability @ gain == pytest.approx(0, abs=ROUNDING)
@@ -159,7 +163,9 @@ def test_the_aliased_observations_of_the_t_maze_are_worth_nothing():
     truth = reference.exact(mdp, policy)
     np.testing.assert_allclose(truth.gradient, 0, atol=ROUNDING)
     truth = reference.exact(mdp, uniform(mdp))
-    np.testing.assert_allclose((truth.q_value - truth.value[:-1, :, None])[3], [[1, -1], [-1, 1]], atol=ROUNDING)
+    np.testing.assert_allclose(
+        (truth.q_value - truth.value[:-1, :, None])[3], [[1, -1], [-1, 1]], atol=ROUNDING
+    )
     np.testing.assert_allclose(optimal_value(mdp)[0], 1)
 
 

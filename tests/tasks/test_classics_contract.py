@@ -29,19 +29,32 @@ from casim.testing import check_task
 from tests.enumeration import solve
 from tests.reference import EPS, optimal_value
 
-# The recovery has the shapes of the discounting chain, and the maze those of the context chain: compiled once.
+# The recovery has the shapes of the discounting chain, and the maze those of the context chain:
+# compiled once.
 SMALL = {
     RandomWalk: RandomWalk(horizon=4, num_states=3, discount=0.9),
     DiscountingChain: DiscountingChain(horizon=3, early=(1,), favoured=0, bonus=0.3, discount=0.9),
     UmbrellaChain: UmbrellaChain(horizon=3, num_distractors=1, discount=0.9),
     ContextChain: ContextChain(memory_length=3, discount=0.9),
-    Shortcut: Shortcut(num_positions=5, slip=0.2, cost=0.5, final_reward=2.0, num_actions=3, discount=0.9),
+    Shortcut: Shortcut(
+        num_positions=5, slip=0.2, cost=0.5, final_reward=2.0, num_actions=3, discount=0.9
+    ),
     DelayedEffect: DelayedEffect(horizon=3, noise=0.4, num_actions=3, discount=0.9),
-    AmbiguousBandit: AmbiguousBandit(horizon=4, means=(0.5, -1.0), std=0.7, crossover=0.3, discount=0.9),
-    KeyToDoor: KeyToDoor(length=6, num_apples=2, scale=1.5, treasure=2.0, apple=(-0.1, 0.7), discount=0.9),
+    AmbiguousBandit: AmbiguousBandit(
+        horizon=4, means=(0.5, -1.0), std=0.7, crossover=0.3, discount=0.9
+    ),
+    KeyToDoor: KeyToDoor(
+        length=6, num_apples=2, scale=1.5, treasure=2.0, apple=(-0.1, 0.7), discount=0.9
+    ),
     Tree: Tree(depth=4, branching=3, overlap=2, offset=1, discount=0.9),
     WatchRepair: WatchRepair(
-        horizon=4, price=(3.0, 5.0), repair=(1.0, 2.0), delivery=(0.5, 0.2), general=1.0, noise=0.6, num_actions=3
+        horizon=4,
+        price=(3.0, 5.0),
+        repair=(1.0, 2.0),
+        delivery=(0.5, 0.2),
+        general=1.0,
+        noise=0.6,
+        num_actions=3,
     ),
     Recovery: Recovery(horizon=3, discount=0.8),
     TMaze: TMaze(corridor=3, discount=0.7),
@@ -66,13 +79,19 @@ def test_the_contract_of_a_task(family):
     [
         (RandomWalk(horizon=5, num_states=3), 0.0),
         (DiscountingChain(horizon=6, early=(2, 3), favoured=1, discount=0.9), 0.9),
-        (DiscountingChain(horizon=6, early=(1, 3), favoured=2, bonus=0.8, discount=0.9), 1.8 * 0.9**5),
+        (
+            DiscountingChain(horizon=6, early=(1, 3), favoured=2, bonus=0.8, discount=0.9),
+            1.8 * 0.9**5,
+        ),
         (UmbrellaChain(horizon=3), 1.0),
         (ContextChain(memory_length=3, num_bits=2), 1.0),
         (Shortcut(num_positions=6, cost=0.5, final_reward=2.0), 1.5),
         (DelayedEffect(horizon=3, noise=0.4, num_actions=3), 1.0),
         (AmbiguousBandit(horizon=3, means=(0.5, -1.0), std=0.7, crossover=0.3), 0.7 * 0.5 - 0.3),
-        (KeyToDoor(length=9, num_apples=4, scale=1.5, treasure=2.0, apple=(-0.1, 0.7)), 1.5 * (2 + 4 * 0.3)),
+        (
+            KeyToDoor(length=9, num_apples=4, scale=1.5, treasure=2.0, apple=(-0.1, 0.7)),
+            1.5 * (2 + 4 * 0.3),
+        ),
         (WatchRepair(horizon=3), 1.75),
         (Recovery(horizon=3, num_actions=3), 1.0),
         (TMaze(corridor=3), 1.0),
@@ -131,7 +150,11 @@ def test_the_exact_return_of_a_corridor_of_30000_cells():
         (DelayedEffect, {"num_actions": 1}, "num_actions must be in [2, inf], got 1"),
         (AmbiguousBandit, {"horizon": 1}, "horizon must be in [2, inf], got 1"),
         (AmbiguousBandit, {"means": (1.0,)}, "number of means must be in [2, 2], got 1"),
-        (AmbiguousBandit, {"means": (1.0, float("inf"))}, "means (an entry) must be in [-inf, inf], got inf"),
+        (
+            AmbiguousBandit,
+            {"means": (1.0, float("inf"))},
+            "means (an entry) must be in [-inf, inf], got inf",
+        ),
         (AmbiguousBandit, {"std": -1.0}, "std must be in [0.0, inf], got -1.0"),
         (AmbiguousBandit, {"crossover": 1.5}, "crossover must be in [0.0, 1.0], got 1.5"),
         (KeyToDoor, {"length": 2}, "length must be in [3, inf], got 2"),
@@ -139,16 +162,28 @@ def test_the_exact_return_of_a_corridor_of_30000_cells():
         (KeyToDoor, {"scale": -1.0}, "scale must be in [0.0, inf], got -1.0"),
         (KeyToDoor, {"treasure": -1.0}, "treasure must be in [0.0, inf], got -1.0"),
         (KeyToDoor, {"apple": (0.1,)}, "number of apple must be in [2, 2], got 1"),
-        (KeyToDoor, {"apple": (0.1, float("nan"))}, "apple (an entry) must be in [-inf, inf], got nan"),
+        (
+            KeyToDoor,
+            {"apple": (0.1, float("nan"))},
+            "apple (an entry) must be in [-inf, inf], got nan",
+        ),
         (Tree, {"depth": 0}, "depth must be in [1, inf], got 0"),
         (Tree, {"branching": 1}, "branching must be in [2, inf], got 1"),
         (Tree, {"overlap": 7}, "overlap must be in [0, 6], got 7"),
         (Tree, {"offset": -1}, "offset must be in [0, inf], got -1"),
         (WatchRepair, {"horizon": 1}, "horizon must be in [2, inf], got 1"),
-        (WatchRepair, {"price": (), "repair": (), "delivery": ()}, "number of price must be in [1, inf], got 0"),
+        (
+            WatchRepair,
+            {"price": (), "repair": (), "delivery": ()},
+            "number of price must be in [1, inf], got 0",
+        ),
         (WatchRepair, {"repair": (1.0,)}, "number of repair must be in [4, 4], got 1"),
         (WatchRepair, {"delivery": (1.0,)}, "number of delivery must be in [4, 4], got 1"),
-        (WatchRepair, {"delivery": (1.0, 2.0, 3.0, float("nan"))}, "delivery (an entry) must be in [-inf, inf], got"),
+        (
+            WatchRepair,
+            {"delivery": (1.0, 2.0, 3.0, float("nan"))},
+            "delivery (an entry) must be in [-inf, inf], got",
+        ),
         (WatchRepair, {"general": float("inf")}, "general must be in [-inf, inf], got inf"),
         (WatchRepair, {"noise": -1.0}, "noise must be in [0.0, inf], got -1.0"),
         (WatchRepair, {"num_actions": 1}, "num_actions must be in [2, inf], got 1"),
@@ -156,8 +191,14 @@ def test_the_exact_return_of_a_corridor_of_30000_cells():
         (Recovery, {"num_actions": 1}, "num_actions must be in [2, inf], got 1"),
         (TMaze, {"corridor": 0}, "corridor must be in [1, inf], got 0"),
         (TMaze, {"num_actions": 1}, "num_actions must be in [2, inf], got 1"),
-        *((family, {"discount": 1.5}, "discount must be in [0.0, 1.0], got 1.5") for family in CLASSICS),
-        *((family, {family.knob: 2.5}, f"{family.knob} must be an integer in") for family in CLASSICS),
+        *(
+            (family, {"discount": 1.5}, "discount must be in [0.0, 1.0], got 1.5")
+            for family in CLASSICS
+        ),
+        *(
+            (family, {family.knob: 2.5}, f"{family.knob} must be an integer in")
+            for family in CLASSICS
+        ),
     ],
 )
 def test_a_bad_setting_is_named_with_its_range_and_value(family, settings, message, unhooked):

@@ -35,7 +35,9 @@ def test_the_layout_has_the_published_numbers_of_apples(length, apples):
 def test_the_layout_is_the_released_draw():
     """default_rng(2022).choice([0, 1, 2], p=[.2, .4, .4]) written out on the bit generator, whose stream is fixed."""
     raw = np.random.PCG64(2022).random_raw(100)
-    cell = np.searchsorted(np.cumsum([0.2, 0.4, 0.4]), (raw >> np.uint64(11)) * 2.0**-53, side="right")
+    cell = np.searchsorted(
+        np.cumsum([0.2, 0.4, 0.4]), (raw >> np.uint64(11)) * 2.0**-53, side="right"
+    )
     assert "".join(".LR"[i] for i in cell) == RELEASED
 
 
@@ -51,7 +53,9 @@ def test_the_number_of_apples_is_a_knob_of_its_own(apples):
         cells = KeyToDoor(length=length, num_apples=apples).layout().code[1:-2]
         where = np.flatnonzero(np.isin(cells, (LEFT, RIGHT)))
         assert len(where) == apples
-        np.testing.assert_array_equal(cells[where], [LEFT, RIGHT] * (apples // 2) + [LEFT] * (apples % 2))
+        np.testing.assert_array_equal(
+            cells[where], [LEFT, RIGHT] * (apples // 2) + [LEFT] * (apples % 2)
+        )
         gaps = np.diff(where)
         assert not len(gaps) or gaps.max() - gaps.min() <= 1
 
@@ -64,7 +68,8 @@ def test_the_corridor_has_the_published_number_of_states(length):
 def test_exact_values_of_the_corridor():
     mdp = KeyToDoor(length=23).build()
     truth = solve(mdp, jnp.full((6, 3, 4), 0.25))
-    # c = 1: an apple is picked one time in four and pays 0.5 in the mean, of 16; the treasure pays 0.2.
+    # c = 1: an apple is picked one time in four and pays 0.5 in the mean, of 16; the treasure pays
+    # 0.2.
     assert float(truth.expected_return) == pytest.approx(16 / 8 + 0.2 / 16, abs=23 * 2 * EPS)
     assert float(truth.advantage[0, 0, 0]) == pytest.approx(0.2 * 3 / 16, abs=23 * 2 * EPS)
     np.testing.assert_allclose(truth.advantage[0, 0, 1:], -0.2 / 16, atol=23 * 2 * EPS)
@@ -75,7 +80,9 @@ def test_rewards_shrink_with_the_length_as_in_the_source_unless_the_scale_is_set
     for length, task in ((43, KeyToDoor(length=43)), (43, KeyToDoor(length=43, scale=2.0))):
         unit = 23 / length if task.scale is None else 2.0
         reward = np.asarray(task.build().reward)
-        np.testing.assert_allclose(sorted(set(reward[reward > 0])), np.array([0.1, 0.2, 0.9]) * unit, rtol=2 * EPS)
+        np.testing.assert_allclose(
+            sorted(set(reward[reward > 0])), np.array([0.1, 0.2, 0.9]) * unit, rtol=2 * EPS
+        )
 
 
 def test_the_treasure_needs_the_key_and_the_door():
@@ -117,13 +124,16 @@ def test_every_path_of_the_tree_follows_the_formula(overlap):
     actions = np.array(list(itertools.product(range(6), repeat=4)))
     fork, width = 6 - overlap, [1]
     for _ in range(3):
-        # Positions p fork + a - fork // 2 for p < width and a < 6 are consecutive: as many as the largest plus one.
+        # Positions p fork + a - fork // 2 for p < width and a < 6 are consecutive: as many as the
+        # largest plus one.
         width.append((width[-1] - 1) * fork + 6)
     position, state = np.zeros(len(actions), int), np.full(len(actions), int(mdp.start.argmax()))
     for depth, action in enumerate(actions.T):
         index = sum(width[:depth]) + position
         kernel = mdp.schedule[depth]
-        np.testing.assert_array_equal(mdp.reward[kernel, state, action, 0], (index + 9973 * action + 3) % 5 - 2)
+        np.testing.assert_array_equal(
+            mdp.reward[kernel, state, action, 0], (index + 9973 * action + 3) % 5 - 2
+        )
         state = mdp.successor[kernel, state, action, 0]
         if depth < 3:
             position = (position * fork + action - fork // 2) % width[depth + 1]
@@ -135,12 +145,15 @@ def test_only_the_offset_mod_5_matters():
     for offset in range(5):
         one, two = (Tree(depth=2, offset=x).build() for x in (offset, offset + 5))
         assert np.array_equal(one.reward, two.reward)
-    assert len({np.asarray(Tree(depth=2, offset=x).build().reward).tobytes() for x in range(5)}) == 5
+    assert (
+        len({np.asarray(Tree(depth=2, offset=x).build().reward).tobytes() for x in range(5)}) == 5
+    )
 
 
 @pytest.mark.parametrize("overlap", [0, 3])
 def test_a_state_names_the_first_action_without_overlap_and_forgets_it_with_full_overlap(overlap):
-    # Uniform but for the first action: a later choice that looks at the position would carry the first one on.
+    # Uniform but for the first action: a later choice that looks at the position would carry the
+    # first one on.
     mdp = Tree(depth=3, branching=3, overlap=overlap).build()
     policy = np.full((mdp.prob.shape[0], mdp.emission.shape[2], 3), 1 / 3)
     policy[int(mdp.schedule[0]), 0] = first = np.array([0.2, 0.3, 0.5])

@@ -32,15 +32,21 @@ def walking_values(task: Shortcut) -> np.ndarray:
 def test_the_shortcut_has_the_published_values():
     mdp = Shortcut().build()
     truth = solve(mdp, jnp.asarray(uniform(mdp)))
-    np.testing.assert_allclose(walking_values(Shortcut()), [-0.743625, -0.6525, -0.45, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        walking_values(Shortcut()), [-0.743625, -0.6525, -0.45, 0], atol=1e-12
+    )
     np.testing.assert_allclose(truth.value[:4, 0], [-0.743625, -0.6525, -0.45, 0], atol=16 * EPS)
     assert float(truth.advantage[0, 0, 0]) == pytest.approx(0.7436, abs=5e-5)
 
 
 def test_the_shortcut_with_other_settings_follows_the_recursion_over_positions():
-    task = Shortcut(num_positions=6, slip=0.3, cost=0.5, final_reward=2.0, num_actions=3, discount=0.8)
+    task = Shortcut(
+        num_positions=6, slip=0.3, cost=0.5, final_reward=2.0, num_actions=3, discount=0.8
+    )
     mdp = task.build()
-    np.testing.assert_allclose(reference.exact(mdp, uniform(mdp)).value[:5, 0], walking_values(task), atol=1e-6)
+    np.testing.assert_allclose(
+        reference.exact(mdp, uniform(mdp)).value[:5, 0], walking_values(task), atol=1e-6
+    )
     assert optimal_value(mdp)[0, 0] == pytest.approx(1.5)
 
 
@@ -82,16 +88,21 @@ def test_bootstrapping_on_aliased_values_shrinks_the_credit_of_the_first_action(
     credit = delta @ weight ** np.arange(steps)
     for action, advantage in ((0, 1.0), (1, -1.0)):
         chosen = paths.probability * (paths.action[:, 0] == action)
-        assert chosen @ credit / chosen.sum() == pytest.approx(weight ** (steps - 1) * advantage, abs=1e-12)
+        assert chosen @ credit / chosen.sum() == pytest.approx(
+            weight ** (steps - 1) * advantage, abs=1e-12
+        )
 
 
-@pytest.mark.parametrize(("mean", "std"), [(0.0, 2.0), (1.0, 1.5), (-0.37, 0.3), (12.3, 0.7), (-1.0, 4.0)])
+@pytest.mark.parametrize(
+    ("mean", "std"), [(0.0, 2.0), (1.0, 1.5), (-0.37, 0.3), (12.3, 0.7), (-1.0, 4.0)]
+)
 def test_a_lattice_normal_has_the_moments_of_the_normal(mean, std):
     p, x = np.array(normal(mean, std)).T
     assert p.sum() == pytest.approx(1)
     assert abs(p @ x - mean) < 1e-5 * std
     assert abs(math.sqrt(p @ (x - mean) ** 2) - std) < 1e-5 * std
-    # Third and fourth moments of the normal: 0 and 3 std^4. The cut at 5.5 costs less than 1e-3 of the fourth.
+    # Third and fourth moments of the normal: 0 and 3 std^4. The cut at 5.5 costs less than 1e-3 of
+    # the fourth.
     assert abs(p @ (x - mean) ** 3) < 1e-3 * std**3
     assert p @ (x - mean) ** 4 == pytest.approx(3 * std**4, rel=1e-3)
     assert normal(mean, 0.0) == [(1.0, mean)]
@@ -102,7 +113,9 @@ def test_the_odds_of_two_means_are_those_of_the_normals():
     common = np.array(sorted(set(one) & set(two)))
     assert len(common) >= 10
     odds = np.array([one[x] / two[x] for x in common])
-    np.testing.assert_allclose(odds, np.exp(((common - 1) ** 2 - (common - 2) ** 2) / (2 * 1.5**2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        odds, np.exp(((common - 1) ** 2 - (common - 2) ** 2) / (2 * 1.5**2)), rtol=1e-5
+    )
 
 
 def information(joint: np.ndarray) -> float:
@@ -157,7 +170,9 @@ def test_noise_and_delay_leave_the_gains_of_the_watch_alone():
     mdp = WatchRepair(horizon=3, noise=2.0, num_actions=3).build()
     start = np.flatnonzero(np.asarray(mdp.start))
     q = reference.exact(mdp, uniform(mdp)).q_value[0, start]
-    np.testing.assert_allclose(q[:, 1:] - q[:, :1], np.array([-1.5, 3.5, 3.5, -1.5])[:, None] * [[1, 1]], atol=1e-4)
+    np.testing.assert_allclose(
+        q[:, 1:] - q[:, :1], np.array([-1.5, 3.5, 3.5, -1.5])[:, None] * [[1, 1]], atol=1e-4
+    )
     repaired = np.asarray(mdp.prob)[int(mdp.schedule[-1])].max(axis=(1, 2))
     assert sorted(set((repaired < 1).tolist())) == [False, True]
 

@@ -14,12 +14,15 @@ from casim.oracle import solve
 from casim.tasks import Bifurcation, Forced, HackableProcess, ToolChain
 from tests.reference import EPS, random_policy
 
-TASK = ToolChain(num_turns=4, tokens_per_turn=2, observation_noise=0.2, repair=0.3, replay_noise=0.5)
+TASK = ToolChain(
+    num_turns=4, tokens_per_turn=2, observation_noise=0.2, repair=0.3, replay_noise=0.5
+)
 solve = jax.jit(solve)
 
 
 @pytest.mark.parametrize(
-    ("every", "unit", "number"), [(1, "turn", 3), (2, "turn", 1), (3, "segment", 2), (1, "step", 11)]
+    ("every", "unit", "number"),
+    [(1, "turn", 3), (2, "turn", 1), (3, "segment", 2), (1, "step", 11)],
 )
 def test_all_other_steps_keep_their_values_to_the_bit_and_their_occupancy(every, unit, number):
     forced = Forced(TASK, every=every, unit=unit)
@@ -33,7 +36,9 @@ def test_all_other_steps_keep_their_values_to_the_bit_and_their_occupancy(every,
     # Occupancies are divided by their sum at every step, forced ones too, which rounds.
     np.testing.assert_allclose(np.asarray(two.occupancy)[~inserted], one.occupancy, rtol=11 * EPS)
     assert not np.asarray(two.advantage)[inserted].any()
-    np.testing.assert_array_equal(np.asarray(mdp.decision)[np.asarray(mdp.schedule)[inserted]], False)
+    np.testing.assert_array_equal(
+        np.asarray(mdp.decision)[np.asarray(mdp.schedule)[inserted]], False
+    )
     np.testing.assert_allclose(np.asarray(two.gradient)[:-1, :-1], one.gradient, atol=11 * EPS)
 
 
@@ -46,7 +51,10 @@ def test_a_forced_turn_is_a_turn_and_a_segment_of_its_own():
 
 def test_a_forced_segment_lies_in_the_turn_around_it_and_a_forced_step_in_the_segment():
     chain = Bifurcation(horizon=4, num_segments=2)
-    by_segment, by_step = Forced(chain, unit="segment").build(), Forced(chain, unit="step", every=2).build()
+    by_segment, by_step = (
+        Forced(chain, unit="segment").build(),
+        Forced(chain, unit="step", every=2).build(),
+    )
     np.testing.assert_array_equal(by_segment.segment, [0, 0, 1, 2, 2])
     np.testing.assert_array_equal(by_segment.turn, [0] * 5)
     np.testing.assert_array_equal(by_step.segment, [0, 0, 0, 1, 1])
@@ -71,5 +79,7 @@ def test_it_keeps_the_horizon_the_replay_and_what_judges_believe():
 def test_bad_settings_raise(unhooked):
     with pytest.raises(ValueError, match=re.escape("every must be in [1, inf], got 0")):
         Forced(TASK, every=0)
-    with pytest.raises(ValueError, match=re.escape("unit must be one of ('turn', 'segment', 'step'), got 'token'")):
+    with pytest.raises(
+        ValueError, match=re.escape("unit must be one of ('turn', 'segment', 'step'), got 'token'")
+    ):
         Forced(TASK, unit="token")

@@ -42,7 +42,9 @@ def test_what_a_log_holds_says_nothing_of_the_hidden_cause(logs):
         assert not np.asarray(log.observation).any()
         assert not np.asarray(log.state).any()
         assert not np.asarray(log.log_prob).any()
-        np.testing.assert_array_equal(np.asarray(batch.action)[:, 0], np.asarray(batch.observation)[:, 0] - 1)
+        np.testing.assert_array_equal(
+            np.asarray(batch.action)[:, 0], np.asarray(batch.observation)[:, 0] - 1
+        )
 
 
 @pytest.mark.parametrize("sign", WORLDS)
@@ -65,13 +67,19 @@ def test_a_coin_that_ignores_the_cause_restores_the_effect(sign):
     fair = jnp.full(task.confounded().shape, 0.5)
     value = {}
     for action in (0, 1):
-        value[action] = float(expected_return(mdp, fair.at[int(mdp.schedule[0])].set(jnp.eye(2)[action])))
+        value[action] = float(
+            expected_return(mdp, fair.at[int(mdp.schedule[0])].set(jnp.eye(2)[action]))
+        )
     assert value[1] - value[0] == sign / 2
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ESTIMATORS if not kind.needs - {"group", "outcome"}])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in ESTIMATORS if not kind.needs - {"group", "outcome"}]
+)
 def test_an_estimator_of_logs_gives_the_same_credit_in_both_worlds(kind, logs):
-    one, two = (kind()(jax.random.key(0), None, HiddenCause.logged(batch)).value for _, batch in logs)
+    one, two = (
+        kind()(jax.random.key(0), None, HiddenCause.logged(batch)).value for _, batch in logs
+    )
     np.testing.assert_array_equal(one, two)
 
 

@@ -9,7 +9,12 @@ from casim.oracle import solve
 from casim.policies import Uniform
 from casim.tasks import PRESETS
 
-STEPS = {"reasoning_500": 500, "reasoning_30k": 30_000, "agentic_100_turns": 100_000, "agentic_1m": 1_000_000}
+STEPS = {
+    "reasoning_500": 500,
+    "reasoning_30k": 30_000,
+    "agentic_100_turns": 100_000,
+    "agentic_1m": 1_000_000,
+}
 
 
 @pytest.mark.parametrize("name", PRESETS)

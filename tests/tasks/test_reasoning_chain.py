@@ -15,7 +15,9 @@ from casim.tasks import ReasoningChain
 from tests import reference
 from tests.reference import EPS
 
-TASK = ReasoningChain(num_steps=3, tokens_per_step=4, fork_share=0.5, difficulty=(0.2, 0.9), finish=0.8, luck=0.15)
+TASK = ReasoningChain(
+    num_steps=3, tokens_per_step=4, fork_share=0.5, difficulty=(0.2, 0.9), finish=0.8, luck=0.15
+)
 """Two forks, one procedural token and the token that may stop, in each of three steps."""
 WRONG, OPEN, READY = range(3)
 solve = jax.jit(solve)
@@ -47,7 +49,9 @@ def test_without_forks_taken_right_a_prompt_goes_wrong_with_its_difficulty():
     wrong = jnp.broadcast_to(jnp.eye(3)[1], (mdp.prob.shape[0], mdp.start.shape[0], 3))
     value = np.asarray(solve(mdp, wrong).value[0])
     for prompt, difficulty in enumerate(task.difficulty):
-        assert value[state(prompt, OPEN)] == pytest.approx(1 - difficulty * (1 - 0.15), abs=32 * EPS)
+        assert value[state(prompt, OPEN)] == pytest.approx(
+            1 - difficulty * (1 - 0.15), abs=32 * EPS
+        )
 
 
 def test_harder_prompts_have_lower_values_under_the_uniform_policy(uniform):
@@ -64,7 +68,9 @@ def test_only_forks_and_stops_matter(uniform):
 
 def test_the_prefix_trap_a_wrong_fork_inside_a_success_is_still_a_loss():
     """Among successful episodes of a small chain many took a wrong fork, whose exact advantage is negative."""
-    task = dataclasses.replace(TASK, num_steps=2, tokens_per_step=2, difficulty=(0.9,), correction=0.6)
+    task = dataclasses.replace(
+        TASK, num_steps=2, tokens_per_step=2, difficulty=(0.9,), correction=0.6
+    )
     mdp = task.build()
     policy = reference.random_policy(3, mdp)
     paths = reference.enumerate_paths(mdp, policy)
@@ -99,7 +105,8 @@ def test_without_the_choice_to_stop_every_episode_has_all_its_steps():
 
 
 @pytest.mark.parametrize(
-    ("share", "tokens", "forks"), [(0.2, 50, 10), (0.5, 4, 2), (0.0, 5, 1), (1.0, 5, 4), (0.2, 100, 20)]
+    ("share", "tokens", "forks"),
+    [(0.2, 50, 10), (0.5, 4, 2), (0.0, 5, 1), (1.0, 5, 4), (0.2, 100, 20)],
 )
 def test_the_share_of_forks_is_as_set(share, tokens, forks):
     task = ReasoningChain(fork_share=share, tokens_per_step=tokens)

@@ -26,7 +26,10 @@ class Climb(RuleTask):
     kinds: ClassVar = {WALK: Kind.THINK, SPEAK: Kind.OUTPUT, JUMP: Kind.ANSWER}
 
     def layout(self) -> Layout:
-        return Layout(np.array([JUMP, SPEAK, WALK, SPEAK, WALK, JUMP])[: self.steps], np.zeros(self.steps, int))
+        return Layout(
+            np.array([JUMP, SPEAK, WALK, SPEAK, WALK, JUMP])[: self.steps],
+            np.zeros(self.steps, int),
+        )
 
     def start(self):
         return {(2,): 0.75, (0,): 0.25, (8,): 0.0}

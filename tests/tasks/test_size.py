@@ -34,10 +34,14 @@ def test_bytes_are_those_of_the_tables_and_the_exact_values():
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda task: task, lambda task: task.observed(), Forced], ids=["itself", "twin", "forced"]
+    "wrap",
+    [lambda task: task, lambda task: task.observed(), Forced],
+    ids=["itself", "twin", "forced"],
 )
 def test_a_task_that_grows_without_end_is_followed_up_to_a_limit(wrap):
-    with pytest.raises(TooLargeError, match="216 states after 3 of 12 steps, 6 times as many with each") as caught:
+    with pytest.raises(
+        TooLargeError, match="216 states after 3 of 12 steps, 6 times as many with each"
+    ) as caught:
         wrap(Tree(depth=12)).size(limit=1000)
     growth = caught.value.growth
     assert (growth.followed, growth.states, growth.factor) == (3, 216, 6.0)

@@ -21,7 +21,11 @@ solve = jax.jit(solve)
 
 def table(mdp, chance: list[list[float]]) -> np.ndarray:
     """A policy that ignores messages: the action probabilities of each agent; the last token of a turn acts."""
-    policy = np.full((mdp.prob.shape[0], mdp.emission.shape[2], mdp.prob.shape[2]), 1 / mdp.prob.shape[2], np.float32)
+    policy = np.full(
+        (mdp.prob.shape[0], mdp.emission.shape[2], mdp.prob.shape[2]),
+        1 / mdp.prob.shape[2],
+        np.float32,
+    )
     for agent, row in enumerate(chance):
         policy[int(mdp.schedule[np.flatnonzero(np.asarray(mdp.agent) == agent)[-1]])] = row
     return policy
@@ -83,7 +87,9 @@ def test_the_expected_return_mixes_both_parts():
     policy = table(mdp, CHANCE)
     right = np.mean([p[0] for p in CHANCE])
     agree = np.prod([p[0] for p in CHANCE]) + np.prod([p[1] for p in CHANCE])
-    assert float(expected_return(mdp, jnp.asarray(policy))) == pytest.approx(0.6 * right + 0.4 * agree, abs=1e-6)
+    assert float(expected_return(mdp, jnp.asarray(policy))) == pytest.approx(
+        0.6 * right + 0.4 * agree, abs=1e-6
+    )
     assert float(np.asarray(optimal(mdp).value[0]) @ np.asarray(mdp.start)) == pytest.approx(1.0)
 
 
@@ -98,7 +104,9 @@ def test_messages_carry_the_action_of_the_agent_before_with_the_set_noise():
     mdp = Team(num_agents=2, num_actions=3, message_noise=0.3).build()
     truth = solve(mdp, jnp.asarray(table(mdp, [[1, 0, 0], [1 / 3] * 3])))
     seen = np.asarray(truth.occupancy)[1] @ np.asarray(mdp.emission)[int(mdp.schedule[1])]
-    np.testing.assert_allclose(seen, [0, 0.7, 0.15, 0.15], atol=4 * EPS)  # silence, then actions 0, 1, 2
+    np.testing.assert_allclose(
+        seen, [0, 0.7, 0.15, 0.15], atol=4 * EPS
+    )  # silence, then actions 0, 1, 2
 
 
 def test_an_agent_that_reads_its_message_coordinates_and_one_that_cannot_does_not():

@@ -91,7 +91,9 @@ def success_probability(task: ToolChain, policy) -> float:
 def table_of(mdp, policy) -> jnp.ndarray:
     """The policy table [M, O, A] of `policy(y, c)`; in a single turn only the verdict that all is well is seen."""
     shown = [policy(y, c) for y in (0, 1) for c in range(mdp.emission.shape[2] // 2)]
-    return jnp.broadcast_to(jnp.asarray(shown, jnp.float32), (mdp.prob.shape[0], len(shown), mdp.prob.shape[2]))
+    return jnp.broadcast_to(
+        jnp.asarray(shown, jnp.float32), (mdp.prob.shape[0], len(shown), mdp.prob.shape[2])
+    )
 
 
 def reading(follow: float, actions: int = 3):
@@ -131,7 +133,12 @@ def test_success_probability_equals_the_account_by_single_events(name):
 
 def plain(task: ToolChain) -> dict[str, np.ndarray]:
     """The task without any diagnostic, array by array: states (z, y, g, c), with y telling z and c telling g."""
-    turn = ["think"] * (task.tokens_per_turn - 1) + ["call"] + ["idle"] * (task.output_tokens - 1) + ["output"]
+    turn = (
+        ["think"] * (task.tokens_per_turn - 1)
+        + ["call"]
+        + ["idle"] * (task.output_tokens - 1)
+        + ["output"]
+    )
     names = ["think", "call", "idle", "output", "final"]
     code = [names.index(name) for name in turn * task.num_turns]
     code[-1] = names.index("final")
@@ -168,9 +175,13 @@ def test_with_all_diagnostics_off_it_is_the_plain_task_to_the_bit():
     met = np.asarray(solve(mdp, table_of(mdp, reading(0.5))).occupancy) > 0
     for step, kernel in enumerate(wanted["schedule"]):
         where = met[step]
-        np.testing.assert_array_equal(matrix[kernel][where], wanted["prob"].astype(np.float32)[kernel][where])
+        np.testing.assert_array_equal(
+            matrix[kernel][where], wanted["prob"].astype(np.float32)[kernel][where]
+        )
         paid = np.asarray((mdp.reward * mdp.prob).sum(-1))[kernel][where]
-        np.testing.assert_allclose(paid, np.repeat(wanted["pays"][kernel][where][:, None], 3, 1), atol=2 * EPS)
+        np.testing.assert_allclose(
+            paid, np.repeat(wanted["pays"][kernel][where][:, None], 3, 1), atol=2 * EPS
+        )
     np.testing.assert_array_equal(np.asarray(mdp.start)[[0, 4]], 0.5)
 
 
@@ -184,7 +195,11 @@ def test_a_diagnostic_at_0_is_bit_identical_to_leaving_it_out(knob):
     states = {"non_closure": 16, "observation_noise": 32, "unverified": 32}.get(knob, 32)
     assert one.start.shape == (states,)
     assert set(np.asarray(one.agent)) == ({0} if knob == "coupling" else {0, 1})
-    kinds = {Kind.TOOL} if knob == "heterogeneity" else {Kind.TOOL, Kind.MEMORY, Kind.MESSAGE, Kind.ANSWER}
+    kinds = (
+        {Kind.TOOL}
+        if knob == "heterogeneity"
+        else {Kind.TOOL, Kind.MEMORY, Kind.MESSAGE, Kind.ANSWER}
+    )
     assert {Kind(k) for k in np.asarray(one.kind)} == kinds | {Kind.THINK, Kind.OUTPUT}
 
 
@@ -199,7 +214,9 @@ def test_text_determines_the_future_only_without_t_and_o():
         widest = 0.0
         for step in np.flatnonzero(np.asarray(mdp.decision)[np.asarray(mdp.schedule)]):
             for o in range(4):
-                q = np.asarray(truth.q_value)[step, (shown == o) & (np.asarray(truth.occupancy)[step] > 0)]
+                q = np.asarray(truth.q_value)[
+                    step, (shown == o) & (np.asarray(truth.occupancy)[step] > 0)
+                ]
                 widest = max(widest, float(np.ptp(q, axis=0).max(initial=0.0)) if len(q) else 0.0)
         return widest
 
@@ -211,7 +228,9 @@ def test_text_determines_the_future_only_without_t_and_o():
 def test_heterogeneous_calls_have_their_own_value_scale():
     task = ToolChain(num_turns=4, tokens_per_turn=1, repair=0.0, heterogeneity=1.0, reliability=1.0)
     mdp = task.build()
-    q = np.asarray(solve(mdp, table_of(mdp, reading(1.0, 2))).q_value)[::2, 0]  # z = 0, told so, intact, at the calls
+    q = np.asarray(solve(mdp, table_of(mdp, reading(1.0, 2))).q_value)[
+        ::2, 0
+    ]  # z = 0, told so, intact, at the calls
     # Playing perfectly afterwards, a call that fails costs the chance that it breaks the task.
     scale = np.array([1.0, 0.75, 0.5, 0.25])
     np.testing.assert_allclose(q[:, 0] - q[:, 1], per_turn(0.95, 4) * scale, rtol=1e-5)
@@ -221,13 +240,17 @@ def test_under_coupling_a_call_moves_the_mode_that_the_other_agent_meets():
     task = ToolChain(num_turns=2, tokens_per_turn=1, switch=0.0, coupling=1.0)
     mdp = task.build()
     np.testing.assert_array_equal(mdp.agent, [0, 0, 1, 1])
-    batch = reference.rollout(World.make(mdp, table_of(mdp, reading(0.5, 2))), jax.random.key(0), 200)
+    batch = reference.rollout(
+        World.make(mdp, table_of(mdp, reading(0.5, 2))), jax.random.key(0), 200
+    )
     shown = np.asarray(batch.observation)[:, 2] // 2
     np.testing.assert_array_equal(shown, np.asarray(batch.action)[:, 0])
 
 
 def test_with_replay_noise_1_a_restored_branch_is_a_refed_one():
-    task = ToolChain(num_turns=3, tokens_per_turn=1, non_closure=0.3, observation_noise=0.2, replay_noise=1.0)
+    task = ToolChain(
+        num_turns=3, tokens_per_turn=1, non_closure=0.3, observation_noise=0.2, replay_noise=1.0
+    )
     mdp, key = task.build(), jax.random.key(3)
     policy = table_of(mdp, reading(0.6, 2))
     noisy, exact = World.make(mdp, policy, replay=task.replay), World.make(mdp, policy)
@@ -248,7 +271,8 @@ def test_replay_noise_redraws_the_hidden_state_as_often_as_set():
     out = reference.branch(world, jax.random.key(2), batch, 2, 2)
     mode = lambda state: np.asarray(state) // (np.asarray(state).max() // 2 + 1)  # noqa: E731
     moved = np.mean(mode(out.state)[:, :, 2] != mode(batch.state)[:, None, 2])
-    # With uninformative outputs a redrawn mode differs half of the time; 8,000 copies, 5 standard errors.
+    # With uninformative outputs a redrawn mode differs half of the time; 8,000 copies, 5 standard
+    # errors.
     assert abs(moved - 0.15) < 5 * np.sqrt(0.15 * 0.85 / 8000)
 
 
@@ -262,9 +286,13 @@ def test_without_branching_a_world_refuses_to_branch():
 
 @pytest.mark.parametrize("num_turns", [1, 2, 7, 60])
 @pytest.mark.parametrize("damage", [0.0, 0.6, 0.95, 1.0])
-def test_failing_every_call_breaks_the_task_with_probability_damage_whatever_the_turns(num_turns, damage):
+def test_failing_every_call_breaks_the_task_with_probability_damage_whatever_the_turns(
+    num_turns, damage
+):
     """Action 2 never matches, and with reliability 1 a call that does not match always fails."""
-    task = ToolChain(num_turns=num_turns, tokens_per_turn=1, damage=damage, reliability=1.0, num_actions=3)
+    task = ToolChain(
+        num_turns=num_turns, tokens_per_turn=1, damage=damage, reliability=1.0, num_actions=3
+    )
     mdp = task.build()
     fail = jnp.broadcast_to(jnp.eye(3)[2], (mdp.prob.shape[0], mdp.emission.shape[2], 3))
     assert float(expected_return(mdp, fail)) == pytest.approx(1 - damage, abs=num_turns * 2 * EPS)
@@ -291,7 +319,9 @@ def test_only_the_call_matters():
     mdp = task.build()
     truth = solve(mdp, jnp.asarray(random_policy(1, mdp)))
     spread = np.asarray(truth.q_value.max(-1) - truth.q_value.min(-1)).max(-1)
-    call = np.isin(np.asarray(mdp.kind), [Kind.TOOL, Kind.MEMORY, Kind.MESSAGE, Kind.ANSWER])[np.asarray(mdp.schedule)]
+    call = np.isin(np.asarray(mdp.kind), [Kind.TOOL, Kind.MEMORY, Kind.MESSAGE, Kind.ANSWER])[
+        np.asarray(mdp.schedule)
+    ]
     np.testing.assert_array_equal(np.flatnonzero(call), np.arange(5) * 5 + 1)
     assert np.all(spread[call] > 0.001)
     assert not spread[~call].any()

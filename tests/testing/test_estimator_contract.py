@@ -80,7 +80,11 @@ GRADIENT = {"unbiased": frozenset({"gradient"})}
 RESET = {"needs": frozenset({"reset"})}
 BAD = {
     "granularity": (by_step(reward), {"granularity": "word"}, r"granularity must be among"),
-    "methodology": (by_step(reward), {"methodology": "my own"}, r"must be an identifier, got 'my own'"),
+    "methodology": (
+        by_step(reward),
+        {"methodology": "my own"},
+        r"must be an identifier, got 'my own'",
+    ),
     "empty": (by_step(reward), {"methodology": ""}, r"methodology must be an identifier"),
     "unknown claim": (by_step(reward), {"unbiased": frozenset({"all"})}, r"unbiased must be among"),
     "more claims": (
@@ -93,7 +97,11 @@ BAD = {
         {},
         r"credit must be \[N, T\], got \(3, 4\)",
     ),
-    "not finite": (by_step(lambda world, batch: jnp.log(batch.reward)), {}, "credit must be finite"),
+    "not finite": (
+        by_step(lambda world, batch: jnp.log(batch.reward)),
+        {},
+        "credit must be finite",
+    ),
     "after the end": (
         lambda self, key, world, batch: casim.Credit(jnp.ones_like(batch.reward), cost()),
         {},

@@ -15,27 +15,50 @@ from tests import reference
 
 SMALL = {
     casim.Bifurcation: (
-        casim.Bifurcation(horizon=9, pivots=2, noise=0.1, recovery=0.3, num_actions=3, filler_entropy=0.4),
         casim.Bifurcation(
-            horizon=4, pivots=2, noise=0.1, recovery=0.3, num_actions=3, filler_entropy=0.4, discount=0.9
+            horizon=9, pivots=2, noise=0.1, recovery=0.3, num_actions=3, filler_entropy=0.4
+        ),
+        casim.Bifurcation(
+            horizon=4,
+            pivots=2,
+            noise=0.1,
+            recovery=0.3,
+            num_actions=3,
+            filler_entropy=0.4,
+            discount=0.9,
         ),
     ),
     casim.ReasoningChain: (
         casim.ReasoningChain(num_steps=3, tokens_per_step=4),
-        casim.ReasoningChain(num_steps=2, tokens_per_step=3, num_actions=2, difficulty=(0.4, 0.9), discount=0.9),
+        casim.ReasoningChain(
+            num_steps=2, tokens_per_step=3, num_actions=2, difficulty=(0.4, 0.9), discount=0.9
+        ),
     ),
-    casim.HackableProcess: (casim.HackableProcess(horizon=7), casim.HackableProcess(horizon=5, discount=0.9)),
+    casim.HackableProcess: (
+        casim.HackableProcess(horizon=7),
+        casim.HackableProcess(horizon=5, discount=0.9),
+    ),
     casim.ToolChain: (
         casim.ToolChain(
-            repair=0.2, non_closure=0.1, observation_noise=0.2, heterogeneity=0.5, unverified=0.4, coupling=0.3
+            repair=0.2,
+            non_closure=0.1,
+            observation_noise=0.2,
+            heterogeneity=0.5,
+            unverified=0.4,
+            coupling=0.3,
         ),
-        casim.ToolChain(num_turns=2, tokens_per_turn=1, repair=0.2, observation_noise=0.1, discount=0.9),
+        casim.ToolChain(
+            num_turns=2, tokens_per_turn=1, repair=0.2, observation_noise=0.1, discount=0.9
+        ),
     ),
     casim.MemoryChain: (
         casim.MemoryChain(delay=3, write_turn=2),
         casim.MemoryChain(delay=2, write_turn=0, discount=0.9),
     ),
-    casim.EchoTrap: (casim.EchoTrap(num_turns=6), casim.EchoTrap(num_turns=3, tokens_per_turn=2, discount=0.9)),
+    casim.EchoTrap: (
+        casim.EchoTrap(num_turns=6),
+        casim.EchoTrap(num_turns=3, tokens_per_turn=2, discount=0.9),
+    ),
     casim.InformationSeeking: (
         casim.InformationSeeking(horizon=5),
         casim.InformationSeeking(horizon=3, num_facts=3, accuracy=0.8, discount=0.9),
@@ -48,7 +71,10 @@ SMALL = {
         casim.Team(null_agent=1, message_noise=0.2),
         casim.Team(tokens_per_agent=2, num_agents=3, message_noise=0.1, discount=0.9),
     ),
-    casim.HiddenCause: (casim.HiddenCause(horizon=4), casim.HiddenCause(world=-1, horizon=3, discount=0.9)),
+    casim.HiddenCause: (
+        casim.HiddenCause(horizon=4),
+        casim.HiddenCause(world=-1, horizon=3, discount=0.9),
+    ),
 }
 
 
@@ -66,7 +92,12 @@ def test_every_task_passes_its_contract(task):
 
 @pytest.mark.slow
 def test_a_task_with_forced_steps_passes_the_contract():
-    check_task(Forced(casim.ToolChain(num_turns=2, tokens_per_turn=1, observation_noise=0.2, discount=0.9)), num=5000)
+    check_task(
+        Forced(
+            casim.ToolChain(num_turns=2, tokens_per_turn=1, observation_noise=0.2, discount=0.9)
+        ),
+        num=5000,
+    )
 
 
 @final
@@ -101,7 +132,9 @@ def test_the_enumeration_equals_the_independent_one_of_the_tests():
     scaling = float(mdp.discount) ** np.arange(paths.reward.shape[1])
     truth = casim.solve(mdp, jnp.asarray(policy))
     assert weight.sum() == pytest.approx(1.0, abs=1e-6)
-    assert weight @ (paths.reward @ scaling) == pytest.approx(float(truth.expected_return), abs=1e-5)
+    assert weight @ (paths.reward @ scaling) == pytest.approx(
+        float(truth.expected_return), abs=1e-5
+    )
     assert not paths.reward[~paths.live].any()
 
 

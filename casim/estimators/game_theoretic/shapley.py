@@ -1,12 +1,13 @@
 """Shapley values of segments in the interventional game, by permutation sampling.
 
-In maths: v(S) = E[R | s_0, a_t as taken for t in the segments of S, a_t ~ pi elsewhere], the environment's noise
-drawn afresh; phi_i = mean over random orders of v(before i, and i) - v(before i). Every v(S) is one rerun per
-order, and the reruns of one order share their noise. Every step of a segment receives the segment's value.
+In maths: v(S) = E[R | s_0, a_t as taken for t in the segments of S, a_t ~ pi elsewhere], the
+environment's noise drawn afresh; phi_i = mean over random orders of v(before i, and i) - v(before
+i). Every v(S) is one rerun per order, and the reruns of one order share their noise. Every step of
+a segment receives the segment's value.
 
 References:
-    Shapley 1953; Castro, Gomez and Tejada 2009 (permutation sampling); Cao et al. 2025, arXiv:2505.20417 (SCAR:
-    Shapley values of text segments).
+    Shapley 1953; Castro, Gomez and Tejada 2009 (permutation sampling); Cao et al. 2025,
+    arXiv:2505.20417 (SCAR: Shapley values of text segments).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ from casim.types import Credit, Trajectory
 class Shapley(Estimator):
     """Permutation-sampled Shapley values of the segments: unbiased for them, not for the advantage.
 
-    (The advantage is the marginal in the order of time only; other orders put later segments first.)
+    (The advantage is the marginal in the order of time only; other orders put later segments
+    first.)
 
     Attributes:
         num_permutations: orders drawn for each trajectory, at least 1.
@@ -69,7 +71,9 @@ class Shapley(Estimator):
         key_order, key_noise = jax.random.split(key)
         shape = (self.num_permutations, batch.action.shape[0], world.num_segments)
         draws = jax.random.uniform(key_order, shape, jnp.float32)
-        rank = jnp.argsort(jnp.argsort(draws, axis=-1), axis=-1)  # each segment's place in the order
+        rank = jnp.argsort(
+            jnp.argsort(draws, axis=-1), axis=-1
+        )  # each segment's place in the order
 
         def one_order(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             return self._marginals(*inputs, world, batch)

@@ -1,20 +1,24 @@
 """Hindsight credit: how much more likely the action looks once the outcome is known.
 
-In maths: c_t = (1 - pi(a_t | o_t) / h(a_t | t, o_t, u)) G_t, where u is what is known in hindsight and
-h(a | t, o, u) = P(a_t = a | o_t = o, u) is counted on fresh rollouts, which are charged, with `prior` pseudo-counts
-of pi. u is the class of the return-to-go ("return"), or the last live observation ("state").
+In maths: c_t = (1 - pi(a_t | o_t) / h(a_t | t, o_t, u)) G_t, where u is what is known in hindsight
+and h(a | t, o, u) = P(a_t = a | o_t = o, u) is counted on fresh rollouts, which are charged, with
+`prior` pseudo-counts of pi. u is the class of the return-to-go ("return"), or the last live
+observation ("state").
 
 With the exact h, and E[G_t | s_t, a_t, u] the same for all actions, the mean in a cell is
-sum_u P(u | s, a) (1 - P(u | s) / P(u | s, a)) E[G | s, u] = Q - V, provided P(u | s, a) > 0 wherever
-P(u | s) > 0: an outcome that the action rules out is never seen with it, and its share is missing.
+sum_u P(u | s, a) (1 - P(u | s) / P(u | s, a)) E[G | s, u] = Q - V, provided P(u | s, a) > 0
+wherever P(u | s) > 0: an outcome that the action rules out is never seen with it, and its share is
+missing.
 
 An action that the policy never takes, which a branch can impose, has no h / pi: by Bayes it is
-P(u | s, a) / P(u | s), and rollouts of the policy say nothing of P(u | s, a). Its credit is 0. (As pi
-goes to 0 the counted form goes to -n / prior G, with n the visits that came to u: no limit of the truth.)
+P(u | s, a) / P(u | s), and rollouts of the policy say nothing of P(u | s, a). Its credit is 0. (As
+pi goes to 0 the counted form goes to -n / prior G, with n the visits that came to u: no limit of
+the truth.)
 
 References:
-    Harutyunyan et al. 2019, arXiv:1912.02503 (return-conditional HCA). The taken-action form with the last
-    observation is derived for casim: the paper's state-conditional estimator credits all actions at once.
+    Harutyunyan et al. 2019, arXiv:1912.02503 (return-conditional HCA). The taken-action form with
+    the last observation is derived for casim: the paper's state-conditional estimator credits all
+    actions at once.
 """
 
 from __future__ import annotations
@@ -48,13 +52,14 @@ class Hindsight(Estimator):
     """Return- or state-conditional hindsight credit, tabular, learned in the call.
 
     Consistent in the number of rollouts (the limit is the exact h); biased with a counted h, so no
-    claim is made. The state form also needs the last observation to carry all that the action did to
-    the return.
+    claim is made. The state form also needs the last observation to carry all that the action did
+    to the return.
 
     Attributes:
         condition: "return" or "state".
         num_rollouts: fresh rollouts for the counts, at least 1.
-        num_bins: classes of the return-to-go between the smallest and largest seen at the step, at least 2.
+        num_bins: classes of the return-to-go between the smallest and largest seen at the step, at
+            least 2.
         prior: pseudo-counts of the policy in each cell, positive.
         discount: of the return-to-go, in [0, 1]; None is the world's, see `discount_of`.
 
@@ -137,7 +142,9 @@ class Hindsight(Estimator):
         return jnp.where(seen > 0, counted, policy)  # not prior * policy / prior, which rounds
 
 
-def hindsight_ratio(world: World, batch: Trajectory, hindsight: Float[Array, "N T A"]) -> Float[Array, "N T"]:
+def hindsight_ratio(
+    world: World, batch: Trajectory, hindsight: Float[Array, "N T A"]
+) -> Float[Array, "N T"]:
     """h(a_t | o_t, u) / pi(a_t | o_t) of the action taken.
 
     1 where the policy decides nothing, and for an action that it never takes.

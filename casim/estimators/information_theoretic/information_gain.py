@@ -1,12 +1,12 @@
 """Information gain: how much each step changed the probability of success, as a judge sees it.
 
-In maths: c_t = p_t - p_{t-1} or log p_t - log p_{t-1}, with p_t the judge's score of the prefix that ends with step t,
-less the reward already banked in it, and p_{-1} its score of the prompt. A step without a score
-gets 0, and its gain goes to the next step that has one.
+In maths: c_t = p_t - p_{t-1} or log p_t - log p_{t-1}, with p_t the judge's score of the prefix
+that ends with step t, less the reward already banked in it, and p_{-1} its score of the prompt. A
+step without a score gets 0, and its gain goes to the next step that has one.
 
 References:
-    Wang et al. 2025, arXiv:2510.14967 (IGPO: the probability form, on the answer's own probability); the log form
-    is the survey's reading of it, arXiv:2604.09459.
+    Wang et al. 2025, arXiv:2510.14967 (IGPO: the probability form, on the answer's own
+    probability); the log form is the survey's reading of it, arXiv:2604.09459.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from casim.types import Credit
 class InformationGain(Estimator):
     """Change of the judged success probability. Needs a judge of values.
 
-    With a judge that is exact, the probability form is r_t + V_{t+1} - V_t at discount 1: its mean in a
-    cell is the advantage, and the gradient is exact. The log form has a mean below zero under the policy
-    (Jensen) and is biased. Neither is claimed for a judge that may be wrong, so `unbiased` is empty.
-    Gains are not discounted, as published: below discount 1 they differ from the target even then.
+    With a judge that is exact, the probability form is r_t + V_{t+1} - V_t at discount 1: its mean
+    in a cell is the advantage, and the gradient is exact. The log form has a mean below zero under
+    the policy (Jensen) and is biased. Neither is claimed for a judge that may be wrong, so
+    `unbiased` is empty. Gains are not discounted, as published: below discount 1 they differ from
+    the target even then.
 
     Attributes:
         form: "probability" or "log".
@@ -70,11 +71,18 @@ class InformationGain(Estimator):
         return Credit(jnp.where(scored & batch.live, gain, 0.0), cost(judge_calls=calls))
 
     def _potential(self, probability: Array) -> Array:
-        return probability if self.form == "probability" else jnp.log(jnp.maximum(probability, self.floor))
+        return (
+            probability
+            if self.form == "probability"
+            else jnp.log(jnp.maximum(probability, self.floor))
+        )
 
 
 def _before(
-    score: Float[Array, "N T"], scored: Bool[Array, "N T"], reward: Float[Array, "N T"], start: Float[Array, " N"]
+    score: Float[Array, "N T"],
+    scored: Bool[Array, "N T"],
+    reward: Float[Array, "N T"],
+    start: Float[Array, " N"],
 ) -> Float[Array, "N T"]:
     """What was last scored before each step, less the rewards earned since."""
     keep = jnp.where(scored, 0.0, 1.0)

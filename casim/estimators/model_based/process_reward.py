@@ -1,20 +1,22 @@
 """Process rewards from a judge, added up (sum-form) or reduced to the worst step (min-form).
 
-In maths, with judge scores p_u of the policy's own steps, G_t = sum_{u >= t} w_u p_u. Sum-form: w = 1. Min-form:
-w_u = softmax_u(-p_u / temperature) over the trajectory, so that the sum is a soft minimum. The two public branches of
-PURE take off different baselines, each from the other trajectories j != i of the group:
-- "per_step" (OpenRLHF branch): c_t = sum_{u >= t} (w_u p_u - b) over scored steps, b the mean weighted
-  score per scored step. Where lengths differ it is not neutral: how many steps are to come depends on the
-  action.
-- "constant" (verl branch): c_t = G_t - b, b = sum_j sum_t G_jt / ((N - 1) T) over the steps that the policy
-  decided, with T the padded length. It does not depend on the own actions, so the expected gradient is that
-  without a baseline.
+In maths, with judge scores p_u of the policy's own steps, G_t = sum_{u >= t} w_u p_u. Sum-form: w =
+1. Min-form: w_u = softmax_u(-p_u / temperature) over the trajectory, so that the sum is a soft
+minimum. The two public branches of PURE take off different baselines, each from the other
+trajectories j != i of the group:
+- "per_step" (OpenRLHF branch): c_t = sum_{u >= t} (w_u p_u - b) over scored steps, b the mean
+  weighted score per scored step. Where lengths differ it is not neutral: how many steps are to come
+  depends on the action.
+- "constant" (verl branch): c_t = G_t - b, b = sum_j sum_t G_jt / ((N - 1) T) over the steps that
+  the policy decided, with T the padded length. It does not depend on the own actions, so the
+  expected gradient is that without a baseline.
 - "none": c_t = G_t.
-Undiscounted, not whitened; steps that the judge did not score count nothing; a group of one has no baseline.
+Undiscounted, not whitened; steps that the judge did not score count nothing; a group of one has no
+baseline.
 
 References:
-    Cheng et al. 2025, arXiv:2504.15275 (PURE: min-form, temperature 0.1, and the sum-form it is compared with), and its
-    public code, whose branches differ in the baseline.
+    Cheng et al. 2025, arXiv:2504.15275 (PURE: min-form, temperature 0.1, and the sum-form it is
+    compared with), and its public code, whose branches differ in the baseline.
 """
 
 from __future__ import annotations

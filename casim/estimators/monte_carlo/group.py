@@ -1,6 +1,7 @@
 """Group baselines: each return against the others of the same prompt, broadcast to every step.
 
-In maths: GRPO (R_i - mean R) / (std R + epsilon); Dr. GRPO R_i - mean R; RLOO R_i - mean_{j != i} R_j.
+In maths: GRPO (R_i - mean R) / (std R + epsilon); Dr. GRPO R_i - mean R; RLOO R_i - mean_{j != i}
+R_j.
 
 References:
     Shao et al. 2024, arXiv:2402.03300 (GRPO); Liu et al. 2025, arXiv:2503.20783 (Dr. GRPO);
@@ -31,14 +32,15 @@ from casim.types import Credit
 class GroupRelative(Estimator):
     """GRPO, and Dr. GRPO with `scale="none"`.
 
-    Its mean in a cell is kappa (Q_t(s, a) - V(prompt)), at discount 1 with reward only at the end: kappa =
-    (N - 1) / N with scale "none", for any returns; with scale "group" and binary returns kappa = c_p(N) =
-    (N - 1) / N E[std] / (p (1 - p)), the mean over Binomial(N, p) groups of the ddof = 1 standard deviation
-    (derived for casim, epsilon -> 0). So the gradient has the right direction and the wrong length; with more
-    than two return values even the direction is lost.
+    Its mean in a cell is kappa (Q_t(s, a) - V(prompt)), at discount 1 with reward only at the end:
+    kappa = (N - 1) / N with scale "none", for any returns; with scale "group" and binary returns
+    kappa = c_p(N) = (N - 1) / N E[std] / (p (1 - p)), the mean over Binomial(N, p) groups of the
+    ddof = 1 standard deviation (derived for casim, epsilon -> 0). So the gradient has the right
+    direction and the wrong length; with more than two return values even the direction is lost.
 
     Attributes:
-        scale: "group" (GRPO), "batch" (here the same: one group is the batch), or "none" (Dr. GRPO).
+        scale: "group" (GRPO), "batch" (here the same: one group is the batch), or "none" (Dr.
+            GRPO).
         ddof: the standard deviation divides by N - ddof: 0 or 1.
         epsilon: added to the standard deviation, positive.
         discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
@@ -74,9 +76,9 @@ class GroupRelative(Estimator):
 class LeaveOneOut(Estimator):
     """RLOO: the return minus the mean of the others.
 
-    Its mean in a cell is discount^t Q_t(s, a) plus the rewards already earned, minus V(prompt): exactly
-    its target. (In a group that mixes prompts, V(prompt) is the mean over them.) At discount 1 the
-    gradient is exact too; below 1 it is biased like that of `Return`.
+    Its mean in a cell is discount^t Q_t(s, a) plus the rewards already earned, minus V(prompt):
+    exactly its target. (In a group that mixes prompts, V(prompt) is the mean over them.) At
+    discount 1 the gradient is exact too; below 1 it is biased like that of `Return`.
 
     Attributes:
         discount: of the return, in [0, 1]; None is the world's, see `discount_of`.

@@ -29,9 +29,9 @@ from casim.types import Credit
 class Return(Estimator):
     """The whole return, broadcast to every step.
 
-    Its mean in a cell is the advantage plus V_t(s) and the rewards already earned: no function of the
-    action, so the gradient is exact if the world's discount is 1. Below 1 the return, measured from
-    the start, makes discount^t of the advantage, and step t is weighed by it twice: biased.
+    Its mean in a cell is the advantage plus V_t(s) and the rewards already earned: no function of
+    the action, so the gradient is exact if the world's discount is 1. Below 1 the return, measured
+    from the start, makes discount^t of the advantage, and step t is weighed by it twice: biased.
 
     Attributes:
         discount: of the return, in [0, 1]; None is the world's, see `discount_of`.

@@ -1,8 +1,8 @@
 """Vine: values of prefixes by fresh rollouts from them, and credit as the change of value.
 
-In maths, for a unit of steps [b, e): c_t = sum_{b <= u < e} discount^(u - b) r_u + discount^(e - b) Vhat(s_e) -
-Vhat(s_b) for all its steps, with Vhat the mean return of K rollouts from the restored state and Vhat = 0 after
-the end. Not whitened; prefixes that coincide are not shared.
+In maths, for a unit of steps [b, e): c_t = sum_{b <= u < e} discount^(u - b) r_u + discount^(e - b)
+Vhat(s_e) - Vhat(s_b) for all its steps, with Vhat the mean return of K rollouts from the restored
+state and Vhat = 0 after the end. Not whitened; prefixes that coincide are not shared.
 
 References:
     Kazemnejad et al. 2024, arXiv:2410.01679 (VinePPO).
@@ -38,9 +38,9 @@ from casim.types import Credit, Trajectory
 class Vine(Estimator):
     """VinePPO at step or segment boundaries.
 
-    With unit "step" its mean in a cell is the advantage itself. With segments, at discount 1, it is the
-    advantage plus a function of the state alone, so the gradient is still exact; with discount < 1 a
-    segment's credit is discounted to its first step, and its later steps weigh too little.
+    With unit "step" its mean in a cell is the advantage itself. With segments, at discount 1, it is
+    the advantage plus a function of the state alone, so the gradient is still exact; with discount
+    < 1 a segment's credit is discounted to its first step, and its later steps weigh too little.
 
     Attributes:
         num_branches: K, rollouts per boundary and trajectory, at least 1.

@@ -1,7 +1,7 @@
 """Generalised advantage estimation over a critic that is learned inside the call.
 
-In maths: A_t = sum_l (discount lambda)^l delta_{t+l}, delta_t = r_t + discount v(o_{t+1}) - v(o_t), with v a
-table over (step, observation) fitted to fresh rollouts, which are charged.
+In maths: A_t = sum_l (discount lambda)^l delta_{t+l}, delta_t = r_t + discount v(o_{t+1}) - v(o_t),
+with v a table over (step, observation) fitted to fresh rollouts, which are charged.
 Monte Carlo fit: v = the mean return-to-go of the cell. TD(lambda) fit: sweeps of
 v <- v + rate (mean lambda-return of the cell - v), from v = 0.
 
@@ -30,15 +30,15 @@ class Gae(Estimator):
     """GAE over a tabular critic.
 
     With lambda = 1 its mean in a cell is Q_t(s, a) minus the critic's value of the observation,
-    whatever that is, and the gradient is exact; with a critic that is V itself it is unbiased at every
-    lambda. A learned critic and lambda < 1 give bias, so no claim is made for the defaults. (The critic
-    is fitted to rollouts of its own, which keeps it independent of the scored batch.)
+    whatever that is, and the gradient is exact; with a critic that is V itself it is unbiased at
+    every lambda. A learned critic and lambda < 1 give bias, so no claim is made for the defaults.
+    (The critic is fitted to rollouts of its own, which keeps it independent of the scored batch.)
 
     Attributes:
         lambda_: of the advantage, in [0, 1].
         fit: "monte_carlo" or "td".
-        num_rollouts: fresh rollouts for the fit; 0 fits to the scored batch itself, which costs nothing
-            but makes the baseline depend on the scored action.
+        num_rollouts: fresh rollouts for the fit; 0 fits to the scored batch itself, which costs
+            nothing but makes the baseline depend on the scored action.
         critic_lambda: of the TD fit, in [0, 1].
         num_sweeps: of the TD fit, at least 1.
         learning_rate: of the TD fit, in (0, 1].
@@ -81,7 +81,9 @@ class Gae(Estimator):
         sweeps = 1 if self.fit == "monte_carlo" else self.num_sweeps
         return Credit(advantage, cost(env_steps=used, critic_updates=sweeps * count(data.live)))
 
-    def _table(self, data: Trajectory, discount: float | Float[Array, ""], size: int) -> Float[Array, "T O"]:
+    def _table(
+        self, data: Trajectory, discount: float | Float[Array, ""], size: int
+    ) -> Float[Array, "T O"]:
         """The fitted critic."""
         if self.fit == "monte_carlo":
             future = returns_to_go(data.reward, discount, data.live)

@@ -1,7 +1,7 @@
 """GAE over a small network critic, trained inside the call by optax.
 
-In maths: v(o, t) = MLP([onehot(o), t / T]), two hidden layers of tanh units, fitted by Adam to the mean squared
-error against returns-to-go of fresh rollouts, which are charged; then GAE as in `Gae`.
+In maths: v(o, t) = MLP([onehot(o), t / T]), two hidden layers of tanh units, fitted by Adam to the
+mean squared error against returns-to-go of fresh rollouts, which are charged; then GAE as in `Gae`.
 
 References:
     Schulman et al. 2016, arXiv:1506.02438 (GAE); Kingma and Ba 2015, arXiv:1412.6980 (Adam).
@@ -82,7 +82,9 @@ class GaeNetwork(Estimator):
         updates = float(self.num_updates * self.minibatch)
         return Credit(advantage, cost(env_steps=count(data.live), critic_updates=updates))
 
-    def _fit(self, key: Array, data: Trajectory, target: Float[Array, "N T"], size: int) -> tuple[Any, Any]:
+    def _fit(
+        self, key: Array, data: Trajectory, target: Float[Array, "N T"], size: int
+    ) -> tuple[Any, Any]:
         """Adam on minibatches of live steps, drawn with replacement."""
         import optax
 
@@ -127,7 +129,9 @@ def table(model, params, horizon: int, size: int) -> Float[Array, "T O"]:
 
     def at(step: Int[Array, ""]) -> Float[Array, " O"]:
         every = jnp.arange(size)
-        return jnp.asarray(model.apply(params, features(every, jnp.full_like(every, step), horizon, size)))
+        return jnp.asarray(
+            model.apply(params, features(every, jnp.full_like(every, step), horizon, size))
+        )
 
     return jax.lax.map(at, jnp.arange(horizon), batch_size=STEPS_AT_ONCE)
 

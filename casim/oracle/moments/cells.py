@@ -2,8 +2,8 @@
 
 In maths, for L_t = sum_{u >= t} decay^(u - t) e_u, backwards from 0:
 E[L_t^j | s, a] = sum_k P(k | s, a) E[(e + decay L_{t+1})^j | s'], j = 1, 2;
-for a whole return G = past_t + discount^t G_t, whose two parts are independent given (s_t, a_t): the same backwards
-for G_t, and forwards the mean and the variance of past_t given s_t.
+for a whole return G = past_t + discount^t G_t, whose two parts are independent given (s_t, a_t):
+the same backwards for G_t, and forwards the mean and the variance of past_t given s_t.
 
 References:
     Sobel 1982 (the backward recursion of second moments).
@@ -44,7 +44,9 @@ def trace_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Trace) -> Cells:
         return _mix(acting[kernel], mean, spread), Cells(mean, spread)
 
     zero = jnp.zeros_like(mdp.start)
-    return jax.lax.scan(step, (zero, zero), (mdp.schedule, form.after[1:], form.before), reverse=True)[1]
+    return jax.lax.scan(
+        step, (zero, zero), (mdp.schedule, form.after[1:], form.before), reverse=True
+    )[1]
 
 
 def product_cells(

@@ -1,12 +1,14 @@
 """Trajectory classes: what an estimator cannot tell apart is counted once.
 
-A rule that sees a trajectory only through some statistic u(tau), its length and return for instance, gives every
-member of a class {tau: u(tau) = u} the same credit. So groups are enumerated over classes, and of the members only
-these moments matter, with z_t = discount^t grad log pi(a_t | o_t) at decisions and 0 elsewhere:
-P(u), P(s_t, a_t | u), E[z_t | u], and Cov(z_t, z_t' | u) per parameter.
+A rule that sees a trajectory only through some statistic u(tau), its length and return for
+instance, gives every member of a class {tau: u(tau) = u} the same credit. So groups are enumerated
+over classes, and of the members only these moments matter, with z_t = discount^t grad log pi(a_t |
+o_t) at decisions and 0 elsewhere: P(u), P(s_t, a_t | u), E[z_t | u], and Cov(z_t, z_t' | u) per
+parameter.
 
 References:
-    Derived for casim; `tests/oracle/test_moments_group.py` checks it against the enumeration of ordered groups.
+    Derived for casim; `tests/oracle/test_moments_group.py` checks it against the enumeration of
+    ordered groups.
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ def make_classes(mdp: MDP, policy: np.ndarray, paths: Enumeration, sees: View) -
         mdp: the process, from `precise`.
         policy: the table, from `precise`.
         paths: from `enumerate_trajectories`.
-        sees: what of a trajectory the estimator sees; it must tell apart trajectories of different length.
+        sees: what of a trajectory the estimator sees; it must tell apart trajectories of different
+            length.
     """
     batch, weight = paths.trajectory, paths.probability
     _, label = np.unique(np.round(sees(batch), DIGITS), axis=0, return_inverse=True)
@@ -91,7 +94,10 @@ def make_classes(mdp: MDP, policy: np.ndarray, paths: Enumeration, sees: View) -
     share = weight[order] / np.repeat(total, size)
     steps, actions = batch.action.shape[1], policy.shape[2]
     cell = np.zeros((len(size), steps, mdp.start.shape[0], actions))
-    mean, covariance = np.zeros((len(size), steps, policy.size)), np.zeros((len(size), policy.size, steps, steps))
+    mean, covariance = (
+        np.zeros((len(size), steps, policy.size)),
+        np.zeros((len(size), policy.size, steps, steps)),
+    )
     for u, begin in enumerate(first):
         for start in range(begin, begin + size[u], CHUNK):
             rows = slice(start, min(start + CHUNK, begin + size[u]))
@@ -115,5 +121,7 @@ def _scores(mdp: MDP, policy: np.ndarray, batch: Trajectory) -> np.ndarray:
     out = np.zeros((num, steps, *policy.shape))
     row, time = np.indices((num, steps))
     taken = np.arange(policy.shape[2])[None, None, :] == batch.action[..., None]
-    out[row, time, kernel, batch.observation] = scaling * (taken - policy[kernel, batch.observation])
+    out[row, time, kernel, batch.observation] = scaling * (
+        taken - policy[kernel, batch.observation]
+    )
     return out.reshape(num, steps, -1)

@@ -3,16 +3,18 @@
 In maths, for a trajectory of states s, actions a and rewards r, with the credit of step t
 - `Trace`: c_t = every_t(s_t, a_t) + sum_{u >= t} decay^(u - t) e_u, where
   e_u = reward r_u + discount after_{u+1}(s_{u+1}) - before_u(s_u, a_u);
-  `every` is given to all actions of the state and not only to the one taken, so its part of the gradient is
-  sum_a every_t(s_t, a) grad pi(a | o_t).
+  `every` is given to all actions of the state and not only to the one taken, so its part of the
+  gradient is sum_a every_t(s_t, a) grad pi(a | o_t).
 - `Product`: c_t = (G - baseline) table_t(s_t, a_t), with G = sum_u discount^u r_u the whole return.
 
-A form is a function (mdp, truth) -> Trace | Product; settings are bound by a call, as in `gae(lambda_=0.9)`.
+A form is a function (mdp, truth) -> Trace | Product; settings are bound by a call, as in
+`gae(lambda_=0.9)`.
 
 References:
-    Williams 1992 (REINFORCE); Schulman et al. 2016, arXiv:1506.02438 (GAE); Harutyunyan et al. 2019,
-    arXiv:1912.02503 (hindsight); Meulemans et al. 2023, arXiv:2306.16803 (the trajectory control variate, as in the
-    public code). That each of them is a `Trace` or a `Product` is derived for casim.
+    Williams 1992 (REINFORCE); Schulman et al. 2016, arXiv:1506.02438 (GAE); Harutyunyan et al.
+    2019, arXiv:1912.02503 (hindsight); Meulemans et al. 2023, arXiv:2306.16803 (the trajectory
+    control variate, as in the public code). That each of them is a `Trace` or a `Product` is
+    derived for casim.
 """
 
 from __future__ import annotations
@@ -88,14 +90,17 @@ def reward_to_go(mdp: Any, truth: Any) -> Trace:
     return Trace(1.0, float(mdp.discount), np.zeros_like(truth.value), zero, zero)
 
 
-def gae(lambda_: float, critic: Float[np.ndarray, "T+1 S"] | None = None) -> Callable[[Any, Any], Trace]:
+def gae(
+    lambda_: float, critic: Float[np.ndarray, "T+1 S"] | None = None
+) -> Callable[[Any, Any], Trace]:
     """c_t = sum_l (discount lambda)^l delta_{t+l}: GAE over a fixed critic of the latent state.
 
     lambda = 1 is the reward-to-go less a value baseline, lambda = 0 the TD error.
 
     Args:
         lambda_: in [0, 1].
-        critic: any values `[T+1, S]`, taken as 0 in terminal states and after the horizon; None is the exact V.
+        critic: any values `[T+1, S]`, taken as 0 in terminal states and after the horizon; None is
+            the exact V.
 
     Raises:
         ValueError: lambda_ outside [0, 1], or a critic of the wrong shape.
@@ -105,11 +110,15 @@ def gae(lambda_: float, critic: Float[np.ndarray, "T+1 S"] | None = None) -> Cal
     def form(mdp: Any, truth: Any) -> Trace:
         value = np.asarray(truth.value if critic is None else critic, np.float64)
         if value.shape != truth.value.shape:
-            raise ValueError(f"critic must have shape [T+1, S] = {truth.value.shape}, got {value.shape}")
+            raise ValueError(
+                f"critic must have shape [T+1, S] = {truth.value.shape}, got {value.shape}"
+            )
         value = np.where(mdp.terminal[None, :], 0.0, value)
         value[-1] = 0.0
         before = np.broadcast_to(value[:-1, :, None], truth.q_value.shape)
-        return Trace(1.0, float(mdp.discount) * lambda_, value, before, np.zeros_like(truth.q_value))
+        return Trace(
+            1.0, float(mdp.discount) * lambda_, value, before, np.zeros_like(truth.q_value)
+        )
 
     return form
 
@@ -127,7 +136,11 @@ def td_error(mdp: Any, truth: Any) -> Trace:
 def advantage(_: Any, truth: Any) -> Trace:
     """c_t = A_t(s_t, a_t), exactly, on the action taken: the control of every study."""
     return Trace(
-        0.0, 0.0, np.zeros_like(truth.value), truth.value[:-1, :, None] - truth.q_value, np.zeros_like(truth.q_value)
+        0.0,
+        0.0,
+        np.zeros_like(truth.value),
+        truth.value[:-1, :, None] - truth.q_value,
+        np.zeros_like(truth.q_value),
     )
 
 
@@ -148,8 +161,8 @@ def all_action(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
 def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
     """The trajectory control variate: Q for every action, and what the trajectory adds to it for the one taken.
 
-    In maths: Q_t(s_t, .) for all, plus sum_{k >= t} discount^(k-t) (r_k + discount V_{k+1}(s_{k+1}) - Q_k(s_k, a_k))
-    for a_t, with V = sum_a pi Q of the given Q: the gradient is exact for any Q.
+    In maths: Q_t(s_t, .) for all, plus sum_{k >= t} discount^(k-t) (r_k + discount V_{k+1}(s_{k+1})
+    - Q_k(s_k, a_k)) for a_t, with V = sum_a pi Q of the given Q: the gradient is exact for any Q.
 
     Args:
         q_value: any table; None is the exact Q.
@@ -168,8 +181,9 @@ def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
 def hindsight(mdp: Any, truth: Any) -> Product:
     """c_t = (1 - pi(a_t | s_t) / h(a_t | s_t, G)) G with the exact h, for a return in {0, 1} paid at the end.
 
-    There h(a | s, 1) / pi(a | s) = Q(s, a) / V(s), so that c_t = (1 - V_t(s_t) / Q_t(s_t, a_t)) G with mean Q - V; but
-    0, and so biased, where Q is 0: success that the action rules out is never seen with it. s is the latent state.
+    There h(a | s, 1) / pi(a | s) = Q(s, a) / V(s), so that c_t = (1 - V_t(s_t) / Q_t(s_t, a_t)) G
+    with mean Q - V; but 0, and so biased, where Q is 0: success that the action rules out is never
+    seen with it. s is the latent state.
 
     Raises:
         ValueError: a return other than 0 or 1 is possible, or the discount is not 1.

@@ -1,7 +1,8 @@
 """Every trajectory of a small world with its probability, in NumPy float64, and its exact values in the same precision.
 
-An MDP built in single precision is taken at its own numbers: they are widened, and rows that miss 1 by their rounding
-are divided by their sum, so that all exact answers about it agree with each other to double precision.
+An MDP built in single precision is taken at its own numbers: they are widened, and rows that miss 1
+by their rounding are divided by their sum, so that all exact answers about it agree with each other
+to double precision.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Enumeration(NamedTuple):
 def precise(mdp: MDP, policy: Any) -> tuple[Any, np.ndarray]:
     """The same process and policy table in NumPy float64, probability rows summing to 1 in that precision.
 
-    This is the door to whatever is exact in double precision, whatever the precision of JAX: NumPy arrays and lists are
-    taken at their own numbers.
+    This is the door to whatever is exact in double precision, whatever the precision of JAX: NumPy
+    arrays and lists are taken at their own numbers.
 
     Raises:
         ValueError: an array that `check_mdp` or `check_policy` refuses.
@@ -38,7 +39,10 @@ def precise(mdp: MDP, policy: Any) -> tuple[Any, np.ndarray]:
     check_policy(policy, mdp)
     wide = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}
     arrays = {name: np.asarray(x) for name, x in mdp._asdict().items()}
-    arrays = {name: x.astype(np.float64 if name in REAL else wide[x.dtype.kind]) for name, x in arrays.items()}
+    arrays = {
+        name: x.astype(np.float64 if name in REAL else wide[x.dtype.kind])
+        for name, x in arrays.items()
+    }
     for name in ("start", "prob", "emission"):
         arrays[name] = arrays[name] / arrays[name].sum(axis=-1, keepdims=True)
     table = np.asarray(policy, np.float64)
@@ -101,4 +105,9 @@ def _expand(mdp: MDP, policy: np.ndarray, kernel: int, state: np.ndarray, weight
         "reward": np.where(live, mdp.reward[kernel, before, action, slot], 0.0),
         "live": live,
     }
-    return parent, fields, np.where(live, mdp.successor[kernel, before, action, slot], before), joint[keep]
+    return (
+        parent,
+        fields,
+        np.where(live, mdp.successor[kernel, before, action, slot], before),
+        joint[keep],
+    )

@@ -1,15 +1,17 @@
 """Exact moments of an estimator at any horizon, by recursion in time: no samples, no enumeration.
 
-In maths, the credit in cells comes from `cells`; the gradient's component of one trajectory is X = sum_t c_t z_t + f_t
-with z_t = discount^t d log pi(a_t | o_t) / d theta, and E[X], E[X^2] come from `tied` where steps share logits and from
-`untied` where every step has its own. A group of N independent trajectories divides the variance by N. Under a
-baseline of peers, b_i = mean_{j != i} G_j, with x_i = (G_i - b_i) Z_i: Var(g) = [Var(x_1) + (N - 1) Cov(x_1, x_2)] / N,
-a polynomial in the moments E[G^j Z^k], j, k <= 2, which the same recursions give.
+In maths, the credit in cells comes from `cells`; the gradient's component of one trajectory is X =
+sum_t c_t z_t + f_t with z_t = discount^t d log pi(a_t | o_t) / d theta, and E[X], E[X^2] come from
+`tied` where steps share logits and from `untied` where every step has its own. A group of N
+independent trajectories divides the variance by N. Under a baseline of peers, b_i = mean_{j != i}
+G_j, with x_i = (G_i - b_i) Z_i: Var(g) = [Var(x_1) + (N - 1) Cov(x_1, x_2)] / N, a polynomial in
+the moments E[G^j Z^k], j, k <= 2, which the same recursions give.
 
 Accuracy: double precision throughout; the tests measure the error at 10^4 steps.
 
 References:
-    Sobel 1982 (second moments by recursion). The forms for gradients and for peers are derived for casim.
+    Sobel 1982 (second moments by recursion). The forms for gradients and for peers are derived for
+    casim.
 """
 
 from __future__ import annotations
@@ -31,16 +33,19 @@ from casim.oracle.moments.untied import untied_moments
 from casim.types import MDP
 
 
-def recursion_moments(mdp: MDP, policy: Any, form: Form, num: int = 1, tied: bool = True) -> Moments:
+def recursion_moments(
+    mdp: MDP, policy: Any, form: Form, num: int = 1, tied: bool = True
+) -> Moments:
     """Exact moments of an estimator on groups of `num` independent trajectories from P(s_0).
 
     Args:
         mdp: the process, of any horizon; the time is O(T) for each logit.
         policy: the table `[M, O, A]`.
-        form: the estimator, see `casim.oracle.moments.forms`. The credit of a cell is that of the action taken.
+        form: the estimator, see `casim.oracle.moments.forms`. The credit of a cell is that of the
+            action taken.
         num: N, the group size, at least 1, and at least 2 for a baseline of peers.
-        tied: True differentiates with respect to the table, as studies do; False gives every step logits of
-            its own, and gradients `[T, O, A]`, in O(T) for all of them.
+        tied: True differentiates with respect to the table, as studies do; False gives every step
+            logits of its own, and gradients `[T, O, A]`, in O(T) for all of them.
 
     Raises:
         ValueError: a setting out of its range, or an invalid MDP, policy or form.
@@ -52,12 +57,20 @@ def recursion_moments(mdp: MDP, policy: Any, form: Form, num: int = 1, tied: boo
     check_integer("num", num, 2 if peers else 1)
     with jax.enable_x64(True):
         process, table = jax.tree.map(jnp.asarray, (mdp, policy))
-        process, table, arrays = absorb(process), force(process, table), jax.tree.map(jnp.asarray, made)
-        solved = jax.tree.map(np.asarray, jax.jit(_solve)(process, jnp.asarray(truth.state_policy), arrays))
+        process, table, arrays = (
+            absorb(process),
+            force(process, table),
+            jax.tree.map(jnp.asarray, made),
+        )
+        solved = jax.tree.map(
+            np.asarray, jax.jit(_solve)(process, jnp.asarray(truth.state_policy), arrays)
+        )
         if tied and len(np.unique(mdp.schedule)) < len(mdp.schedule):
             second = _tied(process, table, arrays, solved)
         else:
-            second = untied_moments(mdp, np.asarray(table), made, truth.occupancy, solved.cells, solved.total)
+            second = untied_moments(
+                mdp, np.asarray(table), made, truth.occupancy, solved.cells, solved.total
+            )
             second = _by_kernel(second, mdp) if tied else second
     weight = truth.occupancy[..., None] * truth.state_policy[mdp.schedule]
     weight = np.where(mdp.decision[mdp.schedule][:, None, None], weight, 0.0)
@@ -102,7 +115,9 @@ def _tied(mdp: MDP, policy: jax.Array, form: Trace | Product, solved: _Solved) -
     used = shown & np.asarray(mdp.decision)[:, None]
     used[np.setdiff1d(np.arange(len(used)), np.asarray(mdp.schedule))] = False
     logit = np.argwhere(np.broadcast_to(used[..., None], policy.shape))
-    second = np.asarray(jax.jit(tied_moments)(mdp, policy, form, jnp.asarray(logit), solved.value, solved.centre))
+    second = np.asarray(
+        jax.jit(tied_moments)(mdp, policy, form, jnp.asarray(logit), solved.value, solved.centre)
+    )
     out = np.zeros((*second.shape[:2], *policy.shape))
     out[:, :, *logit.T] = second
     return out

@@ -1,17 +1,20 @@
 """Second moments of the gradient where steps share logits, by one scan over time for all parameters.
 
-In maths, for one logit theta[m, o, a] let z_t = discount^t d log pi(a_t | o_t) / d theta (0 unless kernel m and
-observation o are met) and f_t its share of an all-action part. The gradient's component X = sum_t c_t z_t + f_t is the
-last entry of a vector y that each step maps linearly, y_{t+1} = B_t y_t, by what happened in it alone:
+In maths, for one logit theta[m, o, a] let z_t = discount^t d log pi(a_t | o_t) / d theta (0 unless
+kernel m and observation o are met) and f_t its share of an all-action part. The gradient's
+component X = sum_t c_t z_t + f_t is the last entry of a vector y that each step maps linearly,
+y_{t+1} = B_t y_t, by what happened in it alone:
 - `Trace`: y = (1, E, X), with the eligibility E' = decay E + z_t and X' = X + e_t E' + f_t;
-- `Product`: y = (1, G, Z, X), with G' = G + g_t, Z' = Z + z_t table_t and X' = X + g_t Z' + z_t table_t G, where G is
-  the return as expected so far and g_t = discount^t (r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t)).
-So E[y y' 1{s_t = s}] moves forward by E[B (y y') B'], a Markov jump linear system: the variance of X, cross terms of
-all pairs of steps included, takes O(T) time. (The recursion of tabular returns is the adjoint of this one.)
+- `Product`: y = (1, G, Z, X), with G' = G + g_t, Z' = Z + z_t table_t and X' = X + g_t Z' + z_t
+  table_t G, where G is the return as expected so far and g_t = discount^t (r_t + discount
+  V_{t+1}(s_{t+1}) - V_t(s_t)).
+So E[y y' 1{s_t = s}] moves forward by E[B (y y') B'], a Markov jump linear system: the variance of
+X, cross terms of all pairs of steps included, takes O(T) time. (The recursion of tabular returns is
+the adjoint of this one.)
 
 References:
-    Costa, Fragoso and Marques 2005 (Markov jump linear systems); Sutton 1988 (eligibility traces). The application
-    to policy gradients is derived for casim.
+    Costa, Fragoso and Marques 2005 (Markov jump linear systems); Sutton 1988 (eligibility traces).
+    The application to policy gradients is derived for casim.
 """
 
 from __future__ import annotations
@@ -44,8 +47,11 @@ def tied_moments(
     """
     states = mdp.start.shape[0]
     trace = isinstance(form, Trace)
-    # A return is followed as the martingale of its expectation: that keeps its moments small, and precise, on the way.
-    after, before, table = (form.after, form.before, form.every) if trace else (value, value[:-1, :, None], form.table)
+    # A return is followed as the martingale of its expectation: that keeps its moments small, and
+    # precise, on the way.
+    after, before, table = (
+        (form.after, form.before, form.every) if trace else (value, value[:-1, :, None], form.table)
+    )
     weigh, worth = (form.reward, mdp.discount) if trace else (1.0, form.discount)
     one, zero = jnp.ones(states), jnp.zeros(states)
     begin = jnp.stack([one, zero, zero] if trace else [one, value[0] - centre, zero, zero], axis=1)
@@ -58,7 +64,9 @@ def tied_moments(
         kernel, after, before, table = inputs
         target = mdp.successor[kernel]
         weight, score, share = _scores(mdp, policy, logit, kernel, table)
-        gain = jnp.where(live, weigh * mdp.reward[kernel] + worth * after[target] - before[..., None], 0.0)
+        gain = jnp.where(
+            live, weigh * mdp.reward[kernel] + worth * after[target] - before[..., None], 0.0
+        )
         gain = gain[None, ..., None]
         if isinstance(form, Trace):
             move = _trace_map(gain, form.decay, scale * score, scale * share)
@@ -71,10 +79,14 @@ def tied_moments(
         return (second, scale * mdp.discount, earning * worth), None
 
     carry = (second, jnp.ones(()), jnp.ones(()))
-    return jnp.sum(jax.lax.scan(step, carry, (mdp.schedule, after[1:], before, table))[0][0], axis=0)
+    return jnp.sum(
+        jax.lax.scan(step, carry, (mdp.schedule, after[1:], before, table))[0][0], axis=0
+    )
 
 
-def _scores(mdp: MDP, policy: Array, logit: Array, kernel: Array, table: Array) -> tuple[Array, Array, Array]:
+def _scores(
+    mdp: MDP, policy: Array, logit: Array, kernel: Array, table: Array
+) -> tuple[Array, Array, Array]:
     """For each logit, its row (kernel, observation) not met (0) or met (1), on the leading axis.
 
     Returns:
@@ -104,7 +116,9 @@ def _trace_map(gain: Array, decay: Array | float, z: Array, share: Array) -> Arr
 
 def _product_map(gain: Array, z: Array) -> Array:
     """B of every transition: G' = G + g, Z' = Z + z, X' = X + g Z' + z G."""
-    return _matrix([[1.0, 0.0, 0.0, 0.0], [gain, 1.0, 0.0, 0.0], [z, 0.0, 1.0, 0.0], [gain * z, z, gain, 1.0]])
+    return _matrix(
+        [[1.0, 0.0, 0.0, 0.0], [gain, 1.0, 0.0, 0.0], [z, 0.0, 1.0, 0.0], [gain * z, z, gain, 1.0]]
+    )
 
 
 def _matrix(rows: list[list[Array | float]]) -> Array:

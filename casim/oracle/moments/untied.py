@@ -1,8 +1,9 @@
 """Second moments of the gradient where every step has logits of its own: sums over the states of one step.
 
-In maths, at most one step contributes to the component of theta[t, o, a'], so that with d_t(s) = P(s_t = s) and
-E[c], Var(c) of the cell, E[X^j] = sum_s d_t(s) P(o | s) sum_a pi(a | o) E[(z_a c + f)^j | s, a], where
-z_a = discount^t (1{a = a'} - pi(a' | o)) and f = discount^t pi(a' | o) (every(s, a') - sum_b pi(b | o) every(s, b)).
+In maths, at most one step contributes to the component of theta[t, o, a'], so that with d_t(s) =
+P(s_t = s) and E[c], Var(c) of the cell, E[X^j] = sum_s d_t(s) P(o | s) sum_a pi(a | o) E[(z_a c +
+f)^j | s, a], where z_a = discount^t (1{a = a'} - pi(a' | o)) and f = discount^t pi(a' | o)
+(every(s, a') - sum_b pi(b | o) every(s, b)).
 
 References:
     Derived for casim; `tests/oracle/test_moments_recursion.py` checks it against enumeration.
@@ -18,7 +19,12 @@ from casim.types import MDP
 
 
 def untied_moments(
-    mdp: MDP, policy: np.ndarray, form: Trace | Product, occupancy: np.ndarray, cells: Cells, total: np.ndarray
+    mdp: MDP,
+    policy: np.ndarray,
+    form: Trace | Product,
+    occupancy: np.ndarray,
+    cells: Cells,
+    total: np.ndarray,
 ) -> np.ndarray:
     """E[y y'] of one trajectory for each logit of each step, `[D, D, T, O, A]`.
 
@@ -64,5 +70,10 @@ def _product(z: np.ndarray, cells: Cells) -> list[list[np.ndarray]]:
     """Moments of (1, G, Z, X = G Z) in each cell."""
     g, one = cells.mean[..., None], np.ones_like(z)
     gg = g**2 + cells.variance[..., None]
-    rows = [[1, g, z, g * z], [g, gg, g * z, gg * z], [z, g * z, z**2, g * z**2], [g * z, gg * z, g * z**2, gg * z**2]]
+    rows = [
+        [1, g, z, g * z],
+        [g, gg, g * z, gg * z],
+        [z, g * z, z**2, g * z**2],
+        [g * z, gg * z, g * z**2, gg * z**2],
+    ]
     return [[x * one for x in row] for row in rows]

@@ -1,18 +1,20 @@
 """ContextChain: bits shown at the start are asked for at the end, and nothing else remembers them.
 
-In maths: the state is a context of b fair bits and a query q uniform on {0, ..., b - 1}, both fixed. The context is
-shown at steps 0 and 1 and q at the last step; the steps between show a blank. T = memory_length + 1. The action at
-the last step pays +1 if it equals bit q and -1 if not.
+In maths: the state is a context of b fair bits and a query q uniform on {0, ..., b - 1}, both
+fixed. The context is shown at steps 0 and 1 and q at the last step; the steps between show a blank.
+T = memory_length + 1. The action at the last step pays +1 if it equals bit q and -1 if not.
 
-Optimum: 1 for a policy that remembers, as in the fully observed twin; 0 for reactive policies (memory_length >= 2),
-which all earn 0. At the question A = +-1 for the uniform policy in every state, and yet its policy gradient is 0.
+Optimum: 1 for a policy that remembers, as in the fully observed twin; 0 for reactive policies
+(memory_length >= 2), which all earn 0. At the question A = +-1 for the uniform policy in every
+state, and yet its policy gradient is 0.
 
-What it separates: credit by the latent state from credit that the agent can use, for which V is that of the aliased
-observation, 0.
+What it separates: credit by the latent state from credit that the agent can use, for which V is
+that of the aliased observation, 0.
 
 References:
-    Osband et al. 2019 (bsuite, arXiv:1908.03568), memory chain, as released: its episodes have memory_length + 1
-    steps and the context is shown twice. The source shows the time as well; casim's own MemoryChain is another task.
+    Osband et al. 2019 (bsuite, arXiv:1908.03568), memory chain, as released: its episodes have
+    memory_length + 1 steps and the context is shown twice. The source shows the time as well;
+    casim's own MemoryChain is another task.
 """
 
 from __future__ import annotations
@@ -50,7 +52,12 @@ class ContextChain(RuleTask):
     discount: float = 1.0
     num_actions: ClassVar[int] = 2
     knob: ClassVar[str] = "memory_length"
-    kinds: ClassVar = {WAIT: Kind.THINK, SHOW: Kind.THINK, ASK: Kind.ANSWER, SHOW + ASK: Kind.ANSWER}
+    kinds: ClassVar = {
+        WAIT: Kind.THINK,
+        SHOW: Kind.THINK,
+        ASK: Kind.ANSWER,
+        SHOW + ASK: Kind.ANSWER,
+    }
 
     def __post_init__(self) -> None:
         check_integer("memory_length", self.memory_length, 1)
@@ -64,7 +71,11 @@ class ContextChain(RuleTask):
 
     def start(self) -> dict:
         number = self.num_bits * 2**self.num_bits
-        return {(context, query): 1 / number for context in range(2**self.num_bits) for query in range(self.num_bits)}
+        return {
+            (context, query): 1 / number
+            for context in range(2**self.num_bits)
+            for query in range(self.num_bits)
+        }
 
     def shows(self, code: int, state: tuple[int, int]) -> tuple[int, int]:
         context, query = state

@@ -1,18 +1,20 @@
 """DelayedEffect: the first action decides the last reward, and every observation between is the same.
 
-In maths: step 0 chooses z in {0, 1} (action 0, or any other); z is hidden. The last step pays +1 if z = 0 and -1 if
-not; every step adds noise of N(0, noise^2). The steps between do nothing.
+In maths: step 0 chooses z in {0, 1} (action 0, or any other); z is hidden. The last step pays +1 if
+z = 0 and -1 if not; every step adds noise of N(0, noise^2). The steps between do nothing.
 
-Optimum: 1. Under the uniform policy over two actions V = 0, A(0) = +1, A(1) = -1, Var(G) = 1 + T noise^2. The value
-of the aliased observation is 0 at every step, and with it generalised advantage estimation credits a_0 with lambda^(T
+Optimum: 1. Under the uniform policy over two actions V = 0, A(0) = +1, A(1) = -1, Var(G) = 1 + T
+noise^2. The value of the aliased observation is 0 at every step, and with it generalised advantage
+estimation credits a_0 with lambda^(T
 - 1) A in the mean (discount 1): one-step bootstrapping never learns the task.
 
 What it separates: whole returns and credit by hindsight from bootstrapping on what is seen.
 
 References:
-    Harutyunyan et al. 2019, arXiv:1912.02503, figure 2 centre: T = 3 in public copies, noise of deviation 0 or 2. The
-    copies disagree where the noise falls; here on every step. Normals as in `casim.tasks.classics.normal`.
-    AgentCreditBench's world of the same name is `Bifurcation(horizon=16, pivots=(0,), gap=0.6)`.
+    Harutyunyan et al. 2019, arXiv:1912.02503, figure 2 centre: T = 3 in public copies, noise of
+    deviation 0 or 2. The copies disagree where the noise falls; here on every step. Normals as in
+    `casim.tasks.classics.normal`. AgentCreditBench's world of the same name is
+    `Bifurcation(horizon=16, pivots=(0,), gap=0.6)`.
 """
 
 from __future__ import annotations

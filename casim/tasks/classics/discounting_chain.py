@@ -1,18 +1,20 @@
 """DiscountingChain: the first action chooses how long to wait for the reward.
 
-In maths: step 0 chooses a in {0, ..., A - 1}; choice a pays 1 as the d_a-th reward of the episode, at step d_a - 1,
-and 1 + bonus if a is the favoured one. d = (*early, horizon), so the last choice pays at the very end. No other step
-matters.
+In maths: step 0 chooses a in {0, ..., A - 1}; choice a pays 1 as the d_a-th reward of the episode,
+at step d_a - 1, and 1 + bonus if a is the favoured one. d = (*early, horizon), so the last choice
+pays at the very end. No other step matters.
 
-Optimum: max_a discount^(d_a - 1) (1 + bonus 1{a = favoured}). With the last choice favoured and d_0 = 1 it is right
-to wait if and only if discount >= (1 + bonus)^(-1 / (horizon - 1)); for the source, 1.1^(-1/99) = 0.99904.
+Optimum: max_a discount^(d_a - 1) (1 + bonus 1{a = favoured}). With the last choice favoured and d_0
+= 1 it is right to wait if and only if discount >= (1 + bonus)^(-1 / (horizon - 1)); for the source,
+1.1^(-1/99) = 0.99904.
 
-What it separates: discounting as part of the question from discounting as a convenience of the method: credit
-computed at a lower discount than the task's ranks the actions wrongly.
+What it separates: discounting as part of the question from discounting as a convenience of the
+method: credit computed at a lower discount than the task's ranks the actions wrongly.
 
 References:
-    Osband et al. 2019 (bsuite, arXiv:1908.03568), discounting chain: rewards at 1, 3, 10, 30, 100, one of them 1.1.
-    The source shows choice and time; here the choice is shown, and the time only by the steps that can pay.
+    Osband et al. 2019 (bsuite, arXiv:1908.03568), discounting chain: rewards at 1, 3, 10, 30, 100,
+    one of them 1.1. The source shows choice and time; here the choice is shown, and the time only
+    by the steps that can pay.
 """
 
 from __future__ import annotations

@@ -1,21 +1,24 @@
 """KeyToDoor: a key taken at the start opens the treasure at the end, with apples in between.
 
-In maths: a corridor of L cells, one a step whatever is done; the state is none, key or open. Actions: 0 takes the
-key, 1 picks on the left, 2 picks on the right, 3 opens the door; one that does not fit the cell does nothing. Cell 0
-holds the key, cell L - 2 the door, which opens with the key; in the last cell any action pays treasure c if the door
-is open. A cell with an apple pays low c or high c, half each, to the pick on its side. c = `scale`.
+In maths: a corridor of L cells, one a step whatever is done; the state is none, key or open.
+Actions: 0 takes the key, 1 picks on the left, 2 picks on the right, 3 opens the door; one that does
+not fit the cell does nothing. Cell 0 holds the key, cell L - 2 the door, which opens with the key;
+in the last cell any action pays treasure c if the door is open. A cell with an apple pays low c or
+high c, half each, to the pick on its side. c = `scale`.
 
-Optimum: treasure c + num_apples c (low + high) / 2 (discount 1). Under the uniform policy A(take) = 3/16 treasure c
-at step 0, whatever the apples.
+Optimum: treasure c + num_apples c (low + high) / 2 (discount 1). Under the uniform policy A(take) =
+3/16 treasure c at step 0, whatever the apples.
 
-What it separates: credit for the key from the apples' noise. The second moment of the return grows with the square of
-the number of apples while the advantage of the key stays, and no apple depends on the key.
+What it separates: credit for the key from the apples' noise. The second moment of the return grows
+with the square of the number of apples while the advantage of the key stays, and no apple depends
+on the key.
 
 References:
-    Meulemans et al. 2023 (COCOA, arXiv:2306.16803), linear key-to-door: c = 23 / L, treasure 0.2, apples 0.1 or 0.9;
-    without `num_apples` the layout is that of the released code, 0, 6, 16, 27, 77 apples at L = 3, 13, 23, 43, 103,
-    and is repeated beyond 100 cells. Its 2 L + 3 states are the pairs of time and state here, with those after the
-    last step. Cells alike share a kernel and a row of the policy; `casim.dynamics.untie` gives each its own.
+    Meulemans et al. 2023 (COCOA, arXiv:2306.16803), linear key-to-door: c = 23 / L, treasure 0.2,
+    apples 0.1 or 0.9; without `num_apples` the layout is that of the released code, 0, 6, 16, 27,
+    77 apples at L = 3, 13, 23, 43, 103, and is repeated beyond 100 cells. Its 2 L + 3 states are
+    the pairs of time and state here, with those after the last step. Cells alike share a kernel and
+    a row of the policy; `casim.dynamics.untie` gives each its own.
 """
 
 from __future__ import annotations
@@ -47,8 +50,8 @@ class KeyToDoor(RuleTask):
 
     Attributes:
         length: L, at least 3, the number of steps.
-        num_apples: cells with an apple, in [0, length - 3], in the middles of equal parts of the corridor, left and
-            right in turn; None is the source's layout.
+        num_apples: cells with an apple, in [0, length - 3], in the middles of equal parts of the
+            corridor, left and right in turn; None is the source's layout.
         scale: c, at least 0; None is the source's 23 / length.
         treasure: at least 0, in units of c.
         apple: low and high, finite, in units of c.
@@ -88,11 +91,15 @@ class KeyToDoor(RuleTask):
     def layout(self) -> Layout:
         between = self.length - 3
         if self.num_apples is None:
-            cells = np.array([{".": EMPTY, "L": LEFT, "R": RIGHT}[x] for x in RELEASED])[np.arange(between) % 100]
+            cells = np.array([{".": EMPTY, "L": LEFT, "R": RIGHT}[x] for x in RELEASED])[
+                np.arange(between) % 100
+            ]
         else:
             number = np.arange(self.num_apples)
             cells = np.full(between, EMPTY)
-            cells[(2 * number + 1) * between // max(2 * self.num_apples, 1)] = np.where(number % 2 == 0, LEFT, RIGHT)
+            cells[(2 * number + 1) * between // max(2 * self.num_apples, 1)] = np.where(
+                number % 2 == 0, LEFT, RIGHT
+            )
         code = np.concatenate([[KEY], cells, [DOOR, TREASURE]])
         step = np.arange(self.length)
         return Layout(code, segment=np.minimum(step, 1) + (step >= self.length - 2) * (between > 0))

@@ -1,14 +1,15 @@
 """Recovery: a bad step that a later one can mend.
 
-In maths: at step 0 action 0 is good and any other is bad. At step 1 action 0 recovers a bad state; after a good step
-nothing matters. The last step pays 1 if the state is good or recovered. The steps between do nothing.
+In maths: at step 0 action 0 is good and any other is bad. At step 1 action 0 recovers a bad state;
+after a good step nothing matters. The last step pays 1 if the state is good or recovered. The steps
+between do nothing.
 
-Optimum: 1. Under the uniform policy over two actions V = 0.75, A(bad) = -0.25 and, after it, A(recover) = +0.5
-(discount 1).
+Optimum: 1. Under the uniform policy over two actions V = 0.75, A(bad) = -0.25 and, after it,
+A(recover) = +0.5 (discount 1).
 
-What it separates: the credit of an action from its credit on selected trajectories. Over those that went bad,
-recovered and succeeded, a centred broadcast gives the bad step 1 - V = +0.25; over all bad steps it gives -0.25,
-which is right: the sign is wrong by selection and not by bias.
+What it separates: the credit of an action from its credit on selected trajectories. Over those that
+went bad, recovered and succeeded, a centred broadcast gives the bad step 1 - V = +0.25; over all
+bad steps it gives -0.25, which is right: the sign is wrong by selection and not by bias.
 
 References:
     The recovery world of AgentCreditBench.

@@ -1,22 +1,26 @@
 """Shortcut: a way that always arrives, and a quicker one.
 
-In maths: positions 0, ..., n - 1; the start is 0 and n - 1 is final. Action 0 = short goes to the final position. Any
-other = long goes one position on, or with probability `slip` to the final one; from n - 2 every action arrives. A
-step costs `cost` and arriving pays `final_reward` besides; at the defaults a step pays -1 and an arrival 0.
+In maths: positions 0, ..., n - 1; the start is 0 and n - 1 is final. Action 0 = short goes to the
+final position. Any other = long goes one position on, or with probability `slip` to the final one;
+from n - 2 every action arrives. A step costs `cost` and arriving pays `final_reward` besides; at
+the defaults a step pays -1 and an arrival 0.
 
-Values of the uniform policy over two actions, discount 1 and the defaults: V(n - 2) = 0 and V(i) = (1 - slip) (V(i +
-1) - 1) / 2, so for 5 positions V = (-0.7436, -0.6525, -0.45, 0) and A(0, short) = +0.7436.
+Values of the uniform policy over two actions, discount 1 and the defaults: V(n - 2) = 0 and V(i) =
+(1 - slip) (V(i + 1) - 1) / 2, so for 5 positions V = (-0.7436, -0.6525, -0.45, 0) and A(0, short) =
++0.7436.
 
 Optimum: final_reward - cost, by the shortcut at once (discount 1).
 
-What it separates: what would have happened anyway from what an action caused. The final position is reached whatever
-is done, so hindsight on it says nothing about the action, though every return contains its reward.
+What it separates: what would have happened anyway from what an action caused. The final position is
+reached whatever is done, so hindsight on it says nothing about the action, though every return
+contains its reward.
 
 References:
-    Harutyunyan et al. 2019, arXiv:1912.02503, figure 2 left. Public copies differ in the reward of the arrival, in
-    the start and in whether the shortcut slips as well; this is a copy with slip on the long way and no reward on
-    arrival. An agent on the way is at position t at step t, so positions share a kernel and a row of the policy (the
-    last but one has its own); `casim.dynamics.untie` gives each its own.
+    Harutyunyan et al. 2019, arXiv:1912.02503, figure 2 left. Public copies differ in the reward of
+    the arrival, in the start and in whether the shortcut slips as well; this is a copy with slip on
+    the long way and no reward on arrival. An agent on the way is at position t at step t, so
+    positions share a kernel and a row of the policy (the last but one has its own);
+    `casim.dynamics.untie` gives each its own.
 """
 
 from __future__ import annotations
@@ -72,7 +76,9 @@ class Shortcut(RuleTask):
 
     def layout(self) -> Layout:
         steps = self.num_positions - 1
-        return Layout(np.where(np.arange(steps) == steps - 1, LAST, WAY), segment=np.zeros(steps, int))
+        return Layout(
+            np.where(np.arange(steps) == steps - 1, LAST, WAY), segment=np.zeros(steps, int)
+        )
 
     def start(self) -> dict:
         return {WALKING: 1.0}

@@ -1,18 +1,19 @@
 """TMaze: a cue at the start tells where to turn at the end of a corridor that looks the same everywhere.
 
-In maths: the cue z is a fair coin. The place is x = t, from 0 to N, whatever is done; x = 0 shows the cue, x = N is
-the junction, and the corridor between looks the same everywhere. At the junction action z pays +1 and any other -1.
+In maths: the cue z is a fair coin. The place is x = t, from 0 to N, whatever is done; x = 0 shows
+the cue, x = N is the junction, and the corridor between looks the same everywhere. At the junction
+action z pays +1 and any other -1.
 
-Optimum: 1 for a policy that remembers the cue, as in the fully observed twin; 0 for reactive policies. With two
-actions all of those earn 0, and the value of the aliased observations is 0, while A = +-1 in the states of the
-junction under the uniform policy.
+Optimum: 1 for a policy that remembers the cue, as in the fully observed twin; 0 for reactive
+policies. With two actions all of those earn 0, and the value of the aliased observations is 0,
+while A = +-1 in the states of the junction under the uniform policy.
 
-What it separates: credit by the latent state from credit that the agent can use: what the first is certain of, the
-policy gradient of a reactive policy is blind to.
+What it separates: credit by the latent state from credit that the agent can use: what the first is
+certain of, the policy gradient of a reactive policy is blind to.
 
 References:
-    Bakker 2001, Reinforcement learning with long short-term memory: T-maze of corridor length N. The agent walks by
-    itself here, and the rewards are casim's.
+    Bakker 2001, Reinforcement learning with long short-term memory: T-maze of corridor length N.
+    The agent walks by itself here, and the rewards are casim's.
 """
 
 from __future__ import annotations

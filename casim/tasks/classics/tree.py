@@ -1,21 +1,22 @@
 """Tree: rewards on every branch, and branches that meet again.
 
-In maths: D steps with b actions; at depth d the state is a position p in {0, ..., w_d - 1}. With f = b - overlap, w_0
-= 1 and w_{d+1} = f w_d + overlap, the next position is (p f + a - floor(f / 2)) mod w_{d+1}; after the last step one
-state is left. A step pays ((i + 9973 a + offset) mod 5) - 2, where i = w_0 + ... + w_{d-1} + p numbers the states in
-order of depth.
+In maths: D steps with b actions; at depth d the state is a position p in {0, ..., w_d - 1}. With f
+= b - overlap, w_0 = 1 and w_{d+1} = f w_d + overlap, the next position is (p f + a - floor(f / 2))
+mod w_{d+1}; after the last step one state is left. A step pays ((i + 9973 a + offset) mod 5) - 2,
+where i = w_0 + ... + w_{d-1} + p numbers the states in order of depth.
 
 Optimum: no closed form; `casim.oracle.optimal` computes it. Only offset mod 5 matters: five trees.
 
-What it separates: hindsight by the state from whole returns. Without overlap a state names every action before it,
-and knowing it is knowing them; with overlap = b the next position depends on the last action alone, and under the
-uniform policy a state says nothing about any other.
+What it separates: hindsight by the state from whole returns. Without overlap a state names every
+action before it, and knowing it is knowing them; with overlap = b the next position depends on the
+last action alone, and under the uniform policy a state says nothing about any other.
 
 References:
-    Meulemans et al. 2023 (COCOA, arXiv:2306.16803), tree: depth 4, branching 6; with the state after the last step it
-    has 260, 195, 140, 95, 60, 35, 20 states for overlap 0, ..., 6. That i runs over all depths is casim's reading.
-    The number of states grows as (b - overlap)^D: long horizons need overlap >= b - 1, and few kernels overlap = b.
-    There, depths that are alike share a kernel and a row of the policy; `casim.dynamics.untie` gives each its own.
+    Meulemans et al. 2023 (COCOA, arXiv:2306.16803), tree: depth 4, branching 6; with the state
+    after the last step it has 260, 195, 140, 95, 60, 35, 20 states for overlap 0, ..., 6. That i
+    runs over all depths is casim's reading. The number of states grows as (b - overlap)^D: long
+    horizons need overlap >= b - 1, and few kernels overlap = b. There, depths that are alike share
+    a kernel and a row of the policy; `casim.dynamics.untie` gives each its own.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
 """UmbrellaChain: one early action decides the end, under rewards that are pure noise.
 
-In maths: the state is (has, needs), two fair coins at the start. The action at step 0 sets has. Every step but the
-last pays +1 or -1 by a fair coin; the last pays +1 if has = needs and -1 if not.
+In maths: the state is (has, needs), two fair coins at the start. The action at step 0 sets has.
+Every step but the last pays +1 or -1 by a fair coin; the last pays +1 if has = needs and -1 if not.
 
-Optimum: 1, as the coins cancel. Whatever is done later, Q_0 = +1 for the right first action and -1 for the
-wrong one; with a uniform first action A = +-1 and Var(G) = T: T - 1 coins and the outcome. Var(G) = T - 1 when the
-first action is right.
+Optimum: 1, as the coins cancel. Whatever is done later, Q_0 = +1 for the right first action and -1
+for the wrong one; with a uniform first action A = +-1 and Var(G) = T: T - 1 coins and the outcome.
+Var(G) = T - 1 when the first action is right.
 
-What it separates: a signal of fixed size from noise that grows with the horizon; with `num_distractors`, estimators
-that count observations from those that do not: each bit doubles what must be told apart.
+What it separates: a signal of fixed size from noise that grows with the horizon; with
+`num_distractors`, estimators that count observations from those that do not: each bit doubles what
+must be told apart.
 
 References:
-    Osband et al. 2019 (bsuite, arXiv:1908.03568), umbrella chain. The source shows 20 distractor bits and the time;
-    here a bit is noise in the observation, drawn afresh at every step, and the time is shown at the first and last
-    step only.
+    Osband et al. 2019 (bsuite, arXiv:1908.03568), umbrella chain. The source shows 20 distractor
+    bits and the time; here a bit is noise in the observation, drawn afresh at every step, and the
+    time is shown at the first and last step only.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class UmbrellaChain(RuleTask):
 
     Attributes:
         horizon: T, at least 1.
-        num_distractors: bits of noise in the observation, in [0, 8]; there are 4 2^num_distractors observations.
+        num_distractors: bits of noise in the observation, in [0, 8]; there are 4 2^num_distractors
+            observations.
         discount: in [0, 1].
 
     Raises:

@@ -1,20 +1,23 @@
 """WatchRepair: an expense now for a profit that is known only after the delivery.
 
-In maths: one of the brands, each as likely, is shown. At step 0 action 0 declines, any other repairs. The last step
-pays a repaired watch of brand b with price[b] - repair[b] - delivery[b] - general, plus noise of N(0, noise^2), and
-nothing if declined. The steps between are the delivery: the policy decides nothing there.
+In maths: one of the brands, each as likely, is shown. At step 0 action 0 declines, any other
+repairs. The last step pays a repaired watch of brand b with price[b] - repair[b] - delivery[b] -
+general, plus noise of N(0, noise^2), and nothing if declined. The steps between are the delivery:
+the policy decides nothing there.
 
-Values: Q(b, repair) - Q(b, decline) = -1.5, +3.5, +3.5, -1.5. Optimum: repair brands 1 and 2 (of 0, ..., 3), 1.75 in
-the mean.
+Values: Q(b, repair) - Q(b, decline) = -1.5, +3.5, +3.5, -1.5. Optimum: repair brands 1 and 2 (of 0,
+..., 3), 1.75 in the mean.
 
-What it separates: methods by how their error grows with the delay, where one decision explains the whole return.
+What it separates: methods by how their error grows with the delay, where one decision explains the
+whole return.
 
 References:
-    Arjona-Medina et al. 2018 (RUDDER, arXiv:1806.07857), the pocket watch of the demonstration code, with its optimal
-    policy (no, yes, yes, no): 50 steps; general costs of 18 in all, which are 0.36 a step there and are charged at
-    the end here, whatever the horizon. Its README reckons an example with a repair cost of 5 for brand 1 where table
-    and code say 4; the README calls the spread of the delivery costs a variance and the code uses it as a standard
-    deviation. Only the means are carried over, so `noise` is a setting of casim.
+    Arjona-Medina et al. 2018 (RUDDER, arXiv:1806.07857), the pocket watch of the demonstration
+    code, with its optimal policy (no, yes, yes, no): 50 steps; general costs of 18 in all, which
+    are 0.36 a step there and are charged at the end here, whatever the horizon. Its README reckons
+    an example with a repair cost of 5 for brand 1 where table and code say 4; the README calls the
+    spread of the delivery costs a variance and the code uses it as a standard deviation. Only the
+    means are carried over, so `noise` is a setting of casim.
 """
 
 from __future__ import annotations
