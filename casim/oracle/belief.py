@@ -1,9 +1,13 @@
-"""Belief: the hidden state given what was observed, and what critics that know more or less say of an action.
+"""Belief: the hidden state given what was observed, and what critics that know more or less say.
 
-In maths, with h_t = (o_0, a_0, ..., o_t) and the fact that the episode still runs; rewards are not
-observed: b_t(s) = P(s_t = s | h_t), filtered by b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' |
-s, a_t). With the latent values Q_t(s, a) of a policy pi(a | o_t), and z a class of latent states:
-- history: Q(h, a) = sum_s b_t(s) Q_t(s, a), V(h) = sum_a pi(a | o_t) Q(h, a), A = Q - V, the right
+In maths, with h_t = (o_0, a_0, ..., o_t) and the fact that the episode still runs (rewards are not
+observed), the belief b_t(s) = P(s_t = s | h_t) is filtered by
+
+    b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' | s, a_t).
+
+With the latent values Q_t(s, a) of a policy pi(a | o_t), and z a class of latent states, four
+critics judge an action:
+- history: Q(h, a) = sum_s b_t(s) Q_t(s, a), V(h) = sum_a pi(a | o_t) Q(h, a), A = Q - V: the right
   answer;
 - (latent, history): Q(z, h, a) = E[Q_t(s, a) | z, h], V(z, h) = sum_a pi(a | o_t) Q(z, h, a), and
   A(h, a) = sum_z P(z | h) A(z, h, a): right on average over what is hidden;
@@ -12,9 +16,11 @@ s, a_t). With the latent values Q_t(s, a) of a policy pi(a | o_t), and z a class
   right gradient. If z is coarser, it mixes histories, and not even that holds;
 - clairvoyant: Q*_t(s, a) - V*_t(s) of the best policy that sees the state. To it an action that
   only gathers information is worth minus its cost, so its sign is wrong whenever A(h, a) > 0.
-The start of the process is the belief before o_0; for a known prompt, replace it. Cost: O(N T S^2)
-time for the filter (O(N T S^3) where it runs in blocks), O(T S A (K + L)) for tables, and O(N T (S
-+ L A)) memory for L classes.
+
+The start of the process is the belief before o_0; for a known prompt, replace it.
+
+Cost: O(N T S^2) time for the filter (O(N T S^3) where it runs in blocks), O(T S A (K + L)) for
+tables, and O(N T (S + L A)) memory for L classes.
 
 References:
     Kaelbling, Littman and Cassandra 1998 (beliefs and values of histories); Baisero and Amato 2022,
@@ -45,7 +51,10 @@ class Critic(NamedTuple):
     q_value: Float[Array, "N T A"]
     """Of every action; NaN for one that the critic has never seen taken."""
     mean_advantage: Float[Array, "N T A"]
-    """E[advantage | h_t]: the critic's advantage averaged over the belief, all that a policy can learn from it."""
+    """E[advantage | h_t]: the critic's advantage averaged over the belief.
+
+    It is all that a policy can learn from the critic.
+    """
 
     @property
     def advantage(self) -> Float[Array, "N T A"]:
@@ -64,7 +73,10 @@ class Critics(NamedTuple):
 
 @door
 def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
-    """P(s_t = s | h_t) at every step of each trajectory; 0 where not live, NaN from where the history is impossible."""
+    """P(s_t = s | h_t) at every step of each trajectory.
+
+    0 where not live, NaN from where the history is impossible.
+    """
     belief = filter_all(mdp, batch)
     belief = jnp.where(jnp.any(belief > 0, axis=-1, keepdims=True), belief, jnp.nan)
     return jnp.where(batch.live[..., None], belief, 0.0)

@@ -1,13 +1,18 @@
-"""Exact values of very long episodes, parallel in time: `solve` with its scans cut into blocks that run side by side.
+"""Exact values of very long episodes, parallel in time: `solve` cut into blocks side by side.
 
-In maths: a run of steps is the affine map (P, E, g) from one end to the other, P(s, z) the
+In maths, a run of steps is the affine map (P, E, g) from one end to the other: P(s, z) is the
 probability of ending in z, E(s, z) the expected discounted reward with that end, g the discount
-over the run. Maps compose associatively, (P1, E1, g1) o (P2, E2, g2) = (P1 P2, E1 P2 + g1 P1 E2, g1
-g2), so an associative scan over whole blocks gives the distribution at the start of each block and
-the value of what follows it; then every block is solved by itself. The values between blocks are
+over the run. Maps compose associatively,
+
+    (P1, E1, g1) o (P2, E2, g2) = (P1 P2, E1 P2 + g1 P1 E2, g1 g2),
+
+so an associative scan over whole blocks gives the distribution at the start of each block and the
+value of what follows it; then every block is solved by itself. The values between blocks are
 refined once: what each block makes of the values after it should be those of the block before, and
-the difference is passed on as a map too. Depth: 3 block + T / block steps instead of T. Cost: O(T
-S^3) more work, and O(T S^2 / block) memory for the maps.
+the difference is passed on as a map too.
+
+Depth: 3 block + T / block steps instead of T. Cost: O(T S^3) more work, and O(T S^2 / block) memory
+for the maps.
 
 Accuracy: values and advantages differ from those of `solve` by at most 4 eps times the largest
 value, up to 10^6 steps (tested); past rewards by 1e-4 of the largest. `benchmarks/values.py` prints
@@ -130,9 +135,10 @@ def _after(runs: Run) -> Float[Array, "B 2 S"]:
 def _refine(
     runs: Run, after: Float[Array, "B 2 S"], first: Float[Array, "B 2 S"]
 ) -> Float[Array, "B 2 S"]:
-    """One step of iterative refinement: what each block makes of the values after it should be those of the one before.
+    """One step of iterative refinement of the values between blocks.
 
-    The differences are small, so single precision passes them on without loss.
+    What each block makes of the values after it should be those of the one before. The differences
+    are small, so single precision passes them on without loss.
     """
     error = jnp.sum(first[1:] - after[:-1], axis=1)
 

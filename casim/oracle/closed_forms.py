@@ -2,11 +2,17 @@
 
 At discount 1 with reward only at the end, c = kappa (R - baseline) has mean kappa (A + offset) in a
 cell, so with A averaging to 0 in every state:
-bias = (kappa - 1)^2 signal + kappa^2 offset^2, centred_bias = (kappa - 1)^2 signal, both divided by
-the signal. kappa is 1 for the return (offset V) and RLOO (offset V - J), (N - 1) / N for Dr. GRPO,
-and for GRPO with binary returns c_p(N) = (N - 1) / N E[std] / (p (1 - p)), the mean over
-Binomial(N, p) groups of the ddof = 1 deviation. variance = Var(R | s, a) for the return, plus
-Var(R) / (N - 1) for RLOO.
+
+    bias = (kappa - 1)^2 signal + kappa^2 offset^2,
+    centred_bias = (kappa - 1)^2 signal, both divided by the signal.
+
+kappa is 1 for the return (offset V) and RLOO (offset V - J), (N - 1) / N for Dr. GRPO, and for GRPO
+with binary returns
+
+    c_p(N) = (N - 1) / N E[std] / (p (1 - p)),
+
+the mean over Binomial(N, p) groups of the ddof = 1 deviation. The variance is Var(R | s, a) for the
+return, plus Var(R) / (N - 1) for RLOO.
 
 References:
     Derived for casim; `tests/oracle/test_summary.py` checks each score against a study, and c_p by
@@ -22,7 +28,9 @@ from casim.checks import check_integer
 
 
 def binary_group_scale(success: float, num: int) -> float:
-    """The kappa of GRPO: E[credit | s, a] = kappa (Q - V(prompt)) for returns in {0, 1}, epsilon -> 0.
+    """The kappa of GRPO, for returns in {0, 1}: E[credit | s, a] = kappa (Q - V(prompt)).
+
+    In the limit epsilon -> 0.
 
     Args:
         success: V(prompt), the success probability, in (0, 1).

@@ -1,11 +1,15 @@
-"""The protocol-specific contrast of a unit: its actions as taken against actions of a stated reference.
+"""The protocol-specific contrast of a unit: its actions as taken, against those of a reference.
 
 In maths, with u a unit (consecutive steps from f on), z the state and the observation before it, a
 the actions taken in it, q the reference and rho the protocol (who plays afterwards, until when
-returns count): Delta_u(q; rho) = E[G_f | z, a, rho] - E[G_f | z, a' ~ q, rho], G_f =
-sum_{f<=t<horizon} discount^(t-f) r_t. If z is restored, both branches start in s_f. If it is
-re-fed, s_f is redrawn from the belief given the observations up to f and the actions before; with
-probability `lost` either happens to each branch.
+returns count):
+
+    Delta_u(q; rho) = E[G_f | z, a, rho] - E[G_f | z, a' ~ q, rho],
+    G_f = sum_{f<=t<horizon} discount^(t-f) r_t.
+
+If z is restored, both branches start in s_f. If it is re-fed, s_f is redrawn from the belief given
+the observations up to f and the actions before; with probability `lost` either happens to each
+branch.
 - Both policies equal to pi, units of one step, all observed: Delta = Q_t(s, a) - V_t(s), the
   advantage.
 - The reference a point mass on a default action: Delta = Q_t(s, a) - Q_t(s, default), the
@@ -14,9 +18,11 @@ probability `lost` either happens to each branch.
   change only its variance.
 - Proposition 2: what is logged (text, action, outcome) may leave even the sign of Delta open; see
   `casim.tasks.HiddenCause`.
+
 The variance of a branch's return is the noise of its replicas: the difference of two nominally
-identical branches with fresh random numbers has twice that variance. Cost: O(T S A K) time a row,
-and O(N T S) memory for the beliefs.
+identical branches with fresh random numbers has twice that variance.
+
+Cost: O(T S A K) time a row, and O(N T S) memory for the beliefs.
 
 References:
     Contrast and propositions: Zhang 2026, arXiv:2604.09459, version 3, read at second hand; units
@@ -52,7 +58,7 @@ class Protocol(NamedTuple):
     reference: Float[Array, "M O A"]
     """Plays the unit in the second branch."""
     downstream: Float[Array, "M O A"]
-    """Plays after the unit, in both branches; and in the unit where a rerun outlives the trajectory."""
+    """Plays after the unit, in both branches, and in it where a rerun outlives the trajectory."""
     lost: Float[Array, ""] | float = 0.0
     """Probability that what is hidden is redrawn from the belief: 0 restored, 1 re-fed."""
     horizon: Int[Array, ""] | int = NO_END
@@ -60,7 +66,10 @@ class Protocol(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """Mean and variance of the return of each branch, discounted to the unit's first step; 0 where that is not live."""
+    """Mean and variance of the return of each branch, discounted to the unit's first step.
+
+    0 where that step is not live.
+    """
 
     taken: Float[Array, "N G"]
     reference: Float[Array, "N G"]
@@ -79,7 +88,10 @@ class Contrast(NamedTuple):
 
     @property
     def noise_floor(self) -> Float[Array, "N G"]:
-        """Standard deviation of the difference of two replicas of the taken branch, with fresh random numbers."""
+        """Standard deviation of the difference of two replicas of the taken branch.
+
+        The replicas draw fresh random numbers.
+        """
         return jnp.sqrt(2.0 * self.taken_variance)
 
 
@@ -135,7 +147,10 @@ def _branches(
     batch: Trajectory,
     belief: Float[Array, "T S"],
 ) -> tuple[_Law, _Law]:
-    """The laws `[T]` of the two branches of one trajectory, from every step to the end of its unit and beyond."""
+    """The laws `[T]` of the two branches of one trajectory.
+
+    From every step to the end of its unit and beyond.
+    """
     reference, downstream = (
         state_policy(mdp, table) for table in (protocol.reference, protocol.downstream)
     )
@@ -242,7 +257,7 @@ def sample_contrast(
 
 
 def _check_protocol(protocol: Protocol, mdp: MDP) -> None:
-    """Raises `ValueError` unless both policies are tables of the process and `lost` is a probability."""
+    """Raises `ValueError` unless both policies fit the process and `lost` is a probability."""
     check_policy(protocol.reference, mdp, "protocol.reference")
     check_policy(protocol.downstream, mdp, "protocol.downstream")
     if known(protocol.lost):

@@ -1,19 +1,24 @@
-"""Games whose players are the steps, segments, turns or agents of an episode: what a coalition is worth, exactly.
+"""Games whose players are steps, segments, turns or agents: what a coalition is worth, exactly.
 
-In maths, v(S) = E[R | the players in S are present, the others absent], R the discounted return.
-Three games: (i)   interventional: present plays the actions as taken in a trajectory, absent draws
-them from a reference; the
-      noise of the environment is averaged out. v(all) = E[R | s_0, do(a)].
-(ii)  on the observed noise: the same, while transitions and observations are those that the noise
-of the trajectory
-      gives after any other action. v(all) is the return of the trajectory.
-(iii) a team: present plays its policy, absent a null policy; nothing is conditional on a
-trajectory. `nature_game` adds the environment's draws as players to (i): drawn as recorded if
-present, afresh if absent. Also after the trajectory's end, where no action was taken, a rerun goes
-on with the reference. A run is the steps between two changes of player. It acts on values as an
-affine map V -> gain + move V, one if its player is present and one if absent, so a game is two
-lists of J maps. Cost: O(N T S^2 A) for the maps, with O(N J S^2) memory; O(J S^2) for one
-coalition, so O(J 2^G S^2) for those of G players.
+In maths, v(S) = E[R | the players in S are present, the others absent], R the discounted return of
+an episode. Three games:
+- (i) interventional: present plays the actions as taken in a trajectory, absent draws them from a
+  reference; the noise of the environment is averaged out. v(all) = E[R | s_0, do(a)].
+- (ii) on the observed noise: the same, while transitions and observations are those that the noise
+  of the trajectory gives after any other action. v(all) is the return of the trajectory.
+- (iii) a team: present plays its policy, absent a null policy; nothing is conditional on a
+  trajectory.
+
+`nature_game` adds the environment's draws as players to (i): drawn as recorded if present, afresh
+if absent. Also after the trajectory's end, where no action was taken, a rerun goes on with the
+reference.
+
+A run is the steps between two changes of player. It acts on values as an affine map
+V -> gain + move V, one if its player is present and one if absent, so a game is two lists of J
+maps.
+
+Cost: O(N T S^2 A) for the maps, with O(N J S^2) memory; O(J S^2) for one coalition, so
+O(J 2^G S^2) for those of G players.
 
 References:
     Shapley 1953; Wolpert and Tumer 2002 (difference rewards). What "absent" means differs between
@@ -44,7 +49,10 @@ CHUNK = 4096
 
 
 class Game(NamedTuple):
-    """J runs in time, each with two affine maps, and a distribution of the first state; N games side by side."""
+    """J runs in time, each with two affine maps, and a distribution of the first state.
+
+    N games side by side.
+    """
 
     start: Float[Array, "N S"]
     present_gain: Float[Array, "N J S"]
@@ -63,7 +71,7 @@ class Noise(NamedTuple):
 
 
 class _Law(NamedTuple):
-    """One step: mean reward, discounted law of the next state, and the reference's law of the action."""
+    """One step: mean reward, discounted law of the next state, reference's law of the action."""
 
     earn: Float[Array, "S A"]
     move: Float[Array, "S A S"]
@@ -83,7 +91,10 @@ class _Map(NamedTuple):
 
 @door
 def recorded_noise(key: Key[Array, ""], episode: Int[Array, " N"], num_steps: int) -> Noise:
-    """The noise of `World.rollout` under a key, for its episodes `arange(num)`; of other reruns by their addresses."""
+    """The noise of `World.rollout` under a key, for its episodes `arange(num)`.
+
+    That of other reruns is found by their addresses.
+    """
     words, shape = key_words(key), (episode.shape[0], num_steps)
     row, step = (
         jnp.broadcast_to(x, shape) for x in (episode[:, None], jnp.arange(num_steps)[None, :])
@@ -100,7 +111,7 @@ def taken_game(
     num_runs: int | None = None,
     noise: Noise | None = None,
 ) -> Game:
-    """Games (i) and (ii): the actions of each trajectory against a reference, from the trajectory's first state.
+    """Games (i) and (ii): the actions of each trajectory against a reference, from its first state.
 
     Args:
         mdp: the process.
@@ -138,7 +149,10 @@ def team_game(
     player: Int[Array, " T"],
     num_runs: int | None = None,
 ) -> Game:
-    """Game (iii), N = 1: players follow the policy or, if absent, the null policy, from P(s_0). Arguments as above."""
+    """Game (iii), N = 1, from P(s_0): players follow the policy or, if absent, the null policy.
+
+    Arguments as above.
+    """
     mdp = absorb(mdp)
     laws = [_average(mdp, table) for table in (policy, null)]
     run, owner = _runs(player, mdp.schedule.shape[0] if num_runs is None else num_runs)
@@ -159,9 +173,12 @@ def nature_game(
     """Player t is the action of step t; player T + t the environment's draw after it.
 
     In the order of time (action 0, draw 0, action 1, ...) and with the policy as the reference, the
-    marginal of an action is its advantage, and that of a draw is the luck r_t + discount
-    V_{t+1}(s_{t+1}) - Q_t(s_t, a_t), also where transitions are random; all players together get
-    the return less V_0(s_0). Derived here. Values live on pairs (s, a), so maps are [S A, S A].
+    marginal of an action is its advantage, and that of a draw is the luck
+
+        r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t),
+
+    also where transitions are random; all players together get the return less V_0(s_0). Derived
+    here. Values live on pairs (s, a), so maps are [S A, S A].
     """
     mdp = absorb(mdp)
     law, (states, actions) = _average(mdp, reference), mdp.prob.shape[1:3]
@@ -252,7 +269,10 @@ def _average(mdp: MDP, policy: Array):
 
 
 def _conditional(mdp: MDP, policy: Array, kernel: Array, noise: Noise) -> _Law:
-    """The law of a step under given uniforms, which decide the successor of every action, and what is seen."""
+    """The law of a step under given uniforms.
+
+    They decide the successor of every action, and what is seen.
+    """
     prob, states = mdp.prob[kernel], mdp.start.shape[0]
     slot = draw(thresholds(prob), jnp.broadcast_to(noise.transition, prob.shape[:2]))[..., None]
     successor, earn = (

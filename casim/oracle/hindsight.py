@@ -1,22 +1,35 @@
 """Hindsight: how likely an action of the past looks once something that came after it is known.
 
 In maths, with s the latent state, pi(a | s) the policy averaged over the emission, and u anything
-later than a_t: h(a | s, u) = P(a_t = a | s_t = s, u) = pi(a | s) P(u | s, a) / P(u | s), NaN where
-P(u | s) = 0.
-- return, u = Z_t = sum_{k>=t} discount^(k-t) r_k: Q(s, a) = E[h(a | s, Z) / pi(a | s) Z | s], and
-  on the action taken A(s, a) = E[(1 - pi(a | s) / h(a | s, Z)) Z | s, a] if every return that s
+later than a_t:
+
+    h(a | s, u) = P(a_t = a | s_t = s, u) = pi(a | s) P(u | s, a) / P(u | s),
+
+NaN where P(u | s) = 0.
+- return, u = Z_t = sum_{k>=t} discount^(k-t) r_k:
+
+      Q(s, a) = E[h(a | s, Z) / pi(a | s) Z | s],
+
+  and on the action taken A(s, a) = E[(1 - pi(a | s) / h(a | s, Z)) Z | s, a] if every return that s
   allows is possible after a.
-- state, u = S_k: Q(s, a) = r(s, a) + sum_{k>t} discount^(k-t) E[h_k(a | s, S_k) / pi(a | s) r_k |
-  s].
-- feature, u = U_k = f(s_k, a_k, successor), with contribution coefficients w_k(s, a, u) = P(u | s,
-  a) / P(u | s) - 1: A(s, a) = r(s, a) - r_pi(s) + sum_{k>t} discount^(k-t) E[w_k(s, a, U_k) r_k |
-  s] if U_k is fully predictive of the reward: E[r_k | s, a, U_k = u] is the same for all a. Pooled
-  over k > t, P(U_k = u | .) is replaced by sum_{k>t} discount^(k-t) P(U_k = u | .), and E[r_k | U_k
-  = u] must not depend on k either.
-Where pi(a | s) = 0 nothing is seen of the action: what hindsight says of its Q is NaN.
-Transitions and rewards may be random. Cost: returns O(T S A K Z); state and feature, for one step
-t, O(T S^2 A (S + U)) time with O(S A S) carried, and O(T S A U) memory only for a table that was
-asked for.
+- state, u = S_k:
+
+      Q(s, a) = r(s, a) + sum_{k>t} discount^(k-t) E[h_k(a | s, S_k) / pi(a | s) r_k | s].
+
+- feature, u = U_k = f(s_k, a_k, successor), with contribution coefficients
+  w_k(s, a, u) = P(u | s, a) / P(u | s) - 1:
+
+      A(s, a) = r(s, a) - r_pi(s) + sum_{k>t} discount^(k-t) E[w_k(s, a, U_k) r_k | s]
+
+  if U_k is fully predictive of the reward: E[r_k | s, a, U_k = u] is the same for all a. Pooled
+  over k > t, P(U_k = u | .) is replaced by sum_{k>t} discount^(k-t) P(U_k = u | .), and
+  E[r_k | U_k = u] must not depend on k either.
+
+Where pi(a | s) = 0 nothing is seen of the action: what hindsight says of its Q is NaN. Transitions
+and rewards may be random.
+
+Cost: returns O(T S A K Z); state and feature, for one step t, O(T S^2 A (S + U)) time with O(S A S)
+carried, and O(T S A U) memory only for a table that was asked for.
 
 References:
     Harutyunyan et al. 2019, arXiv:1912.02503 (state and return hindsight); Meulemans et al. 2023,
@@ -42,7 +55,7 @@ from casim.simulate.belief import transition_matrix
 from casim.types import MDP
 
 SUPPORT_TOLERANCE = 1e-5
-"""How far a return may lie from a point of the support, relative to the largest point (at least 1)."""
+"""How far a return may lie from a point of the support, relative to its largest (at least 1)."""
 
 
 class Outcomes(NamedTuple):
@@ -66,29 +79,41 @@ class StateHindsight(NamedTuple):
     q_value: Float[Array, "S A"]
     """Q_t(s, a) by the identity of the module's docstring; NaN where pi(a | s) = 0."""
     table: Float[Array, "T S A S"] | None
-    """h_k(a | s, y) for every later step k, if asked for; NaN for k <= t and where y is impossible."""
+    """h_k(a | s, y) for every later step k, if asked for.
+
+    NaN for k <= t and where y is impossible.
+    """
 
 
 class Contribution(NamedTuple):
-    """Contribution coefficients of the action of one step t, and the credit that they give on average."""
+    """Contribution coefficients of the action of one step t, and the mean credit that they give."""
 
     coefficient: Float[Array, "S A U"]
     """w(s, a, u) pooled over the later steps; NaN where u is impossible."""
     advantage: Float[Array, "S A"]
-    """Mean credit with the coefficients of each step: A_t(s, a) if the feature is fully predictive."""
+    """Mean credit with the coefficients of each step.
+
+    It is A_t(s, a) if the feature is fully predictive.
+    """
     pooled_advantage: Float[Array, "S A"]
     """Mean credit with the pooled coefficients. Both are NaN where pi(a | s) = 0."""
     table: Float[Array, "T S A U"] | None
-    """w_k(s, a, u) for every later step k, if asked for; NaN for k <= t and where u is impossible."""
+    """w_k(s, a, u) for every later step k, if asked for.
+
+    NaN for k <= t and where u is impossible.
+    """
 
 
 @door
 def success_hindsight(mdp: MDP, policy: Float[Array, "M O A"]) -> Outcomes:
     """Hindsight on a binary outcome, where the rewards of every episode add up to 0 or 1.
 
-    In maths: P(Z_t = 1 | s, a) = Q_t(s, a) and h(a | s, 1) = pi(a | s) Q_t(s, a) / V_t(s), with
-    discount 1 whatever the discount of the process. `check_support(mdp at discount 1, [0, 1])`
-    tells whether the outcome is binary; what is no probability becomes NaN.
+    In maths, with discount 1 whatever the discount of the process:
+
+        P(Z_t = 1 | s, a) = Q_t(s, a),    h(a | s, 1) = pi(a | s) Q_t(s, a) / V_t(s).
+
+    `check_support(mdp at discount 1, [0, 1])` tells whether the outcome is binary; what is no
+    probability becomes NaN.
     """
     one = jnp.ones_like(mdp.discount)
     truth = solve(mdp._replace(discount=one), policy)
@@ -151,7 +176,10 @@ def _posterior(
     given_action: Float[Array, "T S A Z"],
     given_state: Float[Array, "T S Z"],
 ) -> Float[Array, "T S A Z"]:
-    """h(a | s, z) = pi(a | s) P(z | s, a) / P(z | s): 0 for what is never done, NaN where z is impossible."""
+    """h(a | s, z) = pi(a | s) P(z | s, a) / P(z | s).
+
+    0 for what is never done, NaN where z is impossible.
+    """
     never = (acting == 0)[..., None] & (given_state > 0)[..., None, :]
     return jnp.where(never, 0.0, acting[..., None] * _ratio(given_action, given_state))
 
@@ -169,7 +197,9 @@ def nearest(
 def state_hindsight(
     mdp: MDP, policy: Float[Array, "M O A"], step: Int[Array, ""] | int, table: bool = False
 ) -> StateHindsight:
-    """What the states after step t say of a_t. Set `table` (static under jit) for the posteriors of every k.
+    """What the states after step t say of a_t.
+
+    Set `table` (static under jit) for the posteriors of every k.
 
     Raises:
         ValueError: a step that is none, if it is known before compilation.
@@ -198,7 +228,7 @@ def contribution(
     num_features: int,
     table: bool = False,
 ) -> Contribution:
-    """Contribution coefficients of a_t with respect to a feature of the later steps on which the episode is live.
+    """Contribution coefficients of a_t with respect to a feature of the later live steps.
 
     Args:
         mdp: the process.
@@ -230,10 +260,11 @@ def contribution(
 
 @door
 def reward_feature(mdp: MDP) -> tuple[Int[Array, "M S A K"], np.ndarray]:
-    """The reward as a feature: its index among the distinct rewards, and those rewards `[U]`. Not for use in jit.
+    """The reward as a feature: its index among the distinct rewards, and those rewards `[U]`.
 
     Only transitions that can happen have rewards: of positive probability, after an action that can
-    be taken. The others get the index of the first reward; no contribution counts them.
+    be taken. The others get the index of the first reward; no contribution counts them. Not for use
+    in jit.
     """
     reward = np.where(np.asarray(mdp.terminal)[:, None, None], 0.0, np.asarray(mdp.reward))
     happens = np.asarray(can_act(mdp))[:, None, :, None] & (np.asarray(mdp.prob) > 0)
@@ -244,9 +275,9 @@ def reward_feature(mdp: MDP) -> tuple[Int[Array, "M S A K"], np.ndarray]:
 
 @door
 def check_support(mdp: MDP, support: np.ndarray | Array) -> None:
-    """Checks that every return-to-go, from any step, state and action, is a point of the support. Not for use in jit.
+    """Checks that every return-to-go, from any step, state and action, is a point of the support.
 
-    Where the policy decides nothing, action 0 is the only one.
+    Where the policy decides nothing, action 0 is the only one. Not for use in jit.
 
     Raises:
         ValueError: a support that is not strictly ascending, has no 0 (the return after the
@@ -264,12 +295,13 @@ def check_support(mdp: MDP, support: np.ndarray | Array) -> None:
 
 
 def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: Array, table: bool):
-    """Scans k > t = step, given P(u | s) and E[r; u | s] `[M, S, U]` of each kernel under the policy.
+    """Scans k > t = step, given P(u | s) and E[r; u | s] of each kernel under the policy.
 
+    Both are `[M, S, U]`.
     Returns:
-        Sums with weight discount^(k-t) of E[P(u_k | s, a) / P(u_k | s) r_k | s] `[S, A]`, P(u_k = u
-        | s, a) `[S, A, U]` and E[r_k; u_k = u | s] `[S, U]`; and P(u_k = u | s, a) / P(u_k = u | s)
-        `[T, S, A, U]` if `table`, else None.
+        Sums with weight discount^(k-t), namely of E[P(u_k | s, a) / P(u_k | s) r_k | s] `[S, A]`,
+        of P(u_k = u | s, a) `[S, A, U]` and of E[r_k; u_k = u | s] `[S, U]`; and the ratios
+        P(u_k = u | s, a) / P(u_k = u | s) `[T, S, A, U]` if `table`, else None.
     """
     matrix = transition_matrix(mdp)
     move = jnp.einsum("msa,msaz->msz", acting, matrix, precision="highest")
@@ -325,7 +357,10 @@ def _mean_reward(mdp: MDP) -> Float[Array, "M S A"]:
 def _landing(
     mdp: MDP, support: Float[Array, " Z"], kernel: Int[Array, ""]
 ) -> tuple[Int[Array, "S A K Z"], Bool[Array, "S A K Z"], Float[Array, "S A K Z"]]:
-    """Where r + discount z falls: the nearest point of the support, whether that is it, and the number itself."""
+    """Where r + discount z falls among the points of the support.
+
+    The nearest point, whether that is it, and the number itself.
+    """
     value = mdp.reward[kernel][..., None] + mdp.discount * support[None, None, None, :]
     return *nearest(support, value), value
 

@@ -1,22 +1,24 @@
-"""Information, in nats: what actions, steps and observations say about the outcome or about a hidden variable.
+"""Information, in nats: what actions, steps and observations say of the outcome or what is hidden.
 
 In maths, with s the latent state, and Z_t the return-to-go with its law from
 `casim.oracle.hindsight`:
-- I(A_t; Z_t | S_t = s) = sum_a pi(a | s) KL(P(Z_t | s, a) || P(Z_t | s)), and its mean over the
-  live states of step t;
+- the mutual information I(A_t; Z_t | S_t = s) = sum_a pi(a | s) KL(P(Z_t | s, a) || P(Z_t | s)),
+  and its mean over the live states of step t;
 - along a trajectory, H(Z_t | s_t) - H(Z_{t+1} | s_{t+1}) is the entropy that a step removes, split
-  at H(Z_t | s_t, a_t) into the action's part, of mean I(A_t; Z_t | S_t), and the environment's; and
-  of the return z that came true, log P(z_{t+1} | s_{t+1}) - log P(z_t | s_t), split at P(z_t | s_t,
-  a_t). The action's part log P(z | s, a) / P(z | s) is log h(a | s, z) / pi(a | s). Both telescope:
-  to H(Z_0 | s_0) and to -log P(z_0 | s_0);
+  at H(Z_t | s_t, a_t) into the action's part, of mean I(A_t; Z_t | S_t), and the environment's;
+- of the return z that came true, log P(z_{t+1} | s_{t+1}) - log P(z_t | s_t), split at
+  P(z_t | s_t, a_t). The action's part log P(z | s, a) / P(z | s) is log h(a | s, z) / pi(a | s).
+  Both telescope: to H(Z_0 | s_0) and to -log P(z_0 | s_0);
 - of success, with p_t = P(success | s_0, ..., s_t): p_{t+1} - p_t, whose mean given the step is the
   advantage, and log p_{t+1} - log p_t, whose mean under the policy is at most 0 (Jensen);
 - of a latent variable z_t, a class of states, under the belief b_t: H(z_t) - H(z_{t+1}), and the
   change of b_t(z_t) and of log b_t(z_t) at the truth. Where z stays and no episode ends, the first
   and the last have the mean I(z; o_{t+1} | h_t, a_t) >= 0.
+
 With the rewards so far known, the return and Z_t determine each other, so their entropies are
-alike; that needs a discount above 0. Success is undiscounted. Cost: O(T S A Z) for tables, O(N T)
-along trajectories, O(N T S) for beliefs.
+alike; that needs a discount above 0. Success is undiscounted.
+
+Cost: O(T S A Z) for tables, O(N T) along trajectories, O(N T S) for beliefs.
 
 References:
     Arumugam et al. 2021, arXiv:2103.06224 (information sparsity: I(A; Z | S)); Wang et al. 2025,
@@ -52,7 +54,10 @@ class OutcomeInformation(NamedTuple):
     action: Float[Array, "T S"]
     """I(A_t; Z_t | S_t = s)."""
     per_step: Float[Array, " T"]
-    """I(A_t; Z_t | S_t): the mean of `action` over the states of step t; the end of an episode counts as 0."""
+    """I(A_t; Z_t | S_t): the mean of `action` over the states of step t.
+
+    The end of an episode counts as 0.
+    """
 
 
 class StepInformation(NamedTuple):
@@ -65,7 +70,10 @@ class StepInformation(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """How each step changed the probability of something; the gains are 0 where there is no next step to compare."""
+    """How each step changed the probability of something.
+
+    The gains are 0 where there is no next step to compare.
+    """
 
     before: Float[Array, "N T"]
     """p_t."""
@@ -92,11 +100,11 @@ class LatentInformation(NamedTuple):
 def outcome_information(
     mdp: MDP, policy: Float[Array, "M O A"], outcomes: Outcomes
 ) -> OutcomeInformation:
-    """Entropies of the return-to-go and its mutual information with the action, for every state and step."""
+    """Entropies of the return-to-go and its information with the action, by state and step."""
     acting = state_policy(absorb(mdp), policy)[mdp.schedule]
     given_action, given_state = outcomes.given_action, outcomes.given_state[:, :, None, :]
-    # An action that the policy never takes can have outcomes that the state has not; it counts with
-    # weight 0.
+    # An action that the policy never takes can have outcomes that the state has not; it counts
+    # with weight 0.
     never = (given_action == 0) | (given_state == 0)
     ratio = jnp.where(never, 1.0, given_action) / jnp.where(never, 1.0, given_state)
     told = jnp.sum(given_action * jnp.log(ratio), axis=-1)
@@ -111,7 +119,10 @@ def outcome_information(
 
 @door
 def entropy_removed(information: OutcomeInformation, batch: Trajectory) -> StepInformation:
-    """The entropy of the outcome that each action and each transition removed; their sum is H(Z_0 | s_0)."""
+    """The entropy of the outcome that each action and each transition removed.
+
+    Their sum is H(Z_0 | s_0).
+    """
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
     before = information.entropy[time, batch.state]
     middle = information.entropy_given_action[time, batch.state, batch.action]
@@ -123,9 +134,9 @@ def entropy_removed(information: OutcomeInformation, batch: Trajectory) -> StepI
 
 @door
 def pointwise_information(outcomes: Outcomes, batch: Trajectory) -> StepInformation:
-    """What each action and transition said of the return that came true; their sum is -log P(z_0 | s_0).
+    """What each action and transition said of the return that came true.
 
-    NaN where the return-to-go is not in the support.
+    Their sum is -log P(z_0 | s_0). NaN where the return-to-go is not in the support.
     """
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
     index, found = _return_index(outcomes, batch)
@@ -138,7 +149,7 @@ def pointwise_information(outcomes: Outcomes, batch: Trajectory) -> StepInformat
 
 @door
 def success_gain(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> Gain:
-    """How each step changed the probability of success, where the rewards of every episode add up to 0 or 1.
+    """How each step changed the probability of success, where every episode pays 0 or 1 in all.
 
     The discount is read as 1, whatever that of the process. 0 where not live.
     """

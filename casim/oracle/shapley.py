@@ -1,18 +1,23 @@
-"""Exact Shapley values of stated games (`casim.oracle.games`): by enumeration, in polynomial time, and sampled.
+"""Exact Shapley values of games: by enumeration, in polynomial time, and sampled.
 
-In maths: phi_i = sum_{S without i} |S|! (G - |S| - 1)! / G! [v(S + i) - v(S)].
+In maths, for a stated game v (`casim.oracle.games`):
+
+    phi_i = sum_{S without i} |S|! (G - |S| - 1)! / G! [v(S + i) - v(S)].
+
 - Enumeration: all 2^G coalitions, to 16 players, whoever plays when.
 - By counts: if every player acts in one run, v(S) is a product of maps, one for each player, and
   its mean over all coalitions of one size has a recursion in time. With q the chance that a player
   is present, independently, phi_i = int_0^1 E[v(S + i) - v(S)] dq; the integrand is a polynomial of
-  degree G - 1 in q, so that Gauss and Legendre's rule with ceil(G / 2) nodes is exact. Cost O(G J
-  S^2) and memory O(J S), for any number of players.
-- Sampled: the mean marginal over random orders, with its standard error; every order sums to v(all)
-  - v(none).
-In the order of time and in the game against the policy, the marginal of step t is E[A_t(s_t, a_t) |
-s_0, do(a_{<t})], which is the advantage where transitions are deterministic. On the observed noise
-it is the advantage in the deterministic process that this noise makes. `nature_game` gives
-advantage and luck apart. In float32 the relative error is at most about 1e-7 per step.
+  degree G - 1 in q, so that Gauss and Legendre's rule with ceil(G / 2) nodes is exact. Cost
+  O(G J S^2) and memory O(J S), for any number of players.
+- Sampled: the mean marginal over random orders, with its standard error; every order sums to
+  v(all) - v(none).
+
+In the order of time and in the game against the policy, the marginal of step t is
+E[A_t(s_t, a_t) | s_0, do(a_{<t})], which is the advantage where transitions are deterministic. On
+the observed noise it is the advantage in the deterministic process that this noise makes.
+`nature_game` gives advantage and luck apart. In float32 the relative error is at most about 1e-7
+per step.
 
 References:
     Shapley 1953; Owen 1972 (multilinear extension: the integral); Castro, Gomez and Tejada 2009
@@ -49,7 +54,10 @@ class Sampled(NamedTuple):
 def coalition_values(
     mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segments: int
 ) -> Float[Array, "N C"]:
-    """v(S) of all C = 2^G coalitions of segments in game (i) against the policy; bit g says that segment g is in."""
+    """v(S) of all C = 2^G coalitions of segments in game (i) against the policy.
+
+    Bit g says that segment g is in.
+    """
     return all_coalitions(taken_game(mdp, policy, batch, mdp.segment, num_segments), num_segments)
 
 
@@ -64,7 +72,8 @@ def shapley(
     """
     if num_segments > MAX_PLAYERS:
         raise ValueError(
-            f"num_segments must be in [1, {MAX_PLAYERS}] for exact Shapley values, got {num_segments}"
+            f"num_segments must be in [1, {MAX_PLAYERS}] for exact Shapley values, "
+            f"got {num_segments}"
         )
     return shapley_values(coalition_values(mdp, policy, batch, num_segments))
 
@@ -92,7 +101,10 @@ def shapley_values(value: Float[Array, "*batch C"]) -> Float[Array, "*batch G"]:
 
 @door
 def difference_rewards(value: Float[Array, "*batch C"]) -> Float[Array, "*batch G"]:
-    """What is lost when one player is absent: v(all) - v(all but i); not the Shapley value unless v is additive."""
+    """What is lost when one player is absent: v(all) - v(all but i).
+
+    It is not the Shapley value unless v is additive.
+    """
     players = value.shape[-1].bit_length() - 1
     everyone = value.shape[-1] - 1
     return value[..., -1:] - value[..., np.array([everyone - (1 << g) for g in range(players)])]

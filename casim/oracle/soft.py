@@ -1,20 +1,32 @@
-"""Soft-optimal values: the best policy that pays for leaving a reference policy, and its implicit rewards.
+"""Soft-optimal values: the best policy that pays for leaving a reference, and its implicit rewards.
 
 In maths, with temperature b > 0 and a reference ref(a | s), the maximum over policies of
-E[sum_t discount^t (r_t - b log(pi_t(a_t | s_t) / ref(a_t | s_t)))] is reached, backwards from V_T =
-0, by Q_t(s, a) = E[r_t + discount V_{t+1}(s') | s, a], V_t(s) = b log sum_a ref(a | s) exp(Q_t(s,
-a) / b) and pi_t(a | s) = ref(a | s) exp(A_t(s, a) / b), with the soft advantage A_t = Q_t - V_t = b
-log(pi_t / ref). So sum_a ref(a | s) exp(A_t(s, a) / b) = 1: not every action can have a positive
-implicit reward b log(pi / ref). Along a trajectory, with n_u = r_u + discount V_{u+1}(s_{u+1}) -
-Q_u(s_u, a_u) what the environment did by chance, sum_{u<=t} discount^u [b log(pi_u / ref) - r_u +
-n_u] = discount^(t+1) V_{t+1}(s_{t+1}) - V_0(s_0). n_u is 0 if transitions and rewards are
-deterministic, and otherwise a martingale difference: E[n_u | s_u, a_u] = 0. As b grows, A_t tends
-to the advantage of the reference policy, with an error of order 1 / b.
+
+    E[sum_t discount^t (r_t - b log(pi_t(a_t | s_t) / ref(a_t | s_t)))]
+
+is reached, backwards from V_T = 0, by
+
+    Q_t(s, a) = E[r_t + discount V_{t+1}(s') | s, a],
+    V_t(s) = b log sum_a ref(a | s) exp(Q_t(s, a) / b),
+    pi_t(a | s) = ref(a | s) exp(A_t(s, a) / b),
+
+with the soft advantage A_t = Q_t - V_t = b log(pi_t / ref). So sum_a ref(a | s) exp(A_t(s, a) / b)
+= 1: not every action can have a positive implicit reward b log(pi / ref). Along a trajectory, with
+n_u = r_u + discount V_{u+1}(s_{u+1}) - Q_u(s_u, a_u) what the environment did by chance,
+
+    sum_{u<=t} discount^u [b log(pi_u / ref) - r_u + n_u]
+        = discount^(t+1) V_{t+1}(s_{t+1}) - V_0(s_0).
+
+n_u is 0 if transitions and rewards are deterministic, and otherwise a martingale difference:
+E[n_u | s_u, a_u] = 0. As b grows, A_t tends to the advantage of the reference policy, with an error
+of order 1 / b.
 
 The policy sees the latent state and the step, as a language model sees its whole prefix; under
 partial observability it is a clairvoyant one, and ref(a | s) is the table averaged over the
 emission. It is a policy table of `untie(observe(mdp))`. Where the policy decides nothing, action 0
-is forced and costs nothing. Cost: O(T S A K) time, O(T S A) memory.
+is forced and costs nothing.
+
+Cost: O(T S A K) time, O(T S A) memory.
 
 References:
     Rafailov et al. 2024, arXiv:2404.12358 (From r to Q*: the identity for deterministic transitions
@@ -53,18 +65,24 @@ class Soft(NamedTuple):
 
     @property
     def advantage(self) -> Float[Array, "T S A"]:
-        """A_t(s, a) = Q_t(s, a) - V_t(s), which is b log(pi_t / ref) where the reference is positive."""
+        """The soft advantage, A_t(s, a) = Q_t(s, a) - V_t(s).
+
+        It is b log(pi_t / ref) where the reference is positive.
+        """
         return self.q_value - self.value[:-1, :, None]
 
 
 class ImplicitReward(NamedTuple):
-    """The log-ratio of the soft-optimal policy along each trajectory, taken apart; 0 where not live.
+    """The log-ratio of the soft-optimal policy along each trajectory, taken apart.
 
-    At every step, cumulative = progress - sum_{u<=t} discount^u noise_u.
+    At every step, cumulative = progress - sum_{u<=t} discount^u noise_u; 0 where not live.
     """
 
     log_ratio: Float[Array, "N T"]
-    """b log(pi_t(a_t | s_t) / ref(a_t | s_t)): the implicit reward. NaN for an action that ref rules out."""
+    """The implicit reward, b log(pi_t(a_t | s_t) / ref(a_t | s_t)).
+
+    NaN for an action that ref rules out.
+    """
     cumulative: Float[Array, "N T"]
     """sum_{u<=t} discount^u log_ratio_u."""
     progress: Float[Array, "N T"]
@@ -109,7 +127,10 @@ def soft_optimal(
 def implicit_reward(
     mdp: MDP, reference: Float[Array, "M O A"], soft: Soft, batch: Trajectory
 ) -> ImplicitReward:
-    """The implicit-reward identity along trajectories of any policy; `soft` was made with the same reference."""
+    """The implicit-reward identity along trajectories of any policy.
+
+    `soft` was made with the same reference.
+    """
     steps = jnp.arange(batch.state.shape[-1])[None, :]
     where = (jnp.broadcast_to(steps, batch.state.shape), batch.state, batch.action)
     possible = state_policy(mdp, reference)[mdp.schedule][where] > 0

@@ -1,9 +1,14 @@
-"""A handful of exact numbers of a task under a policy, enough for the closed forms of several estimators.
+"""A handful of exact numbers of a task under a policy, enough for several closed forms.
 
 In maths, with E_w the mean over decision steps weighted by P(s_t = s) pi(a | s), V and A of the
 policy, J its expected return, and p_t(s) = E[discounted rewards before t | s_t = s]:
-signal = E_w A^2, value_square = E_w V_t(s)^2, offset_square = E_w (p_t(s) + discount^t V_t(s) -
-J)^2, future_variance = E_w Var(G_t | s, a), return_variance = Var(G_0).
+
+    signal = E_w A^2,
+    value_square = E_w V_t(s)^2,
+    offset_square = E_w (p_t(s) + discount^t V_t(s) - J)^2,
+    future_variance = E_w Var(G_t | s, a),
+    return_variance = Var(G_0).
+
 At discount 1 with reward only at the end, an estimator whose mean is kappa (A + offset) has
 bias (kappa - 1)^2 signal + kappa^2 offset_square, because A averages to 0 in every state.
 
@@ -27,7 +32,10 @@ from casim.oracle.values import flows
 from casim.types import MDP, Truth
 
 BLOCK_FROM = 1024
-"""Up to this many steps the recursion runs step by step; longer ones run in about sqrt(T) blocks side by side."""
+"""Up to this many steps the recursion runs step by step.
+
+Longer ones run in about sqrt(T) blocks side by side.
+"""
 
 
 class _Steps(NamedTuple):
@@ -46,7 +54,10 @@ class _Steps(NamedTuple):
 
 @door
 def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
-    """The numbers above, `expected_return`, and `num_decisions` (the mean number of live decision steps): scalars."""
+    """The numbers above, `expected_return` and `num_decisions`, as scalars.
+
+    `num_decisions` is the mean number of live decision steps.
+    """
     mdp = absorb(mdp)
     blocks = _blocks(mdp, truth)
 
@@ -126,7 +137,10 @@ def _terms(mdp: MDP, truth: Truth, now: _Steps, square: Float[Array, "S A"]) -> 
 
 
 def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "C S"]:
-    """E[G^2 | s] after each block: every block is made one map x -> move x + own, and these are run through."""
+    """E[G^2 | s] after each block.
+
+    Every block is made one map x -> move x + own, and these are run through.
+    """
     count, states = blocks.kernel.shape[1], mdp.start.shape[0]
     nothing = jnp.zeros((count, states), truth.value.dtype)
     if count == 1:
@@ -143,8 +157,8 @@ def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "C S"]:
             now.kernel, square
         )
         onward = jnp.matmul(flow[now.kernel], move, precision="highest")
-        # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number of
-        # steps.
+        # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number
+        # of steps.
         onward = onward / jnp.sum(onward, axis=-1, keepdims=True)
         there = now.counts
         own, move = (

@@ -46,7 +46,10 @@ def along(
 
 
 def advantage_along(truth: Truth, batch: Trajectory) -> Float[Array, "N T"]:
-    """A_t(s_t, a_t) along each trajectory, as solved: Q less V would lose digits of small advantages."""
+    """A_t(s_t, a_t) along each trajectory, as solved.
+
+    Q less V would lose digits of small advantages.
+    """
     return truth.advantage[_time(batch), batch.state, batch.action]
 
 
@@ -76,7 +79,10 @@ class _Setting(NamedTuple):
 
     @property
     def worth(self) -> tuple[Array, Array]:
-        """V_t(s_t), and r_t + discount V_{t+1}(s_{t+1}): what a prefix is worth before a step and after it."""
+        """What a prefix is worth before a step and after it.
+
+        In maths: V_t(s_t), and r_t + discount V_{t+1}(s_{t+1}).
+        """
         value, _, later = along(self.truth, self.batch)
         return value, self.batch.reward + self.mdp.discount * later
 

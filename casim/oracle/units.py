@@ -1,17 +1,28 @@
-"""Truth at every granularity: what a token, segment, turn, agent or the whole episode added, as skill and as luck.
+"""Truth at every granularity: what a token, segment, turn, agent or episode added.
+
+What was added is skill, of the policy, and luck, of the environment.
 
 In maths, for a unit with first step f, along a trajectory, V = 0 after its end:
-skill = sum_{t in unit} discount^(t-f) A_t(s_t, a_t): what the policy's actions added;
-luck  = sum_{t in unit} discount^(t-f) [r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t)]: what
-transitions added; gain  = rewards of the unit + value where it is left - value where it is entered,
-each discounted to step f. Sum rules: gain = skill + luck for every unit, and a unit that consists
-of others is the sum of discount^(f' - f) times theirs, f' their first steps; the gain of the
-episode is its return less V_0(s_0). An agent's steps need not be consecutive: it gains from each
-entry to the next exit, and the agents add up to the episode. Skill and luck are martingale
-differences: each has mean 0 whatever the past, skills and lucks of all steps are uncorrelated, and
-Var[G_0] = Var[V_0(s_0)] + sum_t discount^(2t) (E[A_t^2] + E[luck_t^2]). Where the state is hidden,
-the draw of the observation counts as skill: A is that of state and action. On steps of the
-environment skill is 0. Cost: O(N T) along trajectories; O(T S A K) for the variances.
+- skill = sum_{t in unit} discount^(t-f) A_t(s_t, a_t): what the policy's actions added;
+- luck = sum_{t in unit} discount^(t-f) [r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t)]: what
+  transitions added;
+- gain = rewards of the unit + value where it is left - value where it is entered, each discounted
+  to step f.
+
+Sum rules: gain = skill + luck for every unit, and a unit that consists of others is the sum of
+discount^(f' - f) times theirs, f' their first steps; the gain of the episode is its return less
+V_0(s_0). An agent's steps need not be consecutive: it gains from each entry to the next exit, and
+the agents add up to the episode.
+
+Skill and luck are martingale differences: each has mean 0 whatever the past, skills and lucks of
+all steps are uncorrelated, and
+
+    Var[G_0] = Var[V_0(s_0)] + sum_t discount^(2t) (E[A_t^2] + E[luck_t^2]).
+
+Where the state is hidden, the draw of the observation counts as skill: A is that of state and
+action. On steps of the environment skill is 0.
+
+Cost: O(N T) along trajectories; O(T S A K) for the variances.
 
 References:
     Pan and Schölkopf 2024, arXiv:2402.12874 (a return as skill and luck), not verified against the
@@ -69,7 +80,10 @@ class VarianceParts(NamedTuple):
     prompt: Float[Array, ""]
     """Var[V_0(s_0)]."""
     skill: Float[Array, " T"]
-    """discount^(2t) E[A_t^2]: from the choice of the action, and of the observation where the state is hidden."""
+    """discount^(2t) E[A_t^2]: from the choice of the action.
+
+    And from the draw of the observation, where the state is hidden.
+    """
     luck: Float[Array, " T"]
     """discount^(2t) E[luck_t^2]: from the transition."""
 
@@ -155,7 +169,10 @@ def merge(
 
 @door
 def variance_parts(mdp: MDP, truth: Truth) -> VarianceParts:
-    """The variance of the return from a random prompt, exactly, by source and step; sums over a unit's steps add up."""
+    """The variance of the return from a random prompt, exactly, by source and step.
+
+    Sums over a unit's steps add up.
+    """
     mdp = absorb(mdp)
 
     def step(_: None, now) -> tuple[None, tuple[Array, Array]]:

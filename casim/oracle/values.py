@@ -1,10 +1,19 @@
 """Exact values of a policy by dynamic programming, scanning in time.
 
-In maths, backwards from V_T = 0:
-Q_t(s, a) = sum_k P(k | s, a) [r(s, a, k) + discount V_{t+1}(s')] and V_t(s) = sum_a pi(a | s)
-Q_t(s, a); forwards from P(s_0): d_{t+1}(s') = sum_{s, a} d_t(s) pi(a | s) P(s' | s, a).
+In maths, backwards from V_T = 0,
+
+    Q_t(s, a) = sum_k P(k | s, a) [r(s, a, k) + discount V_{t+1}(s')],
+    V_t(s) = sum_a pi(a | s) Q_t(s, a),
+
+and forwards from P(s_0),
+
+    d_{t+1}(s') = sum_{s, a} d_t(s) pi(a | s) P(s' | s, a).
+
 The policy gradient with respect to the logits theta[m, o, a] of the table is
-sum_{t: m_t = m} discount^t sum_s d_t(s) P(o | s) pi(a | o) [Q_t(s, a) - sum_b pi(b | o) Q_t(s, b)].
+
+    sum_{t: m_t = m} discount^t sum_s d_t(s) P(o | s) pi(a | o)
+        [Q_t(s, a) - sum_b pi(b | o) Q_t(s, b)].
+
 Cost: O(T S A K) time, and O(T S A) memory for what is returned. Sums over time are compensated: the
 error of V does not grow with the horizon, those of occupancies and of the gradient slowly do
 (figures in `docs/performance.md`). `casim.oracle.solve_in_blocks` is parallel in time.
@@ -88,7 +97,7 @@ def optimal(mdp: MDP) -> Optimal:
 
 @door
 def expected_return(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, ""]:
-    """E[sum_t discount^t r_t] alone, differentiable in the policy table: a second way to the gradient."""
+    """E[sum_t discount^t r_t] alone, differentiable in the policy: a second way to the gradient."""
     mdp = absorb(mdp)
     acting = state_policy(mdp, policy)
     value, _ = _backward(mdp, lambda q, kernel: expectation(acting[kernel], q))
@@ -118,18 +127,16 @@ def evaluate(
     its own rounding over a long horizon.
 
     Returns:
-        The values at the first step, as given and taken: the sum of the two rows; V `[T, S]`; A
-            `[T, S, A]`.
+        The values at the first step, as given and taken: the sum of the two rows; V `[T, S]`;
+            A `[T, S, A]`.
     """
 
     def step(carry: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-        # Discounted state by state: so equal actions have equal numbers, and an advantage of
-        # exactly 0.
+        # Q = base + small. Discounted state by state: so equal actions have equal numbers, and an
+        # advantage of exactly 0.
         high, low = (mdp.discount * carry)[:, mdp.successor[kernel]]
         base = high[..., 0]
-        small = expectation(
-            mdp.prob[kernel], mdp.reward[kernel] + ((high - high[..., :1]) + low)
-        )  # Q = base + small
+        small = expectation(mdp.prob[kernel], mdp.reward[kernel] + ((high - high[..., :1]) + low))
         gain = (base - base[:, :1]) + (small - small[:, :1])
         mean = jnp.sum(acting[kernel] * gain, axis=-1)
         high, low = _two_sum(base[:, 0], small[:, 0] + mean)
@@ -191,8 +198,8 @@ def arrive(
         scale: discount to the power of the first step.
     """
     move, earn = flow
-    # What leaves each state; what stays is the rest. So no rounding of rows makes a state gain or
-    # lose probability, and nothing is left in a state that all leave.
+    # What leaves each state; what stays is the rest. So no rounding of rows makes a state gain
+    # or lose probability, and nothing is left in a state that all leave.
     own = jnp.eye(move.shape[1], dtype=move.dtype)[None]
     leave, keeps = move * (1 - own), jnp.sum(move * own, axis=-1) > 0
     left = jnp.sum(leave, axis=-1)
@@ -202,8 +209,8 @@ def arrive(
         keep = keeps[kernel][None]
         come = jnp.matmul(now, leave[kernel], precision="highest")
         gain = scale * jnp.matmul(now[0], earn[kernel], precision="highest")
-        # The total is 1 up to rounding; taking off what is too much keeps that error from growing
-        # with the horizon.
+        # The total is 1 up to rounding; taking off what is too much keeps that error from
+        # growing with the horizon.
         excess = (jnp.sum(now[0]) - 1) + jnp.sum(rest[0])
         change = jnp.where(keep, come - now * left[kernel][None] + rest, come) - excess * jnp.where(
             keep, now, come
@@ -226,8 +233,8 @@ def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array) -> Ar
     kernels = mdp.decision.shape[0]
     discounting = mdp.discount ** jnp.arange(mdp.schedule.shape[0])
     weighted = (discounting[:, None] * occupancy)[:, :, None] * advantage
-    # First within blocks of steps, then over blocks: a float that adds up a million steps one by
-    # one loses digits.
+    # First within blocks of steps, then over blocks: a float that adds up a million steps one
+    # by one loses digits.
     steps = mdp.schedule.shape[0]
     blocks = max(1, min(-(-steps // SUM_BLOCK), steps // kernels))
     block = jnp.arange(steps) // -(-steps // blocks)

@@ -1,4 +1,4 @@
-"""Exact expectation and variance of estimators: by enumerating groups, or by recursion in time at any horizon."""
+"""Exact mean and variance of estimators: by enumerating groups, or by recursion at any horizon."""
 
 from casim.oracle.moments.classes import Classes, by_anchor, by_return, by_reward, whole
 from casim.oracle.moments.forms import (

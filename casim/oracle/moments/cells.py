@@ -1,8 +1,10 @@
 """Expectation and variance of the credit in every cell (t, s, a), by one scan over time.
 
-In maths, for L_t = sum_{u >= t} decay^(u - t) e_u, backwards from 0:
-E[L_t^j | s, a] = sum_k P(k | s, a) E[(e + decay L_{t+1})^j | s'], j = 1, 2;
-for a whole return G = past_t + discount^t G_t, whose two parts are independent given (s_t, a_t):
+In maths, for L_t = sum_{u >= t} decay^(u - t) e_u, backwards from 0,
+
+    E[L_t^j | s, a] = sum_k P(k | s, a) E[(e + decay L_{t+1})^j | s'], j = 1, 2.
+
+For a whole return G = past_t + discount^t G_t, whose two parts are independent given (s_t, a_t):
 the same backwards for G_t, and forwards the mean and the variance of past_t given s_t.
 
 References:
@@ -52,9 +54,9 @@ def trace_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Trace) -> Cells:
 def product_cells(
     mdp: MDP, acting: Float[Array, "M S A"], form: Product
 ) -> tuple[Cells, Float[Array, "T+1 S"], Float[Array, "2"]]:
-    """Of the return: its moments in each cell, the value of what is left of it, and its mean and variance over all.
+    """Of the return: its moments in each cell, the value of what is left, its mean and variance.
 
-    `mdp` has absorbing tables.
+    The last are over all trajectories. `mdp` has absorbing tables.
     """
     own = mdp._replace(discount=jnp.asarray(form.discount, mdp.prob.dtype))
     zero = jnp.zeros_like(form.table)

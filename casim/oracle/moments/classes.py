@@ -2,8 +2,8 @@
 
 A rule that sees a trajectory only through some statistic u(tau), its length and return for
 instance, gives every member of a class {tau: u(tau) = u} the same credit. So groups are enumerated
-over classes, and of the members only these moments matter, with z_t = discount^t grad log pi(a_t |
-o_t) at decisions and 0 elsewhere: P(u), P(s_t, a_t | u), E[z_t | u], and Cov(z_t, z_t' | u) per
+over classes. Of the members only these moments matter, with z_t = discount^t grad log pi(a_t | o_t)
+at decisions and 0 elsewhere: P(u), P(s_t, a_t | u), E[z_t | u], and Cov(z_t, z_t' | u) per
 parameter.
 
 References:
@@ -28,7 +28,10 @@ View = Callable[[Any], np.ndarray]
 CHUNK = 10_000
 """Members that are read at once."""
 DIGITS = 10
-"""What is seen is compared after rounding to this many decimals: sums of the same rewards differ in their last bits."""
+"""What is seen is compared after rounding to this many decimals.
+
+Sums of the same rewards differ in their last bits.
+"""
 
 
 class Classes(NamedTuple):
@@ -55,12 +58,18 @@ def whole(batch: Trajectory) -> np.ndarray:
 
 
 def by_reward(batch: Trajectory) -> np.ndarray:
-    """The rewards of the steps, and the length: enough for group baselines, per trajectory or per step."""
+    """The rewards of the steps, and the length.
+
+    That is enough for group baselines, per trajectory or per step.
+    """
     return np.concatenate([np.asarray(x, np.float64) for x in (batch.reward, batch.live)], axis=1)
 
 
 def by_anchor(batch: Trajectory) -> np.ndarray:
-    """Observations, rewards and the length, not the actions: enough for groups of equal anchor observations."""
+    """Observations, rewards and the length, not the actions.
+
+    That is enough for groups of equal anchor observations.
+    """
     seen = np.where(batch.live, batch.observation, -1)
     return np.concatenate([by_reward(batch), seen], axis=1)
 
@@ -113,7 +122,10 @@ def make_classes(mdp: MDP, policy: np.ndarray, paths: Enumeration, sees: View) -
 
 
 def _scores(mdp: MDP, policy: np.ndarray, batch: Trajectory) -> np.ndarray:
-    """discount^t grad log pi(a_t | o_t) of every trajectory `[num, T, P]`; 0 where the policy decides nothing."""
+    """discount^t grad log pi(a_t | o_t) of every trajectory `[num, T, P]`.
+
+    0 where the policy decides nothing.
+    """
     num, steps = batch.action.shape
     kernel = np.broadcast_to(np.asarray(mdp.schedule)[None, :], (num, steps))
     decided = batch.live & mdp.decision[kernel]

@@ -145,7 +145,9 @@ def advantage(_: Any, truth: Any) -> Trace:
 
 
 def all_action(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
-    """Q_t(s_t, a) for every action a: the gradient is sum_a Q_t(s_t, a) grad pi(a | o_t), with no sampling of actions.
+    """Q_t(s_t, a) for every action a: the gradient without sampling of actions.
+
+    In maths: sum_a Q_t(s_t, a) grad pi(a | o_t).
 
     Args:
         q_value: any table; None is the exact Q.
@@ -159,10 +161,13 @@ def all_action(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
 
 
 def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
-    """The trajectory control variate: Q for every action, and what the trajectory adds to it for the one taken.
+    """The trajectory control variate: Q for all actions, and a correction for the one taken.
 
-    In maths: Q_t(s_t, .) for all, plus sum_{k >= t} discount^(k-t) (r_k + discount V_{k+1}(s_{k+1})
-    - Q_k(s_k, a_k)) for a_t, with V = sum_a pi Q of the given Q: the gradient is exact for any Q.
+    In maths: Q_t(s_t, .) for all, plus for a_t
+
+        sum_{k >= t} discount^(k-t) (r_k + discount V_{k+1}(s_{k+1}) - Q_k(s_k, a_k)),
+
+    with V = sum_a pi Q of the given Q: the gradient is exact for any Q.
 
     Args:
         q_value: any table; None is the exact Q.
@@ -179,7 +184,9 @@ def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
 
 
 def hindsight(mdp: Any, truth: Any) -> Product:
-    """c_t = (1 - pi(a_t | s_t) / h(a_t | s_t, G)) G with the exact h, for a return in {0, 1} paid at the end.
+    """Return hindsight with the exact h, for a return in {0, 1} paid at the end.
+
+    In maths: c_t = (1 - pi(a_t | s_t) / h(a_t | s_t, G)) G.
 
     There h(a | s, 1) / pi(a | s) = Q(s, a) / V(s), so that c_t = (1 - V_t(s_t) / Q_t(s_t, a_t)) G
     with mean Q - V; but 0, and so biased, where Q is 0: success that the action rules out is never

@@ -1,11 +1,17 @@
-"""Exact expectation and variance of any deterministic estimator, by enumerating groups of trajectories.
+"""Exact expectation and variance of any deterministic estimator, by enumerating groups.
 
 In maths, with the N members of a group independent, a group is a multiset of trajectory classes
-u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i), and with c the estimator's credit
-of it: E[c_t | s, a] = sum_groups P (1/N) sum_i c_it P(s_t = s, a_t = a | u_i) / P(s_t = s, a_t =
-a), likewise of c^2, and g = (1/N) sum_i sum_t c_it z_it has E[g | group] = (1/N) sum_i c_i . E[z |
-u_i] and Var(g | group) = (1/N^2) sum_i c_i' Cov(z | u_i) c_i, because credit is constant within
-classes.
+u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i). With c the estimator's credit of
+it, and E[c_t^2 | s, a] likewise,
+
+    E[c_t | s, a] = sum_groups P (1/N) sum_i c_it P(s_t = s, a_t = a | u_i) / P(s_t = s, a_t = a).
+
+The gradient g = (1/N) sum_i sum_t c_it z_it has
+
+    E[g | group] = (1/N) sum_i c_i . E[z | u_i],
+    Var(g | group) = (1/N^2) sum_i c_i' Cov(z | u_i) c_i,
+
+because credit is constant within classes.
 
 References:
     Derived for casim; `tests/oracle/test_moments_group.py` checks it against the enumeration of
@@ -36,7 +42,10 @@ TOLERANCE = 1e-9
 """Credits that should be equal may differ by this share of the largest."""
 
 Rule = Callable[[Any, World, Any], Credit]
-"""An estimator that draws nothing: (key, world, batch [N, T]) -> Credit. The world has the discount."""
+"""An estimator that draws nothing: (key, world, batch [N, T]) -> Credit.
+
+The world has the discount.
+"""
 
 
 class Moments(NamedTuple):
@@ -145,7 +154,8 @@ def _scorer(estimator: Rule, num: int, mdp: MDP, policy: np.ndarray) -> Callable
             )[:size]
         if not np.isfinite(value).all():
             raise ValueError(
-                f"credit of {estimator!r} must be finite, got {value[~np.isfinite(value)][0]} at N={num}"
+                f"credit of {estimator!r} must be finite, "
+                f"got {value[~np.isfinite(value)][0]} at N={num}"
             )
         return np.where(batch.live, value, 0.0)
 
@@ -159,7 +169,7 @@ def _batch(members: Any, rows: np.ndarray) -> Any:
 def _check_symmetry(
     credit: Callable[..., np.ndarray], classes: Classes, groups: np.ndarray
 ) -> None:
-    """Compares groups of the first members with the same groups permuted and of members drawn at random."""
+    """Compares groups with the same groups permuted and of members drawn at random."""
     rng = np.random.default_rng(0)
     some = groups[rng.choice(len(groups), CHUNK, replace=len(groups) < CHUNK)]
     order = rng.permuted(np.broadcast_to(np.arange(some.shape[1]), some.shape), axis=1)
@@ -171,8 +181,8 @@ def _check_symmetry(
     error = np.abs(credit(_batch(classes.member, rows), seed=1) - value).max()
     if error > TOLERANCE * max(1.0, np.abs(value).max()):
         raise ValueError(
-            "estimator must draw nothing, treat members alike and see no more of a trajectory than `sees` keeps, got "
-            f"credits that differ by {error:.2g}"
+            "estimator must draw nothing, treat members alike and see no more of a trajectory "
+            f"than `sees` keeps, got credits that differ by {error:.2g}"
         )
 
 

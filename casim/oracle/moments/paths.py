@@ -1,4 +1,4 @@
-"""Every trajectory of a small world with its probability, in NumPy float64, and its exact values in the same precision.
+"""Every trajectory of a small world with its probability and exact values, in NumPy float64.
 
 An MDP built in single precision is taken at its own numbers: they are widened, and rows that miss 1
 by their rounding are divided by their sum, so that all exact answers about it agree with each other
@@ -20,14 +20,17 @@ from casim.types import MDP, Trajectory, Truth
 
 
 class Enumeration(NamedTuple):
-    """Every trajectory of positive probability: `trajectory` is a `Trajectory` of NumPy arrays `[num, T]`."""
+    """Every trajectory of positive probability.
+
+    `trajectory` is a `Trajectory` of NumPy arrays `[num, T]`.
+    """
 
     probability: np.ndarray
     trajectory: Any
 
 
 def precise(mdp: MDP, policy: Any) -> tuple[Any, np.ndarray]:
-    """The same process and policy table in NumPy float64, probability rows summing to 1 in that precision.
+    """The same process and policy in NumPy float64, with rows that sum to 1 in that precision.
 
     This is the door to whatever is exact in double precision, whatever the precision of JAX: NumPy
     arrays and lists are taken at their own numbers.
@@ -83,7 +86,10 @@ def enumerate_trajectories(mdp: MDP, policy: Any, limit: int = 2_000_000) -> Enu
 
 
 def _expand(mdp: MDP, policy: np.ndarray, kernel: int, state: np.ndarray, weight: np.ndarray):
-    """Every continuation of every path by one step: who it continues, what happened, where it went, how likely."""
+    """Every continuation of every path by one step.
+
+    Who it continues, what happened, where it went, how likely.
+    """
     observations, (actions, slots) = mdp.emission.shape[2], mdp.prob.shape[2:]
     shape = (len(state), observations, actions, slots)
     parent, observation, action, slot = (x.ravel() for x in np.indices(shape))

@@ -1,11 +1,16 @@
 """Exact moments of an estimator at any horizon, by recursion in time: no samples, no enumeration.
 
-In maths, the credit in cells comes from `cells`; the gradient's component of one trajectory is X =
-sum_t c_t z_t + f_t with z_t = discount^t d log pi(a_t | o_t) / d theta, and E[X], E[X^2] come from
-`tied` where steps share logits and from `untied` where every step has its own. A group of N
-independent trajectories divides the variance by N. Under a baseline of peers, b_i = mean_{j != i}
-G_j, with x_i = (G_i - b_i) Z_i: Var(g) = [Var(x_1) + (N - 1) Cov(x_1, x_2)] / N, a polynomial in
-the moments E[G^j Z^k], j, k <= 2, which the same recursions give.
+In maths, the credit in cells comes from `cells`; the gradient's component of one trajectory is
+
+    X = sum_t c_t z_t + f_t    with    z_t = discount^t d log pi(a_t | o_t) / d theta,
+
+and E[X], E[X^2] come from `tied` where steps share logits and from `untied` where every step has
+its own. A group of N independent trajectories divides the variance by N. Under a baseline of peers,
+b_i = mean_{j != i} G_j, with x_i = (G_i - b_i) Z_i,
+
+    Var(g) = [Var(x_1) + (N - 1) Cov(x_1, x_2)] / N,
+
+a polynomial in the moments E[G^j Z^k], j, k <= 2, which the same recursions give.
 
 Accuracy: double precision throughout; the tests measure the error at 10^4 steps.
 

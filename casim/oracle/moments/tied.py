@@ -1,13 +1,14 @@
-"""Second moments of the gradient where steps share logits, by one scan over time for all parameters.
+"""Second moments of the gradient where steps share logits, by one scan for all parameters.
 
 In maths, for one logit theta[m, o, a] let z_t = discount^t d log pi(a_t | o_t) / d theta (0 unless
 kernel m and observation o are met) and f_t its share of an all-action part. The gradient's
 component X = sum_t c_t z_t + f_t is the last entry of a vector y that each step maps linearly,
 y_{t+1} = B_t y_t, by what happened in it alone:
 - `Trace`: y = (1, E, X), with the eligibility E' = decay E + z_t and X' = X + e_t E' + f_t;
-- `Product`: y = (1, G, Z, X), with G' = G + g_t, Z' = Z + z_t table_t and X' = X + g_t Z' + z_t
-  table_t G, where G is the return as expected so far and g_t = discount^t (r_t + discount
-  V_{t+1}(s_{t+1}) - V_t(s_t)).
+- `Product`: y = (1, G, Z, X), with G' = G + g_t, Z' = Z + z_t table_t and
+  X' = X + g_t Z' + z_t table_t G, where G is the return as expected so far and
+  g_t = discount^t (r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t)).
+
 So E[y y' 1{s_t = s}] moves forward by E[B (y y') B'], a Markov jump linear system: the variance of
 X, cross terms of all pairs of steps included, takes O(T) time. (The recursion of tabular returns is
 the adjoint of this one.)
@@ -47,8 +48,8 @@ def tied_moments(
     """
     states = mdp.start.shape[0]
     trace = isinstance(form, Trace)
-    # A return is followed as the martingale of its expectation: that keeps its moments small, and
-    # precise, on the way.
+    # A return is followed as the martingale of its expectation: that keeps its moments small,
+    # and precise, on the way.
     after, before, table = (
         (form.after, form.before, form.every) if trace else (value, value[:-1, :, None], form.table)
     )

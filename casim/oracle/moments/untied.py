@@ -1,9 +1,14 @@
-"""Second moments of the gradient where every step has logits of its own: sums over the states of one step.
+"""Second moments of the gradient where every step has its own logits: sums over one step's states.
 
-In maths, at most one step contributes to the component of theta[t, o, a'], so that with d_t(s) =
-P(s_t = s) and E[c], Var(c) of the cell, E[X^j] = sum_s d_t(s) P(o | s) sum_a pi(a | o) E[(z_a c +
-f)^j | s, a], where z_a = discount^t (1{a = a'} - pi(a' | o)) and f = discount^t pi(a' | o)
-(every(s, a') - sum_b pi(b | o) every(s, b)).
+In maths, at most one step contributes to the component of theta[t, o, a'], so that with
+d_t(s) = P(s_t = s) and E[c], Var(c) of the cell
+
+    E[X^j] = sum_s d_t(s) P(o | s) sum_a pi(a | o) E[(z_a c + f)^j | s, a],
+
+where
+
+    z_a = discount^t (1{a = a'} - pi(a' | o)),
+    f = discount^t pi(a' | o) (every(s, a') - sum_b pi(b | o) every(s, b)).
 
 References:
     Derived for casim; `tests/oracle/test_moments_recursion.py` checks it against enumeration.
