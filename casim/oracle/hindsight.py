@@ -298,6 +298,7 @@ def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: A
     """Scans k > t = step, given P(u | s) and E[r; u | s] of each kernel under the policy.
 
     Both are `[M, S, U]`.
+
     Returns:
         Sums with weight discount^(k-t), namely of E[P(u_k | s, a) / P(u_k | s) r_k | s] `[S, A]`,
         of P(u_k = u | s, a) `[S, A, U]` and of E[r_k; u_k = u | s] `[S, U]`; and the ratios

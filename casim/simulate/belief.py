@@ -1,8 +1,14 @@
-"""The hidden state given what was observed: redrawn when a text prefix is re-fed instead of restored.
+"""The hidden state given what was observed: redrawn when a prefix is re-fed instead of restored.
 
-In maths: b_0(s) ~ P(s_0 = s) P(o_0 | s) and b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' | s,
-a_t), normalised, over the states in which the episode still runs. Rewards are not part of what was
-observed. A run of steps is an S x S matrix: what the filter makes of each state, and how likely the
+In maths,
+
+    b_0(s) ~ P(s_0 = s) P(o_0 | s),
+    b_{t+1}(s') ~ P(o_{t+1} | s') sum_s b_t(s) P(s' | s, a_t),
+
+normalised, over the states in which the episode still runs. Rewards are not part of what was
+observed.
+
+A run of steps is an S x S matrix: what the filter makes of each state, and how likely the
 observations were from it. So a long sequence is cut into about sqrt(T) blocks whose matrices are
 made side by side, and each block then starts from the belief that the blocks before it left: a
 depth of about 3 sqrt(T) steps. Rows are scaled apart by powers of two, which rounds nothing, so
@@ -26,7 +32,10 @@ from casim.simulate.noise import draw, thresholds
 from casim.types import MDP, Trajectory
 
 SHORT = 1024
-"""Sequences up to this length are filtered step by step; on a CPU, which loses little by each step, all are."""
+"""Sequences up to this length are filtered step by step.
+
+On a CPU, which loses little by each step, all are.
+"""
 
 
 class Evidence(NamedTuple):
@@ -54,7 +63,10 @@ class Filter(NamedTuple):
         return cls(transition_matrix(mdp), running.swapaxes(1, 2))
 
     def advance(self, rows: Float[Array, "L R S"], now: Evidence) -> Float[Array, "L R S"]:
-        """P(state before the step) times P(state and observation at it), not normalised; step 0 does not move."""
+        """P(state before the step) times P(state and observation at it), not normalised.
+
+        Step 0 does not move.
+        """
         move = self.matrix[now.previous, :, now.action]
         moved = jnp.einsum("lrs,lsz->lrz", rows, move, precision="highest")
         prior = jnp.where((now.index == 0)[:, None, None], rows, moved)
@@ -71,10 +83,10 @@ def transition_matrix(mdp: MDP) -> Float[Array, "M S A S"]:
 def filter_to(
     mdp: MDP, batch: Trajectory, step: Int[Array, " N"], start: Float[Array, " S"]
 ) -> Float[Array, "N S"]:
-    """Belief over the state at each row's own step, given its observations up to there and its actions before.
+    """Belief over the state at each row's own step, given its observations and actions until then.
 
-    `start` is the belief before the first observation. Where the prefix is impossible under it the
-    belief is 0.
+    The observation at the step is among them, its action is not. `start` is the belief before the
+    first observation. Where the prefix is impossible under it the belief is 0.
     """
     table = Filter.make(mdp)
     blocks, before = _starts(table, mdp, batch, start)

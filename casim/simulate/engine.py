@@ -1,4 +1,7 @@
-"""Which engine rolls out, and the one function that calls it. All give the same trajectories, bit for bit."""
+"""Which engine rolls out, and the one function that calls it.
+
+All engines give the same trajectories, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,21 @@ from casim.types import Trajectory
 
 Name = Literal["scan", "parallel", "fused"]
 FULL = {"cpu": 128, "gpu": 2**17}
-"""Lanes from which more lanes no longer raise the steps per second, measured; see docs/performance.md."""
+"""Lanes from which more lanes no longer raise the steps per second.
+
+Measured; see docs/performance.md.
+"""
 FULL_ELSEWHERE = 2**14
 HAS_KERNELS = importlib.util.find_spec("jax.experimental.pallas.triton") is not None
-"""Whether this JAX compiles the kernels (JAX deprecates Pallas on Triton since 0.11); without, the others run."""
+"""Whether this JAX compiles the kernels; without, the other engines run.
+
+JAX deprecates Pallas on Triton since 0.11.
+"""
 MIN_CHUNK = {"gpu": 128}
-"""Steps of a chunk, at least: with 16 states, episodes of up to 2,000 steps then run whole, which is as fast there."""
+"""Steps of a chunk, at least.
+
+With 16 states, episodes of up to 2,000 steps then run whole, which is as fast there.
+"""
 MIN_CHUNK_ELSEWHERE = 32
 
 

@@ -1,4 +1,4 @@
-"""The fused engine: one GPU kernel in which a thread carries a lane from its first step to its last.
+"""The fused engine: a GPU kernel whose threads carry a lane each from first step to last.
 
 State and noise live in registers; the tables are read through the caches; what is written, once,
 are the two numbers of a path in their narrowest types, in stores of 16 bytes. With few long
@@ -108,8 +108,9 @@ def padded(num: int, steps: int, chunks: int) -> int:
 
 
 def levels_of(threshold: Array) -> tuple[Array, ...]:
-    """Rows of 2^n - 1 ascending thresholds as integers, as a search tree, one array `[nodes, columns]` a level.
+    """Rows of 2^n - 1 ascending thresholds as a search tree: integers, one array per level.
 
+    The arrays are `[nodes, columns]`.
     Nodes have 4 branches: three thresholds and one that is never reached, so that a thread reads a
     node at once. Those of the first level have 2, and one column, where n is odd. Fewer levels are
     fewer reads that wait for each other, and the first levels of all rows lie close together, which
@@ -121,8 +122,8 @@ def levels_of(threshold: Array) -> tuple[Array, ...]:
     while size > 1:
         branches = 2 if size.bit_length() % 2 == 0 else 4
         inner = size // branches
-        # The thresholds before branches 1, 2, 3 of every node; each node covers `size` outcomes of
-        # its row.
+        # The thresholds before branches 1, 2, 3 of every node; each node covers `size` outcomes
+        # of its row.
         apart = jnp.pad(cut, ((0, 0), (0, 1)), constant_values=NEVER_REACHED).reshape(
             -1, branches, inner
         )
@@ -133,9 +134,8 @@ def levels_of(threshold: Array) -> tuple[Array, ...]:
 
 
 def _unpack(words: Array, kind: np.dtype, num: int) -> Array:
-    narrow = jax.lax.bitcast_convert_type(
-        words, kind
-    )  # the first in time is the lowest in the word
+    # The first in time is the lowest in the word.
+    narrow = jax.lax.bitcast_convert_type(words, kind)
     return narrow.reshape(num, -1)
 
 

@@ -1,4 +1,6 @@
-"""The kernels of the fused engine, written for the 128 lanes of one program; `casim.simulate.fused` calls them.
+"""The kernels of the fused engine, written for the 128 lanes of one program.
+
+`casim.simulate.fused` calls them.
 
 One writes paths. Where the steps are cut in chunks, another goes first and finds the map of every
 chunk: it carries all start states side by side, fewer as they meet, and when one is left it writes
@@ -27,7 +29,10 @@ LANES = 128
 GROUP = 4
 """Steps whose noise is hashed together: independent work for a thread that would wait."""
 LINE = 16
-"""Steps between two stores: of bytes, as many as one thread stores at once. Also between two looks at who has met."""
+"""Steps between two stores: of bytes, as many as one thread stores at once.
+
+Also between two looks at who has met.
+"""
 
 
 class Inputs(NamedTuple):
@@ -40,7 +45,10 @@ class Inputs(NamedTuple):
     state: Int[Array, " lanes"]
     script: Script | None
     open: Int[Array, " programs"] | None = None
-    """Lines that `map_kernel` has not written, at the start of every chunk of a program; None is all."""
+    """Lines that `map_kernel` has not written, at the start of every chunk of a program.
+
+    None is all.
+    """
 
 
 class Shape(NamedTuple):
@@ -77,9 +85,8 @@ class _Lane(NamedTuple):
     first: Array | int  # its first step
     words: tuple[Array, Array]
     episode: Array
-    fixed: (
-        tuple[Array, Array, Array, Array] | None
-    )  # start, begin, observation, action of the script
+    fixed: tuple[Array, Array, Array, Array] | None
+    """Start, begin, observation and action of the script."""
 
 
 def _lanes(shape: Shape, inputs: Inputs) -> _Lane:
@@ -91,16 +98,18 @@ def _lanes(shape: Shape, inputs: Inputs) -> _Lane:
         begin, observation, first = (ref[row] for ref in inputs.script[:3])
         fixed = (inputs.state[row], begin, observation, first)
     words = (inputs.words[0], inputs.words[1])
-    first = (
-        0 if shape.chunks == 1 else lane // shape.num * shape.length
-    )  # one number for all lanes is cheaper
+    # Of one chunk it is one number for all lanes, which is cheaper.
+    first = 0 if shape.chunks == 1 else lane // shape.num * shape.length
     return _Lane(lane, row, first, words, inputs.episode[row].astype(jnp.uint32), fixed)
 
 
 def _movers(
     shape: Shape, inputs: Inputs, at: _Lane, times: list[Array]
 ) -> list[Callable[[Array], tuple[Array, Path]]]:
-    """Steps of all lanes, as functions of their states: whatever the states, they meet the same noise."""
+    """Steps of all lanes, as functions of their states.
+
+    Whatever the states, they meet the same noise.
+    """
     counters = [jnp.broadcast_to(2 * time, (LANES,)).astype(jnp.uint32) for time in times]
     if shape.noisy_emission:
         counters += [counter + np.uint32(1) for counter in counters]
@@ -130,7 +139,10 @@ def _read(table: Any, index: Array) -> Array:
 
 
 def descend(levels: tuple[Any, ...], width: int, row: Array, noise: Array) -> Array:
-    """How many of the thresholds of each row were reached, from the root of its tree to a leaf; lanes are `[LANES]`."""
+    """How many of the thresholds of each row were reached, from the root of its tree to a leaf.
+
+    Lanes are `[LANES]`.
+    """
     node = row
     for level in levels:
         if level.shape[1] == 1:
@@ -144,9 +156,8 @@ def descend(levels: tuple[Any, ...], width: int, row: Array, noise: Array) -> Ar
 def path_kernel(shape: Shape, inputs: Inputs, *refs: Any) -> None:
     """Writes the paths of a program's lanes, or of them what `map_kernel` has not written."""
     at = _lanes(shape, inputs)
-    line = _writer(
-        shape, inputs, at, refs[-2:]
-    )  # the outputs; refs before them are the same memory as inputs
+    # The last two are the outputs; the refs before them are the same memory as inputs.
+    line = _writer(shape, inputs, at, refs[-2:])
     lines = shape.lines if inputs.open is None else inputs.open[pl.program_id(0)]
     jax.lax.fori_loop(0, lines, line, inputs.state[at.lane])
 
@@ -179,7 +190,9 @@ def map_kernel(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs:
 def _every_state(
     shape: Shape, inputs: Inputs, at: _Lane, packing: Packing, first: Array, ends: list[Array]
 ) -> list[Array]:
-    """Where each start state is after one line of steps more: each of the states that are left is taken once.
+    """Where each start state is after one line of steps more.
+
+    Each of the states that are left is taken once.
 
     Args:
         shape: of the problem.
@@ -198,9 +211,8 @@ def _every_state(
 
     def spread(place: Array, carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
         rest, left = carry
-        state = jnp.minimum(
-            lowest_one(rest), shape.sizes.states - 1
-        )  # lanes with fewer states take any
+        # Lanes with fewer states take any.
+        state = jnp.minimum(lowest_one(rest), shape.sizes.states - 1)
         return rest & (rest - np.uint32(1)), packing.put(left, place, state)
 
     left = jax.lax.fori_loop(0, count, spread, (held, packing.empty(LANES)))[1]
@@ -230,7 +242,7 @@ def _every_state(
 def _writer(
     shape: Shape, inputs: Inputs, at: _Lane, refs: Sequence[Any]
 ) -> Callable[[Array, Array], Array]:
-    """Steps through a line from a state and writes what happened, as words in the layout of a trajectory."""
+    """Steps through a line from a state and writes what happened, in the layout of a trajectory."""
     kinds = path_types(shape.sizes)
 
     def line(index: Array, state: Array) -> Array:
@@ -260,14 +272,20 @@ def _writer(
 
 
 def _put(words: list[Array], new: list[Array], part: Array) -> list[Array]:
-    """The words of a line with those of one group in their place. What lives in registers cannot be indexed."""
+    """The words of a line with those of one group in their place.
+
+    What lives in registers cannot be indexed.
+    """
     return [
         jnp.where(part == i // len(new), new[i % len(new)], word) for i, word in enumerate(words)
     ]
 
 
 def _store(ref: Any, place: Array, words: list[Array]) -> None:
-    """Writes the words of each lane from its place on, four at once: a whole 16 bytes from each thread."""
+    """Writes the words of each lane from its place on, four at once.
+
+    A whole 16 bytes from each thread.
+    """
     column = jnp.arange(4)[None, :]
     for first in range(0, len(words), 4):
         tile = jnp.broadcast_to(words[first][:, None], (LANES, 4))

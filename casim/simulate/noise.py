@@ -1,9 +1,12 @@
 """Addressed randomness: every random number is a pure function of (key, episode, step, channel).
 
-In maths: word = Threefry-2x32_{20}(key; episode, 2 step + channel // 2)[channel % 2]. Because no
-number depends on how many others are drawn, a trajectory can be replayed from any step, branched
-with common random numbers, or produced by another engine, with identical results. Uniforms lie on a
-grid of 2^-24, so a simulated probability is within 6e-8 of the one in the table.
+In maths:
+
+    word = Threefry-2x32_{20}(key; episode, 2 step + channel // 2)[channel % 2].
+
+Because no number depends on how many others are drawn, a trajectory can be replayed from any step,
+branched with common random numbers, or produced by another engine, with identical results. Uniforms
+lie on a grid of 2^-24, so a simulated probability is within 6e-8 of the one in the table.
 
 References:
     Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
@@ -17,7 +20,10 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Key, UInt32
 
 ACTION, TRANSITION, OBSERVATION, LATENT = range(4)
-"""Channels of a step. LATENT draws the start state at step 0 and a redrawn hidden state at a refed branch."""
+"""Channels of a step.
+
+LATENT draws the start state at step 0 and a redrawn hidden state at a refed branch.
+"""
 
 _ROTATION = ((13, 15, 26, 6), (17, 29, 16, 24))
 
@@ -25,8 +31,8 @@ _ROTATION = ((13, 15, 26, 6), (17, 29, 16, 24))
 def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:
     """The two words that key the hash, from a typed key of any generator.
 
-    The constant sets this stream apart from JAX's own, which hashes small counters under the same
-    words.
+    The constant sets this stream apart from JAX's own, which hashes small counters under the
+    same words.
     """
     words, *more = jax.random.key_data(key).reshape(-1, 2)  # one pair for JAX's default generator
     for pair in more:
@@ -42,7 +48,10 @@ def threefry(words: UInt32[Array, " 2"], x0: Array, x1: Array) -> tuple[Array, A
 def threefry_together(
     words: tuple[Array, Array], counters: list[tuple[Array, Array]]
 ) -> list[tuple[Array, Array]]:
-    """Several hashes round by round, not one after the other: a processor can run what does not wait."""
+    """Several hashes round by round, not one after the other.
+
+    A processor can run what does not wait.
+    """
     schedule = (*words, words[0] ^ words[1] ^ np.uint32(0x1BD11BDA))
     hashes = [(x0 + schedule[0], x1 + schedule[1]) for x0, x1 in counters]
     for group in range(5):
@@ -85,7 +94,10 @@ def step_noise(
 def pair(
     words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int
 ) -> tuple[Array, Array]:
-    """Uniforms at `channel` (even) and the next one, from one hash, elementwise over equal shapes of addresses."""
+    """Uniforms at `channel` (even) and the next one, from one hash.
+
+    Elementwise over equal shapes of addresses.
+    """
     first, second = threefry(
         words, episode.astype(jnp.uint32), (2 * step + channel // 2).astype(jnp.uint32)
     )

@@ -1,4 +1,7 @@
-"""Several states of a lane in a few 32-bit words, so that a kernel can keep them in registers and loop over them."""
+"""Several states of a lane in a few 32-bit words.
+
+So a kernel can keep them in registers and loop over them.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""The parallel-in-time engine: with its noise fixed, a step is a map from states to states, and maps compose.
+"""The parallel-in-time engine: with its noise fixed, a step is a map of states, and maps compose.
 
 In maths: f_t(s) = successor(s, a, k) at the uniforms of step t. The chunks of an episode are first
 rolled out side by side from every state, which gives the map F_c = f_{last} o ... o f_{first} of
-each; an associative scan composes them, s_c = (F_{c-1} o ... o F_0)(s_0); and the chunks are rolled
-out side by side once more, each from its own s_c. The depth is 2 T / chunks + log2(chunks) steps,
-the work at most 1 + S times that of the scan (less, since the states of a lane share their noise),
-and what is kept beside the path are `[S, chunks, N]` states.
+each; an associative scan composes them,
+
+    s_c = (F_{c-1} o ... o F_0)(s_0);
+
+and the chunks are rolled out side by side once more, each from its own s_c. The depth is
+2 T / chunks + log2(chunks) steps, the work at most 1 + S times that of the scan (less, since the
+states of a lane share their noise), and what is kept beside the path are `[S, chunks, N]` states.
 
 References:
     Ladner and Fischer 1980, "Parallel prefix computation".
@@ -22,7 +25,10 @@ from casim.simulate.tables import Path, label_type
 
 
 def parallel_paths(request: Request, noisy_emission: bool, chunks: int) -> Path:
-    """Rolls out in two passes over `chunks` chunks of steps; the same path as one chunk gives, bit for bit."""
+    """Rolls out in two passes over `chunks` chunks of steps.
+
+    The path is the same as one chunk gives, bit for bit.
+    """
     maps = chunk_maps(request, noisy_emission, chunks)
     return scan_paths(request, noisy_emission, chunk_starts(maps, request.start))
 

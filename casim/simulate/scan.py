@@ -36,12 +36,13 @@ class Request(NamedTuple):
 def scan_paths(
     request: Request, noisy_emission: bool, starts: Int[Array, "chunks N"] | None = None
 ) -> Path:
-    """Rolls out, from the state at the start of every chunk of steps; None is one chunk from the start states.
+    """Rolls out, from the state at the start of every chunk of steps.
 
     Args:
         request: see `Request`. What a script leaves out before its first step is undefined.
         noisy_emission: False promises that every emission row is one-hot, which saves draws.
-        starts: one state per chunk; chunks are of equal length, see `cut`.
+        starts: one state per chunk; chunks are of equal length, see `cut`. None is one chunk, from
+            the start states.
     """
     single = starts is None
     starts = request.start[None, :] if single else starts
@@ -86,7 +87,10 @@ class Plan(NamedTuple):
 
 
 def cut(request: Request, chunks: int) -> Plan:
-    """Cuts the steps in chunks of equal length, padded at the end; chunk c begins at step c num_blocks size."""
+    """Cuts the steps in chunks of equal length, padded at the end.
+
+    Chunk c begins at step c num_blocks size.
+    """
     length = -(-request.schedule.shape[0] // chunks)
     num_blocks = -(-length // BLOCK)
     size = -(-length // num_blocks)
@@ -113,9 +117,10 @@ def advance(
     noisy_emission: bool,
     state: Int[Array, "*copies chunks N"],
 ) -> tuple[Array, Path]:
-    """One block of steps of all lanes: the states after it, and the path `[size, *copies, chunks, N]`.
+    """One block of steps of all lanes: the states after it, and the path.
 
-    Copies of a lane start in different states and meet the same noise.
+    The path is `[size, *copies, chunks, N]`. Copies of a lane start in different states and meet
+    the same noise.
     """
     lead = (1,) * (state.ndim - 2)
     tables, sizes, script = flatten(request.tables), request.tables.sizes, request.script

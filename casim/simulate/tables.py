@@ -1,7 +1,10 @@
 """One step of an episode, as every engine takes it, and the tables that it reads.
 
-In maths, at step t with kernel m: o ~ P(. | s), a ~ pi_m(. | o), k ~ P_m(. | s, a), s' =
-successor_m(s, a, k), each by inverting its distribution at the uniform of its own address.
+In maths, at step t with kernel m,
+
+    o ~ P(. | s),    a ~ pi_m(. | o),    k ~ P_m(. | s, a),    s' = successor_m(s, a, k),
+
+each by inverting its distribution at the uniform of its own address.
 """
 
 from __future__ import annotations
@@ -62,7 +65,10 @@ class Sizes(NamedTuple):
 
 
 class Script(NamedTuple):
-    """What is imposed on N episodes; nothing is simulated before `begin`. -1 stands for what is drawn."""
+    """What is imposed on N episodes; nothing is simulated before `begin`.
+
+    -1 stands for what is drawn.
+    """
 
     begin: Int[Array, " N"]
     """The step at which each episode is in its start state."""
@@ -75,7 +81,10 @@ class Script(NamedTuple):
 
 
 class Path(NamedTuple):
-    """What a step leaves behind, as little as possible; the rest of the trajectory follows from it."""
+    """What a step leaves behind, as little as possible.
+
+    The rest of the trajectory follows from it.
+    """
 
     observation: Array
     outcome: Array
@@ -117,7 +126,10 @@ def _searchable(threshold: Array) -> Array:
 
 
 def flatten(tables: Tables) -> Tables:
-    """The same tables as vectors, as `step` reads them: XLA on CPU is slow at gathers with several indices."""
+    """The same tables as vectors, as `step` reads them.
+
+    XLA on CPU is slow at gathers with several indices.
+    """
     return jax.tree.map(jnp.ravel, tables)
 
 
@@ -127,7 +139,7 @@ def look_up(table: Array, index: Array) -> Array:
 
 
 def count_passed(table: Array, width: int, row: Array, noise: Array) -> Array:
-    """How many of the ascending thresholds of each row the uniform has reached: compares with all of them.
+    """How many of the ascending thresholds of each row the uniform has reached, by comparing all.
 
     Args:
         table: a vector, the rows of thresholds one after the other.
@@ -208,7 +220,7 @@ def path_types(sizes: Sizes) -> tuple[np.dtype, np.dtype]:
 
 
 def record(tables: Tables, schedule: Array, path: Path) -> Trajectory:
-    """Completes drawn paths `[N, T]` to a trajectory: reward, log-probability, and where it was live."""
+    """Completes drawn paths `[N, T]` to a trajectory: reward, log-probability, where it is live."""
     sizes, flat = tables.sizes, flatten(tables)
     kernel = schedule[None, :]
     observation, outcome = (x.astype(jnp.int32) for x in path)
