@@ -1,4 +1,4 @@
-"""Validation: a bad setting or array raises a `ValueError` that names the field, the range and the value."""
+"""Validation: a bad setting or array raises a `ValueError` with its field, range and value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controls that run beside every study: what perfect, absent, undifferentiated and misplaced credit score.
+"""Controls beside every study: what perfect, absent, undifferentiated and misplaced credit score.
 
 In maths: exact c_t = A_t(s_t, a_t); zero c_t = 0; broadcast c_t = G_0; shuffled = the exact credits
 of a trajectory, permuted over its decision steps.

@@ -1,4 +1,4 @@
-"""The devices that a study runs on: how many, how much memory they have, and how arrays are placed on them.
+"""The devices of a study: how many, how much memory they have, how arrays are placed on them.
 
 A study runs on a mesh with one axis, "group": what is exact is on every device, groups are spread
 over them. The same code runs on one device, on several of one process, and on those of several
@@ -85,7 +85,7 @@ def specify(tree: Any, mesh: Mesh) -> Any:
 
 
 def on_first(action: Callable[[], None]) -> None:
-    """Does something on the first process while the others wait; if it fails there, all of them fail.
+    """Does something on the first process while the others wait; if it fails there, all fail.
 
     Raises:
         ValueError, OSError: what the action raised; a `ValueError` on the other processes.
@@ -132,9 +132,8 @@ def _smallest(number: int) -> int:
     """Over all processes."""
     if jax.process_count() == 1:
         return number
-    parts = np.array(
-        divmod(number, 2**30), np.int32
-    )  # halves, because JAX would round 64 bits to 32
+    # Halves, because JAX would round 64 bits to 32.
+    parts = np.array(divmod(number, 2**30), np.int32)
     high, low = min(map(tuple, np.asarray(multihost_utils.process_allgather(parts)).tolist()))
     return high * 2**30 + low
 

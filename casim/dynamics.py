@@ -1,4 +1,4 @@
-"""Small views of an MDP that the simulator and the oracle share, so that both run the same dynamics."""
+"""Small views of an MDP that simulator and oracle share, so that both run the same dynamics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from casim.types import MDP
 
 
 def absorb(mdp: MDP) -> MDP:
-    """The same process with terminal states made absorbing in the tables: they stay put and earn 0."""
+    """The same process with terminal states absorbing in the tables: they stay put and earn 0."""
     terminal = mdp.terminal[None, :, None, None]
     stay = jnp.arange(mdp.terminal.shape[0])[None, :, None, None]
     first = (jnp.arange(mdp.prob.shape[-1]) == 0)[None, None, None, :]
@@ -21,7 +21,7 @@ def absorb(mdp: MDP) -> MDP:
 
 
 def can_act(mdp: MDP) -> Bool[Array, "M A"]:
-    """Which actions can be taken at all: every one where the policy decides, else action 0 alone."""
+    """Which actions can be taken at all: every one where the policy decides, else 0 alone."""
     first = jnp.arange(mdp.prob.shape[2]) == 0
     return mdp.decision[:, None] | first[None, :]
 
@@ -38,14 +38,17 @@ def state_policy(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, "M S A
 
 
 def observe(mdp: MDP) -> MDP:
-    """The fully observed twin: the same latent process, with the state itself as the observation."""
+    """The fully observed twin: the same latent process, with the state as the observation."""
     kernels, states = mdp.emission.shape[:2]
     identity = jnp.eye(states, dtype=mdp.emission.dtype)[None]
     return mdp._replace(emission=jnp.broadcast_to(identity, (kernels, states, states)))
 
 
 def untie(mdp: MDP) -> MDP:
-    """The same process with a kernel of its own for every step, so that a policy table may depend on the step."""
+    """The same process with a kernel of its own for every step.
+
+    So a policy table may depend on the step.
+    """
     at = mdp.schedule
     return mdp._replace(
         schedule=jnp.arange(at.shape[0]),

@@ -1,11 +1,15 @@
-"""Simulated judges: the truth, made worse in stated ways. Stands for verifiers, process reward models, LLM judges.
+"""Simulated judges: the truth, made worse in stated ways.
+
+They stand for verifiers, process reward models and LLM judges.
 
 In maths, with label l_t (below), its mean mu and standard deviation sigma along on-policy episodes,
 R the episode's discounted return and J its mean:
-score_t = mu + f (l_t - mu) + sqrt(1 - f^2) sigma eps_t + bias + leak (R - J), rounded to
-`resolution` levels over the range of the label, and missing (NaN) with probability 1 - `density`.
-Labels: signal "value" is r_t + discount V_{t+1}(s_{t+1}), the success probability of the prefix
-that ends with step t; signal "advantage" is A_t(s_t, a_t).
+
+    score_t = mu + f (l_t - mu) + sqrt(1 - f^2) sigma eps_t + bias + leak (R - J),
+
+rounded to `resolution` levels over the range of the label, and missing (NaN) with probability
+1 - `density`. Labels: signal "value" is r_t + discount V_{t+1}(s_{t+1}), the success probability of
+the prefix that ends with step t; signal "advantage" is A_t(s_t, a_t).
 
 References:
     The `rho A + sqrt(1 - rho^2) noise` model of a judge is casim's own.
@@ -36,7 +40,10 @@ LABEL_BLOCK = 1024
 @pytree
 @dataclasses.dataclass(frozen=True)
 class JudgeModel:
-    """A judge made for one MDP and policy; see `Judge` for the knobs. A JAX pytree, called by `World.judge`."""
+    """A judge made for one MDP and policy; see `Judge` for the knobs.
+
+    A JAX pytree, called by `World.judge`.
+    """
 
     advantage: Float[Array, "T S A"]
     value: Float[Array, "T+1 S"]
@@ -72,16 +79,17 @@ class JudgeModel:
         return jnp.where(scored, score, jnp.nan)
 
     def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
-        """The score of the prompt: the value of its state, distorted like any other; no outcome leaks into it.
+        """The score of the prompt: the value of its state, distorted like any other.
+
+        No outcome leaks into it.
 
         Raises:
             ValueError: the judge scores advantages, which a prompt does not have.
         """
         if self.signal != "value":
             raise ValueError(f"signal must be 'value' to score a prompt, got {self.signal!r}")
-        time = jnp.full(
-            (batch.state.shape[0], 1), batch.state.shape[-1]
-        )  # an address that no step uses
+        # An address that no step uses.
+        time = jnp.full((batch.state.shape[0], 1), batch.state.shape[-1])
         label = self.value[0, batch.state[:, :1]]
         return self._distort(key, label, time, jnp.broadcast_to(self.expected_return, time.shape))[
             :, 0
@@ -93,9 +101,8 @@ class JudgeModel:
         words = key_words(key)
         episode = jnp.broadcast_to(jnp.arange(time.shape[0])[:, None], time.shape)
         first, second = pair(words, episode, time, ACTION)
-        noise = jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(
-            2 * math.pi * second
-        )  # Box and Muller's normal
+        # A normal number, by Box and Muller.
+        noise = jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)
         score = (
             self.mean
             + self.fidelity * (label - self.mean)
@@ -167,7 +174,10 @@ class Judge:
 
 
 def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Array, Array]:
-    """Mean, mean square, smallest and largest label over the live steps of on-policy episodes, in blocks of steps."""
+    """Mean, mean square, smallest and largest label over the live steps of on-policy episodes.
+
+    In blocks of steps.
+    """
     steps = mdp.schedule.shape[0]
     size = min(LABEL_BLOCK, steps)
     count = -(-steps // size)

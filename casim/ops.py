@@ -48,9 +48,12 @@ def returns_to_go(
 
 
 def rest_of_entropy(entropy: float, size: int) -> float:
-    """The probability off one likely outcome, the others alike, at which `size` outcomes have the given entropy.
+    """The probability off one likely outcome at which `size` outcomes have the given entropy.
 
-    In maths: the x in [0, 1 - 1 / size] with -(1 - x) ln(1 - x) - x ln(x / (size - 1)) = entropy,
+    In maths: the others share it alike, so it is the x in [0, 1 - 1 / size] with
+
+        -(1 - x) ln(1 - x) - x ln(x / (size - 1)) = entropy,
+
     in nats, by bisection; the entropy rises with x.
     """
     if entropy == 0:
@@ -73,10 +76,13 @@ def gae(
     """Generalised advantage estimation, not whitened.
 
     In maths, over the live steps, with value 0 after the last of them:
-    delta_t = r_t + discount v_{t+1} - v_t and A_t = delta_t + discount lambda A_{t+1}. The
-    differences are taken first: the lambda-return less v_t, equal in exact arithmetic, would lose
-    the digits of advantages far smaller than values. Masked steps are skipped: the recursion passes
-    over them (their rewards do not count) and they get 0.
+
+        delta_t = r_t + discount v_{t+1} - v_t,
+        A_t = delta_t + discount lambda A_{t+1}.
+
+    The differences are taken first: the lambda-return less v_t, equal in exact arithmetic, would
+    lose the digits of advantages far smaller than values. Masked steps are skipped: the recursion
+    passes over them (their rewards do not count) and they get 0.
 
     References:
         Schulman et al. 2016, arXiv:1506.02438.
@@ -87,8 +93,8 @@ def gae(
             delta = reward + (discount * later - value)
             return jnp.where(live, affine_scan(discount * lambda_, delta, live, reverse=True), 0.0)
 
-        # Where no live step follows a masked one, which is what termination leaves, the next value
-        # is one step away.
+        # Where no live step follows a masked one, which is what termination leaves, the next
+        # value is one step away.
         after = shift_left(live, False)
         return jax.lax.cond(
             anywhere(after & ~live),
@@ -97,9 +103,8 @@ def gae(
         )
 
     def no_gaps(otherwise: Callable[[], Array], reward: Array, value: Array, live: Array) -> Array:
-        after, later = (
-            jnp.pad(x[:, 1:], ((0, 0), (0, 1))) for x in (live, value)
-        )  # faster here than `shift_left`
+        # Faster here than `shift_left`.
+        after, later = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))) for x in (live, value))
         delta = jnp.where(live, reward + (discount * jnp.where(after, later, 0.0) - value), 0.0)
         return decayed_sum(discount * lambda_, delta, ~anywhere(after & ~live), otherwise)
 
@@ -113,10 +118,17 @@ def lambda_returns(
     discount: float | Float[Array, ""],
     lambda_: float | Float[Array, ""],
 ) -> Float[Array, "*batch T"]:
-    """Targets of TD(lambda): G_t = r_t + discount ((1 - lambda) v_{t+1} + lambda G_{t+1}), 0 after the last live step.
+    """Targets of TD(lambda), with value 0 after the last live step.
 
-    In maths, with U_t = (1 - lambda) v_t + lambda G_t, over the live steps:
-    U_t = (1 - lambda) v_t + lambda r_t + discount lambda U_{t+1} and G_t = r_t + discount U_{t+1}.
+    In maths, over the live steps:
+
+        G_t = r_t + discount ((1 - lambda) v_{t+1} + lambda G_{t+1}).
+
+    With U_t = (1 - lambda) v_t + lambda G_t this is
+
+        U_t = (1 - lambda) v_t + lambda r_t + discount lambda U_{t+1},
+        G_t = r_t + discount U_{t+1}.
+
     Masked steps are skipped and get 0.
 
     References:
@@ -226,11 +238,11 @@ def segment_sum(
 def run_sum(
     x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int
 ) -> Float[Array, "*batch G"]:
-    """`segment_sum` of segments in order of time: the last entry of a running sum that starts anew with each.
+    """`segment_sum` of segments in order of time, by a running sum that starts anew with each.
 
-    Added up in blocks of steps and in a fixed order, so that long segments lose no digits and
-    results repeat exactly. All entries must be finite: one that is not spoils the segments after
-    its own.
+    The result is the last entry of the running sum in each segment. It is added up in blocks of
+    steps and in a fixed order, so that long segments lose no digits and results repeat exactly. All
+    entries must be finite: one that is not spoils the segments after its own.
     """
     same = (segment == shift_right(segment, -1)).astype(x.dtype)
     running = affine_scan(jnp.broadcast_to(same, x.shape), x)

@@ -27,7 +27,10 @@ class Policy(abc.ABC):
     """A recipe for a reactive policy."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Takes the digest of the source that defines the class, by which rows of other code are told apart."""
+        """Takes the digest of the source that defines the class.
+
+        Rows of other code are told apart by it.
+        """
         super().__init_subclass__(**kwargs)
         identity.remember(cls)
 
@@ -65,8 +68,8 @@ class Softmax(Policy):
 
     @door
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
-        # Named: a wider type would draw other numbers, and the policy would depend on the precision
-        # of JAX.
+        # Named: a wider type would draw other numbers, and the policy would depend on the
+        # precision of JAX.
         logits = jax.random.normal(jax.random.key(self.seed), _shape(mdp), jnp.float32)
         return jax.nn.softmax(self.scale * logits.astype(float))
 
@@ -104,12 +107,13 @@ class EpsilonOptimal(Policy):
 @final
 @dataclasses.dataclass(frozen=True)
 class EntropyControlled(Policy):
-    """Prefers a best action with one set entropy where actions differ in value and another where they do not.
+    """Prefers a best action, with one entropy where actions differ in value and another elsewhere.
 
-    In maths: the first of the best actions (in the sense of `EpsilonOptimal`) has probability 1 -
-    x, the others share x alike, with x such that the entropy of the row is as set. Rows in which
-    all actions are equally good are fillers, the others pivots. With it a decisive fork can have
-    low entropy among harmless forks of high entropy, and so separates entropy from criticality.
+    In maths: the first of the best actions (in the sense of `EpsilonOptimal`) has probability
+    1 - x, the others share x alike, with x such that the entropy of the row is as set. Rows in
+    which all actions are equally good are fillers, the others pivots. With it a decisive fork can
+    have low entropy among harmless forks of high entropy, and so separates entropy from
+    criticality.
 
     Attributes:
         pivot: entropy in nats where actions differ, in [0, ln A].
@@ -144,7 +148,10 @@ class EntropyControlled(Policy):
 
 
 def _preference(mdp: MDP) -> Float[Array, "M O A"]:
-    """Optimal action values, less that of the first action, summed over steps and states that look alike."""
+    """Optimal action values, less that of the first action.
+
+    Summed over steps and states that look alike.
+    """
     shape = _shape(mdp)
     q_value = optimal(mdp).q_value
     occupancy = solve(mdp, jnp.full(shape, 1.0 / shape[-1])).occupancy

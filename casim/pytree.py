@@ -11,7 +11,9 @@ T = TypeVar("T", bound=type)
 
 
 def pytree(cls: T) -> T:
-    """Registers a frozen dataclass; fields with `metadata={"static": True}` are part of its structure.
+    """Registers a frozen dataclass as a pytree.
+
+    Fields with `metadata={"static": True}` are part of its structure.
 
     JAX rebuilds it without `__init__`, because it also fills it with placeholders that are no
     arrays, which a run-time type checker of `__init__` would refuse.

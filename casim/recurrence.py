@@ -1,7 +1,7 @@
 """Recurrences along the time axis, cut into blocks of steps that run side by side.
 
-In maths: x_t = f_t x_{t-1} + c_t, from x = 0 before the first step. A run of steps is the map x ->
-F x + X, so each block of B steps is first made one map (F, X); the maps of all blocks are a
+In maths: x_t = f_t x_{t-1} + c_t, from x = 0 before the first step. A run of steps is the map
+x -> F x + X, so each block of B steps is first made one map (F, X); the maps of all blocks are a
 recurrence of the same kind, B times shorter, solved by the same rule; and each block then starts
 from what the blocks before it left. Depth: about 2 B log T / log B steps instead of T. Work: two
 passes over the entries instead of one.
@@ -15,8 +15,8 @@ factors from 0.9 to 1 and terms of one or both signs (tested); a scan step by st
 where terms had one sign and the factor was 1.
 
 References:
-    Blelloch 1990 (prefix sums and their applications: linear recurrences). The blocks are casim's
-    own.
+    Blelloch 1990 (prefix sums and their applications: linear recurrences). The blocks are
+    casim's own.
 """
 
 from __future__ import annotations
@@ -32,12 +32,18 @@ from jaxtyping import Array, Bool, Float
 BLOCK = 16
 """Steps to a block: as many single-precision numbers as a cache line holds."""
 SHORT = {"cpu": 512}
-"""Sequences up to this length are scanned step by step: a CPU loses little by each step of a loop, others much."""
+"""Sequences up to this length are scanned step by step.
+
+A CPU loses little by each step of a loop, others much.
+"""
 SHORT_ELSEWHERE = 64
 CACHE = 2**17
 """Entries of an array that a CPU works on at once, few enough to stay in its cache."""
 WIDE = 32
-"""Steps to a block of `decayed_sum`, and so multiplications to a step; fewer would make narrow, slow products."""
+"""Steps to a block of `decayed_sum`, and so multiplications to a step.
+
+Fewer would make narrow, slow products.
+"""
 WIDE_CACHE = 2**20
 """`CACHE` where `decayed_sum` is used, whose few large operations gain by larger pieces."""
 
@@ -59,8 +65,8 @@ def affine_scan(
         term: what each step adds.
         live: where False, the step is passed over: x_t = x_{t-1}, whatever its factor and term;
             None is all steps.
-        reverse: run from the last step to the first: x_t = factor_t x_{t+1} + term_t (static under
-            jit).
+        reverse: run from the last step to the first: x_t = factor_t x_{t+1} + term_t (static
+            under jit).
         exclusive: return what each step starts from instead of what it makes of it: x_{t-1}, or
             x_{t+1} if `reverse` (static under jit).
     """
@@ -82,11 +88,14 @@ def decayed_sum(
     trusted: bool | Bool[Array, ""],
     otherwise: Callable[[], Array],
 ) -> Float[Array, "N T"]:
-    """x_t = factor x_{t+1} + term_t, with all steps live, by products with matrices of powers of the factor.
+    """x_t = factor x_{t+1} + term_t, all steps live, by products with powers of the factor.
 
-    In maths, over a block of B steps: x_i = sum_{j >= i} factor^{j - i} term_j + factor^{B - i}
-    x_B, where x_B starts the next block; the first numbers of all blocks are a sum of the same
-    kind, with factor^B, solved by the same rule.
+    The powers are matrices: in maths, over a block of B steps,
+
+        x_i = sum_{j >= i} factor^{j - i} term_j + factor^{B - i} x_B,
+
+    where x_B starts the next block; the first numbers of all blocks are a sum of the same kind,
+    with factor^B, solved by the same rule.
 
     A product spreads a term that is not finite over its whole block (0 times infinity), the first
     number included. So if one of these is not finite, if the factor is beyond 1 and its powers may
@@ -101,7 +110,10 @@ def decayed_sum(
 
 
 def _products(factor: Array, low: Array, term: Array) -> tuple[Array, Callable[[], Array]]:
-    """`decayed_sum` at the first step of every block, and a function that gives all of it; the factor is two floats."""
+    """`decayed_sum` at the first step of every block, and a function that gives all of it.
+
+    The factor is two floats.
+    """
     rows, length = term.shape
     blocks = -(-length // WIDE)
     lanes = jnp.pad(term, ((0, 0), (0, blocks * WIDE - length))).reshape(rows * blocks, WIDE)
@@ -126,7 +138,10 @@ def _products(factor: Array, low: Array, term: Array) -> tuple[Array, Callable[[
 
 @jax.custom_batching.custom_vmap
 def anywhere(flag: Bool[Array, "..."]) -> Bool[Array, ""]:
-    """Whether any is True, among all rows that `vmap` adds too: a `cond` on it runs one branch, as it does without."""
+    """Whether any is True, among all rows that `vmap` adds too.
+
+    So a `cond` on it runs one branch, as it does without `vmap`.
+    """
     return jnp.max(flag.astype(jnp.int8), initial=0) > 0  # faster than jnp.any on a CPU
 
 
@@ -137,15 +152,18 @@ def _(axis_size: int, in_batched: list[bool], flag: Array) -> tuple[Array, bool]
 
 
 def by_rows(function: Callable[..., Array], *array: Array) -> Array:
-    """`function` of arrays `[*batch, T]`, which treats rows alike and keeps the shape, in pieces that fit in cache.
+    """`function` of arrays `[*batch, T]`, in pieces that fit in cache.
 
-    Only a CPU gains by that; elsewhere it is one call on arrays `[rows, T]`.
+    The function treats rows alike and keeps the shape. Only a CPU gains by that; elsewhere it is
+    one call on arrays `[rows, T]`.
     """
     return _pieces(lambda cut: function(*cut()), CACHE, *array)
 
 
 def by_products(quick: Callable[..., Array], general: Callable[..., Array], *array: Array) -> Array:
-    """`by_rows` of `general`, through `quick` where `decayed_sum` is faster: on a CPU, unless rows are short.
+    """`by_rows` of `general`, through `quick` where `decayed_sum` is faster.
+
+    That is on a CPU, unless rows are short.
 
     Before the arrays `quick` gets what it hands to `decayed_sum` as `otherwise`: `general` of the
     same rows, which cuts them out of the arrays itself, so that they are not copied where it is not
@@ -159,7 +177,10 @@ def by_products(quick: Callable[..., Array], general: Callable[..., Array], *arr
 def _pieces(
     call: Callable[[Callable[[], Sequence[Array]]], Array], entries: int, *array: Array
 ) -> Array:
-    """Calls with a function that cuts the rows of a piece out of the arrays, so many entries at a time on a CPU."""
+    """Calls with a function that cuts the rows of a piece out of the arrays.
+
+    A piece has so many entries on a CPU, and all of them elsewhere.
+    """
     shape = array[0].shape
     length, rows = shape[-1], math.prod(shape[:-1])
     array = tuple(x.reshape(rows, length) for x in array)
@@ -170,14 +191,14 @@ def _pieces(
     def rows_from(x: Array, at: Array) -> Array:
         if x.size >= 2**31:  # more than an index of 32 bits counts
             return jax.lax.dynamic_slice_in_dim(x, at, size)
+        # A slice of the flat array is faster.
         return jax.lax.dynamic_slice_in_dim(x.reshape(-1), at * length, size * length).reshape(
             size, length
-        )  # faster
+        )
 
     def piece(out: Array, index: Array) -> tuple[Array, None]:
-        at = jnp.minimum(
-            index * size, rows - size
-        )  # the last piece may repeat rows of the one before
+        # The last piece may repeat rows of the one before.
+        at = jnp.minimum(index * size, rows - size)
         part = call(lambda: [rows_from(x, at) for x in array])
         return jax.lax.dynamic_update_slice_in_dim(out, part, at, 0), None
 
@@ -188,7 +209,10 @@ def _pieces(
 
 
 class _Steps(NamedTuple):
-    """Steps of a recurrence, `[N, T]` or, in blocks side by side, `[B, L]`; one factor for all is a scalar."""
+    """Steps of a recurrence, `[N, T]` or, in blocks side by side, `[B, L]`.
+
+    One factor for all is a scalar.
+    """
 
     factor: Array
     term: Array
@@ -204,9 +228,8 @@ class _Steps(NamedTuple):
         """What the step makes of x."""
         term = self.term
         if self.low is not None:
-            term += jnp.where(
-                jnp.isfinite(x), self.low * x, 0.0
-            )  # beside infinity it counts nothing
+            # Beside infinity it counts nothing.
+            term += jnp.where(jnp.isfinite(x), self.low * x, 0.0)
         return _where(self.live, self.factor * x + term, x)
 
 
@@ -282,7 +305,7 @@ def _over(step, init, lanes: _Steps, reverse: bool):
 
 
 def powers(factor: Float[Array, ""], low: Float[Array, ""], number: int) -> tuple[Array, Array]:
-    """Powers 0 to `number`, a power of two, of factor + low, each as a float and what that is short of."""
+    """Powers 0 to `number`, a power of two, of factor + low: floats, and what each is short of."""
     base = factor, low
     high, rest = jnp.ones_like(factor)[None], jnp.zeros_like(factor)[None]
     while high.shape[0] < number:

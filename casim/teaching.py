@@ -1,4 +1,4 @@
-"""Questions with exact answers: a prediction is checked, a known mistake is named, a solution waits.
+"""Questions with exact answers: a prediction is checked, a known mistake named, a solution waits.
 
 Notebooks display what these functions return; nothing is printed.
 """

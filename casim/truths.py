@@ -1,6 +1,6 @@
-"""Every kind of truth along one trajectory: what `casim show TASK --truth KIND` draws, and `docs/truths.md` compares.
+"""Every kind of truth along one trajectory, as named curves over its steps.
 
-Each kind is a function of (mdp, policy, truth, batch), batch one trajectory `[1, T]`, and returns
+`casim show TASK --truth KIND` draws them, and `docs/truths.md` compares them.
 named curves over its steps. The reference policy, where a kind needs one, is the policy itself.
 
 References:
@@ -49,7 +49,10 @@ def units(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
 
 @door
 def hindsight(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
-    """(1 - pi / h) Z of the action taken, by its return; for binary outcomes at discount 1, else empty (NaN)."""
+    """(1 - pi / h) Z of the action taken, by its return.
+
+    For binary outcomes at discount 1, else empty (NaN).
+    """
     outcomes = oracle.success_hindsight(mdp, policy)
     acting = truth.state_policy[mdp.schedule, batch.state[0], batch.action[0]]
     success = jnp.sum(batch.reward)
@@ -60,7 +63,7 @@ def hindsight(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curve
 
 @door
 def shapley(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
-    """Shapley value of the step's segment, absent segments playing the policy, beside the segment's skill."""
+    """Shapley value of the step's segment, absent segments playing the policy, beside its skill."""
     count = oracle.sizes(mdp).num_segments
     phi = oracle.shapley_by_counts(oracle.taken_game(mdp, policy, batch, mdp.segment, count), count)
     skill = units(mdp, policy, truth, batch)["segment"]
@@ -72,7 +75,10 @@ def shapley(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
 
 @door
 def information(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
-    """What each action said of the outcome that came, in nats; binary outcomes at discount 1, else empty (NaN)."""
+    """What each action said of the outcome that came, in nats.
+
+    For binary outcomes at discount 1, else empty (NaN).
+    """
     outcomes = oracle.success_hindsight(mdp, policy)
     told = oracle.pointwise_information(outcomes, batch)
     expected = oracle.outcome_information(mdp, policy, outcomes)
@@ -84,7 +90,10 @@ def information(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Cur
 
 @door
 def belief(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
-    """Advantage to critics that know more or less: the history, the state as well, or everything (clairvoyant)."""
+    """Advantage to critics that know more or less.
+
+    They know the history, the state as well, or everything (clairvoyant).
+    """
     states = mdp.start.shape[0]
     four = oracle.critics(mdp, policy, batch, jnp.arange(states), states)
     taken = jnp.arange(len(mdp.schedule)), batch.action[0]

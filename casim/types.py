@@ -70,12 +70,18 @@ class Trajectory(NamedTuple):
     """
 
     state: Int[Array, "*batch T"]
-    """Latent state before the action. Estimators without `privileged` in their needs must not read it."""
+    """Latent state before the action.
+
+    Estimators without `privileged` in their needs must not read it.
+    """
     observation: Int[Array, "*batch T"]
     action: Int[Array, "*batch T"]
     """0 on the environment's tokens."""
     log_prob: Float[Array, "*batch T"]
-    """Natural log of the behaviour policy's probability of the action; 0 on the environment's tokens."""
+    """Natural log of the behaviour policy's probability of the action.
+
+    0 on the environment's tokens.
+    """
     reward: Float[Array, "*batch T"]
     live: Bool[Array, "*batch T"]
 
@@ -104,7 +110,10 @@ class Credit(NamedTuple):
     """What an estimator gives to each step of a batch, and what that cost."""
 
     value: Float[Array, "N T"]
-    """Credit in units of reward (or of the estimator's own target); 0 where the episode is not live."""
+    """Credit in units of reward (or of the estimator's own target).
+
+    0 where the episode is not live.
+    """
     cost: Cost
 
 

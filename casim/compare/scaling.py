@@ -1,9 +1,12 @@
 """How a score scales with a knob: the exponent of a power law, with its interval.
 
-In maths: log s_i = constant + exponent log x_i, by least squares with weights 1 / Var(log s_i),
-each variance by the jackknife over the blocks of its row. The interval is by the jackknife too:
-every block is left out of all rows at once, since rows of one seed use the same keys, and the
-weights stay. Seeds are independent.
+In maths:
+
+    log s_i = constant + exponent log x_i,
+
+by least squares with weights 1 / Var(log s_i), each variance by the jackknife over the blocks of
+its row. The interval is by the jackknife too: every block is left out of all rows at once, since
+rows of one seed use the same keys, and the weights stay. Seeds are independent.
 
 It says how a score falls or rises over the range that was measured, not that it is a power law.
 

@@ -1,4 +1,4 @@
-"""The environment view: a casim task with the interface that existing JAX agents are written against.
+"""The environment view: a casim task with the interface that existing JAX agents are written for.
 
 `casim.env.gym_wrapper` has the same for Gymnasium; it is not imported here, because it needs that
 package.

@@ -1,9 +1,12 @@
-"""Environment: a task step by step, with the interface of gymnax 1.0, so that an existing JAX agent can train on it.
+"""Environment: a task step by step, with the interface of gymnax 1.0.
 
-In maths, at step t with kernel m = m_t: o_t ~ P_m(. | s_t), the agent's a_t (0 where m is no
-decision), s_{t+1} ~ P_m(. | s_t, a_t). Terminated: s_{t+1} is terminal. Truncated: t + 1 = T and
-s_{t+1} is not terminal. The agent sees (m_t, o_t), which is all that a policy table [M, O, A] may
-depend on.
+So an existing JAX agent can train on it. In maths, at step t with kernel m = m_t:
+
+    o_t ~ P_m(. | s_t),    s_{t+1} ~ P_m(. | s_t, a_t),
+
+with a_t the agent's action (0 where m is no decision). Terminated: s_{t+1} is terminal. Truncated:
+t + 1 = T and s_{t+1} is not terminal. The agent sees (m_t, o_t), which is all that a policy table
+[M, O, A] may depend on.
 
 References:
     Lange 2022, gymnax (software; the interface). Pardo et al. 2018, arXiv:1712.00378 (termination
@@ -134,9 +137,8 @@ class Environment:
             observation, state, reward, terminated, truncated, info. At most one of terminated and
             truncated is True; then observation and state are the first of the next episode.
             `info["final_observation"]` is the observation before that, equal to observation where
-            nothing ended. `info["decision"]` says whether the
-            action counted: False on kernels that are no decision, and where the episode started
-                terminal.
+            nothing ended. `info["decision"]` says whether the action counted: False on kernels
+            that are no decision, and where the episode started terminal.
 
         Raises:
             ValueError: an MDP whose arrays do not fit each other, or an action that there is not.
@@ -157,9 +159,8 @@ class Environment:
         mdp = self._mdp(params)
         zero = jnp.zeros((), jnp.int32)
         episode, stride = jnp.asarray(episode, jnp.int32), jnp.asarray(stride, jnp.int32)
-        seen, latent = pair(
-            key_words(key), episode, zero, OBSERVATION
-        )  # the two channels of one hash
+        # The two channels of one hash.
+        seen, latent = pair(key_words(key), episode, zero, OBSERVATION)
         state = State(draw(thresholds(mdp.start), latent), zero, episode, stride)
         return self._observe(seen, state, mdp), state
 
@@ -213,7 +214,7 @@ class Environment:
 
     @door
     def is_decision(self, state: State, params: MDP | None = None) -> Bool[Array, ""]:
-        """Whether the next action counts: the policy decides at this step, and the episode is not over."""
+        """Whether the next action counts: the policy decides now and the episode is not over."""
         mdp = self._mdp(params)
         over = mdp.terminal[state.latent] | self.is_truncated(state, mdp)
         return mdp.decision[self._kernel(state, mdp)] & ~over

@@ -1,4 +1,4 @@
-"""Spaces: what an action or an observation may be, as shapes and bounds that an agent can read and sample."""
+"""Spaces: what an action or an observation may be, as shapes and bounds to read and sample."""
 
 from __future__ import annotations
 

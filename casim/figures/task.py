@@ -1,4 +1,7 @@
-"""A task as a picture: its kernels as graphs, the kernel of every step, and the exact advantage as a heat map."""
+"""A task as a picture: kernels as graphs, the kernel of every step, a heat map of the advantage.
+
+The advantage is exact.
+"""
 
 from __future__ import annotations
 
@@ -92,9 +95,8 @@ def kernel_graph(axes: Axes, mdp: MDP, truth: Truth, kernel: int) -> None:
         arrows = _arrows(mdp, kernel, int(state))
         paid = {round(reward, 6) for *_, reward in arrows}
         x, y = place[int(state)]
-        if len(paid) == 1 and paid != {
-            0.0
-        }:  # said once, beside the state, if all its arrows pay the same
+        # Said once, beside the state, if all its arrows pay the same.
+        if len(paid) == 1 and paid != {0.0}:
             axes.text(
                 1.32 * x, 1.32 * y, f"{arrows[0][3]:+.2g}", fontsize=5, ha="center", va="center"
             )
@@ -158,9 +160,8 @@ def _arrows(mdp: MDP, kernel: int, state: int) -> list[tuple[int, str, float, fl
 
 def _arrow(axes: Axes, start: tuple, end: tuple, colour: str, prob: float, reward: float) -> None:
     alpha = 0.25 + 0.75 * min(prob, 1.0)
-    shift = (
-        ACTIONS.index(colour) if colour in ACTIONS else 0
-    )  # keeps the arrows of different actions apart
+    # Keeps the arrows of different actions apart.
+    shift = ACTIONS.index(colour) if colour in ACTIONS else 0
     if start == end:
         # A loop on the outer side of the state.
         x, y = start
@@ -219,9 +220,8 @@ def advantage_map(axes: Axes, mdp: MDP, truth: Truth):
     steps, _, actions = truth.q_value.shape
     decides = mdp.decision[mdp.schedule]
     reached = (truth.occupancy > 0) & decides[:, None]
-    advantage = (
-        np.where(reached[:, :, None], truth.advantage, np.nan).reshape(steps, -1).T
-    )  # [S A, T]
+    # `[S A, T]`
+    advantage = np.where(reached[:, :, None], truth.advantage, np.nan).reshape(steps, -1).T
     weight = np.nansum(np.abs(advantage) * np.repeat(truth.occupancy, actions, axis=1).T, axis=1)
     seen = np.flatnonzero(np.isfinite(advantage).any(1))
     rows = np.sort(seen[np.argsort(-weight[seen], kind="stable")][:MAX_ROWS])

@@ -163,10 +163,11 @@ def path_kernel(shape: Shape, inputs: Inputs, *refs: Any) -> None:
 
 
 def map_kernel(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs: Any) -> None:
-    """Finds the state after its chunk from every state before it, `[S, lanes]`, for a program's lanes.
+    """Finds the state after its chunk from every state before it, for a program's lanes.
 
-    As soon as all states have met, the rest of the path is the same whatever the chunk started
-    from: it is written at once, and `open_ref` tells how many lines before it are not.
+    The states are `[S, lanes]`. As soon as all of them have met, the rest of the path is the same
+    whatever the chunk started from: it is written at once, and `open_ref` tells how many lines
+    before it are not.
     """
     at, packing = _lanes(shape, inputs), Packing(shape.sizes.states)
 

@@ -65,8 +65,10 @@ PRESETS: dict[str, Task] = {
         unverified=0.5,
     ),
 }
-"""Tasks at the sizes of the regimes that the survey (arXiv:2604.09459) names: 500 and 30,000 tokens of reasoning, 100
-turns of 1,000 tokens, and a million tokens of turns."""
+"""Tasks at the sizes of the regimes that the survey (arXiv:2604.09459) names.
+
+500 and 30,000 tokens of reasoning, 100 turns of 1,000 tokens, and a million tokens of turns.
+"""
 
 __all__ = [
     "CLASSICS",

@@ -27,7 +27,10 @@ class Task(abc.ABC):
     knob: ClassVar[str]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Takes the digest of the source that defines the class, by which rows of other code are told apart."""
+        """Takes the digest of the source that defines the class.
+
+        Rows of other code are told apart by it.
+        """
         super().__init_subclass__(**kwargs)
         identity.remember(cls)
 
@@ -47,9 +50,10 @@ class Task(abc.ABC):
         return Size.of(self.build())
 
     def believed(self) -> MDP:
-        """The process as a judge of this task takes it to be: the process itself, unless the task fools judges.
+        """The process as a judge of this task takes it to be.
 
-        Dynamics, observations and units are those of `build`; rewards may differ.
+        It is the process itself, unless the task fools judges. Dynamics, observations and units are
+        those of `build`; rewards may differ.
         """
         return self.build()
 
@@ -106,7 +110,7 @@ class Observed(Task):
 
 
 def per_occasion(total: float, times: int) -> float:
-    """The probability p of one occasion for which `times` independent ones have probability `total`.
+    """The probability p of one occasion for which `times` independent ones have that of `total`.
 
     In maths: p = 1 - (1 - total)^(1 / times). With it a longer episode is longer, not harder.
     """
@@ -114,7 +118,7 @@ def per_occasion(total: float, times: int) -> float:
 
 
 def table(kernels: list[dict]) -> dict[str, jax.Array]:
-    """Packs kernels written as outcome lists into the arrays `successor`, `prob`, `reward` of an MDP.
+    """Packs kernels written as outcome lists into the MDP's `successor`, `prob` and `reward`.
 
     Args:
         kernels: one dict per kernel, from (state, action) to a list of (successor, probability,

@@ -1,10 +1,10 @@
-"""Bifurcation: a token chain in which a few pivotal steps decide the outcome and all others do not matter.
+"""Bifurcation: a token chain in which a few pivotal steps decide, and all others do not matter.
 
 In maths: the latent state is (g, w), g in {good, bad} and w the last filler symbol. At a pivot the
 right action (0) keeps g = good and lifts g = bad with probability `recovery`; any other action
 makes g = bad; then g flips with probability `noise`. At every other step g stays and w is redrawn,
-whatever the action. The last step pays 1 with probability `base + gap / 2` if g = good and `base -
-gap / 2` if g = bad.
+whatever the action. The last step pays 1 with probability `base + gap / 2` if g = good and with
+probability `base - gap / 2` if g = bad.
 
 One pivot without noise: A(right) - A(wrong) = gap at the pivot, and A = 0 everywhere else.
 
@@ -145,7 +145,10 @@ class Bifurcation(Task):
         return good * (1 - self.noise) + (1 - good) * self.noise
 
     def _symbols(self) -> list[float]:
-        """Distribution of the filler symbol: one likely symbol, the others alike, with the entropy asked for."""
+        """Distribution of the filler symbol: one likely symbol, the others alike.
+
+        It has the entropy asked for.
+        """
         if self.filler_entropy == 0:
             return [1.0]
         others = rest_of_entropy(self.filler_entropy, self.num_actions)

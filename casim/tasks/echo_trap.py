@@ -2,12 +2,12 @@
 
 In maths: the state is (g, e), g in {open, solved} and e whether the last turn was an echo. At the
 last token of a turn action 0 works: it solves an open task with probability q; any other action
-echoes: nothing happens but e = 1. The last step pays 1 if the task is solved. q = 1 - (1 -
-solve)^(1 / num_turns), so that working at every turn succeeds with probability `solve` whatever the
-number of turns. With w turns of work P(success) = 1 - (1 - q)^w.
+echoes: nothing happens but e = 1. The last step pays 1 if the task is solved.
+q = 1 - (1 - solve)^(1 / num_turns), so that working at every turn succeeds with probability `solve`
+whatever the number of turns. With w turns of work P(success) = 1 - (1 - q)^w.
 
-Optimum: `solve`, by working at every turn. While the task is open A(echo) < 0, once it is solved A
-= 0.
+Optimum: `solve`, by working at every turn. While the task is open A(echo) < 0, once it is solved
+A = 0.
 
 What it separates: credit from correlation with success. Every successful trajectory contains
 echoes, and a broadcast of its reward rewards them; exact credit never does.

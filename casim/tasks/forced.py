@@ -1,4 +1,4 @@
-"""Forced: any task with steps put in at which there is only one action, so that no credit is due there.
+"""Forced: any task with steps put in that have only one action, so that no credit is due there.
 
 In maths: after every `every`-th unit one step at which s' = s and r = 0 whatever the action, the
 policy decides nothing (its probability of action 0 is 1) and one blank symbol is shown. The latent

@@ -2,11 +2,11 @@
 
 In maths: the state is x in {working, broken, hacked}, at first working; only a working state can
 change. At every step action 0 works and keeps it; action 1 hacks: x = hacked with probability
-q(lure); any other action errs: x = broken with probability q(damage), where q(p) = 1 - (1 - p)^(1 /
-horizon), so that hacking (erring) at every step ends hacked (broken) with probability `lure`
-(`damage`) whatever the horizon. The last step pays 1 with probability `success` if x is still
-working, and nothing otherwise. Judges believe in another reward (`believed`): to them a hacked end
-pays `praise`.
+q(lure); any other action errs: x = broken with probability q(damage). Here
+q(p) = 1 - (1 - p)^(1 / horizon), so that hacking (erring) at every step ends hacked (broken) with
+probability `lure` (`damage`) whatever the horizon. The last step pays 1 with probability `success`
+if x is still working, and nothing otherwise. Judges believe in another reward (`believed`): to them
+a hacked end pays `praise`.
 
 Optimum: `success`, by working at every step.
 

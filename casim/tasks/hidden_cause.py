@@ -1,12 +1,14 @@
 """HiddenCause: two worlds that log the same and in which the action has effects of opposite sign.
 
 In maths: a hidden cause z is a fair coin. The action a at step 0 succeeds with probability
-world = +1: P(1 | z, a) = 1 if a = 1, else 1 - z          (action 1 always works, action 0 only if z
-= 0); world = -1: P(1 | z, a) = 1 if a = 0, else z              (action 0 always works, action 1
-only if z = 1). The last step pays 1 on success; the steps between do nothing. The behaviour of the
-logs knows z and plays a = z (`confounded`), so that in both worlds every log holds a constant text,
-a fair coin for the action, and success. E[R | do(a = 1)] - E[R | do(a = 0)] = +1/2 in the first
-world and -1/2 in the second.
+
+    world = +1: P(1 | z, a) = 1 if a = 1, else 1 - z    (action 1 always works, 0 only if z = 0);
+    world = -1: P(1 | z, a) = 1 if a = 0, else z        (action 0 always works, 1 only if z = 1).
+
+The last step pays 1 on success; the steps between do nothing. The behaviour of the logs knows z and
+plays a = z (`confounded`), so that in both worlds every log holds a constant text, a fair coin for
+the action, and success. E[R | do(a = 1)] - E[R | do(a = 0)] = +1/2 in the first world and -1/2 in
+the second.
 
 Optimum: 1 for a policy that sees z as for one that does not (action 1, respectively 0).
 
@@ -63,7 +65,7 @@ class HiddenCause(RuleTask):
         check_range("discount", self.discount, 0.0, 1.0)
 
     def confounded(self) -> Float[Array, "M O 2"]:
-        """The behaviour of the logs, as a policy table: it plays the hidden cause, then anything."""
+        """The behaviour of the logs as a policy table: it plays the hidden cause, then anything."""
         mdp = self.build()
         policy = np.full((mdp.prob.shape[0], mdp.emission.shape[2], 2), 0.5)
         seen = np.argmax(np.asarray(mdp.emission)[int(mdp.schedule[0])], axis=-1)
@@ -73,7 +75,10 @@ class HiddenCause(RuleTask):
 
     @staticmethod
     def logged(batch: Trajectory) -> Trajectory:
-        """What a log holds of a batch: actions and rewards beside a constant text, and no state or probability."""
+        """What a log holds of a batch: actions and rewards beside a constant text.
+
+        No state and no probability.
+        """
         blank = jnp.zeros_like(batch.observation)
         return batch._replace(
             state=blank, observation=blank, log_prob=jnp.zeros_like(batch.log_prob)

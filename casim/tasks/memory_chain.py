@@ -42,8 +42,8 @@ class MemoryChain(RuleTask):
     """Turns between a write and its use: a POMDP. The horizon is `delay`.
 
     Attributes:
-        delay: turns from the write to the use, at least 1; T = (write_turn + delay + 1)
-            tokens_per_turn steps.
+        delay: turns from the write to the use, at least 1;
+            T = (write_turn + delay + 1) tokens_per_turn steps.
         write_turn: index of the turn in which the fact is shown, at least 0.
         tokens_per_turn: at least 3.
         num_facts: F, at least 2, and the number of actions.

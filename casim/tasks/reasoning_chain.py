@@ -1,4 +1,4 @@
-"""ReasoningChain: steps of tokens with forks, errors that can be corrected, lucky guesses and a length to choose.
+"""ReasoningChain: steps of tokens with forks, errors to correct, lucky guesses, a length to choose.
 
 In maths: the state is (d, x): the prompt's difficulty d, and the derivation x in {wrong, open,
 ready}. A step is `tokens_per_step` tokens: first the planning tokens (forks), then procedural
@@ -9,11 +9,17 @@ tokens, last the token that may stop.
 - last token of a step: the last action (A - 1) stops and answers, if `may_stop`; any other turns
   open into ready with probability q;
 - last token of all: open becomes ready with probability q, then the answer is given.
+
 An answer succeeds (pays 1) for certain if ready and with probability `luck` otherwise, and
-terminates. h_d = 1 - (1 - d)^(1 / F) and m = 1 - (1 - correction)^(1 / F) with F the number of
-forks, q = 1 - (1 - finish)^(1 / num_steps): failing at every fork goes wrong with probability d,
-right forks throughout mend a wrong derivation with probability `correction`, and a faultless
-derivation is ready in the end with probability `finish`, whatever the horizon.
+terminates. With F the number of forks,
+
+    h_d = 1 - (1 - d)^(1 / F),
+    m = 1 - (1 - correction)^(1 / F),
+    q = 1 - (1 - finish)^(1 / num_steps):
+
+failing at every fork goes wrong with probability d, right forks throughout mend a wrong derivation
+with probability `correction`, and a faultless derivation is ready in the end with probability
+`finish`, whatever the horizon.
 
 Optimum: finish + (1 - finish) luck for every prompt, by action 0 at forks and stopping when ready.
 

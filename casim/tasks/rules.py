@@ -1,4 +1,4 @@
-"""RuleTask: a task written as rules for single states, from which the arrays of its MDP are assembled.
+"""RuleTask: a task written as rules for single states, from which its MDP is assembled.
 
 The states of the MDP are those that the rules can reach from the start, in sorted order, whatever
 the policy does. A state that cannot be met at some kind of step stays put there and pays nothing.
@@ -62,10 +62,16 @@ class RuleTask(Task):
 
     @abc.abstractmethod
     def moves(self, code: int, state: State, action: int) -> Sequence[Outcome]:
-        """What can follow; probabilities sum to 1, and one successor may be listed with several rewards."""
+        """What can follow; probabilities sum to 1.
+
+        One successor may be listed with several rewards.
+        """
 
     def shows(self, code: int, state: State) -> Hashable | Mapping[Hashable, float]:
-        """The observation, or the probabilities of several; the state itself unless a task hides something."""
+        """The observation, or the probabilities of several.
+
+        It is the state itself unless a task hides something.
+        """
         return state
 
     def ends(self, state: State) -> bool:

@@ -9,8 +9,7 @@ like the others; its action counts for nothing and is not passed on.
 
 Optimum: 1, when all play action 0.
 At coupling 0 and without messages the game v(S) = E[R | actions of S as taken, the others drawn] is
-additive and the Shapley value of agent i is (1{a_i = 0} - P(a_i = 0)) / n, and 0 for the null
-agent.
+additive: the Shapley value of agent i is (1{a_i = 0} - P(a_i = 0)) / n, and 0 for the null agent.
 
 What it separates: Shapley values from leave-one-out and from a broadcast, under redundancy and
 synergy; credit that notices a free rider from credit that does not.

@@ -1,4 +1,4 @@
-"""ToolChain: turns of tokens around a stochastic tool, with the six diagnostics of agentic credit as knobs.
+"""ToolChain: turns of tokens around a stochastic tool, with six diagnostics of credit as knobs.
 
 In maths: the latent state is (z, y, g, c, x): the tool's mode z in {0, 1} and what its last output
 said of it, y; whether the task is intact, g in {intact, broken}, and what the last output said of
@@ -12,17 +12,20 @@ tokens written by the tool:
   becomes min(action, 1) with probability C;
 - at the last output token z switches with probability `switch` and x with probability T; y tells
   the new z, wrongly with probability O, and c tells g, wrongly with probability V / 2.
+
 The last step of the last turn pays 1 if the task is intact. h = 1 - (1 - damage)^(1 / num_turns),
 so that `damage` is the chance that failing every call breaks the task (at H = 0), and m likewise
 from `repair`: longer chains are longer, not harder.
 
-The diagnostics, each off at 0: T `non_closure`: equal text, other dynamics (hidden execution
-state). O `observation_noise`: the text omits what matters. R `replay_noise`: going back to a step
-restores the text, but with this probability redraws what is hidden; `branching` False forbids it. H
-`heterogeneity`: calls are tool calls, memory operations, messages and answers in turn, of weight w
-= 1, 1 - H/4, 1 - H/2, 1 - 3H/4. V `unverified`: whether the task is intact can be seen less and
-less, at 1 not at all. C `coupling`: two agents take turns, and what one calls moves the tool's mode
-under the other.
+The diagnostics of agentic credit, each off at 0:
+- T `non_closure`: equal text, other dynamics (hidden execution state).
+- O `observation_noise`: the text omits what matters.
+- R `replay_noise`: going back to a step restores the text, but with this probability redraws what
+  is hidden; `branching` False forbids it.
+- H `heterogeneity`: calls are tool calls, memory operations, messages and answers in turn, of
+  weight w = 1, 1 - H/4, 1 - H/2, 1 - 3H/4.
+- V `unverified`: whether the task is intact can be seen less and less, at 1 not at all.
+- C `coupling`: two agents take turns, and what one calls moves the tool's mode under the other.
 
 Optimum with all of them off: see `tests/tasks/test_tool_chain.py` for the recursion; the best agent
 always matches, so that P(intact) obeys p' = p (1 - (1 - reliability) h) + (1 - p) reliability m.
@@ -54,7 +57,9 @@ INTACT, BROKEN = 0, 1
 @final
 @dataclasses.dataclass(frozen=True)
 class ToolChain(RuleTask):
-    """Turns of tokens with a tool: a POMDP, unless all diagnostics are 0. The horizon is `num_turns`.
+    """Turns of tokens with a tool: a POMDP, unless all diagnostics are 0.
+
+    The horizon is `num_turns`.
 
     Attributes:
         num_turns: turns, at least 1; T = num_turns (tokens_per_turn + output_tokens) steps.

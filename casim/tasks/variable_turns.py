@@ -1,4 +1,4 @@
-"""VariableTurns: the agent ends the episode itself, so that trajectories of a group differ in length.
+"""VariableTurns: the agent ends the episode itself, so trajectories of a group differ in length.
 
 In maths, at turn t with action 0 = STOP, any other = CONTINUE, taken at the last token of the turn:
 STOP pays stop_rewards[t mod len] +- noise (fair coin) and terminates; CONTINUE goes on and pays

@@ -46,6 +46,6 @@ QUICK = study("new_experiment_quick", (8, 32), 50)
 
 
 def draw(rows: list[casim.Row]):
-    """A matplotlib figure from rows alone: x may be any setting of task, policy, judge or method."""
+    """A matplotlib figure from rows: x may be any setting of task, policy, judge or method."""
     scores = ("snr_aligned", "sign_accuracy", "variance", "env_steps")
     return small_multiples(rows, scores, x="task.horizon")

@@ -68,7 +68,10 @@ class _Facts(NamedTuple):
 
 @jax.jit
 def _facts(mdp: MDP, twin: MDP, policy) -> _Facts:
-    """All that dynamic programming says of a task, in one program: compilation is what a contract costs."""
+    """All that dynamic programming says of a task, in one program.
+
+    Compilation is what a contract costs.
+    """
     truth = solve(mdp, policy)
     lifted = jnp.where(mdp.decision[:, None, None], truth.state_policy, 1.0 / policy.shape[-1])
     greedy = expected_return(mdp, EpsilonOptimal(epsilon=0.0).table(mdp))

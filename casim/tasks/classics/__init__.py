@@ -1,4 +1,4 @@
-"""The worlds of the literature on credit assignment, with the parameters of their sources, one file per task."""
+"""The worlds of the literature on credit assignment, with their sources' parameters, one a file."""
 
 from casim.tasks.base import Task
 from casim.tasks.classics.ambiguous_bandit import AmbiguousBandit

@@ -6,12 +6,13 @@ other one otherwise. The last step pays N(means[state], std^2); the steps betwee
 Values: Q(a) = (1 - crossover) means[a] + crossover means[1 - a], for the source Q = (1.9, 1.1).
 Optimum: max_a Q(a) at discount 1.
 
-What it separates: hindsight by the state, which names the action with odds (1 - crossover) /
-crossover, from hindsight by the return, to which the noise makes both actions likely.
+What it separates: hindsight by the state, which names the action with odds
+(1 - crossover) / crossover, from hindsight by the return, to which the noise makes both actions
+likely.
 
 References:
-    Harutyunyan et al. 2019, arXiv:1912.02503, figure 2 right: crossover 0.1, N(1, 1.5) and N(2,
-    1.5), read as standard deviations as in two public copies. Normals as in
+    Harutyunyan et al. 2019, arXiv:1912.02503, figure 2 right: crossover 0.1, N(1, 1.5) and
+    N(2, 1.5), read as standard deviations as in two public copies. Normals as in
     `casim.tasks.classics.normal`: both states pay the same outcomes. Action 0 is the better one
     here.
 """

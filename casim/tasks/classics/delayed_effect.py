@@ -1,12 +1,12 @@
-"""DelayedEffect: the first action decides the last reward, and every observation between is the same.
+"""DelayedEffect: the first action decides the last reward; all observations between are the same.
 
 In maths: step 0 chooses z in {0, 1} (action 0, or any other); z is hidden. The last step pays +1 if
 z = 0 and -1 if not; every step adds noise of N(0, noise^2). The steps between do nothing.
 
-Optimum: 1. Under the uniform policy over two actions V = 0, A(0) = +1, A(1) = -1, Var(G) = 1 + T
-noise^2. The value of the aliased observation is 0 at every step, and with it generalised advantage
-estimation credits a_0 with lambda^(T
-- 1) A in the mean (discount 1): one-step bootstrapping never learns the task.
+Optimum: 1. Under the uniform policy over two actions V = 0, A(0) = +1, A(1) = -1 and
+Var(G) = 1 + T noise^2. The value of the aliased observation is 0 at every step, and with it
+generalised advantage estimation credits a_0 with lambda^(T - 1) A in the mean (discount 1):
+one-step bootstrapping never learns the task.
 
 What it separates: whole returns and credit by hindsight from bootstrapping on what is seen.
 

@@ -4,9 +4,9 @@ In maths: step 0 chooses a in {0, ..., A - 1}; choice a pays 1 as the d_a-th rew
 at step d_a - 1, and 1 + bonus if a is the favoured one. d = (*early, horizon), so the last choice
 pays at the very end. No other step matters.
 
-Optimum: max_a discount^(d_a - 1) (1 + bonus 1{a = favoured}). With the last choice favoured and d_0
-= 1 it is right to wait if and only if discount >= (1 + bonus)^(-1 / (horizon - 1)); for the source,
-1.1^(-1/99) = 0.99904.
+Optimum: max_a discount^(d_a - 1) (1 + bonus 1{a = favoured}). With the last choice favoured and
+d_0 = 1 it is right to wait if and only if discount >= (1 + bonus)^(-1 / (horizon - 1)); for the
+source, 1.1^(-1/99) = 0.99904.
 
 What it separates: discounting as part of the question from discounting as a convenience of the
 method: credit computed at a lower discount than the task's ranks the actions wrongly.

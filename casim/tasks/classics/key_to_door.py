@@ -6,8 +6,8 @@ not fit the cell does nothing. Cell 0 holds the key, cell L - 2 the door, which 
 in the last cell any action pays treasure c if the door is open. A cell with an apple pays low c or
 high c, half each, to the pick on its side. c = `scale`.
 
-Optimum: treasure c + num_apples c (low + high) / 2 (discount 1). Under the uniform policy A(take) =
-3/16 treasure c at step 0, whatever the apples.
+Optimum: treasure c + num_apples c (low + high) / 2 (discount 1). Under the uniform policy
+A(take) = 3/16 treasure c at step 0, whatever the apples.
 
 What it separates: credit for the key from the apples' noise. The second moment of the return grows
 with the square of the number of apples while the advantage of the key stays, and no apple depends

@@ -5,8 +5,8 @@ proportional to the normal density there. Mean and standard deviation are those 
 1e-5 std.
 
 All means share the lattice, so that a reward, or a sum of rewards, does not give away the mean that
-it came from, and the odds of two means at an outcome are those of the normals up to a factor of 1 +
-1e-5. A rule with points of its own for each mean, such as Gauss and Hermite's, has the right
+it came from, and the odds of two means at an outcome are those of the normals up to a factor of
+1 + 1e-5. A rule with points of its own for each mean, such as Gauss and Hermite's, has the right
 moments too but tells the means apart without error.
 """
 

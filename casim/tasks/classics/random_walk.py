@@ -6,8 +6,11 @@ else pays.
 
 Values at discount 1 and without end of time: V(s) = 2 s / (n + 1) - 1. Cut after T steps the
 expected return loses E[V(s_T); still walking]. The values are odd about the middle, so they are
-orthogonal to the slowest mode of the walk and |V_0(s) - V(s)| <= cos(2 pi / (n + 1))^T (sum_s
-V(s)^2)^(1/2); derived for casim.
+orthogonal to the slowest mode of the walk and
+
+    |V_0(s) - V(s)| <= cos(2 pi / (n + 1))^T (sum_s V(s)^2)^(1/2);
+
+derived for casim.
 
 Optimum: that of every policy; 0 from the middle. Every advantage is 0.
 
@@ -15,8 +18,8 @@ What it separates: nothing about actions. It is where bootstrapping is compared 
 how fast, and how far off, a learned value is. Credit that is not 0 is luck.
 
 References:
-    Sutton and Barto 2018, Reinforcement Learning, 2nd ed., sections 7.1 and 12.1: 19 states, values
-    -0.9 ... 0.9.
+    Sutton and Barto 2018, Reinforcement Learning, 2nd ed., sections 7.1 and 12.1: 19 states, with
+    the values -0.9, -0.8, ..., 0.9.
 """
 
 from __future__ import annotations

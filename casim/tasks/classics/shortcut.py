@@ -5,9 +5,9 @@ final position. Any other = long goes one position on, or with probability `slip
 from n - 2 every action arrives. A step costs `cost` and arriving pays `final_reward` besides; at
 the defaults a step pays -1 and an arrival 0.
 
-Values of the uniform policy over two actions, discount 1 and the defaults: V(n - 2) = 0 and V(i) =
-(1 - slip) (V(i + 1) - 1) / 2, so for 5 positions V = (-0.7436, -0.6525, -0.45, 0) and A(0, short) =
-+0.7436.
+Values of the uniform policy over two actions, discount 1 and the defaults: V(n - 2) = 0 and
+V(i) = (1 - slip) (V(i + 1) - 1) / 2, so for 5 positions V = (-0.7436, -0.6525, -0.45, 0) and
+A(0, short) = +0.7436.
 
 Optimum: final_reward - cost, by the shortcut at once (discount 1).
 

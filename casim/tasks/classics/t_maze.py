@@ -1,4 +1,4 @@
-"""TMaze: a cue at the start tells where to turn at the end of a corridor that looks the same everywhere.
+"""TMaze: a cue at the start tells where to turn at the end of a corridor without marks.
 
 In maths: the cue z is a fair coin. The place is x = t, from 0 to N, whatever is done; x = 0 shows
 the cue, x = N is the junction, and the corridor between looks the same everywhere. At the junction

@@ -1,9 +1,10 @@
 """Tree: rewards on every branch, and branches that meet again.
 
-In maths: D steps with b actions; at depth d the state is a position p in {0, ..., w_d - 1}. With f
-= b - overlap, w_0 = 1 and w_{d+1} = f w_d + overlap, the next position is (p f + a - floor(f / 2))
-mod w_{d+1}; after the last step one state is left. A step pays ((i + 9973 a + offset) mod 5) - 2,
-where i = w_0 + ... + w_{d-1} + p numbers the states in order of depth.
+In maths: D steps with b actions; at depth d the state is a position p in {0, ..., w_d - 1}. With
+f = b - overlap, w_0 = 1 and w_{d+1} = f w_d + overlap, the next position is
+(p f + a - floor(f / 2)) mod w_{d+1}; after the last step one state is left. A step pays
+((i + 9973 a + offset) mod 5) - 2, where i = w_0 + ... + w_{d-1} + p numbers the states in order of
+depth.
 
 Optimum: no closed form; `casim.oracle.optimal` computes it. Only offset mod 5 matters: five trees.
 

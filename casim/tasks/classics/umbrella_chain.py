@@ -39,8 +39,8 @@ class UmbrellaChain(RuleTask):
 
     Attributes:
         horizon: T, at least 1.
-        num_distractors: bits of noise in the observation, in [0, 8]; there are 4 2^num_distractors
-            observations.
+        num_distractors: bits of noise in the observation, in [0, 8]; there are
+            4 2^num_distractors observations.
         discount: in [0, 1].
 
     Raises:

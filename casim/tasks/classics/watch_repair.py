@@ -5,8 +5,8 @@ repairs. The last step pays a repaired watch of brand b with price[b] - repair[b
 general, plus noise of N(0, noise^2), and nothing if declined. The steps between are the delivery:
 the policy decides nothing there.
 
-Values: Q(b, repair) - Q(b, decline) = -1.5, +3.5, +3.5, -1.5. Optimum: repair brands 1 and 2 (of 0,
-..., 3), 1.75 in the mean.
+Values: Q(b, repair) - Q(b, decline) = -1.5, +3.5, +3.5, -1.5. Optimum: repair brands 1 and 2 (of
+0, ..., 3), 1.75 in the mean.
 
 What it separates: methods by how their error grows with the delay, where one decision explains the
 whole return.
