@@ -1,9 +1,9 @@
-"""What bounds each engine: steps per second of paths and of whole trajectories, and how far from the device's limits.
+"""What bounds each engine: steps per second, and how far that is from the device's limits.
 
-A path is what the fused kernel writes (observation, and one number for state, action and
-successor); `record` completes it to a trajectory. Copies of the same size give the bandwidth that
-could be had; a kernel that only hashes, four words for every step, gives the arithmetic that the
-noise alone needs.
+Both of paths and of whole trajectories. A path is what the fused kernel writes (observation, and
+one number for state, action and successor); `record` completes it to a trajectory. Copies of the
+same size give the bandwidth that could be had; a kernel that only hashes, four words for every
+step, gives the arithmetic that the noise alone needs.
 
     python benchmarks/engines.py [--quick] [--json FILE]
 """
@@ -26,8 +26,10 @@ SHAPES = {
     "gpu": ((4_096, 1_024), (65_536, 512), (1_048_576, 128), (1_024, 1_048_576)),
 }
 SCAN_STEPS = 40_000
-"""On a GPU the scan needs a launch of several kernels for every step; beyond so many steps only the chosen
-engine is timed."""
+"""On a GPU the scan needs a launch of several kernels for every step.
+
+Beyond so many steps only the chosen engine is timed.
+"""
 
 
 def engines(num: int, steps: int, sizes) -> dict[str, Engine]:
@@ -80,7 +82,10 @@ def measure(num: int, steps: int, repeats: int) -> list[dict]:
 
 
 def limits(size: int, repeats: int) -> dict[str, float]:
-    """Bytes per second of a copy, read and written, and hashes per second of Threefry with its results added up."""
+    """Bytes per second of a copy, read and written, and hashes per second of Threefry.
+
+    The results of the hashes are added up.
+    """
     data, words = jnp.zeros(size // 4, jnp.int32), key_words(jax.random.key(0))
     copy, _ = compiled(lambda x: x + 1, data)
     rows = max(size // 2**10, 1)
@@ -103,10 +108,12 @@ def show(report: dict) -> None:
     bound = report["limits"]
     print(f"{report['device']}, JAX {report['jax']}")
     print(
-        f"copy {bound['copy_bytes_per_s']:.2e} B/s; {bound['hashes_per_s']:.2e} hashes/s, two hashes a step"
+        f"copy {bound['copy_bytes_per_s']:.2e} B/s; "
+        f"{bound['hashes_per_s']:.2e} hashes/s, two hashes a step"
     )
     print(
-        f"{'episodes':>9} {'steps':>9} {'engine':>14} {'paths':>10} {'whole':>10} {'of copy':>8} {'of hash':>8}"
+        f"{'episodes':>9} {'steps':>9} {'engine':>14}"
+        f" {'paths':>10} {'whole':>10} {'of copy':>8} {'of hash':>8}"
         "  compile s"
     )
     for row in report["engines"]:
@@ -114,7 +121,8 @@ def show(report: dict) -> None:
         hashed = 2 * row["path_steps_per_s"] / bound["hashes_per_s"]
         print(
             f"{row['episodes']:9,} {row['steps']:9,} {row['engine'] + ' *' * row['chosen']:>14}"
-            f" {row['path_steps_per_s']:10.2e} {row['steps_per_s']:10.2e} {copied:8.1%} {hashed:8.1%}"
+            f" {row['path_steps_per_s']:10.2e} {row['steps_per_s']:10.2e}"
+            f" {copied:8.1%} {hashed:8.1%}"
             f"  {row['compile_s']:.2f}"
         )
     if report["peak_device_gib"] is not None:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: compile, time in turns, read the memory, print the device, write JSON."""
+"""What the benchmarks share: compile, time in turns, read the memory, print device and JSON."""
 
 from __future__ import annotations
 

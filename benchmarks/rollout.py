@@ -76,7 +76,7 @@ def random_policy(mdp: MDP, seed: int = 1) -> jax.Array:
 
 
 def rollout_per_environment(world: World, key: jax.Array, num: int) -> Trajectory:
-    """The peer: everything written for one environment, then vmapped, with one key split per step."""
+    """The peer: everything written for one environment, vmapped, with one key split per step."""
     mdp, policy, log_policy = world.mdp, world.policy, jnp.log(world.policy)
 
     def sample(key: jax.Array, prob: jax.Array) -> jax.Array:
@@ -105,7 +105,10 @@ def rollout_per_environment(world: World, key: jax.Array, num: int) -> Trajector
 
 
 def rollout_gymnax(name: str, key: jax.Array, num: int, steps: int) -> tuple:
-    """An environment of gymnax under uniform random actions, reset where it ends: observation, action, reward, done."""
+    """An environment of gymnax under uniform random actions, reset where it ends.
+
+    Returns observation, action, reward and done.
+    """
     gymnax = importlib.import_module("gymnax")  # no dependency of casim
     env, params = gymnax.make(name)
 
@@ -128,7 +131,7 @@ def rollout_gymnax(name: str, key: jax.Array, num: int, steps: int) -> tuple:
 
 
 def mean_reward(trajectory: Trajectory) -> tuple[float, float]:
-    """Mean reward per step and its standard error over episodes; over steps where there is one episode."""
+    """Mean reward per step and its standard error over episodes, or steps where there is one."""
     reward = np.asarray(trajectory.reward, np.float64)
     sample = reward.mean(-1) if len(reward) > 1 else reward[0]
     return sample.mean(), sample.std(ddof=1) / np.sqrt(len(sample))
@@ -218,20 +221,23 @@ def long_horizon(horizon: int, num: int) -> list[dict]:
 def show(report: dict) -> None:
     print(f"{report['device']}, JAX {report['jax']}")
     print(
-        f"{'episodes':>9} {'steps':>9} {'engine':>12} {'casim':>10} {'per env':>10} {'ratio':>6}  compile s"
+        f"{'episodes':>9} {'steps':>9} {'engine':>12}"
+        f" {'casim':>10} {'per env':>10} {'ratio':>6}  compile s"
     )
     for row in report["rollout"]:
         fast, slow = row["steps_per_s"].values()
         first, second = row["compile_s"].values()
         print(
-            f"{row['episodes']:9,} {row['steps']:9,} {row['engine']:>12} {fast:10.2e} {slow:10.2e} {row['ratio']:6.1f}"
+            f"{row['episodes']:9,} {row['steps']:9,} {row['engine']:>12}"
+            f" {fast:10.2e} {slow:10.2e} {row['ratio']:6.1f}"
             f"  {first:.2f} {second:.2f}"
         )
     for row in report["gymnax"]:
         fast, slow = row["steps_per_s"].values()
         print(f"{row['chain']:>32} {fast:10.2e} {slow:10.2e} {row['ratio']:6.1f}")
     print(
-        f"{'task':>19} {'steps':>10} {'rollout s':>10} {'solve s':>8} {'compile s':>10} {'peak GiB':>9}"
+        f"{'task':>19} {'steps':>10} {'rollout s':>10}"
+        f" {'solve s':>8} {'compile s':>10} {'peak GiB':>9}"
     )
     for row in report["long"]:
         print(

@@ -1,4 +1,4 @@
-"""Time and memory of whole studies: compiled for the first time, with the programs kept, and at a million steps.
+"""Time and memory of whole studies: compiled anew, with the programs kept, at a million steps.
 
 Run with `python benchmarks/study.py [--quick] [--json FILE]`. Every line is a process of its own:
 (a) the quick horizon study with an empty persistent cache of compiled programs, and again with that

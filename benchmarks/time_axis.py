@@ -1,10 +1,11 @@
-"""Speed and accuracy of recurrences along the time axis: GAE and lambda-returns, in one run beside two other ways.
+"""Speed and accuracy of recurrences along the time axis, in one run beside two other ways.
 
-Each is computed by casim in blocks of steps, by one `lax.scan` over the steps with time moved to
-the front and back, and by rlax (`truncated_generalized_advantage_estimation` and `lambda_returns`,
-vmapped over trajectories) where it is installed. All steps are live, since rlax has no masks; casim
-and the scan are given the mask all the same. Before timing, all are compared with each other and
-with NumPy in float64 on some of the rows. Medians, in alternating order.
+GAE and lambda-returns are each computed by casim in blocks of steps, by one `lax.scan` over the
+steps with time moved to the front and back, and, where it is installed, by rlax
+(`truncated_generalized_advantage_estimation` and `lambda_returns`, vmapped over trajectories). All
+steps are live, since rlax has no masks; casim and the scan are given the mask all the same. Before
+timing, all are compared with each other and with NumPy in float64 on some of the rows. Medians, in
+alternating order.
 
     python benchmarks/time_axis.py [--quick] [--json FILE]
 """
@@ -132,7 +133,8 @@ def compare(rows: int, steps: int, returns: bool, repeats: int) -> dict:
 def show(report: dict) -> None:
     names = ("casim", "scan", "rlax")
     print(
-        f"{report['device']}, JAX {report['jax']}; ms, times casim's, compile s and error for {', '.join(names)}"
+        f"{report['device']}, JAX {report['jax']}; "
+        f"ms, times casim's, compile s and error for {', '.join(names)}"
     )
     for row in report["rows"]:
         cells = [f"{row['operation']:>14} {row['rows']:6,} x {row['steps']:9,}"]

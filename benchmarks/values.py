@@ -1,4 +1,4 @@
-"""Dynamic programming at length: seconds and errors against double precision, by a scan and by blocks.
+"""Dynamic programming at length, by a scan and by blocks: seconds, errors to double precision.
 
 `python benchmarks/values.py [--quick]` prints a Markdown table, at 10^3 to 10^6 steps (10^4 with
 --quick). Errors are the largest, of V relative to the largest value, of A relative to the largest

@@ -1,4 +1,4 @@
-"""Every task family: sizes, exact values at its defaults, and what it takes to build and solve at 30,000 steps.
+"""Every task family: sizes, exact values at its defaults, time to build and solve 30,000 steps.
 
 `python benchmarks/worlds.py [--quick]` prints a Markdown table; --quick takes 1,000 steps.
 """
@@ -27,7 +27,10 @@ def sizes(mdp: MDP) -> str:
 
 
 def at_length(task: Task, steps: int) -> Task | None:
-    """The task at the smallest horizon that has so many steps; None if its states multiply with the horizon."""
+    """The task at the smallest horizon that has so many steps.
+
+    None if its states multiply with the horizon.
+    """
     low, high = (task.with_horizon(task.horizon + i).build() for i in (0, 1))
     if high.prob.shape[1] > 2 * low.prob.shape[1]:
         return None
@@ -57,7 +60,10 @@ def timed(task: Task) -> str:
 def main() -> None:
     steps = 1000 if "--quick" in sys.argv[1:] else 30_000
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}\n")
-    columns = "task | T | S | O | A | M | uniform | greedy as seen | optimum | T | build s | compile s | solve s"
+    columns = (
+        "task | T | S | O | A | M | uniform | greedy as seen | optimum | "
+        "T | build s | compile s | solve s"
+    )
     print(f"| {columns} |\n{'|---' * 13}|")
     for task in (*(kind() for kind in TASKS), *PRESETS.values()):
         name = next(
@@ -69,7 +75,8 @@ def main() -> None:
         values = " | ".join(f"{x:.4g}" for x in np.array([uniform, greedy, float(bests(mdp))]))
         longer = task if name in PRESETS else at_length(task, steps)
         print(
-            f"| {name} | {sizes(mdp)} | {values} | {timed(longer) if longer else '- | - | - | -'} |",
+            f"| {name} | {sizes(mdp)} | {values} | "
+            f"{timed(longer) if longer else '- | - | - | -'} |",
             flush=True,
         )
 

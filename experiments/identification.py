@@ -1,4 +1,4 @@
-"""What logs cannot tell and restored states can: two worlds with the same logs and opposite effects.
+"""What logs cannot tell and restored states can: two worlds, the same logs, opposite effects.
 
 Run with `python experiments/identification.py [--quick]`. In both worlds of `casim.HiddenCause` a
 log holds a constant text, a fair coin for the action, and success; the average effect of the action
@@ -61,8 +61,8 @@ QUICK = Size("identification_quick", 200, 2000, (0.0, 0.5, 1.0))
 
 def measure(size: Size) -> dict:
     """Credits and implied effects in both worlds, and the noise of replicas, as plain numbers."""
-    # Independent logs for each world: the figure compares distributions. The same noise must give
-    # the same numbers.
+    # Independent logs for each world: the figure compares distributions. The same noise must
+    # give the same numbers.
     keys = dict(zip(WORLDS, jax.random.split(jax.random.key(0)), strict=True))
     found = {sign: credit_of(sign, keys[sign], size.groups) for sign in WORLDS}
     action, again = credit_of(-1, keys[1], size.groups)
@@ -81,7 +81,10 @@ def measure(size: Size) -> dict:
 
 
 def credit_of(sign: int, key: jax.Array, groups: int) -> tuple[np.ndarray, dict[str, tuple]]:
-    """The logged action `[groups, N]`; by method, the credit of the action and each group's implied effect."""
+    """The logged action `[groups, N]`, and what each method finds.
+
+    By method, the credit of the action and each group's implied effect.
+    """
     task = casim.HiddenCause(world=1 if sign == 1 else -1, horizon=len(STEPS))
     world = casim.World.make(task.build(), task.confounded())
     return jax.tree.map(np.asarray, all_groups(world, jax.random.split(key, groups)))
@@ -121,7 +124,10 @@ def between(action: jax.Array, value: jax.Array) -> jax.Array:
 def one_against_zero(
     key: jax.Array, mdp: casim.MDP, policy: jax.Array, batch: casim.Trajectory, lost: jax.Array
 ):
-    """Return after action 1 less return after action 0, one pair of branches for each trajectory, with fresh noise."""
+    """Return after action 1 less return after action 0.
+
+    One pair of branches for each trajectory, with fresh noise.
+    """
     zero = jnp.broadcast_to(jnp.array([1.0, 0.0]), policy.shape)
     one = batch._replace(action=batch.action.at[:, 0].set(1))
     pairs = sample_contrast(
@@ -136,7 +142,10 @@ def blind(mdp: casim.MDP) -> casim.MDP:
 
 
 def summaries(action: np.ndarray, found: dict[str, tuple]) -> dict[str, dict]:
-    """By method, how the credit is distributed for each action, and mean, spread and quantiles of the effect."""
+    """By method, how credit is distributed for each action, and how the effect is.
+
+    Of the effect: mean, spread and quantiles.
+    """
     out = {}
     for name in METHODS:
         value, effect = found[name][0], np.asarray(found[name][1], np.float64)
@@ -296,7 +305,10 @@ def signed(number: float, form: str) -> str:
 
 
 def name_methods(axis, methods: dict) -> None:
-    """Methods from the top down, with a line between what reads logs and what runs the environment."""
+    """Methods from the top down, with a line under those that read logs.
+
+    The others run the environment.
+    """
     axis.set_yticks(range(len(methods)), list(methods))
     axis.set_ylim(len(methods) - 0.4, -0.6)
     first = [method["reads"] for method in methods.values()].index("environment")

@@ -1,8 +1,8 @@
-"""A million tokens: twelve estimators on 1,024 trajectories of 1,000,000 steps, scored against the exact truth.
+"""A million tokens: twelve estimators on 1,024 trajectories, scored against the exact truth.
 
-Run with `casim run experiments/million.py [--quick]`. The world is the token chain of the horizon
-study at its far end: one pivotal step in a million decides the outcome, and everything else is
-filler.
+Each trajectory has 1,000,000 steps. Run with `casim run experiments/million.py [--quick]`. The
+world is the token chain of the horizon study at its far end: one pivotal step in a million decides
+the outcome, and everything else is filler.
 """
 
 from __future__ import annotations

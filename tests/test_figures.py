@@ -549,10 +549,8 @@ def test_a_graph_has_an_arrow_for_every_outcome_and_one_colour_where_actions_agr
     plt.close(figure)
     # From good: both actions reach good (a loop) and bad (an arrow). Bad is not there yet.
     assert (len(pivot.patches), len(pivot.lines)) == (2, 2)
-    assert (len(filler.patches), len(filler.lines)) == (
-        0,
-        2,
-    )  # after the pivot bad is there too: two loops
+    # After the pivot bad is there too: two loops.
+    assert (len(filler.patches), len(filler.lines)) == (0, 2)
     assert filler.lines[0].get_color() == SAME
 
 

@@ -83,9 +83,8 @@ def test_equal_actions_share_the_probability():
     fillers = [m for m in range(len(got)) if m not in np.asarray(mdp.schedule)[[1, 3]]]
     np.testing.assert_allclose(got[fillers], 1 / 3, atol=1e-6)
     pivot = int(mdp.schedule[1])
-    np.testing.assert_allclose(
-        got[pivot], [[1, 0, 0]] * 2, atol=1e-6
-    )  # recovery makes the right action best in both
+    # Recovery makes the right action best in both.
+    np.testing.assert_allclose(got[pivot], [[1, 0, 0]] * 2, atol=1e-6)
 
 
 def test_a_state_without_recovery_stays_uniform_at_the_pivot():

@@ -220,9 +220,8 @@ def test_small_advantages_beside_large_values_keep_their_digits(gaps):
     out = np.asarray(GAE(reward, value, live, 1.0, 0.95))
     factor = np.full(live.shape, float(np.float32(1.0) * np.float32(0.95)))
     wanted, _ = loop(factor, td_error(reward, value, live, 1.0), live, reverse=True)
-    early = live & (
-        np.arange(steps)[None, :] < 1_200
-    )  # far from the end, where the last value itself is the error
+    # Far from the end, where the last value itself is the error.
+    early = live & (np.arange(steps)[None, :] < 1_200)
     assert (
         np.abs(np.where(early, out - wanted, 0)).max()
         < 1e-6 * np.abs(np.where(early, wanted, 0)).max()
@@ -365,9 +364,10 @@ def test_the_gradient_of_gae_is_that_of_the_definition(gaps_in, mapped):
 
     along = np.where(live, np.random.default_rng(22).normal(size=live.shape), 0)
     for which in (0, 1):
+        # The result is linear in these two.
         np.testing.assert_allclose(
             np.sum(slope[which] * along), difference(which, along), rtol=1e-9
-        )  # it is linear
+        )
     for which in (2, 3):
         np.testing.assert_allclose(slope[which], difference(which, 1e-6) / 1e-6, rtol=1e-6)
 

@@ -187,9 +187,8 @@ def test_an_episode_that_starts_terminal_lasts_one_step_and_earns_nothing(chain)
     assert np.all(terminated[born_over])
     assert not np.any(truncated[born_over] | info["decision"][born_over])
     assert not reward[born_over].any()
-    assert np.all(
-        (state.latent == 2) <= born_over
-    )  # nobody else is ever asked to act in a terminal state
+    # Nobody else is ever asked to act in a terminal state.
+    assert np.all((state.latent == 2) <= born_over)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3))
@@ -228,9 +227,8 @@ def test_with_fresh_keys_returns_have_the_law_of_the_enumeration():
     paths = reference.enumerate_paths(mdp, policy)
     value, which = np.unique(paths.returns(float(mdp.discount)), return_inverse=True)
     place = np.searchsorted(value, gain[counted])
-    np.testing.assert_array_equal(
-        value[place], gain[counted]
-    )  # sums of short binary fractions: exact in float32
+    # Sums of short binary fractions: exact in float32.
+    np.testing.assert_array_equal(value[place], gain[counted])
     reference.assert_frequencies(
         np.bincount(place, minlength=len(value)), np.bincount(which, paths.probability, len(value))
     )

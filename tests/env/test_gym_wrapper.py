@@ -222,9 +222,8 @@ def test_a_picture_shows_the_steps_so_far_and_frames_the_next():
         assert np.sign(green - red) == np.sign(reward)
         assert colour(frames[t], t + 1, 0) == white  # what is to come is not shown
         edge = frames[t][TOP + ROW // 2, LEFT + t * COLUMN]
-        assert (
-            edge.max() < 60 < end[TOP + ROW // 2, LEFT + t * COLUMN].max()
-        )  # the frame, and no frame at the end
+        # The frame, and no frame at the end.
+        assert edge.max() < 60 < end[TOP + ROW // 2, LEFT + t * COLUMN].max()
     assert len({colour(end, t, 0) for t in range(STEPS)}) == len(set(SCHEDULE))
 
 

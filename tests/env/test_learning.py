@@ -13,11 +13,8 @@ import casim
 from casim.env import Environment
 from tests import reference
 
-NUM, LENGTH, UPDATES = (
-    64,
-    7,
-    100,
-)  # environments, steps between updates (not a multiple of the horizon), updates
+# Environments, steps between updates (not a multiple of the horizon), updates.
+NUM, LENGTH, UPDATES = 64, 7, 100
 TASK = casim.Bifurcation(
     horizon=5,
     pivots=(1, 3),

@@ -67,9 +67,8 @@ def test_sums_by_scattering_and_by_comparing_equal_loops():
             )
         for way in (metrics.kernels_by_scattering, metrics.kernels_by_comparing):
             got = jax.jit(way, static_argnums=(3, 4))(x[..., 0], index, schedule, kernels, 6)
-            np.testing.assert_allclose(
-                got, by_kernel, atol=1e-4
-            )  # sums of 20,000 numbers of size 1
+            # Sums of 20,000 numbers of size 1.
+            np.testing.assert_allclose(got, by_kernel, atol=1e-4)
 
 
 def spearman(x, y):

@@ -91,9 +91,8 @@ def test_beliefs_equal_counting():
 def test_beliefs_are_nan_from_where_the_history_is_impossible():
     mdp, policy = process()
     _, batch = trajectories(mdp, policy)
-    mdp = mdp._replace(
-        emission=np.stack([*mdp.emission[:2], np.eye(3)[[0, 1, 1, 0, 0]]])
-    )  # never shows 2
+    # Never shows 2.
+    mdp = mdp._replace(emission=np.stack([*mdp.emission[:2], np.eye(3)[[0, 1, 1, 0, 0]]]))
     out = np.asarray(beliefs(mdp, batch))
     impossible = np.cumsum((mdp.schedule == 2) & (np.asarray(batch.observation) == 2), axis=1) > 0
     live = np.asarray(batch.live)

@@ -204,9 +204,8 @@ def test_the_deviation_of_a_turn_is_not_mended_by_large_groups():
     weight = paths.probability[:, None] * paths.trajectory.live
     weight, gain = weight / weight.sum(axis=0), paths.trajectory.reward.sum(axis=1)
     spread = np.sqrt((gain**2) @ weight - (gain @ weight) ** 2)
-    limit = (
-        truth.gradient / np.where(spread > 1e-9, spread, 1.0)[:, None, None]
-    )  # turn t has kernel t
+    # Turn t has kernel t.
+    limit = truth.gradient / np.where(spread > 1e-9, spread, 1.0)[:, None, None]
     cosine = np.sum(limit * truth.gradient) / np.sqrt(np.sum(limit**2) * np.sum(truth.gradient**2))
     assert f"rises to {cosine:.4f}" in PAGE.read_text()
 
@@ -336,9 +335,8 @@ def test_a_ranking_by_200_samples_reverses():
     draws = np.random.default_rng(0).multinomial(TRIALS, weight / weight.sum(), size=20_000) @ gap
     reversed_share = float(np.mean(draws < 0))
     stated = float(re.search(r"in (\d+)% of", PAGE.read_text()).group(1)) / 100
-    assert (
-        abs(reversed_share - stated) < 0.015
-    )  # 0.005 of rounding and 3 standard errors of 20,000 draws
+    # 0.005 of rounding and 3 standard errors of 20,000 draws.
+    assert abs(reversed_share - stated) < 0.015
 
 
 @pytest.mark.slow

@@ -218,10 +218,8 @@ def test_the_exact_advantage_has_no_noise_in_a_cell():
 @pytest.mark.parametrize("num", [2, 3])
 def test_a_baseline_of_peers_equals_the_enumerated_groups(num):
     """RLOO: the recursion's polynomial in moments of one trajectory, against groups of classes."""
-    mdp, policy = (
-        TIED[0]._replace(reward=np.round(TIED[0].reward / 2)),
-        TIED[1],
-    )  # returns that often coincide
+    # Returns that often coincide.
+    mdp, policy = TIED[0]._replace(reward=np.round(TIED[0].reward / 2)), TIED[1]
     wanted = group_moments(mdp, policy, casim.LeaveOneOut(1.0), num, by_return())
     same(recursion_moments(mdp, policy, peer_baseline(1.0), num), wanted)
 

@@ -243,9 +243,8 @@ def test_low_temperature_gives_the_optimal_values():
     mdp, prior = process()
     alike = prior * 0 + 0.5  # every action possible in every state
     out = soft_optimal(mdp, alike, 1e-9)
-    np.testing.assert_allclose(
-        out.value, optimal(mdp).value, rtol=0, atol=1e-8
-    )  # off by at most T b log 2
+    # Off by at most T b log 2.
+    np.testing.assert_allclose(out.value, optimal(mdp).value, rtol=0, atol=1e-8)
 
 
 def test_signs_can_disagree_with_the_advantage_at_a_low_temperature_and_not_at_a_high_one():

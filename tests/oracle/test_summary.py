@@ -35,9 +35,8 @@ def test_the_summary_equals_the_enumeration():
         "num_decisions": decided.sum(),
         "signal": mean((q_value - value) ** 2),
         "value_square": mean(value**2),
-        "offset_square": mean(
-            (past + scaling * value - expected) ** 2
-        ),  # no reward before the end: past is exact
+        # No reward before the end: past is exact.
+        "offset_square": mean((past + scaling * value - expected) ** 2),
         "future_variance": mean((future - q_value) ** 2),
         "return_variance": weight @ returns**2 - expected**2,
     }

@@ -220,9 +220,8 @@ def test_the_best_of_all_deterministic_policies_attains_the_optimal_value():
     mdp, _ = reference.random_mdp(
         13, schedule=(0, 1, 2), states=3, actions=2, terminal=False, hidden=False
     )
-    tables = np.array(list(itertools.product(range(2), repeat=6))).reshape(
-        -1, 2, 3
-    )  # kernels 0 and 2, one step each
+    # Kernels 0 and 2, one step each.
+    tables = np.array(list(itertools.product(range(2), repeat=6))).reshape(-1, 2, 3)
     policies = np.eye(2, dtype=np.float32)[np.insert(tables, 1, 0, axis=1)]
     attained = jax.vmap(lambda policy: expected_return(mdp, policy))(jnp.asarray(policies))
     bound = float(optimal(mdp).value[0] @ mdp.start)
@@ -258,9 +257,8 @@ def test_a_million_steps_equal_the_closed_form():
     )
     mdp = task.build()
     rng = np.random.default_rng(0)
-    good, bad = rng.dirichlet(np.ones(3), (2, mdp.prob.shape[0])).astype(
-        np.float32
-    )  # whatever the symbol
+    # Whatever the symbol.
+    good, bad = rng.dirichlet(np.ones(3), (2, mdp.prob.shape[0])).astype(np.float32)
     policy = np.stack([good] * 3 + [bad] * 3, axis=1)
     level = 1.0
     for position in task.positions:

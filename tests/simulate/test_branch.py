@@ -266,7 +266,6 @@ def test_a_refed_branch_that_is_not_told_draws_the_hidden_mode(tool):
 
 def test_a_prefix_that_is_impossible_from_the_prompt_is_restored(tool):
     batch = tool.rollout(KEY, 4, prompt=0)
-    out = tool.branch(
-        OTHER, batch, 0, 50, replay="refed", prompt=9
-    )  # a start that shows something else
+    # A start that shows something else.
+    out = tool.branch(OTHER, batch, 0, 50, replay="refed", prompt=9)
     assert np.all(np.asarray(out.state)[:, :, 0] == 0)

@@ -48,9 +48,8 @@ def test_the_sum_of_process_scores_rewards_the_hack_and_their_minimum_does_not()
     for form in ("sum", "min"):
         estimator = ProcessReward(form, temperature=0.02, baseline="none")
         credit = enumeration.run(estimator, key, world, every.batch).value
-        mean[form] = enumeration.cell_mean(mdp, every, np.asarray(credit))[0][
-            0, 0
-        ]  # [A] at step 0, working
+        # [A] at step 0, working.
+        mean[form] = enumeration.cell_mean(mdp, every, np.asarray(credit))[0][0, 0]
     exact = reference.exact(mdp, policy)
     assert exact.q_value[0, 0, 0] > exact.q_value[0, 0, 1] + 0.1
     assert mean["sum"][1] > mean["sum"][0] + 0.1
@@ -194,9 +193,8 @@ def test_asking_is_worth_accuracy_less_cost_and_guess(accuracy, cost):
     mdp = InformationSeeking(horizon=3, num_facts=3, accuracy=accuracy, cost=cost).build()
     exact = reference.exact(mdp, asking(mdp))
     start = np.asarray(mdp.start, float)
-    q = np.einsum(
-        "s,sa->a", start, exact.q_value[0]
-    )  # the agent does not know which state it starts in
+    # The agent does not know which state it starts in.
+    q = np.einsum("s,sa->a", start, exact.q_value[0])
     np.testing.assert_allclose(q[0] - q[1:], accuracy - cost - 1 / 3, atol=1e-6)
 
 

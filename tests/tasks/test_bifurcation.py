@@ -68,9 +68,8 @@ def test_from_the_bad_level_the_right_action_is_worth_recovery_times_gap():
     task = Bifurcation(horizon=9, pivots=(2,), gap=0.8, base=0.5, recovery=0.25, noise=0.1)
     mdp = task.build()
     q = np.asarray(solve(mdp, jnp.asarray(random_policy(2, mdp))).q_value)[2]
-    level = (
-        1 - 2 * 0.1
-    )  # what is left of a difference of levels after a flip with probability noise
+    # What is left of a difference of levels after a flip with probability noise.
+    level = 1 - 2 * 0.1
     assert q[0, 0] - q[0, 1] == pytest.approx(0.8 * level, abs=8 * EPS)
     assert q[1, 0] - q[1, 1] == pytest.approx(0.25 * 0.8 * level, abs=8 * EPS)
 

@@ -104,9 +104,8 @@ def test_messages_carry_the_action_of_the_agent_before_with_the_set_noise():
     mdp = Team(num_agents=2, num_actions=3, message_noise=0.3).build()
     truth = solve(mdp, jnp.asarray(table(mdp, [[1, 0, 0], [1 / 3] * 3])))
     seen = np.asarray(truth.occupancy)[1] @ np.asarray(mdp.emission)[int(mdp.schedule[1])]
-    np.testing.assert_allclose(
-        seen, [0, 0.7, 0.15, 0.15], atol=4 * EPS
-    )  # silence, then actions 0, 1, 2
+    # Silence, then actions 0, 1, 2.
+    np.testing.assert_allclose(seen, [0, 0.7, 0.15, 0.15], atol=4 * EPS)
 
 
 def test_an_agent_that_reads_its_message_coordinates_and_one_that_cannot_does_not():

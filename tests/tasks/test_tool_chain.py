@@ -228,9 +228,8 @@ def test_text_determines_the_future_only_without_t_and_o():
 def test_heterogeneous_calls_have_their_own_value_scale():
     task = ToolChain(num_turns=4, tokens_per_turn=1, repair=0.0, heterogeneity=1.0, reliability=1.0)
     mdp = task.build()
-    q = np.asarray(solve(mdp, table_of(mdp, reading(1.0, 2))).q_value)[
-        ::2, 0
-    ]  # z = 0, told so, intact, at the calls
+    # z = 0, told so, intact, at the calls.
+    q = np.asarray(solve(mdp, table_of(mdp, reading(1.0, 2))).q_value)[::2, 0]
     # Playing perfectly afterwards, a call that fails costs the chance that it breaks the task.
     scale = np.array([1.0, 0.75, 0.5, 0.25])
     np.testing.assert_allclose(q[:, 0] - q[:, 1], per_turn(0.95, 4) * scale, rtol=1e-5)
