@@ -92,14 +92,7 @@ def simulate(
         every = []
         for estimator in ESTIMATORS:
             credit = estimator(credit_key, world, batch)
-            aim = path_target(
-                estimator.scored_target,
-                mdp,
-                policy,
-                truth,
-                batch,
-                world.num_segments,
-            )
+            aim = path_target(estimator.target, world, truth, batch)
             chunk = (batch, credit, aim)
             one = jax.tree.map(lambda x: x[None], chunk)
             every.append(measure(mdp, policy, truth, *one))

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from casim.checks import check_choice
-from casim.oracle.targets import advantage_along
+from casim.oracle.along import advantage_along
 from casim.simulate import World
-from casim.targets import Target
+from casim.targets import Advantage, Target
 from casim.types import Cost, Credit, Trajectory, Truth
 
 CONTROLS = ("exact", "zero", "broadcast", "shuffled")
@@ -36,7 +36,7 @@ class Control:
     """
 
     name: Literal["exact", "zero", "broadcast", "shuffled"]
-    scored_target: ClassVar[Target] = Target("advantage")
+    target: ClassVar[Target] = Advantage()
 
     def __post_init__(self) -> None:
         check_choice("name", self.name, CONTROLS)

@@ -324,7 +324,7 @@ class _Stages(NamedTuple):
         batch = rollout.result
         exact = (world, truth)
         credit = _stage(_credit, method, code, mesh, (*exact, name), (words, batch))
-        target = _stage(_target, method.scored_target, None, mesh, exact, (batch,))
+        target = _stage(_target, method.target, None, mesh, exact, (batch,))
         made = (batch, credit.result, target.result)
         sums = _stage(_sums, None, None, mesh, exact, made)
         return cls(rollout, credit, target, sums, engine)
@@ -389,7 +389,7 @@ def _target(aim: Target, world: World, truth: Truth, batch: Trajectory) -> Array
     """The method's own target; NaN where it has no exact value."""
 
     def group(batch: Trajectory) -> Array:
-        target = path_target(aim, world.mdp, world.policy, truth, batch, world.num_segments)
+        target = path_target(aim, world, truth, batch)
         return jnp.full_like(batch.reward, jnp.nan) if target is None else target
 
     return jax.vmap(group)(batch)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from casim import oracle
 from casim.doors import door
 from casim.ops import segment_broadcast
-from casim.oracle.targets import advantage_along
+from casim.oracle.along import advantage_along
 from casim.types import MDP, Trajectory, Truth
 
 Curves = dict[str, Float[Array, " T"]]

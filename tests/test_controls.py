@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from casim.controls import CONTROLS, Control, shuffle
-from casim.targets import Target
+from casim.targets import Advantage
 from tests import reference
 from tests.enumeration import QUICK, case, returns_to_go, solve
 
@@ -76,7 +76,7 @@ def test_shuffled_draws_every_order_alike():
 
 def test_they_are_free_of_cost_and_score_as_the_advantage(credit):
     for name in CONTROLS:
-        assert Control(name).scored_target == Target("advantage")
+        assert Control(name).target == Advantage()
         assert all(float(x) == 0.0 for x in credit[name].cost)
 
 

@@ -16,7 +16,7 @@ from casim import judges, oracle, policies
 from casim.checks import check_labels
 from casim.oracle import moments
 from casim.simulate import World
-from casim.targets import Target
+from casim.targets import SegmentAdvantage
 from casim.types import Trajectory
 from tests import reference
 
@@ -74,6 +74,11 @@ def game(g: Given):
     return oracle.taken_game(g.mdp, g.policy, g.batch, g.unit, 3)
 
 
+def world() -> World:
+    with jax.ensure_compile_time_eval():
+        return World.make(arrays().mdp, arrays().policy)
+
+
 def noise():
     return oracle.Noise(*np.full((2, ROWS, STEPS), 0.5, np.float32))
 
@@ -107,9 +112,7 @@ CALLS = {
     "outcome_information": lambda g: oracle.outcome_information(
         g.mdp, g.policy, oracle.success_hindsight(g.mdp, g.policy)
     ),
-    "path_target": lambda g: oracle.path_target(
-        Target("segment_advantage"), g.mdp, g.policy, g.truth, g.batch, 3
-    ),
+    "path_target": lambda g: oracle.path_target(SegmentAdvantage(), world(), g.truth, g.batch),
     "pointwise_information": lambda g: oracle.pointwise_information(
         oracle.success_hindsight(g.mdp, g.policy), g.batch
     ),

@@ -18,6 +18,7 @@ from casim.failures import Failure, Interrupted, StudyError, reason_of
 from casim.policies import EntropyControlled, Uniform
 from casim.storage import load
 from casim.study import Study
+from casim.targets import Advantage, Target
 from casim.tasks import Bifurcation, Task, ToolChain
 from casim.types import Cost, Credit
 
@@ -36,7 +37,7 @@ class Faulty(Estimator):
     fault: str
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
-    target: ClassVar[str] = "advantage"
+    target: ClassVar[Target] = Advantage()
     needs: ClassVar[frozenset[str]] = frozenset()
     unbiased: ClassVar[frozenset[str]] = frozenset()
 

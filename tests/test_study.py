@@ -33,6 +33,7 @@ from casim.running import Runner
 from casim.scores import NAMES, pairs, stream
 from casim.storage import beside, load, locked, read
 from casim.study import Study
+from casim.targets import Advantage, Target
 from casim.tasks import Bifurcation, HackableProcess, ToolChain
 from casim.types import Credit
 
@@ -340,7 +341,7 @@ class Knob(Estimator):
     needs: ClassVar[frozenset[str]] = frozenset()
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
-    target: ClassVar[str] = "advantage"
+    target: ClassVar[Target] = Advantage()
     unbiased: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, key, world, batch) -> Credit:

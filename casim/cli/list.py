@@ -79,7 +79,7 @@ def _changed(recipe: object) -> Iterable[str]:
 def _estimators() -> Iterable[Entry]:
     for estimator in casim.ESTIMATORS:
         taxonomy = f"{estimator.granularity:<12}{estimator.methodology:<23}"
-        target = f"target: {estimator.target}"
+        target = f"target: {estimator().target}"
         needs = ", ".join(sorted(estimator.needs)) or "nothing"
         rest = f"unbiased for: {claimed(estimator())}; needs: {needs}; {settings(estimator)}"
         yield Entry(estimator.__name__, taxonomy + target, rest)

@@ -37,7 +37,8 @@ class Estimator(abc.ABC):
     Class attributes, the taxonomy in code:
         granularity: the unit that receives credit, one of `GRANULARITIES`.
         methodology: one of `METHODOLOGIES`.
-        target: what it estimates, one of `casim.targets.TARGETS`.
+        target: what it estimates, a recipe of `casim.targets`; a property where a setting changes
+            it.
         needs: what it needs beyond the batch, from `NEEDS`.
         unbiased: what it is unbiased for, from `CLAIMS`: its "target" or the "advantage" in every
             cell (t, s, a), or the policy "gradient". `claims` says at which settings; each has a
@@ -46,7 +47,7 @@ class Estimator(abc.ABC):
 
     granularity: ClassVar[str]
     methodology: ClassVar[str]
-    target: ClassVar[str]
+    target: ClassVar[Target]
     needs: ClassVar[frozenset[str]]
     unbiased: ClassVar[frozenset[str]]
 
@@ -54,11 +55,6 @@ class Estimator(abc.ABC):
         """Takes the digest of the source that defines the class, by which rows of other code are told apart."""
         super().__init_subclass__(**kwargs)
         identity.remember(cls)
-
-    @property
-    def scored_target(self) -> Target:
-        """The target under the settings of this instance: `target`, unless a setting changes it."""
-        return Target(self.target)
 
     def claims(self, discount: float) -> frozenset[str]:
         """What of `unbiased` holds under these settings in a world of this discount.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from casim.metrics.matters import matters_mask
-from casim.oracle.targets import advantage_along
+from casim.oracle.along import advantage_along
 from casim.types import MDP, Trajectory, Truth
 
 

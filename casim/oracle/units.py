@@ -41,7 +41,7 @@ from jaxtyping import Array, Float, Int
 from casim.doors import door
 from casim.dynamics import absorb
 from casim.ops import segment_sum, shift_left, shift_right
-from casim.oracle.targets import along
+from casim.oracle.along import along
 from casim.types import MDP, Trajectory, Truth
 
 

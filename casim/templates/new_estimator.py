@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import casim
 from casim.estimators.base import check_discount, cost, discount_of, keeps_discount
 from casim.ops import returns_to_go
+from casim.targets import Advantage, Target
 
 
 @final
@@ -46,7 +47,7 @@ class NewEstimator(casim.Estimator):
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
     # What the credit of a step is meant to be.
-    target: ClassVar[str] = "advantage"
+    target: ClassVar[Target] = Advantage()
     # What it uses beyond its own trajectory. With "reset", "judge" or "privileged" it may call
     # `world.branch`, `world.judge`, `world.privileged`, and says in `cost(...)` what that took.
     needs: ClassVar[frozenset[str]] = frozenset({"group"})

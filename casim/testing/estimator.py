@@ -17,7 +17,7 @@ from casim.metrics import group_gradient
 from casim.oracle import path_target, solve
 from casim.policies import Softmax
 from casim.simulate import World
-from casim.targets import TARGETS, Target
+from casim.targets import Advantage, Target
 from casim.tasks import Bifurcation
 from casim.testing.compare import close, difference, same, unbiased
 from casim.testing.guard import Guard
@@ -73,7 +73,8 @@ def _check_recipe(estimator: Estimator) -> None:
     assert isinstance(methodology, str), f"methodology must be a string, got {methodology!r}"
     assert methodology.isidentifier(), f"methodology must be an identifier, got {methodology!r}"
     _among("granularity", {estimator.granularity}, GRANULARITIES)
-    _among("target", {estimator.target, estimator.scored_target.name}, TARGETS)
+    target = estimator.target
+    assert isinstance(target, Target), f"target must be a recipe of casim.targets, got {target!r}"
     _among("needs", estimator.needs, NEEDS)
     _among("unbiased", estimator.unbiased, CLAIMS)
     for discount in _discounts(estimator):
@@ -150,7 +151,7 @@ def _errors(estimator: Estimator, keys: Array, stage: Stage) -> dict[str, Array]
     """What each claim says is 0 on average, for every group; no entry without an exact value."""
     world, truth = stage
     actions, states = world.policy.shape[-1], world.mdp.start.shape[0]
-    targets = {"target": estimator.scored_target, "advantage": Target("advantage")}
+    targets = {"target": estimator.target, "advantage": Advantage()}
 
     def group(key: Array) -> dict[str, Array]:
         batch = _group(key, world)
@@ -160,7 +161,7 @@ def _errors(estimator: Estimator, keys: Array, stage: Stage) -> dict[str, Array]
         index = batch.state.astype(jnp.int32) * actions + batch.action
         cell = jax.nn.one_hot(index, actions * states)
         for claim, aim in targets.items():
-            target = path_target(aim, world.mdp, world.policy, truth, batch, world.num_segments)
+            target = path_target(aim, world, truth, batch)
             if target is not None:
                 errors[claim] = jnp.mean((value - target)[..., None] * cell, axis=0)
         return errors

@@ -18,13 +18,14 @@ from typing import ClassVar
 
 import casim
 from casim.estimators.base import cost
+from casim.targets import Advantage, Target
 
 
 @dataclasses.dataclass(frozen=True)
 class Mine(casim.Estimator):
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
-    target: ClassVar[str] = "advantage"
+    target: ClassVar[Target] = Advantage()
     needs: ClassVar[frozenset[str]] = frozenset()
     unbiased: ClassVar[frozenset[str]] = frozenset()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -9,10 +10,20 @@ import numpy as np
 import pytest
 
 from casim.oracle import path_target, shapley
-from casim.targets import TARGETS, Target
+from casim.targets import (
+    TARGETS,
+    Advantage,
+    LogGain,
+    SegmentAdvantage,
+    Shapley,
+    Subgoal,
+    Target,
+    TdError,
+    TrajectoryAdvantage,
+)
 from tests.enumeration import QUICK, assert_cells, case, cell_mean, solve, td_error
 
-path_target = jax.jit(path_target, static_argnums=(0, 5), compiler_options=QUICK)
+path_target = jax.jit(path_target, static_argnums=0, compiler_options=QUICK)
 shapley = jax.jit(shapley, static_argnums=3, compiler_options=QUICK)
 
 
@@ -26,8 +37,8 @@ def target(given):
     truth = solve(given.mdp, given.policy)
 
     @functools.cache
-    def at(name, segments=2):
-        value = path_target(Target(name), given.mdp, given.policy, truth, given.all.batch, segments)
+    def at(recipe):
+        value = path_target(recipe, given.world, truth, given.all.batch)
         return None if value is None else np.asarray(value, np.float64)
 
     return at
@@ -41,13 +52,12 @@ def along(given, table):
 
 
 def test_advantage(given, target):
-    np.testing.assert_allclose(target("advantage"), along(given, given.advantage), atol=1e-5)
+    np.testing.assert_allclose(target(Advantage()), along(given, given.advantage), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["td_error", "information_gain"])
-def test_td_error_and_information_gain(given, target, name):
-    np.testing.assert_allclose(target(name), td_error(given), atol=1e-5)
-    assert_cells(given.all, given.mdp, target(name), given.advantage)
+def test_td_error(given, target):
+    np.testing.assert_allclose(target(TdError()), td_error(given), atol=1e-5)
+    assert_cells(given.all, given.mdp, target(TdError()), given.advantage)
 
 
 def test_td_errors_sum_to_the_return_less_the_value_of_the_prompt(given, target):
@@ -56,7 +66,7 @@ def test_td_errors_sum_to_the_return_less_the_value_of_the_prompt(given, target)
         np.asarray(batch.reward, np.float64) @ scale
         - given.exact.value[0, np.asarray(batch.state)[:, 0]]
     )
-    np.testing.assert_allclose(target("td_error") @ scale, wanted, atol=1e-5)
+    np.testing.assert_allclose(target(TdError()) @ scale, wanted, atol=1e-5)
 
 
 def test_trajectory_advantage(given, target):
@@ -64,7 +74,7 @@ def test_trajectory_advantage(given, target):
     earned = np.cumsum(reward * scale, axis=1) - reward * scale
     wanted = earned + scale * along(given, given.exact.q_value) - given.exact.expected_return
     np.testing.assert_allclose(
-        target("trajectory_advantage"), wanted * np.asarray(given.all.batch.live), atol=1e-5
+        target(TrajectoryAdvantage()), wanted * np.asarray(given.all.batch.live), atol=1e-5
     )
 
 
@@ -76,29 +86,25 @@ def test_segment_advantage(given, target):
         after = given.exact.value[end, state[:, end]] * live[:, end] if end < 4 else 0.0
         gain = reward[:, first] + 0.875 * reward[:, first + 1] + 0.875**2 * after
         wanted[:, first:end] = (gain - given.exact.value[first, state[:, first]])[:, None]
-    np.testing.assert_allclose(target("segment_advantage"), wanted * live, atol=1e-5)
+    np.testing.assert_allclose(target(SegmentAdvantage()), wanted * live, atol=1e-5)
 
 
-def test_log_information_gain():
+def test_log_gain():
     given = case()  # binary returns, discount 1: values are probabilities
     truth = solve(given.mdp, given.policy)
     batch = jax.tree.map(np.asarray, given.all.batch)
     value = along(given, given.exact.value[:4])
     after = td_error(given) + value
     wanted = np.log(np.maximum(after, 0.01)) - np.log(np.maximum(value, 0.01))
-    got = path_target(
-        Target("log_information_gain"), given.mdp, given.policy, truth, given.all.batch, 2
-    )
+    got = path_target(LogGain(), given.world, truth, given.all.batch)
     np.testing.assert_allclose(got, wanted * batch.live, atol=1e-4)
     assert (after[batch.live] == 0).any()
 
 
-def test_log_information_gain_has_a_mean_below_zero_under_the_policy():
+def test_log_gain_has_a_mean_below_zero_under_the_policy():
     given = case()
     truth = solve(given.mdp, given.policy)
-    got = path_target(
-        Target("log_information_gain"), given.mdp, given.policy, truth, given.all.batch, 2
-    )
+    got = path_target(LogGain(), given.world, truth, given.all.batch)
     mean, mass = cell_mean(given.mdp, given.all, got)
     state_mean = np.nansum(mean * mass, axis=-1)[mass.sum(-1) > 0]
     assert len(state_mean) > 5
@@ -109,10 +115,18 @@ def test_log_information_gain_has_a_mean_below_zero_under_the_policy():
 def test_shapley(given, target):
     phi = np.asarray(shapley(given.mdp, given.policy, given.all.batch, 2), np.float64)
     live = np.asarray(given.all.batch.live)
-    np.testing.assert_allclose(target("shapley"), phi[:, [0, 0, 1, 1]] * live, atol=1e-6)
+    np.testing.assert_allclose(target(Shapley()), phi[:, [0, 0, 1, 1]] * live, atol=1e-6)
 
 
-def test_a_target_without_an_exact_value_is_none(target):
-    assert target("subgoal") is None
-    assert target("shapley", 13) is None
-    assert {name for name in TARGETS if target(name) is None} == {"subgoal"}
+def test_a_target_without_an_exact_value_is_none(given, target):
+    assert target(Subgoal()) is None
+    assert {kind for kind in TARGETS if target(kind()) is None} == {Subgoal}
+    many = dataclasses.replace(given.world, num_segments=13)
+    truth = solve(given.mdp, given.policy)
+    assert path_target(Shapley(), many, truth, given.all.batch) is None
+    assert path_target(Unknown(), given.world, truth, given.all.batch) is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Unknown(Target):
+    """A recipe of which the oracle knows nothing."""

@@ -11,6 +11,7 @@ import pytest
 import casim
 from casim.estimators.base import cost, episode_return, to_steps
 from casim.ops import returns_to_go
+from casim.targets import Advantage, Subgoal
 from casim.testing import check_estimator
 
 
@@ -19,7 +20,7 @@ def written(call, **attributes):
     declared = {
         "granularity": "step",
         "methodology": "monte_carlo",
-        "target": "advantage",
+        "target": Advantage(),
         "needs": frozenset(),
         "unbiased": frozenset(),
     }
@@ -179,7 +180,7 @@ def test_what_breaks_the_contract_fails_for_its_own_reason(name):
         (returns, {"unbiased": frozenset({"target"})}, "target in every cell at discount 0.8"),
         (
             returns,
-            {"target": "subgoal", "unbiased": frozenset({"target"})},
+            {"target": Subgoal(), "unbiased": frozenset({"target"})},
             "target must not be claimed: it has no exact value",
         ),
     ],

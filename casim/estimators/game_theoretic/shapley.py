@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from casim import targets
 from casim.checks import check_integer
 from casim.estimators.base import (
     Estimator,
@@ -55,7 +56,7 @@ class Shapley(Estimator):
     discount: float | None = None
     granularity: ClassVar[str] = "segment"
     methodology: ClassVar[str] = "game_theoretic"
-    target: ClassVar[str] = "shapley"
+    target: ClassVar[targets.Target] = targets.Shapley()
     needs: ClassVar[frozenset[str]] = frozenset({"reset"})
     unbiased: ClassVar[frozenset[str]] = frozenset({"target"})
 

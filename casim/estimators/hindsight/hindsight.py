@@ -43,6 +43,7 @@ from casim.estimators.base import (
 )
 from casim.ops import class_sum, last_live, returns_to_go
 from casim.simulate import World
+from casim.targets import Advantage, Target
 from casim.types import Credit, Trajectory
 
 
@@ -74,7 +75,7 @@ class Hindsight(Estimator):
     discount: float | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
-    target: ClassVar[str] = "advantage"
+    target: ClassVar[Target] = Advantage()
     needs: ClassVar[frozenset[str]] = frozenset({"critic", "outcome"})
     unbiased: ClassVar[frozenset[str]] = frozenset()
 

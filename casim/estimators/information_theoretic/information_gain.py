@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 from casim.checks import check_choice, check_range
 from casim.estimators.base import Estimator, cost, count, required
 from casim.recurrence import affine_scan
-from casim.targets import Target
+from casim.targets import LogGain, Target, TdError
 from casim.types import Credit
 
 
@@ -47,7 +47,6 @@ class InformationGain(Estimator):
     floor: float = 1e-2
     granularity: ClassVar[str] = "turn"
     methodology: ClassVar[str] = "information_theoretic"
-    target: ClassVar[str] = "information_gain"
     needs: ClassVar[frozenset[str]] = frozenset({"judge"})
     unbiased: ClassVar[frozenset[str]] = frozenset()
 
@@ -56,10 +55,8 @@ class InformationGain(Estimator):
         check_range("floor", self.floor, 1e-12, 1 - 1e-12)
 
     @property
-    def scored_target(self) -> Target:
-        if self.form == "probability":
-            return Target(self.target)
-        return Target("log_information_gain", self.floor)
+    def target(self) -> Target:
+        return TdError() if self.form == "probability" else LogGain(self.floor)
 
     def __call__(self, key, world, batch) -> Credit:
         world = required(world, self)

@@ -32,6 +32,7 @@ from jaxtyping import Array, Bool, Float
 from casim.checks import check_choice, check_range
 from casim.estimators.base import Estimator, cost, count, required
 from casim.ops import leave_one_out, mean, returns_to_go
+from casim.targets import Subgoal, Target
 from casim.types import Credit
 
 BASELINES = ("per_step", "constant", "none")
@@ -56,7 +57,7 @@ class ProcessReward(Estimator):
     baseline: Literal["per_step", "constant", "none"] = "per_step"
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
-    target: ClassVar[str] = "subgoal"
+    target: ClassVar[Target] = Subgoal()
     needs: ClassVar[frozenset[str]] = frozenset({"judge", "group"})
     unbiased: ClassVar[frozenset[str]] = frozenset()
 

@@ -24,6 +24,7 @@ from casim.estimators.base import (
     to_steps,
 )
 from casim.ops import group_advantage, leave_one_out
+from casim.targets import Target, TrajectoryAdvantage
 from casim.types import Credit
 
 
@@ -55,7 +56,7 @@ class GroupRelative(Estimator):
     discount: float | None = None
     granularity: ClassVar[str] = "trajectory"
     methodology: ClassVar[str] = "monte_carlo"
-    target: ClassVar[str] = "trajectory_advantage"
+    target: ClassVar[Target] = TrajectoryAdvantage()
     needs: ClassVar[frozenset[str]] = frozenset({"group"})
     unbiased: ClassVar[frozenset[str]] = frozenset()
 
@@ -90,7 +91,7 @@ class LeaveOneOut(Estimator):
     discount: float | None = None
     granularity: ClassVar[str] = "trajectory"
     methodology: ClassVar[str] = "monte_carlo"
-    target: ClassVar[str] = "trajectory_advantage"
+    target: ClassVar[Target] = TrajectoryAdvantage()
     needs: ClassVar[frozenset[str]] = frozenset({"group"})
     unbiased: ClassVar[frozenset[str]] = frozenset({"target", "gradient"})
 

@@ -21,6 +21,7 @@ from casim.estimators.base import (
     to_steps,
 )
 from casim.ops import returns_to_go
+from casim.targets import Advantage, Target, TrajectoryAdvantage
 from casim.types import Credit
 
 
@@ -43,7 +44,7 @@ class Return(Estimator):
     discount: float | None = None
     granularity: ClassVar[str] = "trajectory"
     methodology: ClassVar[str] = "monte_carlo"
-    target: ClassVar[str] = "trajectory_advantage"
+    target: ClassVar[Target] = TrajectoryAdvantage()
     needs: ClassVar[frozenset[str]] = frozenset()
     unbiased: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
@@ -76,7 +77,7 @@ class RewardToGo(Estimator):
     discount: float | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
-    target: ClassVar[str] = "advantage"
+    target: ClassVar[Target] = Advantage()
     needs: ClassVar[frozenset[str]] = frozenset()
     unbiased: ClassVar[frozenset[str]] = frozenset({"gradient"})
 

@@ -29,7 +29,7 @@ from casim.estimators.base import (
 )
 from casim.ops import mean, run_sum, segment_broadcast
 from casim.simulate import World
-from casim.targets import Target
+from casim.targets import SegmentAdvantage, Target, TdError
 from casim.types import Credit, Trajectory
 
 
@@ -56,7 +56,6 @@ class Vine(Estimator):
     discount: float | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "monte_carlo"
-    target: ClassVar[str] = "segment_advantage"
     needs: ClassVar[frozenset[str]] = frozenset({"reset"})
     unbiased: ClassVar[frozenset[str]] = frozenset({"target", "gradient"})
 
@@ -66,8 +65,8 @@ class Vine(Estimator):
         check_discount(self.discount)
 
     @property
-    def scored_target(self) -> Target:
-        return Target("td_error" if self.unit == "step" else self.target)
+    def target(self) -> Target:
+        return TdError() if self.unit == "step" else SegmentAdvantage()
 
     def claims(self, discount: float) -> frozenset[str]:
         if not keeps_discount(self.discount, discount):

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Estimator, check_discount, cost, count, discount_of, required
 from casim.ops import class_mean, class_value, gae, returns_to_go
+from casim.targets import Advantage, Target
 from casim.types import Credit, Trajectory
 
 
@@ -57,7 +58,7 @@ class Gae(Estimator):
     discount: float | None = None
     granularity: ClassVar[str] = "token"
     methodology: ClassVar[str] = "temporal_difference"
-    target: ClassVar[str] = "advantage"
+    target: ClassVar[Target] = Advantage()
     needs: ClassVar[frozenset[str]] = frozenset({"critic"})
     unbiased: ClassVar[frozenset[str]] = frozenset()
 

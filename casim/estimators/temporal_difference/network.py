@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 from casim.checks import check_integer, check_range
 from casim.estimators.base import Estimator, check_discount, cost, count, discount_of, required
 from casim.ops import class_value, gae, returns_to_go
+from casim.targets import Advantage, Target
 from casim.types import Credit, Trajectory
 
 STEPS_AT_ONCE = 4096
@@ -56,7 +57,7 @@ class GaeNetwork(Estimator):
     seed: int = 0
     granularity: ClassVar[str] = "token"
     methodology: ClassVar[str] = "temporal_difference"
-    target: ClassVar[str] = "advantage"
+    target: ClassVar[Target] = Advantage()
     needs: ClassVar[frozenset[str]] = frozenset({"critic"})
     unbiased: ClassVar[frozenset[str]] = frozenset()
 
