@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from casim.oracle.along import along
 from casim.types import MDP, Trajectory, Truth
@@ -22,10 +23,24 @@ class Given(NamedTuple):
     """Static under jit."""
 
     @property
+    def step_discount(self) -> Float[Array, " T"]:
+        """What each step discounts the values after it by."""
+        return jnp.broadcast_to(self.mdp.discount, self.mdp.schedule.shape)
+
+    @property
+    def weight(self) -> Float[Array, " T"]:
+        """The weight of each step in the return: discount^t."""
+        return self.mdp.discount ** jnp.arange(self.mdp.schedule.shape[0])
+
+    def weight_since(self, first: Int[Array, " T"]) -> Float[Array, " T"]:
+        """The weight of each step t in the return from a step `first`: discount^(t - first)."""
+        return self.mdp.discount ** (jnp.arange(first.shape[0]) - first)
+
+    @property
     def worth(self) -> tuple[Float[Array, "N T"], Float[Array, "N T"]]:
         """What a prefix is worth before a step and after it.
 
         In maths: V_t(s_t), and r_t + discount V_{t+1}(s_{t+1}).
         """
         value, _, later = along(self.truth, self.batch)
-        return value, self.batch.reward + self.mdp.discount * later
+        return value, self.batch.reward + self.step_discount[None, :] * later

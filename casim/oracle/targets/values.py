@@ -32,10 +32,9 @@ def log_gain(target: LogGain, given: Given) -> Float[Array, "N T"]:
 def trajectory_advantage(target: TrajectoryAdvantage, given: Given) -> Float[Array, "N T"]:
     """Rewards so far, and Q from here on, less the expected return."""
     _, q_value, _ = along(given.truth, given.batch)
-    steps = jnp.arange(given.batch.state.shape[-1])
-    scaling = (given.mdp.discount**steps)[None, :]
-    earned = affine_scan(1.0, scaling * given.batch.reward, exclusive=True)
-    return earned + scaling * q_value - given.truth.expected_return
+    weight = given.weight[None, :]
+    earned = affine_scan(1.0, weight * given.batch.reward, exclusive=True)
+    return earned + weight * q_value - given.truth.expected_return
 
 
 def segment_advantage(target: SegmentAdvantage, given: Given) -> Float[Array, "N T"]:
@@ -44,22 +43,22 @@ def segment_advantage(target: SegmentAdvantage, given: Given) -> Float[Array, "N
     if target.unit == "step":
         return error
     unit = _unit(target, given)
-    steps = jnp.arange(unit.shape[0])
+    steps = unit.shape[0]
+    size = given.num_segments if target.unit == "segment" else steps
+    first = jnp.full(size, steps - 1).at[unit].min(jnp.arange(steps))
+    weight = given.weight_since(first[unit])[None, :]
+    gain = jnp.where(given.batch.live, weight * error, 0.0)
     # Agents may alternate; the other units are runs of steps.
-    size = given.num_segments if target.unit == "segment" else unit.shape[0]
-    first = jnp.full(size, unit.shape[0] - 1).at[unit].min(steps)
-    within = given.mdp.discount ** (steps - first[unit])
-    gain = jnp.where(given.batch.live, within[None, :] * error, 0.0)
     total = segment_sum if target.unit == "agent" else run_sum
     return segment_broadcast(total(gain, unit, size), unit)
 
 
 def _unit(target: SegmentAdvantage, given: Given) -> Int[Array, " T"]:
-    """The unit of each step."""
+    """The unit of each step, numbered below the number of steps."""
     if target.unit == "episode":
         return jnp.zeros_like(given.mdp.segment)
     unit = getattr(given.mdp, target.unit)
     if target.unit == "agent":
-        # Agents may have any numbers; others are numbered from 0 without gaps.
+        # Agents may have any numbers.
         return jnp.unique(unit, return_inverse=True, size=unit.shape[0])[1]
     return unit
