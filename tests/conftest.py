@@ -28,7 +28,10 @@ def pytest_configure(config):
 
 @pytest.fixture
 def unhooked():
-    """Calls casim without the run-time types, so that a wrong argument reaches casim's own checks."""
+    """Calls casim without the run-time types.
+
+    So a wrong argument reaches casim's own checks.
+    """
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

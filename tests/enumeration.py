@@ -1,4 +1,4 @@
-"""Expectations of estimators without sampling: every trajectory or every group of them, weighted, in float64."""
+"""Expectations without sampling: every trajectory or every group of them, weighted, in float64."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from casim.types import MDP, Kind, Trajectory, Truth
 from tests import reference
 from tests.reference import Paths
 
-# One compilation of each shape serves all tests, and none of them runs long enough to repay an
-# optimised one.
+# One compilation of each shape serves all tests, and none of them runs long enough to repay
+# an optimised one.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 run = jax.jit(
     lambda estimator, key, world, batch: estimator(key, world, batch),
@@ -93,7 +93,7 @@ def as_batch(mdp: MDP, policy: np.ndarray, paths: Paths) -> Trajectory:
 
 
 def groups(single: Weighted, size: int) -> Weighted:
-    """Every multiset of `size` trajectories, with the probability that a group of independent ones is it."""
+    """Every multiset of `size` trajectories, and how probably a group of independent ones is it."""
     members = np.array(
         list(itertools.combinations_with_replacement(range(len(single.weight)), size))
     )
@@ -107,7 +107,10 @@ def groups(single: Weighted, size: int) -> Weighted:
 
 
 def cell_mean(mdp: MDP, given: Weighted, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """E[value | t, s, a] `[T, S, A]` over live decision steps, NaN where never visited; and the visits' weight."""
+    """E[value | t, s, a] `[T, S, A]` over live decision steps, and the visits' weight.
+
+    NaN where never visited.
+    """
     num_steps, num_states, num_actions = (
         mdp.schedule.shape[0],
         mdp.start.shape[0],
@@ -144,7 +147,10 @@ def expected_gradient(
 
 
 def td_error(given: Case) -> np.ndarray:
-    """r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t) along every trajectory, from the enumerated values."""
+    """The error r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t) along every trajectory.
+
+    The values are the enumerated ones.
+    """
     state, live = np.asarray(given.all.batch.state), np.asarray(given.all.batch.live)
     out = np.zeros(state.shape)
     reward = np.asarray(given.all.batch.reward, np.float64)
@@ -176,7 +182,7 @@ def assert_cells(
 
 
 def centre(state_policy: np.ndarray, schedule: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """value `[T, S, A]` less its mean under the policy, in states where every action has a value."""
+    """value `[T, S, A]` less its mean under the policy, where every action has a value."""
     acting = np.asarray(state_policy, np.float64)[np.asarray(schedule)]
     return value - (acting * value).sum(-1, keepdims=True)
 
@@ -184,7 +190,9 @@ def centre(state_policy: np.ndarray, schedule: np.ndarray, value: np.ndarray) ->
 def assert_mean(
     sample: np.ndarray, wanted: np.ndarray, false_alarm: float = 1e-6, rounding: float = 1e-5
 ) -> None:
-    """Tests that the mean of independent rows of `sample` `[R, ...]` is `wanted` in every entry at once.
+    """Tests that the mean of independent rows of `sample` is `wanted`, in all entries at once.
+
+    `sample` is `[R, ...]`.
 
     Student's t with Bonferroni's correction: right code fails with chance `false_alarm`. Entries
     without any spread must agree to `rounding`, which is also forgiven elsewhere.
@@ -207,13 +215,14 @@ def exam(
     prompt: bool = True,
     terminal: bool = True,
 ) -> tuple[MDP, np.ndarray]:
-    """Four steps in five states, of which state 4 ends the episode; step 1 is the environment's. And a policy.
+    """Four steps in five states, of which state 4 ends the episode, and a policy.
 
-    Transitions and outcomes are random, kernel 0 governs steps 0 and 2, and all states are shown.
+    Step 1 is the environment's. Transitions and outcomes are random, kernel 0 governs steps 0 and
+    2, and all states are shown.
 
     Args:
-        binary: the return is 0 or 1, paid when the episode ends; otherwise rewards come at every
-            step.
+        binary: the return is 0 or 1, paid when the episode ends; otherwise rewards come at
+            every step.
         discount, actions: of the process.
         prompt: one start state; otherwise two.
         terminal: whether state 4 ends the episode.

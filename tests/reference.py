@@ -1,4 +1,4 @@
-"""A second, independent account of what an MDP means: every trajectory written out, in NumPy float64.
+"""A second, independent account of an MDP: every trajectory written out, in NumPy float64.
 
 Written from the definitions in `casim.types.MDP` alone: an observation is drawn from the emission
 of the state, an action from the policy's row of that observation, a successor from the row of
@@ -123,8 +123,8 @@ class Exact(NamedTuple):
 def exact(mdp: MDP, policy: np.ndarray) -> Exact:
     """Expected return, values, occupancy, past reward and policy gradient, by enumeration.
 
-    The gradient uses the score function of whole trajectories, dJ = E[G_0 sum_t d log pi(a_t |
-    o_t)], which shares nothing with the policy gradient theorem.
+    The gradient uses the score function of whole trajectories,
+    dJ = E[G_0 sum_t d log pi(a_t | o_t)], which shares nothing with the policy gradient theorem.
     """
     mdp, policy = as_float64(mdp), np.asarray(policy, np.float64)
     num_steps, num_states = mdp.schedule.shape[0], mdp.start.shape[0]
@@ -165,7 +165,10 @@ def _mean(x: np.ndarray, weight: np.ndarray, cell: np.ndarray, size: int) -> np.
 
 
 def mean_and_error(paths: Paths, discount: float, num: int) -> tuple[float, float]:
-    """The expected return of these trajectories, and the standard error of its mean over `num` episodes."""
+    """The expected return of these trajectories, and the error of its mean over `num` episodes.
+
+    The error is the standard error.
+    """
     weight, gain = paths.probability / paths.probability.sum(), paths.returns(discount)
     mean = float(weight @ gain)
     return mean, float(np.sqrt(weight @ (gain - mean) ** 2 / num))
@@ -174,10 +177,10 @@ def mean_and_error(paths: Paths, discount: float, num: int) -> tuple[float, floa
 def assert_frequencies(
     count: np.ndarray, probability: np.ndarray, false_alarm: float = 1e-7
 ) -> None:
-    """Chi-square test of counts against probabilities; outcomes of probability 0 must not occur at all.
+    """Chi-square test of counts against probabilities.
 
-    Outcomes expected fewer than 10 times are pooled. A right simulator fails with chance
-    `false_alarm`.
+    Outcomes of probability 0 must not occur at all. Outcomes expected fewer than 10 times are
+    pooled. A right simulator fails with chance `false_alarm`.
     """
     count, probability = np.ravel(count), np.ravel(probability)
     assert not count[probability == 0].any()
@@ -215,7 +218,10 @@ def optimal_value(mdp: MDP) -> np.ndarray:
 def belief(
     mdp: MDP, policy: np.ndarray, observation: np.ndarray, action: np.ndarray, step: int
 ) -> np.ndarray:
-    """P(s_step | o_0..o_step, a_0..a_{step-1}, still live) for one prefix, by counting trajectories."""
+    """The belief after one prefix, by counting trajectories.
+
+    In maths: P(s_step | o_0..o_step, a_0..a_{step-1}, still live).
+    """
     paths = enumerate_paths(mdp, policy)
     same = np.all(paths.observation[:, : step + 1] == observation[: step + 1], axis=1)
     same &= np.all(paths.action[:, :step] == action[:step], axis=1) & paths.live[:, step]
@@ -234,11 +240,12 @@ def random_mdp(
     terminal: bool = True,
     hidden: bool = True,
 ) -> tuple[MDP, np.ndarray]:
-    """An awkward little MDP with 3 kernels, and a policy table for it; all its numbers are exact in float32.
+    """An awkward little MDP with 3 kernels, and a policy table for it.
 
-    Successors repeat with different rewards, several have probability 0 (always the last, sometimes
-    the first) and rewards of their own, kernel 1 is no decision though the policy has an opinion
-    there, state 2 is terminal, can be a start, and pretends to move and to pay.
+    All its numbers are exact in float32. Successors repeat with different rewards, several have
+    probability 0 (always the last, sometimes the first) and rewards of their own, kernel 1 is no
+    decision though the policy has an opinion there, state 2 is terminal, can be a start, and
+    pretends to move and to pay.
 
     Args:
         seed: draws everything.
@@ -278,7 +285,10 @@ def random_mdp(
 
 
 def _rows(rng: np.random.Generator, shape: tuple[int, ...], support: int, grid: int) -> np.ndarray:
-    """Probability rows in multiples of 1 / grid, positive on at most `support` entries drawn for each row."""
+    """Probability rows in multiples of 1 / grid, positive on at most `support` drawn entries.
+
+    The entries are drawn for each row.
+    """
     size = shape[-1]
     out = np.zeros((int(np.prod(shape[:-1])), size))
     for row in out:
@@ -296,7 +306,7 @@ def random_policy(seed: int, mdp: MDP) -> np.ndarray:
 
 
 def small_tasks() -> dict[str, Bifurcation | ToolChain]:
-    """Both families with every knob away from its default and its ends, short enough to be enumerated."""
+    """Both families with every knob off its default and its ends, short enough to enumerate."""
     return {
         "bifurcation": Bifurcation(
             horizon=6,

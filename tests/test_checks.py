@@ -1,4 +1,4 @@
-"""Every bad setting or array raises a `ValueError` that names the field, the range and the value."""
+"""Every bad setting or array raises a `ValueError` with the field, the range and the value."""
 
 from __future__ import annotations
 

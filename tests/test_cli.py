@@ -15,7 +15,9 @@ from casim.figures import panel, style
 
 def study(name, replicates):
     task = casim.Bifurcation(horizon=5, pivots=(2,))
-    return casim.Study(name, (task,), (casim.LeaveOneOut(),), replicates=replicates, controls=("exact",))
+    return casim.Study(
+        name, (task,), (casim.LeaveOneOut(),), replicates=replicates, controls=("exact",)
+    )
 
 STUDY, QUICK, SCORES = study("full", 20), study("small", 10), ("bias", "snr")
 

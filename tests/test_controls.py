@@ -1,4 +1,7 @@
-"""What the controls give, on the trajectories of a small world with an environment's step and early ends."""
+"""What the controls give, on the trajectories of a small world.
+
+The world has an environment's step and early ends.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Many devices give what one gives, to the last bit: virtual devices of one process, and several processes."""
+"""Many devices give what one gives, to the last bit.
+
+Virtual devices of one process, and several processes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ from casim.tasks import Bifurcation
 
 def study(estimators, controls=("shuffled",)):
     task = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=2)
-    return casim.Study("trial", (task,), estimators, num_trajectories=3, replicates=18, controls=controls)
+    return casim.Study(
+        "trial", (task,), estimators, num_trajectories=3, replicates=18, controls=controls
+    )
 """
 SCORES = """
 def scores(rows):
@@ -54,7 +59,8 @@ def groups(world, words):
     return jax.vmap(lambda key: world.rollout(key, 5))(jax.random.wrap_key_data(words))
 
 mesh = mesh_of()
-sharded = jax.jit(on_each(groups, mesh, (EVERYWHERE, SPREAD)))(replicate(world, mesh), spread(words, mesh))
+on_many = jax.jit(on_each(groups, mesh, (EVERYWHERE, SPREAD)))
+sharded = on_many(replicate(world, mesh), spread(words, mesh))
 assert len(sharded.state.sharding.device_set) == 4
 plain = jax.jit(groups)(world, words)
 for name, x, y in zip(plain._fields, plain, sharded):
@@ -70,7 +76,9 @@ jax.distributed.initialize(address, num_processes=2, process_id=process)
 assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
 rows = study((casim.LeaveOneOut(), casim.Gae())).run(path)
 assert len(rows) == 3
-again = study((casim.LeaveOneOut(), casim.Gae())).run(path, progress=lambda row, new: print(row.label, new))
+again = study((casim.LeaveOneOut(), casim.Gae())).run(
+    path, progress=lambda row, new: print(row.label, new)
+)
 """
 
 
@@ -106,7 +114,7 @@ def test_two_devices_score_what_one_scores():
 
 @pytest.mark.slow
 def test_scores_do_not_depend_on_the_number_of_devices_to_the_last_bit():
-    """Nine chunks: a last round that is full on one device, padded on two, and mostly padded on eight."""
+    """Nine chunks: the last round is full on one device, padded on two, mostly padded on eight."""
     one, *others = json.loads(finish(start(ONE_PROCESS, "8", "1,2,8", "all")))
     assert len(one) == 4
     for other in others:

@@ -1,4 +1,7 @@
-"""Doors: NumPy arrays and lists work at every one, floats of one type go on, and no nonsense is computed with."""
+"""Doors: NumPy arrays and lists work at every one, floats of one type go on.
+
+No nonsense is computed with.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class Given(NamedTuple):
 
 @functools.cache
 def numpy() -> Given:
-    """A process with hidden state, a terminal state and a forced kernel, its policy, and two episodes of zeros."""
+    """A process, its policy, and two episodes of zeros.
+
+    The process has hidden state, a terminal state and a forced kernel.
+    """
     with jax.enable_x64(False):
         mdp, policy = reference.random_mdp(45)
         truth = jax.jit(oracle.solve)(mdp, policy)
@@ -176,9 +182,9 @@ def test_every_function_of_the_oracle_is_tried():
 
 @pytest.mark.parametrize("name", [*CALLS, *RECIPES])
 def test_arrays_of_numpy_and_lists_of_another_precision_are_welcome(name, float64):
-    """A process of NumPy arrays in single precision, and a policy of lists, which are double: all floats become so.
+    """A process of NumPy arrays in single precision, and a policy of lists, which are double.
 
-    A scan over the one could not carry what the other makes of it.
+    All floats become so: a scan over the one could not carry what the other makes of it.
     """
     mixed = numpy()._replace(policy=lists().policy, unit=lists().unit)
     found = jax.tree.leaves(outline({**CALLS, **RECIPES}[name], mixed))

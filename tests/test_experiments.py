@@ -10,8 +10,8 @@ from matplotlib.text import Text
 EXPERIMENTS = [
     path
     for path in sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
-    if "STUDY ="
-    in path.read_text()  # the others are programs of their own, with tests of their own
+    # The others are programs of their own, with tests of their own.
+    if "STUDY =" in path.read_text()
 ]
 
 

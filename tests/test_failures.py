@@ -1,4 +1,7 @@
-"""What fails, fails alone: a method, a task, for lack of memory; and what ends a run says what is kept."""
+"""What fails, fails alone: a method, a task, for lack of memory.
+
+And what ends a run says what is kept.
+"""
 
 from __future__ import annotations
 
@@ -205,7 +208,10 @@ def test_an_interruption_is_not_contained_and_says_how_to_go_on(tmp_path):
 
     with pytest.raises(Interrupted) as caught:
         trial().run(path, progress=stop)
-    kept = f"trial was interrupted after 1 of 2 rows; they are kept in {path}: run it again to measure the others"
+    kept = (
+        f"trial was interrupted after 1 of 2 rows; they are kept in {path}: "
+        "run it again to measure the others"
+    )
     assert str(caught.value) == kept
     assert (
         [row.label for row in load(path)] == [row.label for row in caught.value.rows] == ["Return"]

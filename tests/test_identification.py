@@ -1,4 +1,4 @@
-"""`experiments/identification.py`: Propositions 1 and 2 in its numbers, and a figure of both worlds."""
+"""`experiments/identification.py`: Propositions 1 and 2 in its numbers, a figure of both worlds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def result(experiment):
 
 
 def logs_and_effect(sign):
-    """The law of (text, action, outcome), and E[R | do(1)] - E[R | do(0)], by writing out every trajectory."""
+    """The law of (text, action, outcome), and E[R | do(1)] - E[R | do(0)], all written out."""
     task = casim.HiddenCause(world=sign, horizon=3)
     mdp, policy = task.build(), np.array(task.confounded())
     weight, paths = enumerate_trajectories(mdp, policy)
@@ -97,7 +97,7 @@ def test_effects_of_logs_are_0_and_those_of_contrasts_are_the_truth(experiment, 
 
 @pytest.mark.slow
 def test_the_floor_and_the_contrast_of_one_episode_are_in_closed_form(result):
-    """Action 0 succeeds with half the probability that the cause is redrawn; action 1 always does."""
+    """Action 0 succeeds with half the probability that the cause is redrawn, action 1 always."""
     for point in result["floor"]:
         success = point["noise"] / 2
         assert point["exact"] == pytest.approx((2 * success * (1 - success)) ** 0.5, abs=1e-6)

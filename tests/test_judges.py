@@ -20,7 +20,7 @@ KEY = jax.random.key(2)
 
 @functools.cache
 def setting():
-    """A world with rewards on the way, early ends and a discount, its truth, and many episodes of it."""
+    """A world with rewards on the way, early ends and a discount; its truth; many episodes."""
     given = case(binary=False, actions=2, prompt=False, discount=0.875)
     batch = reference.rollout(given.world, jax.random.key(1), EPISODES)
     return given, solve(given.mdp, given.policy), batch
@@ -57,7 +57,7 @@ def labels(signal):
 
 @functools.cache
 def exact_moments(signal):
-    """Mean, standard deviation, smallest and largest label of a live step, over all trajectories."""
+    """Mean, standard deviation and extremes of the label of a live step, over all trajectories."""
     given = setting()[0]
     batch = jax.tree.map(np.asarray, given.all.batch)
     time = np.arange(4)[None, :]
@@ -103,8 +103,8 @@ def test_fidelity_is_the_correlation_of_the_score_with_the_label(signal, fidelit
     error = (labels(signal) - mean) / spread
     noise = (scores(Judge(signal, fidelity=fidelity)) - mean) / spread - fidelity * error
     noise = noise / np.sqrt(1 - fidelity**2)
-    # What is left is standard normal noise, independent of the label: each statistic within 5
-    # standard errors.
+    # What is left is standard normal noise, independent of the label: each statistic within
+    # 5 standard errors.
     count = len(noise)
     assert abs(noise.mean()) < 5 / np.sqrt(count)
     assert abs(noise.var() - 1) < 5 * np.sqrt(2 / count)

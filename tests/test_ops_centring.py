@@ -57,7 +57,7 @@ def test_equal_entries_get_exactly_0_without_a_mask(num):
 
 @pytest.mark.parametrize("effort", [0, 1, 3])
 def test_equal_entries_get_exactly_0_where_they_are_made_in_the_same_program(effort):
-    """A compiler fuses products into the differences that follow, and may round equal sums in two ways."""
+    """A compiler fuses products into later differences, and may round equal sums in two ways."""
 
     def of_products(a, b, c):
         x = a * b + c * a

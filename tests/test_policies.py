@@ -112,7 +112,10 @@ def test_under_partial_observability_it_is_greedy_on_the_averaged_optimal_values
 
 @pytest.mark.parametrize(("pivot", "filler"), [(0.1, 1.0), (0.9, 0.0), (0.0, math.log(3))])
 def test_rows_have_the_entropy_set_for_pivots_and_for_fillers(pivot, filler):
-    """A low-entropy pivot among high-entropy fillers, and the reverse; the right action is the likely one."""
+    """A low-entropy pivot among high-entropy fillers, and the reverse.
+
+    The right action is the likely one.
+    """
     mdp = CHAIN.build()
     got = np.asarray(table(EntropyControlled(pivot, filler), mdp), np.float64)
     entropy = -np.sum(np.where(got > 0, got * np.log(np.where(got > 0, got, 1.0)), 0.0), axis=-1)

@@ -16,7 +16,10 @@ from tests.reference import EPS
 
 quick = functools.partial(jax.jit, compiler_options=QUICK)
 LENGTHS = (1, 7, 16, 33, 83)
-"""With blocks of 4 and sequences scanned step by step up to 6: one to three levels, whole blocks and not."""
+"""With blocks of 4 and sequences scanned step by step up to 6: one to three levels.
+
+With whole blocks and without.
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +177,10 @@ def worst(out, wanted, size):
 @pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("factor", [0.99999, 1.0])
 def test_errors_do_not_grow_with_the_length(factor):
-    """1e5 terms of both signs and of one, against float64: what the docstrings of `ops` and `recurrence` state."""
+    """1e5 terms of both signs and of one, against float64.
+
+    That is what the docstrings of `ops` and `recurrence` state.
+    """
     rng, given = np.random.default_rng(14), np.float32(factor)
     term = rng.normal(size=(2, 100_000)).astype(np.float32)
     term[1] = np.abs(term[1])
@@ -208,7 +214,10 @@ def test_powers_are_good_to_twice_the_digits(factor):
 @pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("gaps", [False, True])
 def test_small_advantages_beside_large_values_keep_their_digits(gaps):
-    """Values of 1000 that differ by 0.01: undiscounted, their differences are exact, and so nearly are advantages."""
+    """Values of 1000 that differ by 0.01.
+
+    Undiscounted, their differences are exact, and so nearly are advantages.
+    """
     steps, rng = 2_000, np.random.default_rng(3)
     value = (1000 + 0.01 * rng.normal(size=(2, steps))).astype(np.float32)
     live = (
@@ -273,7 +282,10 @@ def test_no_steps_are_nothing():
 
 
 def steps_of(seed, ends, length=33, gaps_in=()):
-    """Rewards, values and masks of rows that end at `ends`, some with gaps, and NaN wherever a mask is False."""
+    """Rewards, values and masks of rows that end at `ends`, some with gaps.
+
+    NaN wherever a mask is False.
+    """
     rng = np.random.default_rng(seed)
     live = np.arange(length)[None, :] < np.array(ends)[:, None]
     for row in gaps_in:
@@ -322,7 +334,10 @@ def test_an_infinite_reward_reaches_only_advantages_up_to_its_step():
 
 
 def test_a_discount_whose_powers_are_no_floats_hurts_only_where_it_is_applied():
-    """30 to the power of 4, and that to the power of 16, is no float; step by step nothing grows, all being 0."""
+    """30 to the power of 4, and that to the power of 16, is no float.
+
+    Step by step nothing grows, all being 0.
+    """
     reward = np.zeros((1, 83), np.float32)
     reward[0, 2] = 1.0
     out = quick(ops.gae)(reward, np.zeros_like(reward), np.ones(reward.shape, bool), 30.0, 1.0)

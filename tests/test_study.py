@@ -257,7 +257,10 @@ def test_rows_say_what_was_measured(whole):
 
 
 def good_at_the_end():
-    """P(good) of TASK under the uniform policy: a right action keeps or lifts, a wrong one breaks, then a flip."""
+    """P(good) of TASK under the uniform policy.
+
+    A right action keeps or lifts, a wrong one breaks, then a flip.
+    """
     good = 1.0
     for _ in range(2):
         kept = 0.5 * (good + 0.4 * (1 - good))
@@ -266,7 +269,10 @@ def good_at_the_end():
 
 
 def test_all_methods_see_the_same_trajectories(whole):
-    """With one reward at the end, the return and the return-to-go are the same credit: so must be every score."""
+    """With one reward at the end, the return and the return-to-go are the same credit.
+
+    So must be every score.
+    """
     one, other = ({k: v for k, v in whole[i].scores.items() if k != "target_bias"} for i in (0, 2))
     same_scores(one, other)
 
@@ -423,7 +429,8 @@ def namesake(setting):
         ),
         (
             {"tasks": (TASK, ToolChain(branching=False)), "estimators": (Vine(),)},
-            r"tasks must be such that one can go back to a step, which Vine needs, got ToolChain\(branching=False\)",
+            r"tasks must be such that one can go back to a step, which Vine needs, "
+            r"got ToolChain\(branching=False\)",
         ),
         ({"estimators": (Referred(),)}, "without need of a reference policy, .* got Referred"),
     ],
@@ -459,7 +466,7 @@ def test_a_study_is_a_hashable_recipe():
 
 
 def test_nothing_is_compiled_again_when_only_values_change(monkeypatch):
-    """Tasks and policies of equal shapes, and seeds, share every program: each function is traced once."""
+    """Tasks and policies of equal shapes, and seeds, share every program: all are traced once."""
     for name in ("_rollout", "_credit", "_target", "_sums"):
         monkeypatch.setattr(programs, name, chex.assert_max_traces(getattr(programs, name), n=1))
     for room, name in ((stream, "_zeros"), (pairs, "_slabs")):

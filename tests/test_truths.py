@@ -92,8 +92,8 @@ def test_what_the_history_says_is_the_belief_weighted_advantage(case, along):
             mdp, policy, np.asarray(batch.observation)[0], np.asarray(batch.action)[0], step
         )
         action = int(batch.action[0, step])
-        # The policy reads the observation alone, so its average over actions is the same in all
-        # states that show it.
+        # The policy reads the observation alone, so its average over actions is the same in
+        # all states that show it.
         q = weight @ np.asarray(truth.q_value, np.float64)[step]
         shown = np.asarray(policy, np.float64)[
             int(mdp.schedule[step]), int(batch.observation[0, step])
@@ -107,8 +107,8 @@ def test_the_contrast_with_action_0_is_the_difference_of_values(case, along):
     taken = q[np.arange(4), np.asarray(batch.action)[0]]
     decides = np.asarray(mdp.decision)[np.asarray(mdp.schedule)]
     got = along["contrast"]["against action 0, restored"]
-    # Beside the state the observation is fixed, which matters to nobody here: the next one is drawn
-    # anew.
+    # Beside the state the observation is fixed, which matters to nobody here: the next one is
+    # drawn anew.
     np.testing.assert_allclose(got[decides], (taken - q[:, 0])[decides], atol=1e-6)
 
 

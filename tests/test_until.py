@@ -1,4 +1,4 @@
-"""Replicates until an interval is narrow: enough of them, no more than allowed, and only where needed."""
+"""Replicates until an interval is narrow: enough, no more than allowed, and only where needed."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The run-time type checker of the tests: beartype, with the numbers of NumPy welcome, and an int where a float is."""
+"""The run-time type checker of the tests: beartype, with NumPy's numbers and ints for floats."""
 
 import numpy as np
 from beartype import BeartypeConf, FrozenDict, beartype

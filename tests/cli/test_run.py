@@ -1,4 +1,4 @@
-"""`casim run` where something fails or stops it, or runs again; `casim figure` of rows of many kinds."""
+"""`casim run` that fails, is stopped or runs again; `casim figure` of rows of many kinds."""
 
 from __future__ import annotations
 
@@ -119,7 +119,10 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on_without_a_traceback(
             run(experiment(), tmp_path)
     assert ended.value.code == 130
     path = tmp_path / "small.jsonl"
-    said = f"small was interrupted after 1 of 2 rows; they are kept in {path}: run it again to measure the others"
+    said = (
+        f"small was interrupted after 1 of 2 rows; they are kept in {path}: "
+        "run it again to measure the others"
+    )
     assert capsys.readouterr().err == f"casim: {said}\n"
     run(experiment(), tmp_path)
     assert "1 new rows" in capsys.readouterr().out

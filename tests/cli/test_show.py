@@ -18,8 +18,8 @@ def test_a_task_that_is_too_large_says_what_it_would_cost(tmp_path):
         main(["show", "Tree", "--horizon", "12", "--out", str(tmp_path)])
     message = str(ended.value)
     assert (
-        "46,656 states after 6 of 12 steps, 6 times as many with each; if that goes on, 2.2e+09 states"
-        in message
+        "46,656 states after 6 of 12 steps, 6 times as many with each; "
+        "if that goes on, 2.2e+09 states" in message
     )
     assert re.search(
         r"more than 1.2e\+03 GB and \S+ hours; choose a smaller --horizon, or pass --force", message

@@ -1,4 +1,4 @@
-"""What a budget buys: the closed form against a search over scalars and against sampled gradients."""
+"""What a budget buys: the closed form against a search over scalars and sampled gradients."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Paired comparisons cover the truth, are narrower than unpaired ones, and refuse what does not pair."""
+"""Paired comparisons cover the truth, are narrower than unpaired, and refuse what does not pair."""
 
 import math
 

@@ -48,8 +48,8 @@ def test_quantiles_are_those_of_the_intervals_of_scores(freedom):
 
 
 def test_holm_by_hand():
-    # In order .005, .01, .03, .04: times 4, 3, 2, 1 are .02, .03, .06, .04, and none below the one
-    # before.
+    # In order .005, .01, .03, .04: times 4, 3, 2, 1 are .02, .03, .06, .04, and none below the
+    # one before.
     assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]).tolist() == [1.0, 1.0]
     assert holm([]).tolist() == []

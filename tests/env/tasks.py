@@ -26,8 +26,8 @@ class Awkward(Task):
     Attributes:
         steps: the first 4 by `SCHEDULE`, the rest by its last kernel.
         seed: of the tables.
-        rough: replaces all probabilities by ones that float32 cannot hold, in rows too long for one
-            plain sum.
+        rough: replaces all probabilities by ones that float32 cannot hold, in rows too long for
+            one plain sum.
     """
 
     steps: int = 4
@@ -53,6 +53,9 @@ class Awkward(Task):
 
 
 def episodes(task: Awkward, key) -> Trajectory:
-    """`NUM` episodes `[NUM, STEPS + 1]`, one step longer than the task: what there is to be seen at its horizon."""
+    """`NUM` episodes `[NUM, STEPS + 1]`, one step longer than the task.
+
+    The last step is what there is to be seen at its horizon.
+    """
     world = World.make(task.with_horizon(STEPS + 1).build(), jnp.asarray(task.policy()))
     return jax.tree.map(np.asarray, reference.rollout(world, key, NUM))

@@ -1,4 +1,7 @@
-"""Environment: the episodes of `World.rollout` to the last bit, its ends, and the law of the process under any keys."""
+"""Environment: episodes equal to those of `World.rollout`, its ends, and its law under any keys.
+
+Equal is to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def decode(task: Awkward, form: str, seen) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def play(env, actions):
-    """Each row of actions `[N, L]` in an episode of its own without auto-reset, all under one key."""
+    """Each row of actions `[N, L]` in an episode of its own, without auto-reset, under one key."""
 
     def episode(index, row):
         def advance(carry, action):
@@ -58,7 +61,10 @@ def play(env, actions):
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def go_on(env, params, actions, num, length):
-    """`num` environments under one key with auto-reset for `length` steps; `actions` `[episode, T]`."""
+    """`num` environments under one key with auto-reset for `length` steps.
+
+    `actions` is `[episode, T]`.
+    """
 
     def advance(carry, _):
         seen, state = carry
@@ -82,7 +88,7 @@ def rough_episodes():
 
 
 def test_an_episode_is_the_row_of_the_rollout_with_its_address():
-    """States, observations, rewards and liveness, to the last bit; and the observation left at the end."""
+    """States, observations, rewards and liveness, to the last bit, and the last observation."""
     batch, _, (_, (seen, state, reward, terminated, truncated, decision)) = rough_episodes()
     kernel, shown = decode(ROUGH, "one_hot", seen)
     within = np.arange(STEPS)
@@ -193,7 +199,10 @@ def test_an_episode_that_starts_terminal_lasts_one_step_and_earns_nothing(chain)
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3))
 def wander(env, policy, num, length):
-    """A fresh key for every step and environment, actions drawn from the table; sums of finished episodes."""
+    """A fresh key for every step and environment, actions drawn from the table.
+
+    Returns sums of finished episodes.
+    """
 
     def advance(carry, key):
         seen, state, gain, scale = carry
@@ -217,7 +226,10 @@ def wander(env, policy, num, length):
 
 
 def test_with_fresh_keys_returns_have_the_law_of_the_enumeration():
-    """Chi-square of the first 8 returns of each environment (a fixed number favours no short episode)."""
+    """Chi-square of the first 8 returns of each environment.
+
+    A fixed number favours no short episode.
+    """
     task, num, first = Awkward(), 2000, 8
     mdp, policy = task.build(), task.policy()
     out = wander(Environment(task, "index"), jnp.asarray(policy), num, first * STEPS)

@@ -19,7 +19,10 @@ from tests.env.tasks import SCHEDULE, STEPS, Awkward, episodes
 
 @pytest.mark.parametrize("form", ["one_hot", "index"])
 def test_gymnasium_s_own_checker_passes_without_a_warning(form):
-    """Registered, because without a spec the checker skips determinism and closing; warnings are errors here."""
+    """Registered, because without a spec the checker skips determinism and closing.
+
+    Warnings are errors here.
+    """
     name = f"casim/Awkward-{form}-v0"
     gymnasium.register(
         name, entry_point=GymnasiumEnvironment, kwargs={"task": Awkward(), "observation": form}
@@ -90,7 +93,10 @@ def test_before_the_first_reset_there_is_nothing_to_step():
 
 
 def test_without_gymnasium_the_message_says_what_to_install():
-    code = "import sys; sys.modules['gymnasium'] = None; import casim.env; import casim.env.gym_wrapper"
+    code = (
+        "import sys; sys.modules['gymnasium'] = None; "
+        "import casim.env; import casim.env.gym_wrapper"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "casim.env.gym_wrapper needs gymnasium: pip install 'casim[gymnasium]'" in done.stderr
     assert done.stderr.count("line 1, in <module>") == 1
@@ -157,7 +163,10 @@ def test_gymnasium_makes_every_family(family):
 
 
 def played(mode):
-    """The third episode of a seed: what is shown before each step and at the end, and its row of a rollout."""
+    """The third episode of a seed, and its row of a rollout.
+
+    Of the episode, what is shown before each step and at the end.
+    """
     env = GymnasiumEnvironment(Awkward(), "index", render_mode=mode)
     env.reset(seed=4)
     env.reset()

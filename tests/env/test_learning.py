@@ -71,7 +71,7 @@ def objective(weights, moments: Moment, last, gamma, decay=0.9):
 
 @functools.partial(jax.jit, static_argnums=0)
 def train(env, key):
-    """Plain gymnax style: a key for every step, vmapped environments, auto-reset in the middle of a batch."""
+    """Plain gymnax style: a key for every step, vmapped environments, auto-reset in mid-batch."""
     params, optimiser = env.default_params, optax.adam(0.02)
     key, one, two = jax.random.split(key, 3)
     weights = init(one, env.observation_space(params).shape[0], env.action_space(params).n)

@@ -33,7 +33,7 @@ def sums(given, truth):
 
 @pytest.fixture(scope="session")
 def rows(given, truth):
-    """The same as plain arrays: flat rows, with their advantage, decision steps and steps that matter."""
+    """The same as plain arrays: flat rows, with advantage, decision steps and steps that matter."""
     batch, credit, target = random_credit()
     flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1, 4), batch)
     time = np.broadcast_to(np.arange(4), flat.state.shape)

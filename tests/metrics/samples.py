@@ -26,7 +26,10 @@ leakage = jax.jit(jax.vmap(metrics.leakage), compiler_options=QUICK)
 
 @functools.cache
 def random_credit():
-    """Groups `[C, N, T]` with credit that is the advantage, an offset of the cell and noise; ties and zeros occur."""
+    """Groups `[C, N, T]` with credit that is the advantage, an offset of the cell and noise.
+
+    Ties and zeros occur.
+    """
     one = case(binary=False, actions=2, prompt=False, discount=0.875)
     flat = reference.rollout(one.world, jax.random.key(1), GROUPS * SIZE)
     rng = np.random.default_rng(0)

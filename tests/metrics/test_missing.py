@@ -1,4 +1,7 @@
-"""What is undefined is missing and says why; a task without signal still has every absolute score."""
+"""What is undefined is missing and says why.
+
+A task without signal still has every absolute score.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,10 @@ def test_no_credit_has_no_direction():
 
 
 def test_a_gradient_without_noise_has_no_snr():
-    """One action is taken whatever happens, at a discount of 1: every group's gradient is the exact one, 0."""
+    """One action is taken whatever happens, at a discount of 1.
+
+    Every group's gradient is the exact one, 0.
+    """
     rows = rows_of(BIFURCATION, casim.Softmax(scale=100.0))
     assert np.isnan(rows["exact"].scores["snr"].value)
     mdp = casim.Bifurcation(horizon=1, pivots=(0,), gap=0.6).build()

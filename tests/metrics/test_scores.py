@@ -141,7 +141,10 @@ def test_a_broadcast_and_no_credit_at_all_are_undefined_with_a_count_of_0(given,
 
 
 def test_rounding_beside_real_credit_is_no_credit(given, truth):
-    """Groups 0 to 2 have credit; the others have noise of 1e-7 of it, of which half the signs are right by chance."""
+    """Groups 0 to 2 have credit, the others noise of 1e-7 of it.
+
+    Half the signs of the noise are right by chance.
+    """
     batch, credit, _ = random_credit()
     live = np.asarray(batch.live)
     real = np.zeros(live.shape)

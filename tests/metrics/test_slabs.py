@@ -47,7 +47,10 @@ def pair(blocks, i, j, members, weight, policy):
 
 
 def identification(mdp, truth, blocks, thirds):
-    """The scores over cells, pair by pair of blocks; `thirds` lists the blocks of each third by their place."""
+    """The scores over cells, pair by pair of blocks.
+
+    `thirds` lists the blocks of each third by their place.
+    """
     schedule = np.asarray(mdp.schedule)
     policy = np.asarray(truth.state_policy, np.float64)[schedule]
     weight = np.asarray(truth.occupancy, np.float64)[:, :, None] * policy
@@ -112,9 +115,9 @@ def blocks(given):
 
 @pytest.mark.parametrize("slab", [1, 20, 30, 10**6])
 def test_scores_equal_numpys_whatever_the_slab(given, blocks, monkeypatch, slab):
-    """Ten cells a step, four steps: slabs of 1, 2 and 3 steps, of which 3 do not divide 4, and of all.
+    """Ten cells a step, four steps: slabs of 1, 2 and 3 steps, and of all.
 
-    Intervals leave out pairs of blocks; what centres the others stays.
+    3 do not divide 4. Intervals leave out pairs of blocks; what centres the others stays.
     """
     monkeypatch.setitem(pairs.SLAB_CELLS, jax.default_backend(), slab)
     scores = finalise(*given, blocks).scores

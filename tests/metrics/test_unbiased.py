@@ -34,7 +34,10 @@ UNBIASED = (
     "snr_aligned",
 )
 COVERED = ("bias", "variance", "gradient_slope", "gradient_variance", "snr", "snr_aligned")
-"""Scores without a square whose true value is 0 or small beside its noise; docs/scores.md has the others."""
+"""Scores without a square whose true value is 0 or small beside its noise.
+
+docs/scores.md has the others.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,10 @@ def test_two_ways_to_the_exact_scores_of_leave_one_out_agree(coverage):
 
 
 def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group():
-    """Three blocks of one group of two on a chain of one step: all 4,096 samples, with their probabilities."""
+    """Three blocks of one group of two on a chain of one step: all 4,096 samples.
+
+    Each with its probability.
+    """
     mdp = casim.Bifurcation(horizon=1, pivots=(0,), gap=0.6).build()
     policy = casim.Softmax(seed=3).table(mdp)
     truth = solve(mdp, policy)
@@ -130,7 +136,10 @@ def test_intervals_cover_the_exact_value_at_100_replicates(coverage, found):
 
 @pytest.mark.slow
 def test_a_cosine_is_defined_where_noise_hides_the_length_of_the_gradient(coverage):
-    """Groups of two, twenty of them: most mean gradients are noise, and their length less noise may be negative."""
+    """Groups of two, twenty of them: most mean gradients are noise.
+
+    Their length less noise may be negative.
+    """
     case = coverage.Case(num=2)
     for sampled in coverage.simulate(case, (20,), 200).values():
         assert np.isfinite(sampled["gradient_cosine"].value).all()

@@ -1,4 +1,7 @@
-"""`casim.oracle.belief` against averages over enumerated trajectories with the same history, in float64."""
+"""`casim.oracle.belief` against averages over enumerated trajectories of the same history.
+
+In float64.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def mean(weight, given, value):
 
 
 def by_step(paths):
-    """For each step, of the paths that are live there: which they are, their weight, and a number for h_t."""
+    """For each step, of the paths that are live: which, their weight, and a number for h_t."""
     for t in range(paths.state.shape[1]):
         live = paths.live[:, t]
         yield (
@@ -192,10 +195,11 @@ ACCURACY, PRICE, PRIOR, LOOK, GUESS = 0.85, 0.125, 0.7, 0.4, 0.6
 
 
 def question():
-    """Two answers, one hidden truth; the agent can look first, which costs and may err, and is all that it sees.
+    """Two answers, one hidden truth; the agent can look first.
 
-    State 3 z + m: the truth z, and the memory m, 2 for nothing. The policy looks with probability
-    `LOOK`, answers what it remembers, and without a memory says 0 with probability `GUESS`.
+    Looking costs and may err, and is all that the agent sees. State 3 z + m: the truth z, and the
+    memory m, 2 for nothing. The policy looks with probability `LOOK`, answers what it remembers,
+    and without a memory says 0 with probability `GUESS`.
     """
     first, second = {}, {}
     for z in (0, 1):
@@ -232,8 +236,8 @@ def test_the_clairvoyant_judge_sees_only_the_price_of_an_action_that_gathers_inf
     np.testing.assert_allclose(advantage(out.history)[:, 0, 0], worth, **EXACT)
     np.testing.assert_allclose(advantage(out.clairvoyant)[:, 0, 0], -PRICE, **EXACT)
     np.testing.assert_allclose(out.clairvoyant.mean_advantage[:, 0, 0], -PRICE, **EXACT)
-    # A critic that knows the truth and the history compares with the guess that this truth would
-    # meet.
+    # A critic that knows the truth and the history compares with the guess that this truth
+    # would meet.
     met = np.where(paths.state[:, 0] == 2, GUESS, 1 - GUESS)
     np.testing.assert_allclose(
         advantage(out.latent_history)[:, 0, 0],

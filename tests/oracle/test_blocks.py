@@ -1,4 +1,7 @@
-"""Values in blocks against the sequential scan and double precision, at awkward lengths and at a million steps."""
+"""Values in blocks against the sequential scan and double precision.
+
+At awkward lengths and at a million steps.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ def assert_same(one: Truth, two: Truth, tolerance: float):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("steps", "block"), [(1, 3), (7, 3), (5, 8)])
 def test_blocks_of_any_length_give_what_the_scan_gives(steps, block):
-    """Terminal states, hidden states, a discount; the last block full or not, one block, blocks of one step."""
+    """Terminal states, hidden states, a discount.
+
+    The last block full or not, one block, blocks of one step.
+    """
     schedule = tuple(int(k) for k in np.random.default_rng(steps).integers(0, 3, steps))
     mdp, policy = wide(*reference.random_mdp(21, schedule=schedule))
     mdp = jax.tree.map(jnp.asarray, mdp)
@@ -98,7 +104,7 @@ def test_a_million_steps_are_as_precise_as_a_thousand():
 
 
 def test_rare_outcomes_keep_their_digits_wherever_they_are_listed():
-    """A hazard of 1e-6 listed before its complement: one minus the complement would be off by a twentieth."""
+    """A hazard of 1e-6 before its complement: one minus that would be off by a twentieth."""
     mdp = ToolChain(num_turns=300_000, tokens_per_turn=1, repair=0.5).build()
     mdp = mdp._replace(
         schedule=mdp.schedule[-4:], segment=mdp.segment[:4], turn=mdp.turn[:4], agent=mdp.agent[:4]

@@ -1,4 +1,7 @@
-"""Filters and sums that run in blocks of steps against the same step by step, and where single precision could fail."""
+"""Filters and sums that run in blocks of steps, against the same step by step.
+
+And where single precision could fail.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ def test_the_filter_in_blocks_equals_the_filter_step_by_step(given, monkeypatch)
 
 
 def test_a_state_that_was_unlikely_for_a_block_is_not_lost(monkeypatch):
-    """State 0 explains the evidence 8^100 times better, but is excluded; of the others, one is 1.5^2 times better."""
+    """State 0 explains the evidence 8^100 times better, but is excluded.
+
+    Of the others, one is 1.5^2 times better.
+    """
     steps, likely = (
         121,
         np.array([[0.875, 0.0625, 0.0625], [0.0625, 0.5625, 0.375], [0.0625, 0.375, 0.5625]]),

@@ -1,4 +1,7 @@
-"""`casim.oracle.contrast` against both branches written out, in float64, and Proposition 1 on sampled pairs."""
+"""`casim.oracle.contrast` against both branches written out, in float64.
+
+And Proposition 1 on sampled pairs.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ branch = jax.jit(World.branch, static_argnames="num", compiler_options=QUICK)
 
 
 def contrast(mdp, protocol, batch, unit):
-    """The exact contrast in float64, of as many units as there are; one compilation serves all tests."""
+    """The exact contrast in float64, of all units there are; one compilation serves all tests."""
     with jax.enable_x64(True):
         tables = (np.asarray(x, np.float64) for x in (protocol.reference, protocol.downstream))
         protocol = Protocol(
@@ -93,7 +96,10 @@ def moments(paths, discount, steps):
 
 
 def by_hand(mdp, behaviour, protocol, batch, unit, row, index):
-    """Mean and variance of both branches, by writing out all continuations from every state that may be restored."""
+    """Mean and variance of both branches, by writing out all continuations.
+
+    From every state that may be restored.
+    """
     first = int(np.searchsorted(unit, index))
     inside = unit == index
     live, state = np.asarray(batch.live)[row], np.asarray(batch.state)[row]
@@ -167,7 +173,7 @@ def test_on_policy_contrast_of_steps_is_the_advantage_where_the_state_is_shown(s
 
 
 def test_under_hidden_states_its_mean_over_what_is_observed_is_the_advantage(given):
-    """E[Q(s, a) - sum_a' pi(a' | o) Q(s, a') | s], with o drawn from the emission, is Q(s, a) - V(s)."""
+    """E[Q(s, a) - sum_a' pi(a' | o) Q(s, a') | s] is Q(s, a) - V(s), o drawn from the emission."""
     mdp, _, policy, batch = given
     exact, live = reference.exact(mdp, policy), np.asarray(batch.live)[:, 1]
     state, action = np.asarray(batch.state)[:, 1], np.asarray(batch.action)[:, 1]
@@ -227,8 +233,8 @@ def test_proposition_1_paired_means_are_unbiased_and_common_numbers_change_only_
             assert_mean(got, mean)
             assert_mean((got - mean) ** 2, variance)
     live = np.asarray(batch.live)[:, 1]
-    # A variance from 4,000 pairs is within 15% of its mean at 5 standard errors for a kurtosis
-    # below 5.
+    # A variance from 4,000 pairs is within 15% of its mean at 5 standard errors for a
+    # kurtosis below 5.
     np.testing.assert_allclose(spread[False][live], exact.pair_variance[live, 1], rtol=0.15)
     assert (
         np.abs(spread[True] / np.where(live, exact.pair_variance[:, 1], 1.0) - 1)[live].max() > 0.2

@@ -1,4 +1,4 @@
-"""Steps that are no decision: what an action that cannot be taken there would do is part of no answer."""
+"""Steps that are no decision: what an action that cannot be taken would do is part of no answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def fair():
 
 
 def tempting():
-    """The same, but for the two actions that cannot be taken at step 1: they would lead elsewhere and pay 2.375."""
+    """The same, but for the two actions that cannot be taken at step 1.
+
+    They would lead elsewhere and pay 2.375.
+    """
     mdp, policy = fair()
     successor, reward = mdp.successor.copy(), mdp.reward.copy()
     successor[FORCED_KERNEL, :, 1:] = 3
@@ -87,7 +90,10 @@ def test_a_support_needs_no_return_of_an_action_that_cannot_be_taken():
 
 
 def test_hindsight_on_returns_leaves_out_what_cannot_be_done():
-    """NaN is the law of an action that cannot be taken, and of nothing else; in hindsight its probability is 0."""
+    """NaN is the law of an action that cannot be taken, and of nothing else.
+
+    In hindsight its probability is 0.
+    """
     (mdp, policy), (changed, _) = fair(), tempting()
     return_hindsight = compiled(oracle.return_hindsight)
     wanted, out = (return_hindsight(x, policy, BINARY) for x in (mdp, changed))

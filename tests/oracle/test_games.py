@@ -1,4 +1,7 @@
-"""`casim.oracle.games` and `shapley`: worth of coalitions written out in float64, axioms, and closed forms."""
+"""`casim.oracle.games` and `shapley`: worth of coalitions in float64, axioms, closed forms.
+
+The worth is written out.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ def float64():
 
 @pytest.fixture(scope="module")
 def played():
-    """A process with hidden state, its policy, another, and rollouts with their noise, of which some end early."""
+    """A process with hidden state, its policy, another, and rollouts with their noise.
+
+    Some rollouts end early.
+    """
     mdp, policy = reference.random_mdp(8, schedule=SCHEDULE, observations=3, successors=4)
     key = jax.random.key(6)
     batch = jax.tree.map(
@@ -162,7 +168,10 @@ def test_fewer_runs_than_steps_give_the_same_game(played):
 
 
 def test_steps_folded_in_blocks_give_the_same_game(monkeypatch):
-    """Seven steps in two blocks of four, the last one filled up; runs that begin inside a block and at its edge."""
+    """Seven steps in two blocks of four, the last one filled up.
+
+    Runs begin inside a block and at its edge.
+    """
     mdp, policy = reference.random_mdp(9, schedule=(0, 2, 1, 2, 0, 1, 1))
     key, player = jax.random.key(3), np.array([0, 0, 1, 1, 2, 2, 0])
     batch = reference.rollout(World.make(mdp, jnp.asarray(policy)), key, 3)
@@ -304,7 +313,10 @@ def test_sixteen_players_by_enumeration_and_by_counts_agree():
 
 
 def test_a_hundred_players_by_counts_in_closed_form():
-    """Two states; player i moves to the good one if present with chance x_i, else y_i: additive, so marginals."""
+    """Two states; player i moves to the good one with chance x_i if present, else y_i.
+
+    The game is additive, so its values are the marginals.
+    """
     rng = np.random.default_rng(2)
     x, y, pay = rng.random((3, 100))
     chance = np.stack([x, y])[:, None, :]

@@ -41,7 +41,10 @@ def all_returns(mdp):
 
 
 def counted(mdp, policy, step, outcome, size):
-    """P(u | s, a) `[S, A, U]`, P(u | s), h(a | s, u) by counting; `outcome(paths)` gives u, or -1 for none."""
+    """P(u | s, a) `[S, A, U]`, P(u | s), h(a | s, u) by counting.
+
+    `outcome(paths)` gives u, or -1 for none.
+    """
     states, actions = mdp.prob.shape[1:3]
     anywhere = np.full(states, 1 / states)
 
@@ -285,8 +288,8 @@ def test_thirty_thousand_steps_in_float32(step):
         out = state_hindsight(mdp, policy, step)
         cells = truth.state_policy[mdp.schedule[step]] > 0
         assert out.q_value.dtype == np.float32
-        # Normalised at every step, so that the error is of a few steps and not of all (that would
-        # be 0.03).
+        # Normalised at every step, so that the error is of a few steps and not of all (that
+        # would be 0.03).
         np.testing.assert_allclose(
             out.q_value[cells], truth.q_value[step][cells], rtol=0, atol=1e-5
         )

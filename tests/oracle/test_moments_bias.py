@@ -1,4 +1,7 @@
-"""Group baselines where turn counts differ: the exact bias of each, and the tables of docs/group-bias.md."""
+"""Group baselines where turn counts differ: the exact bias of each.
+
+And the tables of docs/group-bias.md.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,9 @@ def rule(credit):
 
 
 def turn_leave_one_out(alone):
-    """G_t less the mean G_t of the peers that are live at t; without any: G_t ("return"), 0 ("zero"), or peers that
-    ended count as 0 all along ("padded").
+    """G_t less the mean G_t of the peers that are live at t.
+
+    Without any: G_t ("return"), 0 ("zero"), or peers that ended count as 0 all along ("padded").
     """
 
     def credit(batch):
@@ -59,7 +63,10 @@ def turn_leave_one_out(alone):
 
 
 def turn_mean(scaled):
-    """G_t less the mean G_t of all that are live at t, oneself included; over their deviation (ddof = 1) if scaled."""
+    """G_t less the mean G_t of all that are live at t, oneself included.
+
+    Over their deviation (ddof = 1) if scaled.
+    """
 
     def credit(batch):
         future = returns_to_go(batch.reward, 1.0, batch.live)
@@ -74,7 +81,10 @@ def turn_mean(scaled):
 
 
 def anchor_mean(leave_out, size=3):
-    """G_t less the mean over the group's steps of the same observation, at any turn; without one's own if left out."""
+    """G_t less the mean over the group's steps of the same observation, at any turn.
+
+    Without one's own if left out.
+    """
 
     def credit(batch):
         future = returns_to_go(batch.reward, 1.0, batch.live)
@@ -104,7 +114,7 @@ def row_mean(leave_out):
 
 
 def length_mean(group):
-    """RLOO averaged over the steps of each trajectory, or over those of the group (times N), and not summed."""
+    """RLOO averaged over the steps of each trajectory or of the group (times N), not summed."""
 
     def credit(batch):
         gain, length = jnp.sum(batch.reward, axis=1), jnp.sum(batch.live, axis=1)
@@ -137,7 +147,10 @@ UNBIASED = list(RULES)[:5]
 
 
 def stopping(stop, **settings):
-    """VariableTurns in double precision, under the policy that stops with probability `stop` at every turn."""
+    """VariableTurns in double precision, under a policy that stops with probability `stop`.
+
+    The probability is that of every turn.
+    """
     with jax.enable_x64(True):
         mdp = jax.tree.map(np.asarray, VariableTurns(**settings).build())
     policy = np.broadcast_to([stop, 1 - stop], (*mdp.emission.shape[::2], 2))
@@ -199,7 +212,10 @@ def test_dr_grpo_has_the_right_direction_and_the_length_of_its_factor(n):
 
 
 def test_the_deviation_of_a_turn_is_not_mended_by_large_groups():
-    """In a large group each turn's gradient is divided by the deviation of the returns of those that are live."""
+    """In a large group each turn's gradient is divided by a deviation of its own.
+
+    That is the deviation of the returns of those that are live.
+    """
     paths, truth = enumerate_trajectories(*TURNS), precise_truth(*TURNS)
     weight = paths.probability[:, None] * paths.trajectory.live
     weight, gain = weight / weight.sum(axis=0), paths.trajectory.reward.sum(axis=1)
@@ -221,9 +237,11 @@ def centred(exact):
 
 @pytest.mark.parametrize("n", FEW)
 def test_the_factors_of_a_turn(n):
-    """With p_t = P(live at t) and K_t - 1 ~ Binomial(n - 1, p_t) live peers, the advantage is scaled
-    by 1 - E[1 / K_t] = 1 - (1 - (1 - p_t)^n) / (n p_t) under the turn mean, and
-    by P(K_t > 1) = 1 - (1 - p_t)^(n - 1) if a step without peers gets 0.
+    """The advantage is scaled by a factor of each turn.
+
+    With p_t = P(live at t) and K_t - 1 ~ Binomial(n - 1, p_t) live peers, it is
+    1 - E[1 / K_t] = 1 - (1 - (1 - p_t)^n) / (n p_t) under the turn mean, and
+    P(K_t > 1) = 1 - (1 - p_t)^(n - 1) if a step without peers gets 0.
     """
     truth = precise_truth(*TURNS)
     live = truth.occupancy.sum(axis=1)
@@ -275,7 +293,7 @@ def test_with_equal_turn_counts_the_turn_mean_only_loses_length():
 
 
 def test_the_page_states_the_binary_factors_of_grpo():
-    """Returns in {0, 1}, turn counts still unequal: the direction is exact, the length is c_p(n)."""
+    """Returns in {0, 1}, unequal turn counts: the direction is exact, the length is c_p(n)."""
     rows = table("GRPO and its standard deviation")
     world = stopping(0.3, stop_rewards=(0.0, 1.0, 0.0, 1.0, 0.0))
     success = float(precise_truth(*world).expected_return)
@@ -309,7 +327,10 @@ def squared_errors(batch, credit, world):
 
 @pytest.mark.slow
 def test_a_ranking_by_200_samples_reverses():
-    """Horizon 8, stop probability 0.65, groups of 4: RLOO has the smaller variance, and many samples say otherwise."""
+    """RLOO has the smaller variance, and many samples say otherwise.
+
+    Horizon 8, stop probability 0.65, groups of 4.
+    """
     rows = table("A ranking that sampling reverses")
     exact = {}
     for n in (4, 8):

@@ -1,4 +1,4 @@
-"""Moments by enumeration of groups, against every ordered tuple of trajectories, and against a study."""
+"""Moments by enumeration of groups, against all ordered tuples of trajectories and a study."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def world(seed, schedule, **sizes):
 
 
 def rounded(mdp, policy):
-    """Rewards that often coincide, so that classes merge trajectories of different states and actions."""
+    """Rewards that often coincide.
+
+    So classes merge trajectories of different states and actions.
+    """
     return mdp._replace(reward=jnp.round(mdp.reward)), policy
 
 
@@ -60,7 +63,7 @@ class Tuples:
         )
 
     def moments(self, credit):
-        """Mean and variance of the credit in every cell, and of the gradient, from their definitions."""
+        """Mean and variance of every cell's credit, and of the gradient, from their definitions."""
         mdp, policy = self.mdp, self.policy
         steps, num = self.live.shape[2], self.live.shape[1]
         schedule, discount = np.asarray(mdp.schedule), float(mdp.discount)
@@ -102,7 +105,7 @@ def grpo(batch, discount, ddof, epsilon):
 
 
 def turn_credit(batch):
-    """The reward-to-go less the mean of the peers that are live at the step, or the raw one without any."""
+    """The reward-to-go less the mean of the peers live at the step, or the raw one without any."""
     future = np.cumsum(batch.reward[..., ::-1], axis=2)[..., ::-1]
     credit = future.copy()
     for i in range(future.shape[1]):
@@ -126,7 +129,7 @@ def anchor_credit(batch):
 
 
 def weighted_actions(_key, _world, batch):
-    """Credit that reads the actions and the others' states: no two trajectories look alike to it."""
+    """Credit that reads actions and the others' states: no two trajectories look alike to it."""
     others = jnp.sum(batch.state * batch.reward) - jnp.sum(batch.state * batch.reward, axis=1)
     return Credit(
         jnp.where(batch.live, (1 + batch.action) * others[:, None] + batch.reward**2, 0.0), cost()
@@ -178,7 +181,10 @@ def test_moments_equal_those_over_all_ordered_groups(place, num, estimator, form
 
 
 def test_a_group_of_one_and_a_world_that_is_shown():
-    """RewardToGo alone: unbiased for Q in every cell and for the gradient, both from dynamic programming."""
+    """RewardToGo alone: unbiased for Q in every cell and for the gradient.
+
+    Both from dynamic programming.
+    """
     mdp, policy = world(7, (2, 0), states=4, successors=3, hidden=False)
     truth = precise_truth(mdp, policy)
     moments = group_moments(mdp, policy, casim.RewardToGo(), 1)
@@ -265,7 +271,10 @@ NAMES = (
 
 @pytest.mark.slow
 def test_exact_scores_lie_in_the_intervals_of_a_study(unhooked):
-    """At 4 half-widths of a 95% interval over 10 blocks (t with 9 degrees: false alarm about 1e-5 each)."""
+    """At 4 half-widths of a 95% interval over 10 blocks.
+
+    t with 9 degrees: false alarm about 1e-5 each.
+    """
     task, policy = VariableTurns(num_turns=4, noise=0.5, discount=0.9), casim.Softmax(seed=3)
     estimators = (casim.GroupRelative(), casim.LeaveOneOut(discount=0.9))
     rows = casim.Study(

@@ -1,4 +1,4 @@
-"""Moments by recursion, against every trajectory written out, and against closed forms at 10,000 steps."""
+"""Moments by recursion, against all trajectories written out and closed forms at 10,000 steps."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def world(seed, **sizes):
     return mdp, policy / policy.sum(axis=-1, keepdims=True)
 
 
-# Hidden states, kernels in the order 2 0 1 2 0 of which 1 is no decision: some logits are shared,
-# some are not.
+# Hidden states, kernels in the order 2 0 1 2 0 of which 1 is no decision: some logits are
+# shared, some are not.
 TIED = world(3, schedule=(2, 0, 1, 2, 0), states=4, observations=3, successors=3)
 # A kernel for every step, out of order.
 OWN = world(6, schedule=(2, 1, 0), states=4, observations=3, successors=3)
 
 
 class Written:
-    """Every trajectory of a world, with its values; moments of any credit from their definitions."""
+    """Every trajectory of a world, with its values; moments of any credit by their definitions."""
 
     def __init__(self, mdp, policy):
         self.mdp, self.policy = mdp, policy
@@ -130,7 +130,10 @@ def wrong(shape, seed):
 
 
 def cases(w):
-    """Each form, and the credit of the written trajectories by its definition: (for the action taken, for all)."""
+    """Each form, and the credit of the written trajectories by its definition.
+
+    The credit is a pair: (for the action taken, for all).
+    """
     earned = w.paths.reward
     critic = wrong(w.value.shape, 1)
     masked = critic * ~np.asarray(w.mdp.terminal)
@@ -235,7 +238,10 @@ def test_own_logits_under_a_baseline_of_peers(written):
 
 
 def test_a_table_under_a_baseline_of_peers():
-    """c_t = (G_i - mean of the others' G) table_t(s_t, a_t): here E[Z] is not 0, and all of the polynomial counts."""
+    """c_t = (G_i - mean of the others' G) table_t(s_t, a_t).
+
+    Here E[Z] is not 0, and all of the polynomial counts.
+    """
     mdp, policy = world(8, schedule=(2, 0), states=3, observations=2, successors=3)
     table = wrong((2, 3, 2), 5)
 
@@ -259,9 +265,10 @@ def test_independent_trajectories_divide_the_variance():
 
 
 def test_hindsight_counts_how_often_each_action_preceded_success():
-    """c_t = (1 - pi / h(a | t, s, G)) G with h counted over the enumeration; entering the terminal state is success.
+    """c_t = (1 - pi / h(a | t, s, G)) G with h counted over the enumeration.
 
-    Its mean in a cell is Q - V, or 0 where the action rules success out.
+    Entering the terminal state is success. Its mean in a cell is Q - V, or 0 where the action rules
+    success out.
     """
     mdp, policy = TIED
     enters = (np.asarray(mdp.successor) == 2) & ~np.asarray(mdp.terminal)[None, :, None, None]
@@ -287,7 +294,7 @@ def test_hindsight_counts_how_often_each_action_preceded_success():
 
 
 def coin(num_steps, prob):
-    """One state; action 1 pays 1 and is taken with probability `prob`; all steps share their logits."""
+    """One state; action 1 pays 1 and has probability `prob`; all steps share their logits."""
     shape = (1, 1, 2, 1)
     mdp = MDP(
         start=np.ones(1),
@@ -308,10 +315,13 @@ def coin(num_steps, prob):
 
 
 def test_ten_thousand_steps_take_seconds_and_agree_with_closed_forms():
-    """With z = a - p of moments m2, m3, m4 and B = sum a, Z = sum z over T steps (central moments u2, u3, u4 of B):
-    the return gives X = B Z = Z^2 + T p Z, so E X = u2 and E X^2 = u4 + 2 T p u3 + (T p)^2 u2;
-    the value baseline gives X = sum_{t <= u} z_t z_u, so E X = T m2 and E X^2 = T m4 + 3/2 T (T -
-    1) m2^2; RLOO with two trajectories gives g = (B_1 - B_2)(Z_1 - Z_2) / 2 = (Z_1 - Z_2)^2 / 2.
+    """A coin: with z = a - p of moments m2, m3, m4, B = sum a and Z = sum z over T steps.
+
+    The central moments of B are u2, u3, u4.
+    - The return gives X = B Z = Z^2 + T p Z, so E X = u2 and E X^2 = u4 + 2 T p u3 + (T p)^2 u2.
+    - The value baseline gives X = sum_{t <= u} z_t z_u, so E X = T m2 and
+      E X^2 = T m4 + 3/2 T (T - 1) m2^2.
+    - RLOO with two trajectories gives g = (B_1 - B_2)(Z_1 - Z_2) / 2 = (Z_1 - Z_2)^2 / 2.
     """
     num, p = 10_000, 0.3
     m2, m3, m4 = (p * (1 - p) ** k + (1 - p) * (-p) ** k for k in (2, 3, 4))

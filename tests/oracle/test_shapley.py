@@ -1,4 +1,7 @@
-"""Shapley values against their definition, coalitions by enumeration in float64, and their axioms."""
+"""Shapley values against their definition, coalitions by enumeration, and their axioms.
+
+The enumeration is in float64.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ exact_shapley = jax.jit(shapley, static_argnums=3, compiler_options=QUICK)
 
 
 def values_by_enumeration(mdp, policy, batch, row, players):
-    """v(S) of every coalition of one trajectory: its actions imposed in the segments of S where it was live."""
+    """v(S) of every coalition of one trajectory.
+
+    Its actions are imposed in the segments of S where it was live.
+    """
     segment, live = np.asarray(mdp.segment), np.asarray(batch.live)[row]
     action, start = (
         np.asarray(batch.action)[row],
@@ -48,7 +54,10 @@ def values_by_enumeration(mdp, policy, batch, row, players):
 
 
 def by_orders(value, players):
-    """The mean over all orders of the marginal of each player: another definition than the weighted sum."""
+    """The mean over all orders of the marginal of each player.
+
+    That is another definition than the weighted sum.
+    """
     total = np.zeros(players)
     for order in itertools.permutations(range(players)):
         inside = 0
@@ -60,7 +69,7 @@ def by_orders(value, players):
 
 @pytest.fixture(scope="module")
 def given():
-    """Segments of lengths 1, 2 and 1; the second holds the environment's step and a pick of the policy."""
+    """Segments of lengths 1, 2 and 1; in the second an environment's step and the policy's pick."""
     one = case(binary=False, actions=2, prompt=False, discount=0.875)
     mdp = one.mdp._replace(segment=jnp.asarray([0, 1, 1, 2]))
     rows = np.random.default_rng(0).choice(len(one.all.weight), 12, replace=False)

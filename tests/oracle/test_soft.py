@@ -1,4 +1,7 @@
-"""`casim.oracle.soft` against regularised returns of every trajectory, closed forms and limits, in float64."""
+"""`casim.oracle.soft` against regularised returns of all trajectories, closed forms and limits.
+
+In float64.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary numbers and the closed forms made of them, against enumeration and against a study."""
+"""The summary numbers and the closed forms made of them, against enumeration and a study."""
 
 import jax
 import numpy as np
@@ -44,7 +44,10 @@ def test_the_summary_equals_the_enumeration():
 
 
 def test_the_scale_of_grpo_equals_its_definition_over_all_groups():
-    """E[credit | own return] is linear in it, with slope c_p, by enumerating the other returns of the group."""
+    """E[credit | own return] is linear in the return, with slope c_p.
+
+    By enumerating the other returns of the group.
+    """
     num, success = 5, 0.3
 
     def credit(own, others):
@@ -67,7 +70,10 @@ def _choose(n, k):
 
 
 def test_closed_forms_lie_in_the_intervals_of_a_study():
-    """At 4 half-widths of a 95% interval over 10 blocks (t with 9 degrees: false alarm about 1e-5 each)."""
+    """At 4 half-widths of a 95% interval over 10 blocks.
+
+    t with 9 degrees: false alarm about 1e-5 each.
+    """
     estimators = (
         casim.Return(),
         casim.RewardToGo(),

@@ -1,4 +1,4 @@
-"""Every target along every trajectory of a small world, against its formula with enumerated values."""
+"""Every target along every trajectory of a small world, against its formula by enumeration."""
 
 from __future__ import annotations
 

@@ -34,7 +34,10 @@ everything = jax.jit(
 
 @pytest.fixture(scope="module")
 def given():
-    """A process of which state 2 ends the episode; agent 1 acts first and last. All paths, and their exact truth."""
+    """A process of which state 2 ends the episode, all its paths, and their exact truth.
+
+    Agent 1 acts first and last.
+    """
     mdp, policy = reference.random_mdp(4, schedule=SCHEDULE, observations=3, successors=3)
     mdp = reference.as_float64(mdp)
     mdp = mdp._replace(**{name: np.array(LABELS[name]) for name in ("segment", "turn", "agent")})

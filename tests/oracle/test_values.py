@@ -1,4 +1,4 @@
-"""`casim.oracle.values` against the enumeration of every trajectory, closed forms, and a second differentiation."""
+"""`casim.oracle.values` against all trajectories, closed forms, and a second differentiation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ inside = st.floats(0.05, 0.95)
 
 
 def rounding(mdp, size):
-    """Bound on the error of T backups in float32: each sums K and A products of numbers up to `size`."""
+    """Bound on the error of T backups in float32.
+
+    Each sums K and A products of numbers up to `size`.
+    """
     return mdp.schedule.shape[0] * (mdp.prob.shape[2] + mdp.prob.shape[3] + 4) * EPS * size
 
 
@@ -206,8 +209,8 @@ def test_optimal_equals_the_recursion_on_single_states(seed):
     size = max(1.0, np.abs(wanted).max())
     np.testing.assert_allclose(best.value[:-1], wanted, rtol=0, atol=rounding(mdp, size))
     assert not np.asarray(best.value[-1]).any()
-    # On kernel 1 nothing is decided: its value is that of action 0, even where another would pay
-    # more.
+    # On kernel 1 nothing is decided: its value is that of action 0, even where another would
+    # pay more.
     greedy = np.where(
         np.asarray(mdp.decision)[np.asarray(mdp.schedule), None],
         best.q_value.max(-1),
@@ -277,7 +280,10 @@ def test_a_million_steps_equal_the_closed_form():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bifurcation", "tool_chain"])
 def test_a_million_episodes_agree_with_the_exact_values(name):
-    """Means over episodes are within 5 standard errors; about 150 cells: below 1 false alarm in 10,000 seeds."""
+    """Means over episodes are within 5 standard errors.
+
+    About 150 cells: below 1 false alarm in 10,000 seeds.
+    """
     mdp = reference.small_tasks()[name].build()
     policy = reference.random_policy(5, mdp)
     truth = solve(mdp, jnp.asarray(policy))

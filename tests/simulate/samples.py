@@ -21,7 +21,10 @@ def make(mdp, policy, **kwargs) -> World:
 
 
 def branch(world, key, batch, step, num, action=None, replay="restored"):
-    """The compiled `World.branch`, always with one step and one action per row, so that few shapes are compiled."""
+    """The compiled `World.branch`, always with one step and one action per row.
+
+    So few shapes are compiled.
+    """
     rows = batch.action.shape[:1]
     step = jnp.broadcast_to(jnp.asarray(step), rows)
     action = None if action is None else jnp.broadcast_to(jnp.asarray(action), rows)
@@ -48,5 +51,8 @@ def gain(batch, discount, first=0) -> np.ndarray:
 
 
 def close(mean, wanted, error, trifle=1e-6):
-    """Within SIGMA standard errors; the trifle covers outcomes without variance, summed in float32."""
+    """Within SIGMA standard errors.
+
+    The trifle covers outcomes without variance, summed in float32.
+    """
     return abs(mean - wanted) <= SIGMA * error + trifle

@@ -1,4 +1,4 @@
-"""World.branch: what is kept, what is imposed, what is redrawn, and returns against the enumeration."""
+"""World.branch: what is kept, imposed and redrawn, and returns against the enumeration."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_one_step_and_one_action_serve_all_rows(small, batch):
 
 
 def test_copy_k_of_row_i_has_address_k_n_plus_i(seen, prompted):
-    """From a prompt in an observed world nothing at step 0 is left to restore, so branches are episodes."""
+    """From a prompt in an observed world nothing is left to restore: branches are episodes."""
     world = seen[0]
     out = branch(world, OTHER, jax.tree.map(lambda x: x[:ROWS], prompted), 0, COPIES)
     episodes = rollout(world, OTHER, ROWS * COPIES, jnp.asarray(1))
@@ -109,7 +109,10 @@ def test_an_action_that_the_policy_never_takes_has_log_prob_minus_infinity(small
 
 
 def test_two_actions_under_one_key_share_their_noise(small):
-    """Where actions change nothing, both branches must live through the same states, observations and rewards."""
+    """Where actions change nothing, both branches live through the same.
+
+    The same states, observations and rewards.
+    """
     _, mdp, policy = small
     tables = {
         name: jnp.repeat(getattr(mdp, name)[:, :, :1], 2, axis=2)
@@ -147,10 +150,10 @@ def test_branches_have_the_expected_return_of_the_enumeration(small, batch, step
 
 
 def test_a_lost_state_does_not_depend_on_the_noise_of_the_rollout():
-    """Under the key of the rollout too: a hidden coin, shown through noise, is redrawn half of the time.
+    """Under the key of the rollout too, a hidden coin is redrawn half of the time.
 
-    Given either observation the belief is (3/4, 1/4) on the coin shown, so P(state kept | o) is 1/2
-    + 1/2 (10/16).
+    It is shown through noise. Given either observation the belief is (3/4, 1/4) on the coin shown,
+    so P(state kept | o) is 1/2 + 1/2 (10/16).
     """
     mdp, _ = reference.random_mdp(45, schedule=(0, 0))
     coin = np.arange(2)[None, :, None, None]
@@ -250,7 +253,7 @@ def test_an_unknown_replay_raises(small, batch, unhooked):
 
 
 def test_a_refed_branch_that_is_told_the_prompt_starts_from_it(tool):
-    """State 1 (a broken task) has no mass under P(s_0); told the prompt, the belief is the prompt itself."""
+    """State 1 (a broken task) has no mass under P(s_0); once told, the belief is the prompt."""
     batch = tool.rollout(KEY, 4, prompt=1)
     out = tool.branch(OTHER, batch, 0, 50, replay="refed", prompt=1)
     assert np.all(np.asarray(out.state)[:, :, 0] == 1)

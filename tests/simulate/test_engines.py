@@ -1,4 +1,4 @@
-"""Three engines, one trajectory: identical to the last bit, and chosen for a reason that can be read."""
+"""Three engines, one trajectory: identical to the last bit, and chosen for a reason to be read."""
 
 from __future__ import annotations
 
@@ -115,7 +115,10 @@ def test_chunks_are_right_where_start_states_never_meet():
 
 @pytest.mark.slow
 def test_a_chunk_is_finished_by_the_kernel_of_maps_once_its_states_have_met():
-    """A process that forgets its state at every step: the second kernel writes the first line of a chunk only."""
+    """A process that forgets its state at every step.
+
+    The second kernel writes the first line of a chunk only.
+    """
     mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)
     alike = {
         name: np.broadcast_to(getattr(mdp, name)[:, :1, :1], mdp.prob.shape)
@@ -130,7 +133,7 @@ def test_a_chunk_is_finished_by_the_kernel_of_maps_once_its_states_have_met():
 
 @pytest.mark.slow
 def test_wide_labels_are_packed_and_unpacked():
-    """More than 256 observations and outcomes: two bytes each in the kernel, int16 in the trajectory."""
+    """More than 256 observations and outcomes: two bytes in the kernel, int16 in the trajectory."""
     rng = np.random.default_rng(3)
     mdp, _ = reference.random_mdp(45, schedule=(0, 0, 1) * 7)
     s, a, k, o, m = 130, 3, 2, 300, 2
@@ -231,7 +234,10 @@ def test_labels_are_stored_in_the_narrowest_types():
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
 def test_the_search_of_the_kernel_counts_like_the_scan(bits):
-    """At every threshold and its neighbours on the grid, also where thresholds repeat or are never reached."""
+    """At every threshold and its neighbours on the grid.
+
+    Also where thresholds repeat or are never reached.
+    """
     rng, width = np.random.default_rng(bits), 2**bits - 1
     cut = np.sort(rng.integers(0, 2**24, (6, width)), axis=1) / 2.0**24
     cut[1:3, width // 2 :] = 2.0

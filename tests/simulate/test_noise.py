@@ -86,7 +86,10 @@ def test_single_equals_the_channel_of_step_noise(channel):
 
 
 def test_noise_is_uniform_and_channels_are_independent():
-    """Chi-square with a false alarm of 1e-7 each: marginals, and pairs of channels, episodes and steps."""
+    """Chi-square of marginals, and of pairs of channels, episodes and steps.
+
+    With a false alarm of 1e-7 each.
+    """
     x = np.asarray(step_noise(jnp.arange(500), jnp.arange(100), observed=True))
     cell = (x * 16).astype(int)
     for channel in range(4):
@@ -141,7 +144,10 @@ def test_a_single_outcome_is_always_drawn():
 
 
 def test_draws_have_the_frequencies_asked_for():
-    """Chi-square with a false alarm of 1e-7 for each of 4 rows of 6 outcomes, 200,000 draws each."""
+    """Chi-square with a false alarm of 1e-7 for each of 4 rows of 6 outcomes.
+
+    200,000 draws each.
+    """
     rows = (
         np.array(
             [[1, 0, 5, 26, 0, 0], [0, 0, 0, 32, 0, 0], [4, 4, 8, 8, 4, 4], [31, 0, 0, 0, 0, 1]]

@@ -1,4 +1,4 @@
-"""World.rollout: replays to the last bit, and frequencies against the enumeration of every trajectory."""
+"""World.rollout: replays to the last bit, and frequencies against all trajectories, enumerated."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def test_a_prompt_is_the_start_state(seen, prompted):
 
 
 def test_trajectories_have_the_frequencies_of_the_enumeration(small, many):
-    """Chi-square with a false alarm of 1e-7 each: (s, o, a) with the next step's s, at 4 steps of 100,000 episodes."""
+    """Chi-square with a false alarm of 1e-7 each: (s, o, a) with the next step's s.
+
+    At 4 steps of 100,000 episodes.
+    """
     _, mdp, policy = small
     paths = reference.enumerate_paths(mdp, policy)
     shape = (5, 7, 2, 5)
@@ -68,7 +71,10 @@ def test_trajectories_have_the_frequencies_of_the_enumeration(small, many):
 
 
 def test_rewards_have_the_frequencies_of_the_enumeration(small, many):
-    """One next state listed twice is a random reward: rewards given (s, a, s') are mixed as their probabilities say."""
+    """One next state listed twice is a random reward.
+
+    Rewards given (s, a, s') are mixed as their probabilities say.
+    """
     _, mdp, policy = small
     paths = reference.enumerate_paths(mdp, policy)
     repeats = 0

@@ -98,7 +98,10 @@ def test_without_a_judge_judging_raises(small, batch):
 
 
 def test_a_world_is_a_pytree_for_jit_and_vmap(small, batch, unhooked):
-    """Three policies at once, each branching at steps and to actions of its own, equal one after the other."""
+    """Three policies at once equal one after the other.
+
+    Each branches at steps and to actions of its own.
+    """
     world = small[0]
     assert len(jax.tree.leaves(world)) == len(world.mdp) + 1 + len(world.tables)
     tables = jnp.stack([world.policy, world.policy[:, ::-1], world.policy[..., ::-1]])

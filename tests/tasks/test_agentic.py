@@ -1,4 +1,4 @@
-"""The phenomenon that each of the smaller agentic families exists for, by enumeration or in closed form."""
+"""The phenomenon that each smaller agentic family exists for, by enumeration or in closed form."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def best(mdp) -> float:
 
 
 def test_the_sum_of_process_scores_rewards_the_hack_and_their_minimum_does_not():
-    """Exact expectations of the credit at the first step, judged by a noise-free judge of what judges believe."""
+    """Exact expectations of the credit at the first step.
+
+    The judge is without noise, and of what judges believe.
+    """
     task = HackableProcess(horizon=4, lure=0.8, damage=0.8, num_segments=2)
     mdp, believed = task.build(), task.believed()
     policy = uniform(mdp)
@@ -118,7 +121,7 @@ def test_the_best_memory_pays_retention_plus_a_guess_and_knowing_the_fact_pays_1
 
 @pytest.mark.parametrize("delay", [1, 2, 6])
 def test_a_trace_over_a_blind_corridor_forgets_the_write(delay):
-    """With the best critic of (kernel, observation), GAE gives the write lambda^steps of its worth."""
+    """With the best critic of (kernel, observation), GAE gives the write lambda^steps its worth."""
     mdp = MemoryChain(delay=delay, write_turn=0, retention=1.0).build()
     policy = remembering(mdp)
     blind = np.flatnonzero(np.asarray(mdp.kind) == Kind.THINK)

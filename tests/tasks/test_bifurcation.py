@@ -1,4 +1,7 @@
-"""Bifurcation against closed forms: the gap at the pivot, nothing elsewhere, and a recursion over two levels."""
+"""Bifurcation against closed forms: the gap at the pivot, nothing elsewhere.
+
+And against a recursion over two levels.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ expected_return = jax.jit(expected_return)
 
 
 def success_probability(task, mdp, policy) -> float:
-    """P(paid) by following P(good) alone, in float64, for a policy that reads the level and not the symbol."""
+    """P(paid) by following P(good) alone, in float64.
+
+    For a policy that reads the level and not the symbol.
+    """
     symbols = mdp.start.shape[0] // 2
     good, pivots = 1.0, set(task.positions)
     for t in range(task.horizon):
@@ -203,7 +209,7 @@ def test_segments_cut_the_chain_into_nearly_equal_parts(horizon, segments, wante
 
 
 def test_the_delayed_effect_world_of_agent_credit_bench():
-    """Horizon 16, pivot 0, gap 0.6: success 0.8 after the right first action, 0.2 after the wrong one."""
+    """Horizon 16, pivot 0, gap 0.6: success 0.8 after the right first action, else 0.2."""
     mdp = Bifurcation(horizon=16, pivots=(0,), gap=0.6).build()
     q = solve(mdp, jnp.asarray(random_policy(4, mdp))).q_value
     np.testing.assert_allclose(q[0, 0], [0.8, 0.2], atol=2 * EPS)

@@ -12,7 +12,10 @@ from tests.enumeration import solve
 from tests.reference import EPS, enumerate_paths, optimal_value, random_policy
 
 ROUNDING = 1e-7
-"""The enumeration is in float64, but the rows of a random policy are float32 and sum to 1 up to this."""
+"""The enumeration is in float64, the rows of a random policy in float32.
+
+They sum to 1 up to this.
+"""
 
 
 def uniform(mdp) -> np.ndarray:
@@ -88,7 +91,7 @@ def test_only_the_first_choice_of_the_discounting_chain_matters():
 
 @pytest.mark.parametrize("horizon", [1, 4])
 def test_the_umbrella_is_worth_one_under_noise_that_grows_with_the_horizon(horizon):
-    """Published facts of bsuite's chain: A = +-1 and Var(G) = n; n - 1 once the first action is right."""
+    """Published of bsuite's chain: A = +-1, Var(G) = n; n - 1 once the first action is right."""
     mdp = UmbrellaChain(horizon=horizon, num_distractors=1).build()
     policy = random_policy(3, mdp)
     policy[int(mdp.schedule[0])] = 0.5

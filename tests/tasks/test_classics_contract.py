@@ -29,8 +29,8 @@ from casim.testing import check_task
 from tests.enumeration import solve
 from tests.reference import EPS, optimal_value
 
-# The recovery has the shapes of the discounting chain, and the maze those of the context chain:
-# compiled once.
+# The recovery has the shapes of the discounting chain, and the maze those of the context
+# chain: compiled once.
 SMALL = {
     RandomWalk: RandomWalk(horizon=4, num_states=3, discount=0.9),
     DiscountingChain: DiscountingChain(horizon=3, early=(1,), favoured=0, bonus=0.3, discount=0.9),
@@ -114,7 +114,10 @@ def test_a_horizon_of_30000_costs_few_kernels_and_few_states(family):
 
 
 def test_the_exact_return_of_a_corridor_of_30000_cells():
-    """Uniform policy: a pick on the right side of an apple one time in four, key and door one time in sixteen."""
+    """Uniform policy: an apple is picked one time in four, key and door succeed one in sixteen.
+
+    A pick must be on the right side of its apple.
+    """
     task = KeyToDoor(length=30_000, num_apples=20_000, scale=1.0, treasure=4000.0)
     mdp = task.build()
     policy = jnp.full((6, 3, 4), 0.25)

@@ -1,4 +1,7 @@
-"""COCOA's key-to-door and tree against the released layout, the published counts and formulas of their own."""
+"""COCOA's key-to-door and tree against the released layout and the published counts.
+
+And against formulas of their own.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ def test_the_layout_has_the_published_numbers_of_apples(length, apples):
 
 
 def test_the_layout_is_the_released_draw():
-    """default_rng(2022).choice([0, 1, 2], p=[.2, .4, .4]) written out on the bit generator, whose stream is fixed."""
+    """default_rng(2022).choice([0, 1, 2], p=[.2, .4, .4]), written out on the bit generator.
+
+    The stream of that is fixed.
+    """
     raw = np.random.PCG64(2022).random_raw(100)
     cell = np.searchsorted(
         np.cumsum([0.2, 0.4, 0.4]), (raw >> np.uint64(11)) * 2.0**-53, side="right"
@@ -68,8 +74,8 @@ def test_the_corridor_has_the_published_number_of_states(length):
 def test_exact_values_of_the_corridor():
     mdp = KeyToDoor(length=23).build()
     truth = solve(mdp, jnp.full((6, 3, 4), 0.25))
-    # c = 1: an apple is picked one time in four and pays 0.5 in the mean, of 16; the treasure pays
-    # 0.2.
+    # c = 1: an apple is picked one time in four and pays 0.5 in the mean, of 16; the treasure
+    # pays 0.2.
     assert float(truth.expected_return) == pytest.approx(16 / 8 + 0.2 / 16, abs=23 * 2 * EPS)
     assert float(truth.advantage[0, 0, 0]) == pytest.approx(0.2 * 3 / 16, abs=23 * 2 * EPS)
     np.testing.assert_allclose(truth.advantage[0, 0, 1:], -0.2 / 16, atol=23 * 2 * EPS)
@@ -94,8 +100,11 @@ def test_the_treasure_needs_the_key_and_the_door():
         np.testing.assert_allclose(paths.returns(1.0), wanted, atol=1e-6)
 
 
-def test_apples_raise_the_second_moment_of_the_return_quadratically_and_the_credit_of_the_key_not_at_all():
-    """Uniform policy: E[G^2] = (n m + g)^2 + n v + w with m, v of an apple and g, w of the treasure."""
+def test_apples_raise_the_second_moment_of_the_return_quadratically_and_not_the_credit_of_the_key():
+    """Uniform policy: E[G^2] = (n m + g)^2 + n v + w.
+
+    With m, v of an apple and g, w of the treasure.
+    """
     second, key = [], []
     for apples in range(4):
         mdp = KeyToDoor(length=6, num_apples=apples, scale=1.0).build()
@@ -124,8 +133,8 @@ def test_every_path_of_the_tree_follows_the_formula(overlap):
     actions = np.array(list(itertools.product(range(6), repeat=4)))
     fork, width = 6 - overlap, [1]
     for _ in range(3):
-        # Positions p fork + a - fork // 2 for p < width and a < 6 are consecutive: as many as the
-        # largest plus one.
+        # Positions p fork + a - fork // 2 for p < width and a < 6 are consecutive: as many as
+        # the largest plus one.
         width.append((width[-1] - 1) * fork + 6)
     position, state = np.zeros(len(actions), int), np.full(len(actions), int(mdp.start.argmax()))
     for depth, action in enumerate(actions.T):
@@ -152,8 +161,8 @@ def test_only_the_offset_mod_5_matters():
 
 @pytest.mark.parametrize("overlap", [0, 3])
 def test_a_state_names_the_first_action_without_overlap_and_forgets_it_with_full_overlap(overlap):
-    # Uniform but for the first action: a later choice that looks at the position would carry the
-    # first one on.
+    # Uniform but for the first action: a later choice that looks at the position would carry
+    # the first one on.
     mdp = Tree(depth=3, branching=3, overlap=overlap).build()
     policy = np.full((mdp.prob.shape[0], mdp.emission.shape[2], 3), 1 / 3)
     policy[int(mdp.schedule[0]), 0] = first = np.array([0.2, 0.3, 0.5])

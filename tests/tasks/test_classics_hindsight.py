@@ -1,4 +1,4 @@
-"""The worlds of hindsight credit assignment, RUDDER and AgentCreditBench against their published numbers."""
+"""Hindsight's worlds, RUDDER's and AgentCreditBench's against their published numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def uniform(mdp) -> np.ndarray:
 
 
 def walking_values(task: Shortcut) -> np.ndarray:
-    """V(0), ..., V(n - 2) of the uniform policy, by recursion over positions as the source has them."""
+    """V(0), ..., V(n - 2) of the uniform policy, by recursion over positions as in the source."""
     arrival, value = task.final_reward - task.cost, [task.final_reward - task.cost]
     for _ in range(task.num_positions - 2):
         long = task.slip * arrival + (1 - task.slip) * (-task.cost + task.discount * value[0])
@@ -101,8 +101,8 @@ def test_a_lattice_normal_has_the_moments_of_the_normal(mean, std):
     assert p.sum() == pytest.approx(1)
     assert abs(p @ x - mean) < 1e-5 * std
     assert abs(math.sqrt(p @ (x - mean) ** 2) - std) < 1e-5 * std
-    # Third and fourth moments of the normal: 0 and 3 std^4. The cut at 5.5 costs less than 1e-3 of
-    # the fourth.
+    # Third and fourth moments of the normal: 0 and 3 std^4. The cut at 5.5 costs less than 1e-3
+    # of the fourth.
     assert abs(p @ (x - mean) ** 3) < 1e-3 * std**3
     assert p @ (x - mean) ** 4 == pytest.approx(3 * std**4, rel=1e-3)
     assert normal(mean, 0.0) == [(1.0, mean)]

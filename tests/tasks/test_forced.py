@@ -1,4 +1,7 @@
-"""Forced: inserted steps change no value, advantage or occupancy of the others, and have none of their own."""
+"""Forced: inserted steps change no value, advantage or occupancy of the others.
+
+And they have no advantage of their own.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,10 @@ def test_presets_are_the_ones_that_have_a_length_here():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_solved(name):
-    """The value of the start is also the mean reward, reached along the occupancy: forward against backward."""
+    """The value of the start is also the mean reward along the occupancy.
+
+    Forward against backward.
+    """
     mdp = PRESETS[name].build()
     policy = Uniform().table(mdp)
     truth = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.jit(solve)(mdp, policy))

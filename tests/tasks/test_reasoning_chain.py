@@ -1,4 +1,4 @@
-"""ReasoningChain: its optimum, prompts of different difficulty, the prefix trap, and the length to choose."""
+"""ReasoningChain: its optimum, difficulties of prompts, the prefix trap, the length to choose."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def test_the_optimum_is_finish_plus_luck_on_the_rest_whatever_the_horizon(horizo
 
 
 def test_without_forks_taken_right_a_prompt_goes_wrong_with_its_difficulty():
-    """Always the wrong action at forks and never stopping: P(wrong at the end) = d, and a wrong end has luck alone."""
+    """Always the wrong action at forks and never stopping: P(wrong at the end) = d.
+
+    A wrong end has luck alone.
+    """
     task = dataclasses.replace(TASK, finish=1.0)
     mdp = task.build()
     wrong = jnp.broadcast_to(jnp.eye(3)[1], (mdp.prob.shape[0], mdp.start.shape[0], 3))
@@ -67,7 +70,10 @@ def test_only_forks_and_stops_matter(uniform):
 
 
 def test_the_prefix_trap_a_wrong_fork_inside_a_success_is_still_a_loss():
-    """Among successful episodes of a small chain many took a wrong fork, whose exact advantage is negative."""
+    """Among successful episodes of a small chain many took a wrong fork.
+
+    Its exact advantage is negative.
+    """
     task = dataclasses.replace(
         TASK, num_steps=2, tokens_per_step=2, difficulty=(0.9,), correction=0.6
     )

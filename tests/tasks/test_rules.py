@@ -1,4 +1,4 @@
-"""From rules for single states to arrays: which states there are, and what happens where nobody comes."""
+"""From rules for single states to arrays: which states there are, and what unvisited ones do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ WALK, SPEAK, JUMP = 3, 5, 9
 @final
 @dataclasses.dataclass(frozen=True)
 class Climb(RuleTask):
-    """Height 0, 2, 4, ...: WALK rises by 2 with action 1, SPEAK tells the height, JUMP from 2 ends the episode."""
+    """Height 0, 2, 4, ...: WALK rises, SPEAK tells the height, JUMP ends the episode.
+
+    WALK rises by 2 with action 1, and JUMP ends it from 2.
+    """
 
     steps: int = 4
     num_actions: int = 2

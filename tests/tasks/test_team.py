@@ -1,4 +1,7 @@
-"""Team: Shapley values in closed form without coupling, pure coordination with it, messages, and a null agent."""
+"""Team: Shapley values in closed form, pure coordination, messages, and a null agent.
+
+The closed form is without coupling, the coordination with it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ solve = jax.jit(solve)
 
 
 def table(mdp, chance: list[list[float]]) -> np.ndarray:
-    """A policy that ignores messages: the action probabilities of each agent; the last token of a turn acts."""
+    """A policy that ignores messages: the action probabilities of each agent.
+
+    The last token of a turn acts.
+    """
     policy = np.full(
         (mdp.prob.shape[0], mdp.emission.shape[2], mdp.prob.shape[2]),
         1 / mdp.prob.shape[2],
@@ -32,7 +38,10 @@ def table(mdp, chance: list[list[float]]) -> np.ndarray:
 
 
 def shapley(mdp, policy, taken: list[int]) -> np.ndarray:
-    """Exact Shapley values of agents, v(S) = E[R | actions of S as taken, the others drawn], by enumeration."""
+    """Exact Shapley values of agents, by enumeration.
+
+    In maths: v(S) = E[R | actions of S as taken, the others drawn].
+    """
     agent = np.asarray(mdp.agent)
     num = len(taken)
     worth = {}
@@ -73,7 +82,10 @@ def test_without_coupling_the_advantage_of_an_agent_is_its_shapley_value():
 
 
 def test_pure_coordination_pays_agreement_and_divides_it_by_synergy():
-    """At coupling 1 leave-one-out pays every agent of an agreeing team the whole, Shapley values share it."""
+    """At coupling 1 leave-one-out pays every agent of an agreeing team the whole.
+
+    Shapley values share it.
+    """
     mdp = Team(coupling=1.0, num_agents=3, order="simultaneous").build()
     half = table(mdp, [[0.5, 0.5]] * 3)
     # Two coin flips must agree with the first.

@@ -1,4 +1,4 @@
-"""ToolChain against an account of one turn written for single events, a recursion, and what its docstring promises."""
+"""ToolChain against one turn written for single events, a recursion, and its docstring."""
 
 from __future__ import annotations
 
@@ -89,7 +89,10 @@ def success_probability(task: ToolChain, policy) -> float:
 
 
 def table_of(mdp, policy) -> jnp.ndarray:
-    """The policy table [M, O, A] of `policy(y, c)`; in a single turn only the verdict that all is well is seen."""
+    """The policy table [M, O, A] of `policy(y, c)`.
+
+    In a single turn only the verdict that all is well is seen.
+    """
     shown = [policy(y, c) for y in (0, 1) for c in range(mdp.emission.shape[2] // 2)]
     return jnp.broadcast_to(
         jnp.asarray(shown, jnp.float32), (mdp.prob.shape[0], len(shown), mdp.prob.shape[2])
@@ -97,7 +100,10 @@ def table_of(mdp, policy) -> jnp.ndarray:
 
 
 def reading(follow: float, actions: int = 3):
-    """Calls what the last output told with probability `follow`, less if the task looks broken; else the other mode."""
+    """Calls what the last output told with probability `follow`, else the other mode.
+
+    The probability is less if the task looks broken.
+    """
 
     def policy(y: int, c: int) -> np.ndarray:
         p = follow * (0.7 if c else 1.0)
@@ -132,7 +138,10 @@ def test_success_probability_equals_the_account_by_single_events(name):
 
 
 def plain(task: ToolChain) -> dict[str, np.ndarray]:
-    """The task without any diagnostic, array by array: states (z, y, g, c), with y telling z and c telling g."""
+    """The task without any diagnostic, array by array.
+
+    States are (z, y, g, c), with y telling z and c telling g.
+    """
     turn = (
         ["think"] * (task.tokens_per_turn - 1)
         + ["call"]
@@ -187,7 +196,7 @@ def test_with_all_diagnostics_off_it_is_the_plain_task_to_the_bit():
 
 @pytest.mark.parametrize("knob", [*DIAGNOSTICS, "replay_noise"])
 def test_a_diagnostic_at_0_is_bit_identical_to_leaving_it_out(knob):
-    """With the others on: the same arrays and the same trajectories as a recipe that never mentions it."""
+    """With the others on: the same arrays and trajectories as a recipe that never mentions it."""
     others = SETTINGS | {name: value for name, value in DIAGNOSTICS.items() if name != knob}
     one, two = ToolChain(**others).build(), ToolChain(**others, **{knob: 0}).build()
     for name, x, y in zip(one._fields, one, two, strict=True):
@@ -204,7 +213,10 @@ def test_a_diagnostic_at_0_is_bit_identical_to_leaving_it_out(knob):
 
 
 def test_text_determines_the_future_only_without_t_and_o():
-    """Off: latent states that show the same have the same values at every decision. On: they do not."""
+    """Off: latent states that show the same have the same values at every decision.
+
+    On: they do not.
+    """
 
     def spread(**knobs) -> float:
         task = ToolChain(**(SETTINGS | {"output_tokens": 1}), **knobs)
@@ -270,8 +282,8 @@ def test_replay_noise_redraws_the_hidden_state_as_often_as_set():
     out = reference.branch(world, jax.random.key(2), batch, 2, 2)
     mode = lambda state: np.asarray(state) // (np.asarray(state).max() // 2 + 1)  # noqa: E731
     moved = np.mean(mode(out.state)[:, :, 2] != mode(batch.state)[:, None, 2])
-    # With uninformative outputs a redrawn mode differs half of the time; 8,000 copies, 5 standard
-    # errors.
+    # With uninformative outputs a redrawn mode differs half of the time; 8,000 copies,
+    # 5 standard errors.
     assert abs(moved - 0.15) < 5 * np.sqrt(0.15 * 0.85 / 8000)
 
 
