@@ -34,7 +34,7 @@ ADDRESSES = 2**31
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A simulated judge, made from a recipe in `casim.judges`: a JAX pytree with these two methods."""
+    """A simulated judge, from a recipe in `casim.judges`: a JAX pytree with these two methods."""
 
     def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
         """Scores of the steps; NaN where a step was not scored."""
@@ -66,12 +66,18 @@ class World:
     reference: Float[Array, "M O A"] | None = None
     scorer: Scorer | None = None
     replay_noise: Float[Array, ""] | None = None
-    """Probability that a branch cannot restore what is hidden; None, like 0, always restores it, at less cost."""
+    """Probability that a branch cannot restore what is hidden.
+
+    None, like 0, always restores it, at less cost.
+    """
     num_segments: int = dataclasses.field(default=1, metadata={"static": True})
     noisy_emission: bool = dataclasses.field(default=True, metadata={"static": True})
     branching: bool = dataclasses.field(default=True, metadata={"static": True})
     engine: Engine | None = dataclasses.field(default=None, metadata={"static": True})
-    """What rolls out; None lets `casim.simulate.choose_engine` choose. It changes no trajectory, only the time."""
+    """What rolls out; None lets `casim.simulate.choose_engine` choose.
+
+    It changes no trajectory, only the time.
+    """
     tables: Tables = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

@@ -185,7 +185,7 @@ def _stage(discount: float) -> Stage:
 
 
 def _relabelled(mdp: MDP, by: int = 100) -> MDP:
-    """The same process with higher labels: products of labels do not fit the type they are stored in.
+    """The same process with higher labels: their products do not fit the type they are stored in.
 
     The states and observations below are never met: those states stay where they are.
     """

@@ -1,4 +1,4 @@
-"""A world that hides the latent state from an estimator, and asks that the doors it uses be declared.
+"""A world that hides the latent state from an estimator, and asks that its doors be declared.
 
 Every batch that leaves the guard, and the one handed to the estimator, carries codes in place of
 states: c = n S + (s + h(n)) mod S, with a random number n for every entry. Codes tell an estimator

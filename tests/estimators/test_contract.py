@@ -55,7 +55,10 @@ SMALL = {
         num_turns=4, tokens_per_turn=2, stop_rewards=(0.2, 1.0, 0.4), noise=0.3
     ),
 }
-"""A chain, a POMDP, and episodes that the policy ends: the shapes of world that an estimator can meet."""
+"""A chain, a POMDP, episodes that the policy ends: the worlds that an estimator can meet.
+
+By their shape.
+"""
 INSTANCES = {
     Vine: Vine(2),
     Gae: Gae(num_rollouts=4),
@@ -139,7 +142,10 @@ every = pytest.mark.parametrize("kind", ESTIMATORS, ids=lambda kind: kind.__name
 
 
 def pairs(kinds):
-    """Every kind on every task; those that simulate take long to compile, and take one task among the fast tests."""
+    """Every kind on every task.
+
+    Those that simulate take long to compile, and take one task among the fast tests.
+    """
     out = []
     for kind in kinds:
         for task in SMALL:
@@ -207,7 +213,10 @@ def test_credit_is_finite_and_0_after_the_end_and_costs_are_not_negative(kind, t
 
 @every
 def test_it_is_the_same_without_vmap_and_does_not_read_the_hidden_state_unless_it_may(kind):
-    """In a world with a hidden state, a scrambled record of it changes nothing for those without a door to it."""
+    """In a world with a hidden state, a scrambled record of it changes nothing.
+
+    For those without a door to it.
+    """
     index, key, batch = mixed(ToolChain)
     world, _ = setting(ToolChain)
     credit = alone(instance(kind), key, world, batch)

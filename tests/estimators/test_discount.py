@@ -1,4 +1,4 @@
-"""One discount: an estimator's is the world's, and what it claims holds at the discounts it names."""
+"""One discount: an estimator's is the world's, and claims hold at the discounts that they name."""
 
 from __future__ import annotations
 
@@ -105,7 +105,10 @@ def test_every_discount_is_the_worlds_by_default_and_in_0_to_1(kind, unhooked):
 
 
 def test_no_credit_is_weighed_by_the_discount_of_its_own_step():
-    """discount^t belongs to the scorer: a return is the same at all steps, and the last step has its reward."""
+    """discount^t belongs to the scorer: a return is the same at all steps.
+
+    The last step has its reward.
+    """
     mdp, policy = chain(0.8)
     world = World.make(mdp, jnp.asarray(policy))
     batch = world.rollout(KEY, 5)

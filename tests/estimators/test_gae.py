@@ -58,7 +58,7 @@ def gae(row, value, discount, lambda_):
 
 
 def means(data, targets, shape):
-    """Mean target of each (step, observation), and of the step where an observation was not seen."""
+    """Mean target of each (step, observation), and of the step where one was not seen."""
     table = np.zeros(shape)
     for t in range(shape[0]):
         at = [
@@ -152,7 +152,10 @@ def test_a_critic_that_is_v_itself_is_unbiased_at_every_lambda(given, lambda_):
 
 
 def test_an_error_of_the_critic_biases_by_what_the_formula_says(given):
-    """With V + e, the bias is -e_t + discount (1 - lambda) sum_j (discount lambda)^j E[e_{t+j+1}]."""
+    """With V + e, the bias is -e_t and what the errors of later steps add.
+
+    In maths: -e_t + discount (1 - lambda) sum_j (discount lambda)^j E[e_{t+j+1}].
+    """
     batch, live = given.all.batch, np.asarray(given.all.batch.live)
     error = np.random.default_rng(0).normal(size=(5, 5))
     error[4] = 0.0
@@ -243,7 +246,10 @@ def test_the_critic_is_charged(given, few):
 
 
 def test_without_rollouts_the_baseline_depends_on_the_scored_action(given, few):
-    """Fitted to the scored batch, credit averages to 0 in every (step, observation) of that batch at lambda 1."""
+    """Fitted to the scored batch, credit averages to 0 at lambda 1.
+
+    In every (step, observation) of that batch.
+    """
     credit = np.asarray(run(IN_SAMPLE, KEY, given.world, few).value, np.float64)
     time = np.broadcast_to(np.arange(4), credit.shape)
     total = np.zeros((4, 5))

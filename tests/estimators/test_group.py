@@ -31,7 +31,10 @@ def credit(estimator, batch):
 
 
 def bandit(success: tuple[float, ...], policy: tuple[float, ...]):
-    """Two steps: action a leads to state 1 + a, which pays 1 with probability success[a] whatever is done."""
+    """Two steps: action a leads to state 1 + a, which pays 1 with probability success[a].
+
+    Whatever is done there.
+    """
     arms = len(success)
     states = np.arange(arms + 1)
     successor = np.broadcast_to(states[None, :, None, None], (2, arms + 1, arms, 2)).copy()
@@ -62,10 +65,11 @@ def bandit(success: tuple[float, ...], policy: tuple[float, ...]):
 
 
 def scale_by_binomial(num: int, p: float, ddof: int) -> float:
-    """c_p(G) = ((G - 1) / G) E[std] / (p (1 - p)) over Binomial(G, p) groups; with ddof = 1 this is the sheet's.
+    """The factor c_p(G) of GRPO, over Binomial(G, p) groups.
 
-    With the population's standard deviation, which is smaller by sqrt((G - 1) / G), credit is
-    larger by its inverse.
+    In maths: ((G - 1) / G) E[std] / (p (1 - p)); with ddof = 1 this is the sheet's. With the
+    population's standard deviation, which is smaller by sqrt((G - 1) / G), credit is larger by its
+    inverse.
     """
     mean = 0.0
     for k in range(num + 1):
@@ -194,14 +198,16 @@ def test_binary_grpo_has_the_right_direction_and_the_wrong_length(pairs):
 
 
 def test_c_p_in_its_second_form_is_symmetric_and_constant_for_groups_of_two_and_three():
-    """In maths: c(V, n) = sum_k C(n-1, k) V^k (1-V)^(n-1-k) [f(1, k) - f(0, k)], k successes among the others."""
+    """c_p as a sum over k, the successes among the others.
+
+    In maths: c(V, n) = sum_k C(n-1, k) V^k (1-V)^(n-1-k) [f(1, k) - f(0, k)].
+    """
 
     @functools.cache
     def gains(num):
         others = np.arange(num)
-        reward = np.zeros(
-            (2, num, num, 1), np.float32
-        )  # own reward, k, member: the first is oneself
+        # Own reward, k, member: the first is oneself.
+        reward = np.zeros((2, num, num, 1), np.float32)
         reward[1, :, 0, 0] = 1
         reward[:, :, 1:, 0] = (np.arange(num - 1)[None, :] < others[:, None])[None]
         shape = (2 * num, num, 1)

@@ -16,7 +16,10 @@ KEY = jax.random.key(31)
 
 
 def exact_credit(given, outcome):
-    """(1 - pi / h) G with h = P(a_t | t, s_t, u) over all trajectories, for labels u `[P, T]`; and the ratio h / pi."""
+    """(1 - pi / h) G with the exact h of labels u `[P, T]`, and the ratio h / pi.
+
+    In maths: h = P(a_t | t, s_t, u), over all trajectories.
+    """
     batch, weight = jax.tree.map(np.asarray, given.all.batch), given.all.weight
     actions = given.policy.shape[-1]
     posterior = np.zeros((*batch.action.shape, actions))
@@ -38,7 +41,10 @@ def exact_credit(given, outcome):
 
 
 def promised(given, outcome):
-    """Q - sum_{u: P(u | s, a) > 0} P(u | s) E[G | s, u], and where every u of the state can follow the action."""
+    """What the method promises, and where every u of the state can follow the action.
+
+    In maths: Q - sum_{u: P(u | s, a) > 0} P(u | s) E[G | s, u].
+    """
     batch, weight = jax.tree.map(np.asarray, given.all.batch), given.all.weight
     future = returns_to_go(given.all.batch, given.discount)
     wanted = given.exact.q_value.copy()
@@ -65,7 +71,7 @@ def last_state(given):
     return np.broadcast_to(last[:, None], state.shape)
 
 
-def test_the_return_form_with_the_exact_posterior_is_the_advantage_where_every_outcome_is_possible():
+def test_the_return_form_with_the_exact_posterior_is_the_advantage_where_all_outcomes_can_be():
     given = case()
     credit, _ = exact_credit(given, return_class(given))
     _, possible = promised(given, return_class(given))
@@ -85,11 +91,10 @@ def test_an_outcome_that_the_action_rules_out_leaves_its_share_missing():
     assert np.abs(wanted - given.advantage)[missing].max() > 0.1
 
 
-def test_the_state_form_with_the_exact_posterior_is_the_advantage_where_the_last_observation_tells_all():
+def test_the_state_form_with_exact_posterior_is_the_advantage_if_the_last_observation_tells_all():
     one = case(terminal=False)  # the outcome depends on the last state, and on nothing before it
-    successor = np.asarray(one.mdp.successor)[:, :, :1] + np.zeros(
-        (1, 1, 3, 1), int
-    )  # actions move probabilities only
+    # Actions move probabilities only.
+    successor = np.asarray(one.mdp.successor)[:, :, :1] + np.zeros((1, 1, 3, 1), int)
     given = solved(one.mdp._replace(successor=jnp.asarray(successor)), one.policy)
     credit, _ = exact_credit(given, last_state(given))
     wanted, possible = promised(given, last_state(given))

@@ -1,4 +1,4 @@
-"""A branch can impose an action that the policy never takes: its credit is a number all the same."""
+"""A branch can impose an action that the policy never takes: its credit is a number as well."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def imposed():
-    """A world whose policy never takes action 1 at pivots, and six episodes that took it at the first."""
+    """A world whose policy never takes action 1 at pivots, and six episodes that did.
+
+    They took it at the first pivot.
+    """
     mdp = casim.Bifurcation(5, (PIVOT, 3), recovery=0.4, noise=0.1, num_segments=2).build()
     policy = np.array(casim.Softmax(seed=2).table(mdp))
     policy[int(mdp.schedule[PIVOT])] = [1.0, 0.0]

@@ -107,7 +107,10 @@ def test_without_any_score_nothing_is_credited():
 
 
 def test_it_is_biased_even_with_a_perfect_judge():
-    """The sum of the values to come is not the advantage, nor is it so after centring on the action."""
+    """The sum of the values to come is not the advantage.
+
+    Nor is it so after centring on the action.
+    """
     given = case()
     batch = given.all.batch
     value = np.zeros(batch.state.shape)
@@ -127,7 +130,10 @@ def test_it_is_biased_even_with_a_perfect_judge():
 
 
 def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_step_is_not():
-    """Every step of episodes of 1 to 5 turns scores 0.5: all groups of two, with their probabilities."""
+    """Every step of episodes of 1 to 5 turns scores 0.5: all groups of two are enumerated.
+
+    With their probabilities.
+    """
     mdp = VariableTurns().build()
     policy = Uniform().table(mdp)
     world = World.make(mdp, policy)
@@ -153,9 +159,8 @@ def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_s
     # to come.
     to_come = np.array([1.875, 1.75, 1.5, 1.0, 0.0])
     share = 0.5 ** np.arange(5) * 0.25 * 0.5 * to_come
-    assert np.linalg.norm(without) == pytest.approx(
-        np.sqrt(2 * np.sum(share**2)), rel=1e-5
-    )  # 0.372
+    # That is 0.372.
+    assert np.linalg.norm(without) == pytest.approx(np.sqrt(2 * np.sum(share**2)), rel=1e-5)
     np.testing.assert_allclose(constant, without, atol=1e-6)
     assert not per_step.any()
 

@@ -22,7 +22,7 @@ SEGMENT = (0, 1, 1, 2)
 
 @functools.cache
 def given(terminal=True):
-    """Some trajectories of a world with three segments; with `terminal`, a few of them ended early."""
+    """Some trajectories of a world with three segments; with `terminal`, a few end early."""
     one = case(binary=False, actions=2, prompt=False, discount=0.875, terminal=terminal)
     mdp = one.mdp._replace(segment=jnp.asarray(SEGMENT))
     rows = np.random.default_rng(0).choice(len(one.all.weight), 9, replace=False)
@@ -57,11 +57,13 @@ def test_every_step_of_a_segment_receives_the_same(sampled):
 
 
 def test_reruns_of_one_order_share_their_noise():
-    """A policy that always does the same does it whether its actions are imposed or not: every marginal is 0."""
+    """A policy that always does the same does it whether its actions are imposed or not.
+
+    So every marginal is 0.
+    """
     one = given(terminal=False)
-    always = np.broadcast_to(
-        np.eye(2, dtype=np.float32)[[1, 0, 0]][:, None], one.policy.shape
-    )  # whatever it sees
+    # Whatever it sees.
+    always = np.broadcast_to(np.eye(2, dtype=np.float32)[[1, 0, 0]][:, None], one.policy.shape)
     world = World.make(one.mdp, jnp.asarray(always))
     batch = reference.rollout(world, jax.random.key(2), len(one.all.weight))
     assert np.ptp(np.asarray(batch.reward).sum(axis=1)) > 0
@@ -69,7 +71,7 @@ def test_reruns_of_one_order_share_their_noise():
 
 
 def test_the_marginals_of_an_order_add_up_whatever_the_order():
-    """Where nothing but the policy is left to chance, their sum is R - v(none), and v(none) is 0 or 1."""
+    """Where only the policy is left to chance, their sum is R - v(none), and v(none) is 0 or 1."""
     mdp = Bifurcation(
         horizon=4, pivots=(1, 2), gap=1.0, base=0.5, recovery=1.0, num_segments=3
     ).build()

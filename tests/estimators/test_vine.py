@@ -48,7 +48,7 @@ def sampled(unit, discount=0.875):
 
 
 def segment_error(given):
-    """Discounted sum of the td_errors of each segment, from its first step, on all its live steps."""
+    """Discounted sum of each segment's td_errors, from its first step, on all its live steps."""
     error, segment = td_error(given), np.asarray(given.mdp.segment)
     out = np.zeros(error.shape)
     for g in np.unique(segment):
@@ -96,12 +96,10 @@ def test_by_segment_at_discount_1_its_gradient_is_exact(undiscounted):
 def test_by_segment_at_a_discount_below_1_late_steps_of_a_segment_get_too_little(given):
     gradient = expected_gradient(given.mdp, given.policy, given.all, segment_error(given))
     wanted = given.exact.gradient
-    np.testing.assert_allclose(
-        gradient[0], wanted[0], atol=1e-5
-    )  # the first steps of the two segments
-    np.testing.assert_allclose(
-        gradient[2], 0.875 * wanted[2], atol=1e-5
-    )  # the second step of the last one
+    # The first steps of the two segments.
+    np.testing.assert_allclose(gradient[0], wanted[0], atol=1e-5)
+    # The second step of the last one.
+    np.testing.assert_allclose(gradient[2], 0.875 * wanted[2], atol=1e-5)
     assert np.abs(wanted[2]).max() > 0.01
 
 
@@ -129,10 +127,13 @@ def test_its_variance_is_that_of_two_means_of_k_returns(given):
 
 
 @pytest.mark.parametrize("firsts", [(0,), (0, 1, 3)])
-def test_by_segment_it_is_the_rewards_and_the_change_of_value_exactly_where_nothing_is_left_to_chance(
+def test_by_segment_it_is_exactly_the_rewards_and_change_of_value_where_nothing_is_left_to_chance(
     given, firsts
 ):
-    """Certain transitions and a policy that always does the same: Vhat is V. One segment gives R - V(s_0)."""
+    """Certain transitions and a policy that always does the same: Vhat is V.
+
+    One segment gives R - V(s_0).
+    """
     segment = np.searchsorted(firsts, np.arange(4), side="right") - 1
     prob = np.zeros(given.mdp.prob.shape)
     prob[..., 1] = 1.0

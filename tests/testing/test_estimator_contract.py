@@ -1,4 +1,4 @@
-"""The contract of estimators: casim's own pass it, and each that breaks it fails for its own reason."""
+"""The contract of estimators: casim's own pass it, and breakers fail each for its own reason."""
 
 from __future__ import annotations
 
