@@ -1,9 +1,9 @@
 """What bounds each engine: steps per second, and how far that is from the device's limits.
 
-Both of paths and of whole trajectories. A path is what the fused kernel writes (observation, and
-one number for state, action and successor); `record` completes it to a trajectory. Copies of the
-same size give the bandwidth that could be had; a kernel that only hashes, four words for every
-step, gives the arithmetic that the noise alone needs.
+Steps are those of paths and of whole trajectories. A path is what the fused kernel writes
+(observation, and one number for state, action and successor); `record` completes it to a
+trajectory. Copies of the same size give the bandwidth that could be had; a kernel that only hashes,
+four words for every step, gives the arithmetic that the noise alone needs.
 
     python benchmarks/engines.py [--quick] [--json FILE]
 """

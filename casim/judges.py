@@ -176,7 +176,7 @@ class Judge:
 def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Array, Array]:
     """Mean, mean square, smallest and largest label over the live steps of on-policy episodes.
 
-    In blocks of steps.
+    They are added up in blocks of steps.
     """
     steps = mdp.schedule.shape[0]
     size = min(LABEL_BLOCK, steps)

@@ -83,7 +83,7 @@ def measure(size: Size) -> dict:
 def credit_of(sign: int, key: jax.Array, groups: int) -> tuple[np.ndarray, dict[str, tuple]]:
     """The logged action `[groups, N]`, and what each method finds.
 
-    By method, the credit of the action and each group's implied effect.
+    What is found is, by method, the credit of the action and each group's implied effect.
     """
     task = casim.HiddenCause(world=1 if sign == 1 else -1, horizon=len(STEPS))
     world = casim.World.make(task.build(), task.confounded())
@@ -144,7 +144,7 @@ def blind(mdp: casim.MDP) -> casim.MDP:
 def summaries(action: np.ndarray, found: dict[str, tuple]) -> dict[str, dict]:
     """By method, how credit is distributed for each action, and how the effect is.
 
-    Of the effect: mean, spread and quantiles.
+    The effect is summarised by mean, spread and quantiles.
     """
     out = {}
     for name in METHODS:

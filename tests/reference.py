@@ -196,7 +196,7 @@ def assert_frequencies(
 def optimal_value(mdp: MDP) -> np.ndarray:
     """V*_t(s) `[T, S]` of the best policy that sees state and step.
 
-    By recursion on single states.
+    It is found by recursion on single states.
     """
     mdp = as_float64(mdp)
     num_steps, num_states, num_actions, width = mdp.schedule.shape[0], *mdp.prob.shape[1:]

@@ -1,6 +1,6 @@
 """Many devices give what one gives, to the last bit.
 
-Virtual devices of one process, and several processes.
+They are virtual devices of one process, or those of several processes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Doors: NumPy arrays and lists work at every one, floats of one type go on.
 
-No nonsense is computed with.
+No nonsense is computed with, but refused.
 """
 
 from __future__ import annotations

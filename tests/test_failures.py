@@ -1,6 +1,6 @@
 """What fails, fails alone: a method, a task, for lack of memory.
 
-And what ends a run says what is kept.
+What ends a run says what is kept.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ quick = functools.partial(jax.jit, compiler_options=QUICK)
 LENGTHS = (1, 7, 16, 33, 83)
 """With blocks of 4 and sequences scanned step by step up to 6: one to three levels.
 
-With whole blocks and without.
+The blocks are whole or not.
 """
 
 

@@ -30,7 +30,7 @@ from casim.checks import check_integer
 def binary_group_scale(success: float, num: int) -> float:
     """The kappa of GRPO, for returns in {0, 1}: E[credit | s, a] = kappa (Q - V(prompt)).
 
-    In the limit epsilon -> 0.
+    This is the limit epsilon -> 0.
 
     Args:
         success: V(prompt), the success probability, in (0, 1).

@@ -149,7 +149,7 @@ def _branches(
 ) -> tuple[_Law, _Law]:
     """The laws `[T]` of the two branches of one trajectory.
 
-    From every step to the end of its unit and beyond.
+    They run from every step to the end of its unit and beyond.
     """
     reference, downstream = (
         state_policy(mdp, table) for table in (protocol.reference, protocol.downstream)

@@ -51,7 +51,7 @@ CHUNK = 4096
 class Game(NamedTuple):
     """J runs in time, each with two affine maps, and a distribution of the first state.
 
-    N games side by side.
+    The arrays hold N games side by side.
     """
 
     start: Float[Array, "N S"]

@@ -82,7 +82,7 @@ class VarianceParts(NamedTuple):
     skill: Float[Array, " T"]
     """discount^(2t) E[A_t^2]: from the choice of the action.
 
-    And from the draw of the observation, where the state is hidden.
+    The draw of the observation counts too, where the state is hidden.
     """
     luck: Float[Array, " T"]
     """discount^(2t) E[luck_t^2]: from the transition."""

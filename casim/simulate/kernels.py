@@ -31,7 +31,7 @@ GROUP = 4
 LINE = 16
 """Steps between two stores: of bytes, as many as one thread stores at once.
 
-Also between two looks at who has met.
+They are also the steps between two looks at who has met.
 """
 
 
@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
     open: Int[Array, " programs"] | None = None
     """Lines that `map_kernel` has not written, at the start of every chunk of a program.
 
-    None is all.
+    None stands for all lines.
     """
 
 
@@ -285,7 +285,7 @@ def _put(words: list[Array], new: list[Array], part: Array) -> list[Array]:
 def _store(ref: Any, place: Array, words: list[Array]) -> None:
     """Writes the words of each lane from its place on, four at once.
 
-    A whole 16 bytes from each thread.
+    That is a whole 16 bytes from each thread.
     """
     column = jnp.arange(4)[None, :]
     for first in range(0, len(words), 4):

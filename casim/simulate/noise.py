@@ -96,7 +96,7 @@ def pair(
 ) -> tuple[Array, Array]:
     """Uniforms at `channel` (even) and the next one, from one hash.
 
-    Elementwise over equal shapes of addresses.
+    The addresses have equal shapes and are taken elementwise.
     """
     first, second = threefry(
         words, episode.astype(jnp.uint32), (2 * step + channel // 2).astype(jnp.uint32)

@@ -1,6 +1,6 @@
 """Environment: episodes equal to those of `World.rollout`, its ends, and its law under any keys.
 
-Equal is to the last bit.
+They are equal to the last bit.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def test_gymnasium_makes_every_family(family):
 def played(mode):
     """The third episode of a seed, and its row of a rollout.
 
-    Of the episode, what is shown before each step and at the end.
+    The episode is what is shown before each step and at the end.
     """
     env = GymnasiumEnvironment(Awkward(), "index", render_mode=mode)
     env.reset(seed=4)

@@ -57,7 +57,7 @@ SMALL = {
 }
 """A chain, a POMDP, episodes that the policy ends: the worlds that an estimator can meet.
 
-By their shape.
+They differ in shape.
 """
 INSTANCES = {
     Vine: Vine(2),
@@ -215,7 +215,7 @@ def test_credit_is_finite_and_0_after_the_end_and_costs_are_not_negative(kind, t
 def test_it_is_the_same_without_vmap_and_does_not_read_the_hidden_state_unless_it_may(kind):
     """In a world with a hidden state, a scrambled record of it changes nothing.
 
-    For those without a door to it.
+    That is so for those without a door to it.
     """
     index, key, batch = mixed(ToolChain)
     world, _ = setting(ToolChain)

@@ -248,7 +248,7 @@ def test_the_critic_is_charged(given, few):
 def test_without_rollouts_the_baseline_depends_on_the_scored_action(given, few):
     """Fitted to the scored batch, credit averages to 0 at lambda 1.
 
-    In every (step, observation) of that batch.
+    It does so in every (step, observation) of that batch.
     """
     credit = np.asarray(run(IN_SAMPLE, KEY, given.world, few).value, np.float64)
     time = np.broadcast_to(np.arange(4), credit.shape)

@@ -33,7 +33,7 @@ def credit(estimator, batch):
 def bandit(success: tuple[float, ...], policy: tuple[float, ...]):
     """Two steps: action a leads to state 1 + a, which pays 1 with probability success[a].
 
-    Whatever is done there.
+    It does so whatever is done there.
     """
     arms = len(success)
     states = np.arange(arms + 1)

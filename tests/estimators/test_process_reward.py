@@ -132,7 +132,7 @@ def test_it_is_biased_even_with_a_perfect_judge():
 def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_step_is_not():
     """Every step of episodes of 1 to 5 turns scores 0.5: all groups of two are enumerated.
 
-    With their probabilities.
+    Each counts with its probability.
     """
     mdp = VariableTurns().build()
     policy = Uniform().table(mdp)

@@ -69,7 +69,7 @@ def test_two_ways_to_the_exact_scores_of_leave_one_out_agree(coverage):
 def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group():
     """Three blocks of one group of two on a chain of one step: all 4,096 samples.
 
-    Each with its probability.
+    Each counts with its probability.
     """
     mdp = casim.Bifurcation(horizon=1, pivots=(0,), gap=0.6).build()
     policy = casim.Softmax(seed=3).table(mdp)

@@ -1,6 +1,6 @@
 """`casim.oracle.belief` against averages over enumerated trajectories of the same history.
 
-In float64.
+The averages are in float64.
 """
 
 from __future__ import annotations

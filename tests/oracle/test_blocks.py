@@ -1,6 +1,6 @@
 """Values in blocks against the sequential scan and double precision.
 
-At awkward lengths and at a million steps.
+Lengths are awkward, or a million steps.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def assert_same(one: Truth, two: Truth, tolerance: float):
 def test_blocks_of_any_length_give_what_the_scan_gives(steps, block):
     """Terminal states, hidden states, a discount.
 
-    The last block full or not, one block, blocks of one step.
+    The last block is full or not; there is one block, or there are blocks of one step.
     """
     schedule = tuple(int(k) for k in np.random.default_rng(steps).integers(0, 3, steps))
     mdp, policy = wide(*reference.random_mdp(21, schedule=schedule))

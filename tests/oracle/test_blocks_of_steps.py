@@ -1,6 +1,6 @@
 """Filters and sums that run in blocks of steps, against the same step by step.
 
-And where single precision could fail.
+Some tests are of where single precision could fail.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`casim.oracle.contrast` against both branches written out, in float64.
 
-And Proposition 1 on sampled pairs.
+Proposition 1 is tested on sampled pairs.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def moments(paths, discount, steps):
 def by_hand(mdp, behaviour, protocol, batch, unit, row, index):
     """Mean and variance of both branches, by writing out all continuations.
 
-    From every state that may be restored.
+    They start from every state that may be restored.
     """
     first = int(np.searchsorted(unit, index))
     inside = unit == index

@@ -1,6 +1,6 @@
 """`casim.oracle.games` and `shapley`: worth of coalitions in float64, axioms, closed forms.
 
-The worth is written out.
+The worth of a coalition is written out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Group baselines where turn counts differ: the exact bias of each.
 
-And the tables of docs/group-bias.md.
+The tables of docs/group-bias.md are tested too.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def turn_leave_one_out(alone):
 def turn_mean(scaled):
     """G_t less the mean G_t of all that are live at t, oneself included.
 
-    Over their deviation (ddof = 1) if scaled.
+    It is divided by their deviation (ddof = 1) if scaled.
     """
 
     def credit(batch):
@@ -83,7 +83,7 @@ def turn_mean(scaled):
 def anchor_mean(leave_out, size=3):
     """G_t less the mean over the group's steps of the same observation, at any turn.
 
-    Without one's own if left out.
+    One's own steps are not among them if left out.
     """
 
     def credit(batch):
@@ -329,7 +329,7 @@ def squared_errors(batch, credit, world):
 def test_a_ranking_by_200_samples_reverses():
     """RLOO has the smaller variance, and many samples say otherwise.
 
-    Horizon 8, stop probability 0.65, groups of 4.
+    That is at horizon 8, stop probability 0.65 and groups of 4.
     """
     rows = table("A ranking that sampling reverses")
     exact = {}

@@ -183,7 +183,7 @@ def test_moments_equal_those_over_all_ordered_groups(place, num, estimator, form
 def test_a_group_of_one_and_a_world_that_is_shown():
     """RewardToGo alone: unbiased for Q in every cell and for the gradient.
 
-    Both from dynamic programming.
+    Both come from dynamic programming.
     """
     mdp, policy = world(7, (2, 0), states=4, successors=3, hidden=False)
     truth = precise_truth(mdp, policy)
@@ -273,7 +273,7 @@ NAMES = (
 def test_exact_scores_lie_in_the_intervals_of_a_study(unhooked):
     """At 4 half-widths of a 95% interval over 10 blocks.
 
-    t with 9 degrees: false alarm about 1e-5 each.
+    With t of 9 degrees of freedom the false alarm is about 1e-5 each.
     """
     task, policy = VariableTurns(num_turns=4, noise=0.5, discount=0.9), casim.Softmax(seed=3)
     estimators = (casim.GroupRelative(), casim.LeaveOneOut(discount=0.9))

@@ -1,6 +1,6 @@
 """`casim.oracle.soft` against regularised returns of all trajectories, closed forms and limits.
 
-In float64.
+All are in float64.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_the_summary_equals_the_enumeration():
 def test_the_scale_of_grpo_equals_its_definition_over_all_groups():
     """E[credit | own return] is linear in the return, with slope c_p.
 
-    By enumerating the other returns of the group.
+    The other returns of the group are enumerated.
     """
     num, success = 5, 0.3
 
@@ -72,7 +72,7 @@ def _choose(n, k):
 def test_closed_forms_lie_in_the_intervals_of_a_study():
     """At 4 half-widths of a 95% interval over 10 blocks.
 
-    t with 9 degrees: false alarm about 1e-5 each.
+    With t of 9 degrees of freedom the false alarm is about 1e-5 each.
     """
     estimators = (
         casim.Return(),

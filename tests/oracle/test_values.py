@@ -282,7 +282,7 @@ def test_a_million_steps_equal_the_closed_form():
 def test_a_million_episodes_agree_with_the_exact_values(name):
     """Means over episodes are within 5 standard errors.
 
-    About 150 cells: below 1 false alarm in 10,000 seeds.
+    For about 150 cells that is below 1 false alarm in 10,000 seeds.
     """
     mdp = reference.small_tasks()[name].build()
     policy = reference.random_policy(5, mdp)

@@ -111,7 +111,7 @@ def test_an_action_that_the_policy_never_takes_has_log_prob_minus_infinity(small
 def test_two_actions_under_one_key_share_their_noise(small):
     """Where actions change nothing, both branches live through the same.
 
-    The same states, observations and rewards.
+    That is, through the same states, observations and rewards.
     """
     _, mdp, policy = small
     tables = {

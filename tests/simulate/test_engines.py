@@ -236,7 +236,7 @@ def test_labels_are_stored_in_the_narrowest_types():
 def test_the_search_of_the_kernel_counts_like_the_scan(bits):
     """At every threshold and its neighbours on the grid.
 
-    Also where thresholds repeat or are never reached.
+    It does so also where thresholds repeat or are never reached.
     """
     rng, width = np.random.default_rng(bits), 2**bits - 1
     cut = np.sort(rng.integers(0, 2**24, (6, width)), axis=1) / 2.0**24

@@ -88,7 +88,7 @@ def test_single_equals_the_channel_of_step_noise(channel):
 def test_noise_is_uniform_and_channels_are_independent():
     """Chi-square of marginals, and of pairs of channels, episodes and steps.
 
-    With a false alarm of 1e-7 each.
+    Each has a false alarm of 1e-7.
     """
     x = np.asarray(step_noise(jnp.arange(500), jnp.arange(100), observed=True))
     cell = (x * 16).astype(int)
@@ -146,7 +146,7 @@ def test_a_single_outcome_is_always_drawn():
 def test_draws_have_the_frequencies_asked_for():
     """Chi-square with a false alarm of 1e-7 for each of 4 rows of 6 outcomes.
 
-    200,000 draws each.
+    Each row is drawn from 200,000 times.
     """
     rows = (
         np.array(

@@ -127,7 +127,7 @@ def test_under_jit_types_are_checked_and_values_cannot_be(small, batch, unhooked
     "engine", [Engine.make("scan"), Engine.make("parallel", 2), Engine.make("fused", 2)], ids=str
 )
 def test_no_rows_and_no_copies_are_batches_like_others(small, batch, engine):
-    """In every engine.
+    """Such a batch goes through every engine.
 
     The fused one leaves it to another, because a kernel of no threads cannot be started.
     """

@@ -50,7 +50,7 @@ def test_a_prompt_is_the_start_state(seen, prompted):
 def test_trajectories_have_the_frequencies_of_the_enumeration(small, many):
     """Chi-square with a false alarm of 1e-7 each: (s, o, a) with the next step's s.
 
-    At 4 steps of 100,000 episodes.
+    They are counted at 4 steps of 100,000 episodes.
     """
     _, mdp, policy = small
     paths = reference.enumerate_paths(mdp, policy)

@@ -38,7 +38,7 @@ def best(mdp) -> float:
 def test_the_sum_of_process_scores_rewards_the_hack_and_their_minimum_does_not():
     """Exact expectations of the credit at the first step.
 
-    The judge is without noise, and of what judges believe.
+    The judge is free of noise and judges what judges believe.
     """
     task = HackableProcess(horizon=4, lure=0.8, damage=0.8, num_segments=2)
     mdp, believed = task.build(), task.believed()

@@ -1,6 +1,6 @@
 """Bifurcation against closed forms: the gap at the pivot, nothing elsewhere.
 
-And against a recursion over two levels.
+Success is tested against a recursion over two levels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ expected_return = jax.jit(expected_return)
 def success_probability(task, mdp, policy) -> float:
     """P(paid) by following P(good) alone, in float64.
 
-    For a policy that reads the level and not the symbol.
+    The policy reads the level and not the symbol.
     """
     symbols = mdp.start.shape[0] // 2
     good, pivots = 1.0, set(task.positions)

@@ -1,6 +1,6 @@
 """COCOA's key-to-door and tree against the released layout and the published counts.
 
-And against formulas of their own.
+Some formulas are of their own.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def test_the_treasure_needs_the_key_and_the_door():
 def test_apples_raise_the_second_moment_of_the_return_quadratically_and_not_the_credit_of_the_key():
     """Uniform policy: E[G^2] = (n m + g)^2 + n v + w.
 
-    With m, v of an apple and g, w of the treasure.
+    Here m, v are of an apple and g, w of the treasure.
     """
     second, key = [], []
     for apples in range(4):

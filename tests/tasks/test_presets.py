@@ -35,7 +35,7 @@ def test_presets_are_the_ones_that_have_a_length_here():
 def test_a_preset_is_solved(name):
     """The value of the start is also the mean reward along the occupancy.
 
-    Forward against backward.
+    That is forward against backward.
     """
     mdp = PRESETS[name].build()
     policy = Uniform().table(mdp)

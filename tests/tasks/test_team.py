@@ -1,6 +1,6 @@
 """Team: Shapley values in closed form, pure coordination, messages, and a null agent.
 
-The closed form is without coupling, the coordination with it.
+The closed form is for no coupling, the coordination for full coupling.
 """
 
 from __future__ import annotations

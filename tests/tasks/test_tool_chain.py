@@ -213,9 +213,9 @@ def test_a_diagnostic_at_0_is_bit_identical_to_leaving_it_out(knob):
 
 
 def test_text_determines_the_future_only_without_t_and_o():
-    """Off: latent states that show the same have the same values at every decision.
+    """When off, latent states that show the same have the same values at every decision.
 
-    On: they do not.
+    When T or O is on they do not.
     """
 
     def spread(**knobs) -> float:

@@ -88,7 +88,7 @@ def enumerate_trajectories(mdp: MDP, policy: Any, limit: int = 2_000_000) -> Enu
 def _expand(mdp: MDP, policy: np.ndarray, kernel: int, state: np.ndarray, weight: np.ndarray):
     """Every continuation of every path by one step.
 
-    Who it continues, what happened, where it went, how likely.
+    Of each: which path it continues, what happened, where it went, how likely.
     """
     observations, (actions, slots) = mdp.emission.shape[2], mdp.prob.shape[2:]
     shape = (len(state), observations, actions, slots)
