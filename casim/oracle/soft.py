@@ -10,8 +10,11 @@ is reached, backwards from V_T = 0, by
     V_t(s) = b log sum_a ref(a | s) exp(Q_t(s, a) / b),
     pi_t(a | s) = ref(a | s) exp(A_t(s, a) / b),
 
-with the soft advantage A_t = Q_t - V_t = b log(pi_t / ref). So sum_a ref(a | s) exp(A_t(s, a) / b)
-= 1: not every action can have a positive implicit reward b log(pi / ref). Along a trajectory, with
+with the soft advantage A_t = Q_t - V_t = b log(pi_t / ref). So
+
+    sum_a ref(a | s) exp(A_t(s, a) / b) = 1:
+
+not every action can have a positive implicit reward b log(pi / ref). Along a trajectory, with
 n_u = r_u + discount V_{u+1}(s_{u+1}) - Q_u(s_u, a_u) what the environment did by chance,
 
     sum_{u<=t} discount^u [b log(pi_u / ref) - r_u + n_u]
