@@ -121,7 +121,7 @@ def critics(
 
 def _history(mdp: MDP, policy: Array, truth: Truth, belief: Array, batch: Trajectory) -> Critic:
     q_value = jnp.einsum("nts,tsa->nta", belief, truth.q_value, precision="highest")
-    value = jnp.sum(_taken(mdp, policy, batch) * q_value, axis=-1)
+    value = jnp.sum(acting_along(mdp, policy, batch) * q_value, axis=-1)
     return _critic(value, q_value, q_value - value[..., None], batch)
 
 
@@ -136,7 +136,7 @@ def _latent_history(
     weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")
     total = jnp.einsum("nts,sl,tsa->ntla", belief, member, truth.q_value, precision="highest")
     q_value = total / jnp.where(weight > 0, weight, 1.0)[..., None]
-    value = jnp.sum(_taken(mdp, policy, batch)[:, :, None, :] * q_value, axis=-1)
+    value = jnp.sum(acting_along(mdp, policy, batch)[:, :, None, :] * q_value, axis=-1)
     mean = jnp.sum(weight[..., None] * (q_value - value[..., None]), axis=2)
     here = member[batch.state]
     return _critic(
@@ -170,7 +170,7 @@ def _clairvoyant(mdp: MDP, belief: Array, batch: Trajectory) -> Critic:
     return _critic(value[time, batch.state], best.q_value[time, batch.state], mean, batch)
 
 
-def _taken(mdp: MDP, policy: Array, batch: Trajectory) -> Float[Array, "N T A"]:
+def acting_along(mdp: MDP, policy: Array, batch: Trajectory) -> Float[Array, "N T A"]:
     """pi(. | o_t)."""
     return force(mdp, policy)[mdp.schedule[None, :], batch.observation]
 

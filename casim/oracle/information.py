@@ -139,7 +139,7 @@ def pointwise_information(outcomes: Outcomes, batch: Trajectory) -> StepInformat
     Their sum is -log P(z_0 | s_0). NaN where the return-to-go is not in the support.
     """
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
-    index, found = _return_index(outcomes, batch)
+    index, found = return_index(outcomes, batch)
     before = jnp.log(outcomes.given_state[time, batch.state, index])
     middle = jnp.log(outcomes.given_action[time, batch.state, batch.action, index])
     after = jnp.where(shift_left(batch.live, False), shift_left(before), 0.0)
@@ -186,7 +186,7 @@ def latent_information(
     return LatentInformation(entropy, gain, _gain(truth, shift_left(truth), batch.live, goes_on))
 
 
-def _return_index(
+def return_index(
     outcomes: Outcomes, batch: Trajectory
 ) -> tuple[Int[Array, "N T"], Bool[Array, "N T"]]:
     """Where the return-to-go of each step lies in the support, and whether it does."""

@@ -71,6 +71,8 @@ class World:
     None, like 0, always restores it, at less cost.
     """
     num_segments: int = dataclasses.field(default=1, metadata={"static": True})
+    num_turns: int = dataclasses.field(default=1, metadata={"static": True})
+    num_agents: int = dataclasses.field(default=1, metadata={"static": True})
     noisy_emission: bool = dataclasses.field(default=True, metadata={"static": True})
     branching: bool = dataclasses.field(default=True, metadata={"static": True})
     engine: Engine | None = dataclasses.field(default=None, metadata={"static": True})
@@ -118,9 +120,11 @@ class World:
             raise ValueError(f"scorer must be a judge made by Judge.model, got {scorer!r}")
         check_mdp(mdp)
         noisy = bool(np.any(np.asarray(mdp.emission).max(-1) < 1.0))
-        segments = int(np.asarray(mdp.segment)[-1]) + 1
+        segments, turns = (int(np.asarray(x)[-1]) + 1 for x in (mdp.segment, mdp.turn))
+        agents = len(np.unique(np.asarray(mdp.agent)))
         noise = jnp.asarray(replay.noise, float) if replay.noise > 0 else None
-        return cls(mdp, policy, reference, scorer, noise, segments, noisy, replay.possible, engine)
+        counts = (segments, turns, agents)
+        return cls(mdp, policy, reference, scorer, noise, *counts, noisy, replay.possible, engine)
 
     @property
     def discount(self) -> Float[Array, ""]:

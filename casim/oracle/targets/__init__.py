@@ -11,26 +11,12 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from casim import targets
 from casim.doors import door
-from casim.oracle.targets.games import shapley_value
+from casim.oracle.targets import errors, games, history, outcomes, rewards, values
 from casim.oracle.targets.given import Given
-from casim.oracle.targets.values import (
-    advantage,
-    log_gain,
-    segment_advantage,
-    td_error,
-    trajectory_advantage,
-)
 from casim.simulate import World
-from casim.targets import (
-    Advantage,
-    LogGain,
-    SegmentAdvantage,
-    Shapley,
-    Target,
-    TdError,
-    TrajectoryAdvantage,
-)
+from casim.targets import Target
 from casim.types import MDP, Trajectory, Truth
 
 __all__ = ["Given", "exact_value", "path_target"]
@@ -45,12 +31,26 @@ def exact_value(target: Target, given: Given) -> Float[Array, "N T"] | None:
     return None
 
 
-exact_value.register(Advantage, advantage)
-exact_value.register(TrajectoryAdvantage, trajectory_advantage)
-exact_value.register(TdError, td_error)
-exact_value.register(SegmentAdvantage, segment_advantage)
-exact_value.register(LogGain, log_gain)
-exact_value.register(Shapley, shapley_value)
+exact_value.register(targets.Advantage, values.advantage)
+exact_value.register(targets.TrajectoryAdvantage, values.trajectory_advantage)
+exact_value.register(targets.TdError, values.td_error)
+exact_value.register(targets.SegmentAdvantage, values.segment_advantage)
+exact_value.register(targets.LogGain, values.log_gain)
+exact_value.register(targets.Redistribution, values.redistribution)
+exact_value.register(targets.HistoryAdvantage, history.history_advantage)
+exact_value.register(targets.HistoryGain, history.history_gain)
+exact_value.register(targets.LatentGain, history.latent_gain)
+exact_value.register(targets.EntropyGain, outcomes.entropy_gain)
+exact_value.register(targets.HindsightRatio, outcomes.hindsight_ratio)
+exact_value.register(targets.Soft, rewards.soft)
+exact_value.register(targets.Regularised, rewards.regularised)
+exact_value.register(targets.Subgoal, rewards.subgoal)
+exact_value.register(targets.Counterfactual, games.counterfactual)
+exact_value.register(targets.Shapley, games.shapley_value)
+exact_value.register(targets.Difference, games.difference)
+exact_value.register(targets.FirstError, errors.first_error)
+exact_value.register(targets.StepError, errors.step_error)
+exact_value.register(targets.FirstLoss, errors.first_loss)
 
 
 def path_target(
@@ -64,9 +64,10 @@ def path_target(
         truth: of that policy, from `casim.oracle.solve`.
         batch: trajectories of the world.
     """
-    given = _admitted(world.mdp, world.policy, world.reference, truth, batch, world.num_segments)
-    found = exact_value(target, given)
-    return None if found is None else jnp.where(given.batch.live, found, 0.0)
+    given = _admitted(world.mdp, world.policy, world.reference, truth, batch)
+    counts = (world.num_segments, world.num_turns, world.num_agents)
+    found = exact_value(target, Given(*given, *counts))
+    return None if found is None else jnp.where(given[-1].live, found, 0.0)
 
 
 @door
@@ -76,7 +77,6 @@ def _admitted(
     reference: Float[Array, "M O A"] | None,
     truth: Truth,
     batch: Trajectory,
-    num_segments: int,
-) -> Given:
+) -> tuple[MDP, Array, Array | None, Truth, Trajectory]:
     """What is given, as arrays that fit each other."""
-    return Given(mdp, policy, reference, truth, batch, num_segments)
+    return mdp, policy, reference, truth, batch

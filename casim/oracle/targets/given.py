@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from casim.oracle.along import along
+from casim.targets import UNITS, Unit
 from casim.types import MDP, Trajectory, Truth
 
 
@@ -20,7 +21,32 @@ class Given(NamedTuple):
     truth: Truth
     batch: Trajectory
     num_segments: int
-    """Static under jit."""
+    """Static under jit, like the next two."""
+    num_turns: int
+    num_agents: int
+
+    @property
+    def num_actions(self) -> int:
+        """A, static."""
+        return self.policy.shape[-1]
+
+    @property
+    def decided(self) -> Bool[Array, "N T"]:
+        """Where an episode is live and its policy decides."""
+        return self.batch.live & self.mdp.decision[self.mdp.schedule][None, :]
+
+    def count(self, unit: Unit) -> int:
+        """How many units of a kind there are."""
+        steps = self.mdp.schedule.shape[0]
+        counts = (steps, self.num_segments, self.num_turns, self.num_agents, 1)
+        return counts[UNITS.index(unit)]
+
+    def unit(self, unit: Unit) -> Int[Array, " T"]:
+        """The unit of each step, numbered 0, 1, ... without gaps."""
+        mdp, steps = self.mdp, jnp.arange(self.mdp.schedule.shape[0])
+        # Agents may have any numbers.
+        agent = jnp.unique(mdp.agent, return_inverse=True, size=len(steps))[1]
+        return (steps, mdp.segment, mdp.turn, agent, jnp.zeros_like(steps))[UNITS.index(unit)]
 
     @property
     def step_discount(self) -> Float[Array, " T"]:

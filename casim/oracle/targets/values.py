@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from casim.ops import run_sum, segment_broadcast, segment_sum
+from casim.ops import run_sum, segment_broadcast, segment_sum, shift_left, shift_right
 from casim.oracle.along import advantage_along, along
 from casim.oracle.targets.given import Given
 from casim.recurrence import affine_scan
-from casim.targets import Advantage, LogGain, SegmentAdvantage, TdError, TrajectoryAdvantage
+from casim.targets import (
+    Advantage,
+    LogGain,
+    Redistribution,
+    SegmentAdvantage,
+    TdError,
+    TrajectoryAdvantage,
+)
 
 
 def advantage(target: Advantage, given: Given) -> Float[Array, "N T"]:
@@ -42,9 +49,8 @@ def segment_advantage(target: SegmentAdvantage, given: Given) -> Float[Array, "N
     error = td_error(TdError(), given)
     if target.unit == "step":
         return error
-    unit = _unit(target, given)
+    unit, size = given.unit(target.unit), given.count(target.unit)
     steps = unit.shape[0]
-    size = given.num_segments if target.unit == "segment" else steps
     first = jnp.full(size, steps - 1).at[unit].min(jnp.arange(steps))
     weight = given.weight_since(first[unit])[None, :]
     gain = jnp.where(given.batch.live, weight * error, 0.0)
@@ -53,12 +59,17 @@ def segment_advantage(target: SegmentAdvantage, given: Given) -> Float[Array, "N
     return segment_broadcast(total(gain, unit, size), unit)
 
 
-def _unit(target: SegmentAdvantage, given: Given) -> Int[Array, " T"]:
-    """The unit of each step, numbered below the number of steps."""
-    if target.unit == "episode":
-        return jnp.zeros_like(given.mdp.segment)
-    unit = getattr(given.mdp, target.unit)
-    if target.unit == "agent":
-        # Agents may have any numbers.
-        return jnp.unique(unit, return_inverse=True, size=unit.shape[0])[1]
-    return unit
+def redistribution(target: Redistribution, given: Given) -> Float[Array, "N T"]:
+    """The change of the expected return from one action to the next, and what is left at the end.
+
+    In maths: g_t - g_{t-1} = w_{t-1} luck_{t-1} + w_t A_t, with the weights w of the steps and
+    luck_t = r_t + discount V_{t+1} - Q_t. This form loses no digits where Q is large.
+    """
+    skill = advantage_along(given.truth, given.batch)
+    before, after = given.worth
+    weight = jnp.where(given.batch.live, given.weight[None, :], 0.0)
+    luck = weight * (after - before - skill)
+    change = weight * skill + shift_right(luck)
+    change = change.at[:, 0].add(before[:, 0])
+    ends = given.batch.live & ~shift_left(given.batch.live, False)
+    return change + jnp.where(ends, luck, 0.0)
