@@ -1,10 +1,11 @@
 """Every kind of truth along one trajectory, as named curves over its steps.
 
-`casim show TASK --truth KIND` draws them, and `docs/truths.md` compares them.
-named curves over its steps. The reference policy, where a kind needs one, is the policy itself.
+`casim show TASK --truth KIND` draws them, and `docs/truths.md` compares them. Where a kind has a
+recipe in `casim.targets` it is read from there; any recipe can be drawn by itself as well. The
+reference policy, where one is needed, is the policy itself.
 
 References:
-    Definitions and sources are in the rooms of `casim.oracle`.
+    Definitions and sources are in `casim.targets` and in the rooms of `casim.oracle`.
 """
 
 from __future__ import annotations
@@ -20,116 +21,124 @@ from casim import oracle
 from casim.doors import door
 from casim.ops import segment_broadcast
 from casim.oracle.along import advantage_along
+from casim.simulate import World
+from casim.targets import (
+    Advantage,
+    Counterfactual,
+    HindsightRatio,
+    HistoryAdvantage,
+    Soft,
+    Target,
+    TdError,
+)
 from casim.types import MDP, Trajectory, Truth
 
 Curves = dict[str, Float[Array, " T"]]
+Kind = Callable[[World, Truth, Trajectory], Curves]
+"""A kind of truth: of one trajectory `[1, T]` of a world."""
 ROUNDING = 1e-5
 """Of single precision, relative."""
 TEMPERATURE = 0.1
 """Of the soft values, in units of reward."""
 
 
-@door
-def value(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+def value(world: World, truth: Truth, batch: Trajectory) -> Curves:
     """V_t(s_t), and the advantage and the luck that change it."""
-    units = oracle.unit_truth(mdp, truth, batch, jnp.arange(len(mdp.schedule)), len(mdp.schedule))
-    return {"value": _state(truth.value, batch), "advantage": units.skill[0], "luck": units.luck[0]}
-
-
-@door
-def units(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
-    """Skill of the step's segment, turn and agent."""
-    all_of = oracle.granularities(mdp, truth, batch, oracle.sizes(mdp))
-    parts = {"segment": mdp.segment, "turn": mdp.turn, "agent": mdp.agent}
+    advantage, td_error = _told(world, truth, batch, Advantage(), TdError())
+    steps = jnp.arange(batch.state.shape[1])
     return {
-        name: segment_broadcast(getattr(all_of, name).skill, unit)[0]
-        for name, unit in parts.items()
+        "value": truth.value[steps, batch.state[0]],
+        "advantage": advantage,
+        "luck": td_error - advantage,
     }
 
 
-@door
-def hindsight(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+def units(world: World, truth: Truth, batch: Trajectory) -> Curves:
+    """Skill of the step's segment, turn and agent."""
+    mdp = world.mdp
+    all_of = oracle.granularities(mdp, truth, batch, oracle.sizes(mdp))
+    parts = {"segment": mdp.segment, "turn": mdp.turn, "agent": mdp.agent}
+    named = {}
+    for name, unit in parts.items():
+        skill = getattr(all_of, name).skill
+        named[name] = segment_broadcast(skill, unit)[0]
+    return named
+
+
+def hindsight(world: World, truth: Truth, batch: Trajectory) -> Curves:
     """(1 - pi / h) Z of the action taken, by its return.
 
     For binary outcomes at discount 1, else empty (NaN).
     """
-    outcomes = oracle.success_hindsight(mdp, policy)
-    acting = truth.state_policy[mdp.schedule, batch.state[0], batch.action[0]]
+    (ratio,) = _told(world, truth, batch, HindsightRatio())
     success = jnp.sum(batch.reward)
-    posterior = _cell(outcomes.hindsight, batch)
-    chosen = jnp.where(success > 0.5, posterior[:, 1], posterior[:, 0])
-    return {"hindsight credit": (1 - acting / chosen) * success, "h / pi": chosen / acting}
+    return {"hindsight credit": (1 - 1 / ratio) * success, "h / pi": ratio}
 
 
-@door
-def shapley(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
-    """Shapley value of the step's segment, absent segments playing the policy, beside its skill."""
-    count = oracle.sizes(mdp).num_segments
-    phi = oracle.shapley_by_counts(oracle.taken_game(mdp, policy, batch, mdp.segment, count), count)
-    skill = units(mdp, policy, truth, batch)["segment"]
+def shapley(world: World, truth: Truth, batch: Trajectory) -> Curves:
+    """Shapley value of the step's segment, beside the segment's skill.
+
+    Absent segments play the policy. By counts, which ends at no number of segments.
+    """
+    segment = world.mdp.segment
+    game = oracle.taken_game(world.mdp, world.policy, batch, segment, world.num_segments)
+    phi = oracle.shapley_by_counts(game, world.num_segments)
     return {
-        "Shapley value of the segment": segment_broadcast(phi, mdp.segment)[0],
-        "skill of the segment": skill,
+        "Shapley value of the segment": segment_broadcast(phi, segment)[0],
+        "skill of the segment": units(world, truth, batch)["segment"],
     }
 
 
-@door
-def information(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+def information(world: World, truth: Truth, batch: Trajectory) -> Curves:
     """What each action said of the outcome that came, in nats.
 
     For binary outcomes at discount 1, else empty (NaN).
     """
-    outcomes = oracle.success_hindsight(mdp, policy)
+    outcomes = oracle.success_hindsight(world.mdp, world.policy)
     told = oracle.pointwise_information(outcomes, batch)
-    expected = oracle.outcome_information(mdp, policy, outcomes)
+    expected = oracle.outcome_information(world.mdp, world.policy, outcomes)
+    steps = jnp.arange(batch.state.shape[1])
     return {
         "of this outcome (nats)": told.action[0],
-        "I(A; outcome | s) (nats)": _state(expected.action, batch),
+        "I(A; outcome | s) (nats)": expected.action[steps, batch.state[0]],
     }
 
 
-@door
-def belief(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+def belief(world: World, truth: Truth, batch: Trajectory) -> Curves:
     """Advantage to critics that know more or less.
 
-    They know the history, the state as well, or everything (clairvoyant).
+    The history, the state as well, or everything (clairvoyant).
     """
-    states = mdp.start.shape[0]
-    four = oracle.critics(mdp, policy, batch, jnp.arange(states), states)
-    taken = jnp.arange(len(mdp.schedule)), batch.action[0]
+    (history,) = _told(world, truth, batch, HistoryAdvantage())
+    states = world.mdp.start.shape[0]
+    four = oracle.critics(world.mdp, world.policy, batch, jnp.arange(states), states)
+    taken = jnp.arange(batch.state.shape[1]), batch.action[0]
     return {
-        "history": four.history.advantage[0][taken],
+        "history": history,
         "history and state": four.latent_history.advantage[0][taken],
         "clairvoyant": four.clairvoyant.mean_advantage[0][taken],
     }
 
 
-@door
-def soft(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+def soft(world: World, truth: Truth, batch: Trajectory) -> Curves:
     """Soft advantage of the action taken, beside the plain one."""
-    regularised = oracle.soft_optimal(mdp, policy, TEMPERATURE)
-    plain = _cell(truth.advantage, batch)
-    return {
-        f"soft advantage (b = {TEMPERATURE})": _cell(regularised.advantage, batch),
-        "advantage": plain,
-    }
+    softly, plain = _told(world, truth, batch, Soft(TEMPERATURE), Advantage())
+    return {f"soft advantage (b = {TEMPERATURE})": softly, "advantage": plain}
 
 
-@door
-def contrast(mdp: MDP, policy: Array, truth: Truth, batch: Trajectory) -> Curves:
+def contrast(world: World, truth: Truth, batch: Trajectory) -> Curves:
     """The action taken against action 0, from the restored state and from the re-fed one."""
-    default = jnp.broadcast_to(jnp.arange(policy.shape[-1]) == 0, policy.shape).astype(policy.dtype)
-    steps = jnp.arange(len(mdp.schedule))
-    pair = [
-        oracle.contrast(
-            mdp, oracle.Protocol(default, policy, lost), batch, steps, len(mdp.schedule)
-        ).value[0]
-        for lost in (0.0, 1.0)
-    ]
-    return {"against action 0, restored": pair[0], "re-fed": pair[1]}
+    (restored,) = _told(world, truth, batch, Counterfactual(0))
+    policy = world.policy
+    first = jnp.arange(policy.shape[-1]) == 0
+    default = jnp.broadcast_to(first, policy.shape).astype(policy.dtype)
+    steps = jnp.arange(batch.state.shape[1])
+    protocol = oracle.Protocol(default, policy, lost=1.0)
+    refed = oracle.contrast(world.mdp, protocol, batch, steps, len(steps))
+    return {"against action 0, restored": restored, "re-fed": refed.value[0]}
 
 
-TRUTHS: tuple[Callable[[MDP, Array, Truth, Trajectory], Curves], ...] = (
+TRUTHS: tuple[Kind, ...] = (
     value,
     units,
     hindsight,
@@ -171,18 +180,35 @@ def telling(mdp: MDP, truth: Truth, batch: Trajectory) -> Telling:
     )
 
 
+@door
 def curves(
-    kind: Callable[..., Curves], mdp: MDP, policy: Array, truth: Truth, batch: Trajectory
+    kind: Kind | Target, mdp: MDP, policy: Array, truth: Truth, batch: Trajectory
 ) -> dict[str, np.ndarray]:
-    """The curves of a kind as NumPy arrays, NaN where the episode is over."""
+    """The curves of a kind, or of one target, as NumPy arrays; NaN where the episode is over.
+
+    Not under `jit`.
+
+    Args:
+        kind: one of `TRUTHS`, or a recipe of `casim.targets`.
+        mdp: the process.
+        policy: its policy.
+        truth: of that policy.
+        batch: one trajectory `[1, T]`.
+    """
     live = np.asarray(batch.live)[0]
-    named = kind(mdp, policy, truth, batch)
+    world = World.make(mdp, policy, reference=policy)
+    if isinstance(kind, Target):
+        named = {repr(kind): _told(world, truth, batch, kind)[0]}
+    else:
+        named = kind(world, truth, batch)
     return {name: np.where(live, np.asarray(curve), np.nan) for name, curve in named.items()}
 
 
-def _state(table: Float[Array, "T1 S"], batch: Trajectory) -> Float[Array, " T"]:
-    return table[jnp.arange(batch.state.shape[1]), batch.state[0]]
-
-
-def _cell(table: Array, batch: Trajectory) -> Array:
-    return table[jnp.arange(batch.state.shape[1]), batch.state[0], batch.action[0]]
+def _told(world: World, truth: Truth, batch: Trajectory, *recipes: Target) -> list[Array]:
+    """Each target along the trajectory; NaN where it has no exact value."""
+    found = []
+    for recipe in recipes:
+        target = oracle.path_target(recipe, world, truth, batch)
+        nothing = jnp.full_like(batch.reward[0], jnp.nan)
+        found.append(nothing if target is None else target[0])
+    return found

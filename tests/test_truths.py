@@ -9,6 +9,7 @@ import pytest
 import casim
 from casim.cli import main
 from casim.figures import truth_figure
+from casim.targets import Redistribution, Subgoal
 from casim.truths import TRUTHS, curves
 from tests import reference
 
@@ -130,6 +131,15 @@ def test_every_kind_has_curves_and_they_end_with_the_episode(along):
     one = jax.tree.map(lambda x: x[row : row + 1], batch)
     for curve in curves(KINDS["value"], mdp, policy, casim.solve(mdp, policy), one).values():
         np.testing.assert_array_equal(np.isfinite(curve), [True, True, False, False])
+
+
+def test_a_target_is_a_curve_by_itself(case):
+    """Credit that adds up to the return, of an episode that ends in success."""
+    (name, curve), *more = curves(Redistribution(), *case).items()
+    assert (name, more) == ("Redistribution()", [])
+    assert np.nansum(curve) == pytest.approx(1.0, abs=1e-6)
+    (nothing,) = curves(Subgoal(), *case).values()
+    assert np.isnan(nothing).all()
 
 
 def test_the_figure_has_a_panel_for_every_kind_and_a_legend_for_every_curve(along):

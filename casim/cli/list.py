@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
@@ -14,12 +15,13 @@ from casim.cli.command import Command
 from casim.cli.output import console, plain, settings
 from casim.controls import CONTROLS
 from casim.estimators.base import claimed
+from casim.targets import TARGETS
 
 WIDTH = 100
 """Columns."""
 NAME = 20
 """Columns of a name."""
-Room = Literal["all", "tasks", "presets", "estimators", "policies", "controls"]
+Room = Literal["all", "tasks", "presets", "estimators", "policies", "targets", "controls"]
 
 
 class Entry(NamedTuple):
@@ -78,16 +80,25 @@ def _changed(recipe: object) -> Iterable[str]:
 
 def _estimators() -> Iterable[Entry]:
     for estimator in casim.ESTIMATORS:
-        taxonomy = f"{estimator.granularity:<12}{estimator.methodology:<23}"
-        target = f"target: {estimator().target}"
-        needs = ", ".join(sorted(estimator.needs)) or "nothing"
-        rest = f"unbiased for: {claimed(estimator())}; needs: {needs}; {settings(estimator)}"
-        yield Entry(estimator.__name__, taxonomy + target, rest)
+        taxonomy = f"{estimator.granularity:<12}{estimator.methodology}"
+        said = (
+            f"target: {estimator().target}",
+            f"unbiased for: {claimed(estimator())}",
+            f"needs: {', '.join(sorted(estimator.needs)) or 'nothing'}",
+            settings(estimator),
+        )
+        yield Entry(estimator.__name__, taxonomy, "; ".join(said))
 
 
 def _policies() -> Iterable[Entry]:
     for policy in casim.POLICIES:
         yield Entry(policy.__name__, settings(policy))
+
+
+def _targets() -> Iterable[Entry]:
+    for target in TARGETS:
+        summary, *_ = inspect.getdoc(target).splitlines()  # pyright: ignore
+        yield Entry(target.__name__, settings(target), summary)
 
 
 def _controls() -> Iterable[Entry]:
@@ -100,5 +111,6 @@ ROOMS: dict[str, Callable[[], Iterable[Entry]]] = {
     "presets": _presets,
     "estimators": _estimators,
     "policies": _policies,
+    "targets": _targets,
     "controls": _controls,
 }

@@ -26,5 +26,9 @@ def save(picture: Picture, path: Path) -> None:
 
 
 def settings(recipe: type) -> str:
-    """The fields of a recipe and their defaults."""
-    return ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(recipe))
+    """The fields of a recipe and their defaults; of one that must be given, its name."""
+    said = []
+    for field in dataclasses.fields(recipe):
+        given = field.default is dataclasses.MISSING
+        said.append(field.name if given else f"{field.name}={field.default!r}")
+    return ", ".join(said)

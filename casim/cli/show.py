@@ -19,8 +19,9 @@ from casim.cli.output import console, plain, save, settings
 from casim.cli.size import check_size
 from casim.figures import style, task_figure, truth_figure
 from casim.oracle import optimal, solve
+from casim.targets import TARGETS, Target
 from casim.tasks import RuleTask, Size
-from casim.truths import TRUTHS, curves, telling
+from casim.truths import TRUTHS, Kind, curves, telling
 
 MAX_STATES = 64
 """States whose meaning is printed."""
@@ -37,8 +38,8 @@ class Show(Command):
     Attributes:
         name: of a task, a preset, an estimator or a policy, see `casim list`.
         horizon: draw the task at this value of its horizon knob.
-        truth: of a task, draw this kind of truth along one trajectory instead; "all" draws every
-            kind.
+        truth: of a task, draw this kind of truth along one trajectory instead, or a target by its
+            name, see `casim list targets`; "all" draws every kind.
         seed: of the trajectories among which that one is chosen.
         force: work the task out however large it is.
         out: folder for the picture of a task.
@@ -57,9 +58,8 @@ class Show(Command):
         recipes = {recipe.__name__: recipe for recipe in rooms}
         known = recipes | {name: type(task) for name, task in casim.PRESETS.items()}
         recipe = named("name", self.name, known)
-        kinds = {kind.__name__: kind for kind in TRUTHS}
         if self.truth is not None:
-            named("truth", self.truth, kinds | {"all": None})
+            named("truth", self.truth, _kinds() | {"all": None})
         plain(inspect.getdoc(sys.modules[recipe.__module__]))
         console.print(f"\n[bold]{recipe.__name__}[/bold]")
         plain(inspect.getdoc(recipe))
@@ -107,9 +107,10 @@ class Show(Command):
         batch = world.rollout(jax.random.key(self.seed), NUM_TRAJECTORIES)
         chosen = telling(mdp, truth, batch)
         one = jax.tree.map(lambda x: x[chosen.index][None], batch)
-        kinds = {kind.__name__: kind for kind in TRUTHS}
-        if self.truth != "all":
-            kinds = {str(self.truth): kinds[str(self.truth)]}
+        if self.truth == "all":
+            kinds = {kind.__name__: kind for kind in TRUTHS}
+        else:
+            kinds = {str(self.truth): _kinds()[str(self.truth)]}
         panels = {name: curves(kind, mdp, policy, truth, one) for name, kind in kinds.items()}
         decision = np.asarray(mdp.decision)[np.asarray(mdp.schedule)]
         origin = f"trajectory {chosen.index} of {NUM_TRAJECTORIES} of the uniform policy"
@@ -120,6 +121,16 @@ class Show(Command):
         with style():
             picture = truth_figure(panels, decision, title)
             save(picture, self.out / f"{self.name}-{self.truth}.png")
+
+
+def _kinds() -> dict[str, Kind | Target]:
+    """What can be drawn, by name: every kind of truth, and every target that needs no setting."""
+    kinds: dict[str, Kind | Target] = {kind.__name__: kind for kind in TRUTHS}
+    for target in TARGETS:
+        fields = dataclasses.fields(target)
+        if all(field.default is not dataclasses.MISSING for field in fields):
+            kinds[target.__name__] = target()
+    return kinds
 
 
 def _solved(mdp: casim.MDP, policy: jax.Array) -> tuple[casim.Truth, float]:

@@ -10,6 +10,7 @@ import pytest
 import casim
 from casim.cli import main
 from casim.cli.names import check_names, named
+from casim.targets import TARGETS
 from casim.truths import telling
 
 
@@ -48,6 +49,12 @@ def test_truths_are_drawn_along_a_telling_trajectory(tmp_path, capsys):
     assert "ToolChain: trajectory 12 of 256 of the uniform policy (seed 0), return 0" in out
     assert "chosen as its advantages spread most, -0.21 to +0.16" in out
     assert (tmp_path / "ToolChain-value.png").exists()
+
+
+@pytest.mark.slow
+def test_a_target_is_drawn_by_its_name(tmp_path):
+    main(["show", "ToolChain", "--truth", "Redistribution", "--out", str(tmp_path)])
+    assert (tmp_path / "ToolChain-Redistribution.png").exists()
 
 
 def test_the_telling_trajectory_is_the_one_whose_decisions_spread_most():
@@ -106,6 +113,9 @@ def test_the_list_fits_a_hundred_columns_and_says_every_setting(capsys):
     assert max(len(line) for line in out.splitlines()) <= 100
     for recipe in (*casim.TASKS, *casim.ESTIMATORS, *casim.POLICIES):
         assert recipe.__name__ in out
+    for target in TARGETS:
+        assert target.__name__ in out
     words = " ".join(out.split())
+    assert "LatentGain classes, form='probability'" in words
     assert "observation_noise=0.0, replay_noise=0.0, heterogeneity=0.0, unverified=0.0" in words
     assert "reasoning_500 ReasoningChain at num_steps=10" in words
