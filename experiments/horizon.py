@@ -11,7 +11,9 @@ For one column of a paper, with `save` and `COLUMN` from `casim.figures`:
 from __future__ import annotations
 
 import casim
+from casim.controls import Control
 from casim.figures import PAGE, small_multiples
+from casim.jobs import label_of
 from casim.oracle import closed_forms
 
 ESTIMATORS = (
@@ -48,6 +50,15 @@ NAMES = {
     "InformationGain(form=log)": "info gain, log",
 }
 """What the literature calls the methods, short."""
+FORMS = {
+    casim.Return(): closed_forms.plain_return,
+    casim.RewardToGo(): closed_forms.plain_return,
+    casim.LeaveOneOut(): closed_forms.leave_one_out,
+    casim.GroupRelative(scale="none"): closed_forms.group_mean,
+    casim.GroupRelative(): closed_forms.group_relative,
+    Control("exact"): closed_forms.exact_advantage,
+}
+"""The exact scores of methods that have closed forms."""
 ALIGNED = "snr_aligned"
 SCORES = ("bias", "centred_bias", "variance", ALIGNED, "sign_accuracy", "env_steps")
 SPANS = {
@@ -99,8 +110,9 @@ def exact_values(rows: list[casim.Row]) -> dict[str, dict[str, dict[float, float
     """Closed forms by score, label and horizon."""
     exact: dict[str, dict[str, dict[float, float]]] = {}
     for row in rows:
-        for label, scores in closed_forms(row.exact, row.num_trajectories).items():
+        for method, form in FORMS.items():
+            scores = form(row.exact, row.num_trajectories)
             for score, value in scores.items():
                 by_label = exact.setdefault(score, {})
-                by_label.setdefault(label, {})[row.horizon] = value
+                by_label.setdefault(label_of(method), {})[row.horizon] = value
     return exact

@@ -158,7 +158,6 @@ EAGER = {
     "check_support": lambda g: oracle.check_support(
         g.mdp._replace(discount=0.0), np.arange(-16, 17) / 8
     ),
-    "closed_forms": None,
     "binary_group_scale": None,
     "reward_feature": lambda g: oracle.reward_feature(g.mdp),
     "sizes": lambda g: oracle.sizes(g.mdp),

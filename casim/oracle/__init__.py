@@ -1,8 +1,9 @@
 """Exact truth about a policy in an MDP. Moments of estimators are in `casim.oracle.moments`."""
 
+from casim.oracle import closed_forms
 from casim.oracle.belief import Critic, Critics, beliefs, critics, history_values
 from casim.oracle.blocks import solve_in_blocks
-from casim.oracle.closed_forms import binary_group_scale, closed_forms
+from casim.oracle.closed_forms import binary_group_scale
 from casim.oracle.contrast import Contrast, Pairs, Protocol, contrast, sample_contrast
 from casim.oracle.games import (
     Game,

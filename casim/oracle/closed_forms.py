@@ -26,6 +26,11 @@ from collections.abc import Mapping
 
 from casim.checks import check_integer
 
+Exact = Mapping[str, float]
+"""The numbers of `casim.oracle.summary`."""
+Scores = dict[str, float]
+"""Exact scores by name, as `Row.scores` defines them."""
+
 
 def binary_group_scale(success: float, num: int) -> float:
     """The kappa of GRPO, for returns in {0, 1}: E[credit | s, a] = kappa (Q - V(prompt)).
@@ -49,30 +54,48 @@ def binary_group_scale(success: float, num: int) -> float:
     return (num - 1) / num * mean / (success * (1 - success))
 
 
-def closed_forms(exact: Mapping[str, float], num: int) -> dict[str, dict[str, float]]:
-    """Exact scores by the label of the estimator (default settings), as `Row.scores` defines them.
+def plain_return(exact: Exact, num: int) -> Scores:
+    """Of the return without a baseline, and of the return-to-go.
 
     Args:
-        exact: from `summary`, of a task with binary return at discount 1.
+        exact: from `summary`, of a task with binary return at discount 1; so below.
         num: N, the group size, at least 2.
     """
-    signal, mean = exact["signal"], exact["expected_return"]
+    biases = _biases(exact, 1.0, exact["value_square"])
+    return {**biases, "variance": exact["future_variance"] / exact["signal"]}
 
-    def biases(kappa: float, offset_square: float) -> dict[str, float]:
-        centred = (kappa - 1) ** 2
-        return {"bias": centred + kappa**2 * offset_square / signal, "centred_bias": centred}
 
-    plain = {**biases(1.0, exact["value_square"]), "variance": exact["future_variance"] / signal}
-    baseline = exact["future_variance"] + exact["return_variance"] / (num - 1)
-    centred = exact["offset_square"]
-    return {
-        "Return": plain,
-        "RewardToGo": plain,
-        "LeaveOneOut": {**biases(1.0, centred), "variance": baseline / signal},
-        "GroupRelative(scale=none)": {
-            **biases((num - 1) / num, centred),
-            "variance": ((num - 1) / num) ** 2 * baseline / signal,
-        },
-        "GroupRelative": biases(binary_group_scale(mean, num), centred),
-        "exact": {"bias": 0.0, "centred_bias": 0.0, "sign_accuracy": 1.0},
-    }
+def leave_one_out(exact: Exact, num: int) -> Scores:
+    """Of the return less the mean of the others (RLOO)."""
+    biases = _biases(exact, 1.0, exact["offset_square"])
+    return {**biases, "variance": _leave_one_out_variance(exact, num)}
+
+
+def group_mean(exact: Exact, num: int) -> Scores:
+    """Of the return less the mean of the group (Dr. GRPO)."""
+    kappa = (num - 1) / num
+    biases = _biases(exact, kappa, exact["offset_square"])
+    return {**biases, "variance": kappa**2 * _leave_one_out_variance(exact, num)}
+
+
+def group_relative(exact: Exact, num: int) -> Scores:
+    """Of the return less the mean of the group, over its deviation (GRPO)."""
+    kappa = binary_group_scale(exact["expected_return"], num)
+    return _biases(exact, kappa, exact["offset_square"])
+
+
+def exact_advantage(exact: Exact, num: int) -> Scores:
+    """Of the advantage itself."""
+    return {"bias": 0.0, "centred_bias": 0.0, "sign_accuracy": 1.0}
+
+
+def _biases(exact: Exact, kappa: float, offset_square: float) -> Scores:
+    """Both biases of credit with mean kappa (A + offset)."""
+    centred = (kappa - 1) ** 2
+    offset = kappa**2 * offset_square / exact["signal"]
+    return {"bias": centred + offset, "centred_bias": centred}
+
+
+def _leave_one_out_variance(exact: Exact, num: int) -> float:
+    baseline = exact["return_variance"] / (num - 1)
+    return (exact["future_variance"] + baseline) / exact["signal"]

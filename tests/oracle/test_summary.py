@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import casim
+from casim.controls import Control
+from casim.jobs import label_of
 from casim.oracle import binary_group_scale, closed_forms, summary
 from casim.testing import enumerate_trajectories
 
@@ -74,21 +76,25 @@ def test_closed_forms_lie_in_the_intervals_of_a_study():
 
     With t of 9 degrees of freedom the false alarm is about 1e-5 each.
     """
-    estimators = (
-        casim.Return(),
-        casim.RewardToGo(),
-        casim.LeaveOneOut(),
-        casim.GroupRelative(),
-        casim.GroupRelative(scale="none"),
-    )
+    forms = {
+        casim.Return(): closed_forms.plain_return,
+        casim.RewardToGo(): closed_forms.plain_return,
+        casim.LeaveOneOut(): closed_forms.leave_one_out,
+        casim.GroupRelative(): closed_forms.group_relative,
+        casim.GroupRelative(scale="none"): closed_forms.group_mean,
+        Control("exact"): closed_forms.exact_advantage,
+    }
+    estimators = tuple(forms)[:-1]
     task = casim.Bifurcation(horizon=7, pivots=(2, 4), noise=0.1, recovery=0.3)
     policy = casim.Softmax(scale=0.5, seed=3)
     rows = casim.Study(
         "forms", (task,), estimators, (policy,), num_trajectories=4, replicates=3000
     ).run()
     checked = 0
-    for row in rows:
-        for name, value in closed_forms(row.exact, 4).get(row.label, {}).items():
+    by_label = {row.label: row for row in rows}
+    for method, form in forms.items():
+        row = by_label[label_of(method)]
+        for name, value in form(row.exact, 4).items():
             score = row.scores[name]
             half = (score.high - score.low) / 2
             assert abs(score.value - value) <= 4 * half + 1e-6, (row.label, name, value, score)
