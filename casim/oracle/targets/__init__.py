@@ -11,12 +11,33 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from casim import targets
 from casim.doors import door
 from casim.oracle.targets import errors, games, history, outcomes, rewards, values
 from casim.oracle.targets.given import Given
 from casim.simulate import World
-from casim.targets import Target
+from casim.targets import (
+    Advantage,
+    Counterfactual,
+    Difference,
+    EntropyGain,
+    FirstError,
+    FirstLoss,
+    HindsightRatio,
+    HistoryAdvantage,
+    HistoryGain,
+    LatentGain,
+    LogGain,
+    Redistribution,
+    Regularised,
+    SegmentAdvantage,
+    Shapley,
+    Soft,
+    StepError,
+    Subgoal,
+    Target,
+    TdError,
+    TrajectoryAdvantage,
+)
 from casim.types import MDP, Trajectory, Truth
 
 __all__ = ["Given", "exact_value", "path_target"]
@@ -31,26 +52,26 @@ def exact_value(target: Target, given: Given) -> Float[Array, "N T"] | None:
     return None
 
 
-exact_value.register(targets.Advantage, values.advantage)
-exact_value.register(targets.TrajectoryAdvantage, values.trajectory_advantage)
-exact_value.register(targets.TdError, values.td_error)
-exact_value.register(targets.SegmentAdvantage, values.segment_advantage)
-exact_value.register(targets.LogGain, values.log_gain)
-exact_value.register(targets.Redistribution, values.redistribution)
-exact_value.register(targets.HistoryAdvantage, history.history_advantage)
-exact_value.register(targets.HistoryGain, history.history_gain)
-exact_value.register(targets.LatentGain, history.latent_gain)
-exact_value.register(targets.EntropyGain, outcomes.entropy_gain)
-exact_value.register(targets.HindsightRatio, outcomes.hindsight_ratio)
-exact_value.register(targets.Soft, rewards.soft)
-exact_value.register(targets.Regularised, rewards.regularised)
-exact_value.register(targets.Subgoal, rewards.subgoal)
-exact_value.register(targets.Counterfactual, games.counterfactual)
-exact_value.register(targets.Shapley, games.shapley_value)
-exact_value.register(targets.Difference, games.difference)
-exact_value.register(targets.FirstError, errors.first_error)
-exact_value.register(targets.StepError, errors.step_error)
-exact_value.register(targets.FirstLoss, errors.first_loss)
+exact_value.register(Advantage, values.advantage)
+exact_value.register(TrajectoryAdvantage, values.trajectory_advantage)
+exact_value.register(TdError, values.td_error)
+exact_value.register(SegmentAdvantage, values.segment_advantage)
+exact_value.register(LogGain, values.log_gain)
+exact_value.register(Redistribution, values.redistribution)
+exact_value.register(HistoryAdvantage, history.history_advantage)
+exact_value.register(HistoryGain, history.history_gain)
+exact_value.register(LatentGain, history.latent_gain)
+exact_value.register(EntropyGain, outcomes.entropy_gain)
+exact_value.register(HindsightRatio, outcomes.hindsight_ratio)
+exact_value.register(Soft, rewards.soft)
+exact_value.register(Regularised, rewards.regularised)
+exact_value.register(Subgoal, rewards.subgoal)
+exact_value.register(Counterfactual, games.counterfactual)
+exact_value.register(Shapley, games.shapley_value)
+exact_value.register(Difference, games.difference)
+exact_value.register(FirstError, errors.first_error)
+exact_value.register(StepError, errors.step_error)
+exact_value.register(FirstLoss, errors.first_loss)
 
 
 def path_target(

@@ -3,49 +3,66 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from casim.ops import shift_left
+from casim.oracle.along import Path
 from casim.oracle.belief import acting_along, beliefs
 from casim.oracle.information import latent_information
 from casim.oracle.targets.given import Given
 from casim.targets import HistoryAdvantage, HistoryGain, LatentGain
 
 
-def history_advantage(target: HistoryAdvantage, given: Given) -> Float[Array, "N T"]:
+def history_advantage(target: HistoryAdvantage, given: Given) -> Path:
     """A(h_t, a_t)."""
     advantage, _ = _of_history(given)
     return advantage
 
 
-def history_gain(target: HistoryGain, given: Given) -> Float[Array, "N T"]:
+def history_gain(target: HistoryGain, given: Given) -> Path:
     """r_t + discount V(h_{t+1}) - V(h_t)."""
     _, value = _of_history(given)
-    goes_on = shift_left(given.batch.live, False)
-    later = jnp.where(goes_on, shift_left(value), 0.0)
-    return given.batch.reward + given.step_discount[None, :] * later - value
+    return given.one_step(value) - value
 
 
-def latent_gain(target: LatentGain, given: Given) -> Float[Array, "N T"] | None:
+def latent_gain(target: LatentGain, given: Given) -> Path | None:
     """What each step told of a class of latent states."""
-    if len(target.classes) != given.mdp.start.shape[0]:
+    mdp, batch = given.mdp, given.batch
+    classes = target.classes
+    if len(classes) != mdp.start.shape[0]:
         return None
-    labels = jnp.asarray(target.classes)
-    belief = beliefs(given.mdp, given.batch)
-    told = latent_information(belief, given.batch, labels, max(target.classes) + 1)
+    belief = beliefs(mdp, batch)
+    told = latent_information(
+        belief,
+        batch,
+        jnp.asarray(classes),
+        max(classes) + 1,
+    )
     if target.form == "entropy":
         return told.gain
-    return told.truth.log_probability if target.form == "log" else told.truth.probability
+    if target.form == "log":
+        return told.truth.log_probability
+    return told.truth.probability
 
 
-def _of_history(given: Given) -> tuple[Float[Array, "N T"], Float[Array, "N T"]]:
+def _of_history(given: Given) -> tuple[Path, Path]:
     """A(h_t, a_t) and V(h_t) along each trajectory; NaN from where the history is impossible."""
-    belief = beliefs(given.mdp, given.batch)
-    acting = acting_along(given.mdp, given.policy, given.batch)
+    mdp, truth, batch = given.mdp, given.truth, given.batch
+    belief = beliefs(mdp, batch)
+    acting = acting_along(mdp, given.policy, batch)
     # From advantages, because means of Q lose the digits in which actions differ.
-    mean = jnp.einsum("nts,tsa->nta", belief, given.truth.advantage, precision="highest")
+    mean = jnp.einsum(
+        "nts,tsa->nta",
+        belief,
+        truth.advantage,
+        precision="highest",
+    )
+    latent_value = jnp.einsum(
+        "nts,ts->nt",
+        belief,
+        truth.value[:-1],
+        precision="highest",
+    )
     by_observation = jnp.sum(acting * mean, axis=-1)
-    action = given.batch.action[..., None].astype(jnp.int32)
-    taken = jnp.take_along_axis(mean, action, axis=-1)[..., 0]
-    value = jnp.einsum("nts,ts->nt", belief, given.truth.value[:-1], precision="highest")
-    return taken - by_observation, value + by_observation
+    action = batch.action[..., None].astype(jnp.int32)
+    taken = jnp.take_along_axis(mean, action, axis=-1)
+    advantage = taken[..., 0] - by_observation
+    return advantage, latent_value + by_observation
