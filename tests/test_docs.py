@@ -1,5 +1,6 @@
 """The code in the README and in the docs runs and says what it claims."""
 
+import dataclasses
 import doctest
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 import casim.testing
 from casim.cli.experiment import opened
+from casim.targets import TARGETS
 
 ROOT = Path(__file__).parent.parent
 
@@ -16,6 +18,7 @@ ROOT = Path(__file__).parent.parent
     ("page", "examples"),
     [
         ("README.md", 11),
+        pytest.param("docs/targets.md", 9, marks=pytest.mark.slow),
         pytest.param("docs/truths.md", 8, marks=pytest.mark.slow),
         pytest.param("docs/environment.md", 28, marks=pytest.mark.slow),
     ],
@@ -51,6 +54,13 @@ def test_the_experiment_of_the_docs_is_one(tmp_path):
     path.write_text(code)
     with opened(path) as experiment:
         assert experiment.STUDY.name == "filler"
+
+
+def test_every_target_is_on_its_page():
+    page = (ROOT / "docs" / "targets.md").read_text()
+    for target in TARGETS:
+        settings = ", ".join(field.name for field in dataclasses.fields(target))
+        assert f"| `{target.__name__}({settings})` |" in page
 
 
 def test_links_in_the_docs_lead_somewhere():
