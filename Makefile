@@ -10,10 +10,10 @@ demo: $(VENV)/.core ## quick horizon study: a table, the rows and the figure, un
 	$(BIN)/casim run experiments/horizon.py --quick --out results
 
 test: $(VENV)/.test ## the fast test suite
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(VENV)/.test ## the tests that take long
-	$(BIN)/pytest -m slow -n 2 --dist loadfile
+	$(BIN)/pytest -m slow -n 2 --dist worksteal
 
 lint: $(VENV)/.dev ## the checks that pre-commit runs
 	$(BIN)/ruff check .

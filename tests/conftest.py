@@ -14,8 +14,12 @@ import jax
 import jaxtyping
 import pytest
 
-# Compilation is the budget of the suite; at this level it takes two thirds of the time.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+from casim import programs
+from tests.quick import FLAGS, QUICK
+
+# Compilation is the budget of the suite.
+os.environ.setdefault("XLA_FLAGS", FLAGS)
+programs.COMPILER_OPTIONS["cpu"] = QUICK  # studies choose for themselves
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -17,11 +17,10 @@ from casim import oracle
 from casim.simulate import World
 from casim.types import MDP, Kind, Trajectory, Truth
 from tests import reference
+from tests.quick import QUICK
 from tests.reference import Paths
 
-# One compilation of each shape serves all tests, and none of them runs long enough to repay
-# an optimised one.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# One compilation of each shape serves all tests.
 run = jax.jit(
     lambda estimator, key, world, batch: estimator(key, world, batch),
     static_argnums=0,

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from casim import devices
+from tests.quick import FLAGS
 
 STUDY = """
 import casim
@@ -83,7 +84,7 @@ again = study((casim.LeaveOneOut(), casim.Gae())).run(
 
 
 def start(script: str, *args: str) -> subprocess.Popen:
-    env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS}
     if jax.config.jax_compilation_cache_dir:
         env["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
         env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
