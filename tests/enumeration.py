@@ -81,14 +81,15 @@ def as_batch(mdp: MDP, policy: np.ndarray, paths: Paths) -> Trajectory:
     decided = paths.live & decision[schedule][None, :]
     action = np.where(decided, paths.action, 0)
     taken = np.asarray(policy)[schedule[None, :], paths.observation, action]
-    return Trajectory(
-        state=jnp.asarray(paths.state, jnp.int32),
-        observation=jnp.asarray(paths.observation, jnp.int32),
-        action=jnp.asarray(action, jnp.int32),
-        log_prob=jnp.asarray(np.where(decided, np.log(taken), 0.0), jnp.float32),
-        reward=jnp.asarray(paths.reward, jnp.float32),
-        live=jnp.asarray(paths.live),
+    batch = Trajectory(
+        state=paths.state.astype(np.int32),
+        observation=paths.observation.astype(np.int32),
+        action=action.astype(np.int32),
+        log_prob=np.where(decided, np.log(taken), 0.0).astype(np.float32),
+        reward=paths.reward.astype(np.float32),
+        live=paths.live,
     )
+    return jax.device_put(batch)  # which compiles nothing, unlike `jnp.asarray`
 
 
 def groups(single: Weighted, size: int) -> Weighted:
@@ -102,7 +103,7 @@ def groups(single: Weighted, size: int) -> Weighted:
         run = np.where(members[:, k] == members[:, k - 1], run + 1, 1)
         orders /= run
     weight = orders * single.weight[members].prod(axis=1)
-    return Weighted(weight, jax.tree.map(lambda x: x[members], single.batch))
+    return Weighted(weight, jax.tree.map(lambda x: np.asarray(x)[members], single.batch))
 
 
 def cell_mean(mdp: MDP, given: Weighted, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

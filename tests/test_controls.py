@@ -6,7 +6,6 @@ The world has an environment's step and early ends.
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,6 +20,7 @@ run = jax.jit(
     static_argnums=0,
     compiler_options=QUICK,
 )
+shuffle = jax.jit(shuffle, compiler_options=QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_shuffled_draws_every_order_alike():
     """Six orders of three decision steps, each expected equally often."""
     value = np.broadcast_to(np.array([1.0, 9.0, 2.0, 3.0, 8.0], np.float32), (6000, 5))
     where = np.broadcast_to(np.array([True, False, True, True, False]), (6000, 5))
-    got = np.asarray(shuffle(KEY, jax.numpy.asarray(value), jax.numpy.asarray(where)))
+    got = np.asarray(shuffle(KEY, value, where))
     np.testing.assert_array_equal(got[:, [1, 4]], value[:, [1, 4]])
     _, count = np.unique(got[:, [0, 2, 3]], axis=0, return_counts=True)
     assert len(count) == 6
@@ -90,7 +90,7 @@ def test_an_unknown_name_raises(unhooked):
 
 def test_a_shuffle_is_the_same_in_both_precisions():
     value, where = np.arange(24.0).reshape(4, 6), np.ones((4, 6), bool)
-    single = shuffle(jax.random.key(1), jnp.asarray(value, jnp.float32), jnp.asarray(where))
+    single = shuffle(jax.random.key(1), value.astype(np.float32), where)
     with jax.enable_x64(True):
-        double = shuffle(jax.random.key(1), jnp.asarray(value), jnp.asarray(where))
+        double = shuffle(jax.random.key(1), value, where)
     np.testing.assert_array_equal(single, double)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -29,15 +30,25 @@ class NumPyOps:
     def __getattr__(self, name):
         def call(*args, **kwargs):
             leaves, tree = jax.tree.flatten((args, kwargs))
-            traced = {i: jnp.asarray(x) for i, x in enumerate(leaves) if isinstance(x, np.ndarray)}
-
-            def compiled(traced):
-                args, kwargs = tree.unflatten([traced.get(i, x) for i, x in enumerate(leaves)])
-                return getattr(ops_module, name)(*args, **kwargs)
-
-            return np.asarray(jax.jit(compiled)(traced))
+            arrays = [x for x in leaves if isinstance(x, np.ndarray | jax.Array)]
+            settings = [None if isinstance(x, np.ndarray | jax.Array) else x for x in leaves]
+            # The backend is read while tracing.
+            return np.asarray(compiled(name, tree, jax.default_backend(), *settings)(arrays))
 
         return call
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def compiled(name, tree, backend, *settings):
+    """The function of these settings, of the arrays where they are None."""
+
+    def function(arrays):
+        given = iter(arrays)
+        leaves = [next(given) if x is None else x for x in settings]
+        args, kwargs = tree.unflatten(leaves)
+        return getattr(ops_module, name)(*args, **kwargs)
+
+    return jax.jit(function)
 
 
 ops = NumPyOps()

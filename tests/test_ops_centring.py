@@ -29,8 +29,17 @@ def normalisations(x, where):
     return credit
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("run", [jax.jit, lambda function: function], ids=["jit", "eager"])
+@pytest.mark.parametrize(
+    ("run", "dtype"),
+    [
+        pytest.param(jax.jit, "float32", id="jit-float32"),
+        pytest.param(jax.jit, "float64", id="jit-float64"),
+        pytest.param(lambda function: function, "float32", id="eager-float32"),
+        pytest.param(
+            lambda function: function, "float64", id="eager-float64", marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_equal_entries_get_exactly_0_in_groups_of_1_to_64(dtype, run):
     """Entries outside the group hold another number, so that they would show."""
     with jax.enable_x64(dtype == "float64"):

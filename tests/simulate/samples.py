@@ -20,7 +20,7 @@ def make(mdp, policy, **kwargs) -> World:
     return World.make(mdp, jnp.asarray(policy), **kwargs)
 
 
-def branch(world, key, batch, step, num, action=None, replay="restored"):
+def branch(world, key, batch, step, num, action=None, replay="restored", prompt=None):
     """The compiled `World.branch`, always with one step and one action per row.
 
     So few shapes are compiled.
@@ -28,7 +28,7 @@ def branch(world, key, batch, step, num, action=None, replay="restored"):
     rows = batch.action.shape[:1]
     step = jnp.broadcast_to(jnp.asarray(step), rows)
     action = None if action is None else jnp.broadcast_to(jnp.asarray(action), rows)
-    return reference.branch(world, key, batch, step, num, action, replay)
+    return reference.branch(world, key, batch, step, num, action, replay, prompt)
 
 
 def assert_same(one, two, where=None):

@@ -254,21 +254,21 @@ def test_an_unknown_replay_raises(small, batch, unhooked):
 
 def test_a_refed_branch_that_is_told_the_prompt_starts_from_it(tool):
     """State 1 (a broken task) has no mass under P(s_0); once told, the belief is the prompt."""
-    batch = tool.rollout(KEY, 4, prompt=1)
-    out = tool.branch(OTHER, batch, 0, 50, replay="refed", prompt=1)
+    batch = rollout(tool, KEY, 4, prompt=1)
+    out = branch(tool, OTHER, batch, 0, 50, replay="refed", prompt=1)
     assert np.all(np.asarray(out.state)[:, :, 0] == 1)
 
 
 def test_a_refed_branch_that_is_not_told_draws_the_hidden_mode(tool):
-    batch = tool.rollout(KEY, 4, prompt=0)  # mode 0, told 0, intact; mode 1 may also have told 0
-    state = np.asarray(tool.branch(OTHER, batch, 0, 4000, replay="refed").state)[:, :, 0]
+    batch = rollout(tool, KEY, 4, prompt=0)  # mode 0, told 0, intact; mode 1 may also have told 0
+    state = np.asarray(branch(tool, OTHER, batch, 0, 4000, replay="refed").state)[:, :, 0]
     assert set(np.unique(state)) == {0, 6}
     # P(mode 1 | told 0) = 0.3; 16,000 draws, a 5-standard-error band.
     assert abs(np.mean(state == 6) - 0.3) < 5 * np.sqrt(0.3 * 0.7 / state.size)
 
 
 def test_a_prefix_that_is_impossible_from_the_prompt_is_restored(tool):
-    batch = tool.rollout(KEY, 4, prompt=0)
+    batch = rollout(tool, KEY, 4, prompt=0)
     # A start that shows something else.
-    out = tool.branch(OTHER, batch, 0, 50, replay="refed", prompt=9)
+    out = branch(tool, OTHER, batch, 0, 50, replay="refed", prompt=9)
     assert np.all(np.asarray(out.state)[:, :, 0] == 0)

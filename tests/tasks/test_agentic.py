@@ -20,7 +20,8 @@ from casim.types import Kind
 from tests import enumeration, reference
 from tests.reference import EPS
 
-solve = jax.jit(solve)
+solve, optimal, expected_return = (jax.jit(f) for f in (solve, optimal, expected_return))
+gae = jax.jit(gae)
 
 
 def uniform(mdp) -> np.ndarray:

@@ -291,8 +291,9 @@ def test_without_branching_a_world_refuses_to_branch():
     task = ToolChain(num_turns=2, tokens_per_turn=1, branching=False)
     mdp = task.build()
     world = World.make(mdp, table_of(mdp, reading(0.5, 2)), replay=task.replay)
+    batch = reference.rollout(world, jax.random.key(1), 2)
     with pytest.raises(ValueError, match=r"branching must be one of \(True,\), got False"):
-        world.branch(jax.random.key(0), world.rollout(jax.random.key(1), 2), 1, 1)
+        world.branch(jax.random.key(0), batch, 1, 1)
 
 
 @pytest.mark.parametrize("num_turns", [1, 2, 7, 60])
