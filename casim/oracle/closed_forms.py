@@ -47,11 +47,17 @@ def binary_group_scale(success: float, num: int) -> float:
     if not 0 < success < 1:
         raise ValueError(f"success must be in (0, 1), got {success!r}")
     check_integer("num", num, 2)
+    failure = 1 - success
+    pairs = num * (num - 1)
     mean = 0.0
-    for k in range(num + 1):
-        weight = math.comb(num, k) * success**k * (1 - success) ** (num - k)
-        mean += weight * math.sqrt(k * (num - k) / (num * (num - 1)))
-    return (num - 1) / num * mean / (success * (1 - success))
+    for wins in range(num + 1):
+        losses = num - wins
+        ways = math.comb(num, wins)
+        chance = ways * success**wins * failure**losses
+        deviation = math.sqrt(wins * losses / pairs)
+        mean += chance * deviation
+    own_share = (num - 1) / num
+    return own_share * mean / (success * failure)
 
 
 def plain_return(exact: Exact, num: int) -> Scores:
@@ -61,41 +67,59 @@ def plain_return(exact: Exact, num: int) -> Scores:
         exact: from `summary`, of a task with binary return at discount 1; so below.
         num: N, the group size, at least 2.
     """
+    signal = exact["signal"]
+    variance = exact["future_variance"] / signal
     biases = _biases(exact, 1.0, exact["value_square"])
-    return {**biases, "variance": exact["future_variance"] / exact["signal"]}
+    return {**biases, "variance": variance}
 
 
 def leave_one_out(exact: Exact, num: int) -> Scores:
     """Of the return less the mean of the others (RLOO)."""
-    biases = _biases(exact, 1.0, exact["offset_square"])
-    return {**biases, "variance": _leave_one_out_variance(exact, num)}
+    offset_square = exact["offset_square"]
+    variance = _leave_one_out_variance(exact, num)
+    biases = _biases(exact, 1.0, offset_square)
+    return {**biases, "variance": variance}
 
 
 def group_mean(exact: Exact, num: int) -> Scores:
     """Of the return less the mean of the group (Dr. GRPO)."""
     kappa = (num - 1) / num
-    biases = _biases(exact, kappa, exact["offset_square"])
-    return {**biases, "variance": kappa**2 * _leave_one_out_variance(exact, num)}
+    offset_square = exact["offset_square"]
+    variance = _leave_one_out_variance(exact, num)
+    biases = _biases(exact, kappa, offset_square)
+    return {**biases, "variance": kappa**2 * variance}
 
 
 def group_relative(exact: Exact, num: int) -> Scores:
     """Of the return less the mean of the group, over its deviation (GRPO)."""
-    kappa = binary_group_scale(exact["expected_return"], num)
+    success = exact["expected_return"]
+    kappa = binary_group_scale(success, num)
     return _biases(exact, kappa, exact["offset_square"])
 
 
 def exact_advantage(exact: Exact, num: int) -> Scores:
     """Of the advantage itself."""
-    return {"bias": 0.0, "centred_bias": 0.0, "sign_accuracy": 1.0}
+    return {
+        "bias": 0.0,
+        "centred_bias": 0.0,
+        "sign_accuracy": 1.0,
+    }
 
 
 def _biases(exact: Exact, kappa: float, offset_square: float) -> Scores:
     """Both biases of credit with mean kappa (A + offset)."""
+    signal = exact["signal"]
     centred = (kappa - 1) ** 2
-    offset = kappa**2 * offset_square / exact["signal"]
-    return {"bias": centred + offset, "centred_bias": centred}
+    shift = kappa**2 * offset_square / signal
+    return {
+        "bias": centred + shift,
+        "centred_bias": centred,
+    }
 
 
 def _leave_one_out_variance(exact: Exact, num: int) -> float:
-    baseline = exact["return_variance"] / (num - 1)
-    return (exact["future_variance"] + baseline) / exact["signal"]
+    """Of the own return given the cell, and of the mean of the others."""
+    others = num - 1
+    own = exact["future_variance"]
+    baseline = exact["return_variance"] / others
+    return (own + baseline) / exact["signal"]
