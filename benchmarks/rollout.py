@@ -63,7 +63,8 @@ def random_mdp(
         segment=jnp.zeros(horizon, int),
         turn=jnp.zeros(horizon, int),
         agent=jnp.zeros(horizon, int),
-        discount=jnp.asarray(1.0),
+        discount=jnp.ones(kernels),
+        prompt=jnp.zeros(states, int),
     )
 
 

@@ -145,14 +145,15 @@ def check_form(mdp: MDP) -> None:
         "segment": (steps,),
         "turn": (steps,),
         "agent": (steps,),
-        "discount": (),
+        "discount": (kernels,),
+        "prompt": (states,),
     }
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {arrays[name].shape}")
     for name in ("terminal", "decision"):
         _dtype(name, arrays[name], np.bool_, "booleans")
-    for name in ("schedule", "successor", "kind", "segment", "turn", "agent"):
+    for name in ("schedule", "successor", "kind", "segment", "turn", "agent", "prompt"):
         _dtype(name, arrays[name], np.integer, "integers")
 
 
@@ -162,8 +163,8 @@ def check_mdp(mdp: MDP) -> MDP:
     Raises:
         ValueError: a shape that disagrees with the others, an array of the wrong type, a
             probability row that does not sum to 1, an index out of range, a reward that is not
-            finite, units that are not numbered 0, 1, 2, ... in order of time, or a discount outside
-            [0, 1]. The message names field, range and value.
+            finite, units that are not numbered 0, 1, 2, ... in order of time, a discount outside
+            [0, 1], or labels of prompts with gaps. The message names field, range and value.
     """
     arrays = {name: np.asarray(value) for name, value in mdp._asdict().items()}
     check_form(mdp._replace(**arrays))
@@ -181,8 +182,20 @@ def check_mdp(mdp: MDP) -> MDP:
         _first(
             name, "numbered 0, 1, 2, ... in order of time", arrays[name], (rise != 0) & (rise != 1)
         )
-    check_range("discount", float(arrays["discount"]), 0.0, 1.0)
+    discount = arrays["discount"]
+    _first("discount", "in [0.0, 1.0]", discount, ~((discount >= 0) & (discount <= 1)))
+    _check_prompt(arrays["prompt"])
     return mdp
+
+
+def _check_prompt(prompt: np.ndarray) -> None:
+    """Labels are 0, 1, 2, ... without gaps, so that the largest says how many prompts there are."""
+    _indices("prompt", prompt, len(prompt))
+    used = np.unique(prompt)
+    wrong = np.flatnonzero(used != np.arange(len(used)))
+    if len(wrong) > 0:
+        missing = int(wrong[0])
+        raise ValueError(f"prompt must hold labels 0, 1, 2, ... without gaps, got no {missing}")
 
 
 def _dtype(field: str, values: Any, kind: type, words: str) -> None:

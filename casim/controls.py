@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from casim.checks import check_choice
+from casim.discounts import weights
 from casim.oracle.along import advantage_along
 from casim.simulate import World
 from casim.targets import Advantage, Target
@@ -50,7 +51,7 @@ class Control:
         if self.name == "zero":
             credit = jnp.zeros_like(credit)
         elif self.name == "broadcast":
-            scaling = (world.discount ** jnp.arange(credit.shape[1]))[None, :]
+            scaling = weights(world.discount, credit.shape[1])[None, :]
             credit = jnp.where(
                 batch.live, jnp.sum(scaling * batch.reward, axis=1, keepdims=True), 0.0
             )

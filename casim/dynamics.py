@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from casim.discounts import weights
 from casim.types import MDP
 
 
@@ -44,6 +45,19 @@ def observe(mdp: MDP) -> MDP:
     return mdp._replace(emission=jnp.broadcast_to(identity, (kernels, states, states)))
 
 
+def step_discount(mdp: MDP) -> Float[Array, " T"]:
+    """What each step discounts the values after it by."""
+    return mdp.discount[mdp.schedule]
+
+
+def discounting(mdp: MDP) -> Float[Array, " T"]:
+    """The weight of each step: the product of the discounts of the steps before it.
+
+    The expected return is E[sum_t w_t r_t], and its gradient weighs step t by w_t.
+    """
+    return weights(step_discount(mdp), mdp.schedule.shape[0])
+
+
 def untie(mdp: MDP) -> MDP:
     """The same process with a kernel of its own for every step.
 
@@ -58,4 +72,5 @@ def untie(mdp: MDP) -> MDP:
         emission=mdp.emission[at],
         decision=mdp.decision[at],
         kind=mdp.kind[at],
+        discount=mdp.discount[at],
     )

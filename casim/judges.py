@@ -8,8 +8,8 @@ R the episode's discounted return and J its mean:
     score_t = mu + f (l_t - mu) + sqrt(1 - f^2) sigma eps_t + bias + leak (R - J),
 
 rounded to `resolution` levels over the range of the label, and missing (NaN) with probability
-1 - `density`. Labels: signal "value" is r_t + discount V_{t+1}(s_{t+1}), the success probability of
-the prefix that ends with step t; signal "advantage" is A_t(s_t, a_t).
+1 - `density`. Labels: signal "value" is r_t + discount_t V_{t+1}(s_{t+1}), the success probability
+of the prefix that ends with step t; signal "advantage" is A_t(s_t, a_t).
 
 References:
     The `rho A + sqrt(1 - rho^2) noise` model of a judge is casim's own.
@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.doors import door
+from casim.dynamics import discounting, step_discount
 from casim.ops import shift_left
 from casim.pytree import pytree
 from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair, single
@@ -48,7 +49,8 @@ class JudgeModel:
     advantage: Float[Array, "T S A"]
     value: Float[Array, "T+1 S"]
     terminal: Bool[Array, " S"]
-    discount: Float[Array, ""]
+    discount: Float[Array, " T"]
+    weight: Float[Array, " T"]
     expected_return: Float[Array, ""]
     mean: Float[Array, ""]
     spread: Float[Array, ""]
@@ -70,9 +72,8 @@ class JudgeModel:
         else:
             after = jnp.where(shift_left(batch.live, False), shift_left(batch.state, 0), -1)
             later = jnp.where(after >= 0, self.value[time + 1, after], 0.0)
-            label = batch.reward + self.discount * later
-        scaling = jnp.broadcast_to((self.discount**steps)[None, :], batch.reward.shape)
-        returns = jnp.sum(scaling * batch.reward, axis=-1, keepdims=True)
+            label = batch.reward + self.discount[None, :] * later
+        returns = jnp.sum(self.weight[None, :] * batch.reward, axis=-1, keepdims=True)
         score = self._distort(key, label, time, returns)
         episode = jnp.broadcast_to(jnp.arange(time.shape[0])[:, None], time.shape)
         scored = batch.live & (single(key_words(key), episode, time, OBSERVATION) < self.density)
@@ -161,7 +162,8 @@ class Judge:
             truth.advantage,
             truth.value,
             mdp.terminal,
-            mdp.discount,
+            step_discount(mdp),
+            discounting(mdp),
             truth.expected_return,
             mean,
             jnp.sqrt(jnp.maximum(square - mean**2, 0.0)),
@@ -197,7 +199,7 @@ def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Arr
             after = mdp.successor[kernel]
             ahead = jnp.where(mdp.terminal[None, :], 0.0, later)
             ahead = jnp.take_along_axis(ahead, after.reshape(size, -1), axis=1).reshape(after.shape)
-            label = mdp.reward[kernel] + mdp.discount * ahead
+            label = mdp.reward[kernel] + mdp.discount[kernel][:, None, None, None] * ahead
         mass, total, square, low, high = carry
         seen = weight > 0
         return (

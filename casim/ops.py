@@ -17,6 +17,9 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from casim.recurrence import affine_scan, anywhere, by_products, by_rows, decayed_sum
 
+Discount = float | Float[Array, ""] | Float[Array, "*batch T"] | Float[Array, " T"]
+"""One for all steps, or of each step."""
+
 
 def expectation(
     weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"]
@@ -33,18 +36,26 @@ def expectation(
 
 def returns_to_go(
     reward: Float[Array, "*batch T"],
-    discount: float | Float[Array, ""],
+    discount: Discount,
     live: Bool[Array, "*batch T"],
 ) -> Float[Array, "*batch T"]:
-    """Discounted sum of the rewards from each step on: G_t = r_t + discount G_{t+1}.
+    """Discounted sum of the rewards from each step on: G_t = r_t + discount_t G_{t+1}.
 
-    Steps where `live` is False are skipped: they neither earn nor discount, and receive 0.
+    Steps where `live` is False are skipped: they neither earn nor discount, and receive 0. The
+    discount is one for all steps, or that of each step.
     """
 
-    def rows(reward: Array, live: Array) -> Array:
-        return jnp.where(live, affine_scan(discount, reward, live, reverse=True), 0.0)
+    def rows(reward: Array, live: Array, factor: Array | float = discount) -> Array:
+        return jnp.where(live, affine_scan(factor, reward, live, reverse=True), 0.0)
 
-    return by_rows(rows, reward, live)
+    return by_rows(rows, reward, live, *_each(discount, reward))
+
+
+def _each(discount: Discount, like: Float[Array, "*batch T"]) -> list[Float[Array, "*batch T"]]:
+    """The discount at every entry where steps have their own, else nothing."""
+    if jnp.ndim(discount) == 0:
+        return []
+    return [jnp.broadcast_to(discount, like.shape)]
 
 
 def rest_of_entropy(entropy: float, size: int) -> float:
@@ -70,28 +81,29 @@ def gae(
     reward: Float[Array, "*batch T"],
     value: Float[Array, "*batch T"],
     live: Bool[Array, "*batch T"],
-    discount: float | Float[Array, ""],
+    discount: Discount,
     lambda_: float | Float[Array, ""],
 ) -> Float[Array, "*batch T"]:
     """Generalised advantage estimation, not whitened.
 
     In maths, over the live steps, with value 0 after the last of them:
 
-        delta_t = r_t + discount v_{t+1} - v_t,
-        A_t = delta_t + discount lambda A_{t+1}.
+        delta_t = r_t + discount_t v_{t+1} - v_t,
+        A_t = delta_t + discount_t lambda A_{t+1}.
 
     The differences are taken first: the lambda-return less v_t, equal in exact arithmetic, would
     lose the digits of advantages far smaller than values. Masked steps are skipped: the recursion
-    passes over them (their rewards do not count) and they get 0.
+    passes over them (their rewards do not count) and they get 0. The discount is one for all
+    steps, or that of each step.
 
     References:
         Schulman et al. 2016, arXiv:1506.02438.
     """
 
-    def rows(reward: Array, value: Array, live: Array) -> Array:
+    def rows(reward: Array, value: Array, live: Array, factor: Array | float = discount) -> Array:
         def from_next(later: Array) -> Array:
-            delta = reward + (discount * later - value)
-            return jnp.where(live, affine_scan(discount * lambda_, delta, live, reverse=True), 0.0)
+            delta = reward + (factor * later - value)
+            return jnp.where(live, affine_scan(factor * lambda_, delta, live, reverse=True), 0.0)
 
         # Where no live step follows a masked one, which is what termination leaves, the next
         # value is one step away.
@@ -108,6 +120,9 @@ def gae(
         delta = jnp.where(live, reward + (discount * jnp.where(after, later, 0.0) - value), 0.0)
         return decayed_sum(discount * lambda_, delta, ~anywhere(after & ~live), otherwise)
 
+    each = _each(discount, reward)
+    if each:  # powers of one factor are what products are fast at
+        return by_rows(rows, reward, value, live, *each)
     return by_products(no_gaps, rows, reward, value, live)
 
 
@@ -115,32 +130,32 @@ def lambda_returns(
     reward: Float[Array, "*batch T"],
     value: Float[Array, "*batch T"],
     live: Bool[Array, "*batch T"],
-    discount: float | Float[Array, ""],
+    discount: Discount,
     lambda_: float | Float[Array, ""],
 ) -> Float[Array, "*batch T"]:
     """Targets of TD(lambda), with value 0 after the last live step.
 
     In maths, over the live steps:
 
-        G_t = r_t + discount ((1 - lambda) v_{t+1} + lambda G_{t+1}).
+        G_t = r_t + discount_t ((1 - lambda) v_{t+1} + lambda G_{t+1}).
 
     With U_t = (1 - lambda) v_t + lambda G_t this is
 
-        U_t = (1 - lambda) v_t + lambda r_t + discount lambda U_{t+1},
-        G_t = r_t + discount U_{t+1}.
+        U_t = (1 - lambda) v_t + lambda r_t + discount_t lambda U_{t+1},
+        G_t = r_t + discount_t U_{t+1}.
 
-    Masked steps are skipped and get 0.
+    Masked steps are skipped and get 0. The discount is one for all steps, or that of each step.
 
     References:
         Sutton 1988 (TD(lambda)). The recursion in U is derived here.
     """
 
-    def rows(reward: Array, value: Array, live: Array) -> Array:
+    def rows(reward: Array, value: Array, live: Array, factor: Array | float = discount) -> Array:
         mixed = (1 - lambda_) * value + lambda_ * reward
-        later = affine_scan(discount * lambda_, mixed, live, reverse=True, exclusive=True)
-        return jnp.where(live, reward + discount * later, 0.0)
+        later = affine_scan(factor * lambda_, mixed, live, reverse=True, exclusive=True)
+        return jnp.where(live, reward + factor * later, 0.0)
 
-    return by_rows(rows, reward, value, live)
+    return by_rows(rows, reward, value, live, *_each(discount, reward))
 
 
 def group_advantage(

@@ -274,7 +274,7 @@ def _fold(lanes: _Steps, reverse: bool) -> tuple[Array, Array, Array]:
         block: tuple[Array, Array, Array], now: _Steps
     ) -> tuple[tuple[Array, Array, Array], None]:
         factor, term, low = block
-        product = _times((factor, low), (now.factor, zero if now.low is None else now.low))
+        product = times((factor, low), (now.factor, zero if now.low is None else now.low))
         factor, low = (
             _where(now.live, new, old) for new, old in zip(product, (factor, low), strict=True)
         )
@@ -309,13 +309,13 @@ def powers(factor: Float[Array, ""], low: Float[Array, ""], number: int) -> tupl
     base = factor, low
     high, rest = jnp.ones_like(factor)[None], jnp.zeros_like(factor)[None]
     while high.shape[0] < number:
-        more = _times((high, rest), base)
+        more = times((high, rest), base)
         high, rest = jnp.concatenate([high, more[0]]), jnp.concatenate([rest, more[1]])
-        base = _times(base, base)
+        base = times(base, base)
     return jnp.append(high, base[0]), jnp.append(rest, base[1])
 
 
-def _times(x: tuple[Array, Array], y: tuple[Array, Array]) -> tuple[Array, Array]:
+def times(x: tuple[Array, Array], y: tuple[Array, Array]) -> tuple[Array, Array]:
     """The product of two numbers, each the sum of two floats; cut at the largest float."""
     (x_high, x_low), (y_high, y_low) = x, y
     half = jnp.finfo(x_high.dtype)

@@ -4,8 +4,9 @@ A recipe is a frozen dataclass that knows its settings. A setting of an estimato
 is meant, and not how well it is met, belongs to its target: the floor of a logarithm does, an
 estimator's own discount does not.
 
-In maths A, Q and V are those of the policy at the discount of the world, s_t is the latent state,
-r_t the reward of the trajectory itself, and V = 0 after the end of an episode.
+In maths A, Q and V are those of the policy at the discounts of the world, s_t is the latent state,
+r_t the reward of the trajectory itself, discount_t the discount of step t, w(f, t) the product of
+the discounts of the steps f to t - 1, and V = 0 after the end of an episode.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class HistoryAdvantage(Target):
 class TrajectoryAdvantage(Target):
     """What the return is expected to be after the action, less the policy's expected return.
 
-    In maths: sum_{u<t} discount^u r_u + discount^t Q_t(s_t, a_t) - J. It is the advantage plus a
+    In maths: sum_{u<t} w(0, u) r_u + w(0, t) Q_t(s_t, a_t) - J. It is the advantage plus a
     number of the state and the past alone.
 
     References:
@@ -81,7 +82,7 @@ class TrajectoryAdvantage(Target):
 class TdError(Target):
     """How the step changed what the episode is worth, by the action and by luck.
 
-    In maths: r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t). Its mean given the action is the
+    In maths: r_t + discount_t V_{t+1}(s_{t+1}) - V_t(s_t). Its mean given the action is the
     advantage. Where the return is 0 or 1 at discount 1 it is the information gain of IGPO in its
     probability form: the change of the probability of success.
 
@@ -95,7 +96,7 @@ class TdError(Target):
 class SegmentAdvantage(Target):
     """How the step's unit changed what the episode is worth, by actions and by luck.
 
-    In maths: sum over the steps u of the unit, f the first of them, of discount^(u-f) times their
+    In maths: sum over the steps u of the unit, f the first of them, of w(f, u) times their
     TD errors: for a run of steps the value at its end, with the rewards on the way, less the value
     at its start.
 
@@ -121,7 +122,7 @@ class SegmentAdvantage(Target):
 class LogGain(Target):
     """How the step changed the logarithm of the probability of success.
 
-    In maths: log max(floor, r_t + discount V_{t+1}(s_{t+1})) - log max(floor, V_t(s_t)). Its mean
+    In maths: log max(floor, r_t + discount_t V_{t+1}(s_{t+1})) - log max(floor, V_t(s_t)). Its mean
     under the policy is at most 0 (Jensen).
 
     Attributes:
@@ -145,7 +146,7 @@ class LogGain(Target):
 class HistoryGain(Target):
     """How the step changed what the episode is worth to the agent, by what it did and saw.
 
-    In maths: r_t + discount V(h_{t+1}) - V(h_t), V(h_t) = sum_a pi(a | o_t) E[Q_t(s_t, a) | h_t].
+    In maths: r_t + discount_t V(h_{t+1}) - V(h_t), V(h_t) = sum_a pi(a | o_t) E[Q_t(s_t, a) | h_t].
     Its mean given h_t and a_t is `HistoryAdvantage`. Where the return is 0 or 1 at discount 1 it is
     the change of the probability of success given the history.
 
@@ -217,7 +218,7 @@ class LatentGain(Target):
 class Soft(Target):
     """The advantage to the best policy that pays for leaving the reference policy of the world.
 
-    In maths, with b the temperature: Q_t(s, a) = E[r_t + discount V_{t+1}(s')], V_t(s) = b log
+    In maths, with b the temperature: Q_t(s, a) = E[r_t + discount_t V_{t+1}(s')], V_t(s) = b log
     sum_a ref(a | s) exp(Q_t(s, a) / b), and Q_t - V_t = b log(pi*_t / ref) of the best policy pi*.
     As b grows it becomes the advantage of the reference. Without a reference it has no value.
 
@@ -244,7 +245,7 @@ class Regularised(Target):
 
     In maths, with b the temperature and l_t = log(pi(a_t | o_t) / ref(a_t | o_t)): the advantage in
     the process whose rewards are r_t - b l_t, Q_t(s_t, a_t) - b l_t - V_t(s_t), where Q_t(s, a) =
-    E[r_t + discount V_{t+1}(s')] and V_t(s) = E[Q_t(s, a) - b l_t | s]. Summed with discount^t grad
+    E[r_t + discount_t V_{t+1}(s')] and V_t(s) = E[Q_t(s, a) - b l_t | s]. Summed with w(0, t) grad
     log pi it is the gradient of E[return] less b times the discounted KL(pi || ref). Without a
     reference it has no value; it is not finite where the policy does what the reference never does.
 
@@ -269,7 +270,7 @@ class Regularised(Target):
 class Redistribution(Target):
     """The return, handed out as its expectation changes: the canonical redistribution of RUDDER.
 
-    In maths, with g_t = sum_{u<t} discount^u r_u + discount^t Q_t(s_t, a_t) what the return is
+    In maths, with g_t = sum_{u<t} w(0, u) r_u + w(0, t) Q_t(s_t, a_t) what the return is
     expected to be after the action: g_0 at the first step, then g_t - g_{t-1}, and at the last step
     also the return less g_t. Added up over an episode it is the return, exactly.
 

@@ -33,7 +33,7 @@ class MDP(NamedTuple):
     """
 
     start: Float[Array, " S"]
-    """P(s_0). A prompt is a start state."""
+    """P(s_0)."""
     schedule: Int[Array, " T"]
     """Which kernel governs step t; `arange(T)` gives every step its own."""
     successor: Int[Array, "M S A K"]
@@ -56,8 +56,18 @@ class MDP(NamedTuple):
     """Turn of each step, likewise."""
     agent: Int[Array, " T"]
     """Agent that acts at each step."""
-    discount: Float[Array, ""]
-    """Discount factor per step, in [0, 1]."""
+    discount: Float[Array, " M"]
+    """What one step under each kernel discounts the values after it by, in [0, 1].
+
+    So tokens inside a turn can have 1 and the last token of a turn less. Returns are G_t = r_t +
+    discount[m_t] G_{t+1}; the weight of a step is the product of the discounts of the steps before.
+    """
+    prompt: Int[Array, " S"]
+    """Label 0, 1, ... of the prompt that a start state belongs to.
+
+    Start states of one label differ in what is hidden: a group of rollouts shares the prompt, and
+    draws the state. Labels of other states say nothing.
+    """
 
 
 class Trajectory(NamedTuple):
@@ -127,13 +137,13 @@ class Truth(NamedTuple):
     occupancy: Float[Array, "T S"]
     """P(s_t = s and the episode is live)."""
     past_reward: Float[Array, "T S"]
-    """E[sum_{k<t} discount^k r_k | s_t = s]; 0 where s cannot be reached."""
+    """E[sum_{k<t} w_k r_k | s_t = s], w the weights of steps; 0 where s cannot be reached."""
     state_policy: Float[Array, "M S A"]
     """pi(a | s) of the latent state: the policy averaged over the emission."""
     gradient: Float[Array, "M O A"]
     """Gradient of `expected_return` with respect to the logits of the policy table."""
     expected_return: Float[Array, ""]
-    """E[sum_t discount^t r_t]."""
+    """E[sum_t w_t r_t], w_t the product of the discounts of the steps before t."""
 
     @property
     def q_value(self) -> Float[Any, "T S A"]:

@@ -58,7 +58,7 @@ class Case(NamedTuple):
 
     @property
     def discount(self) -> float:
-        return float(self.mdp.discount)
+        return float(self.mdp.discount[0])
 
 
 class Weighted(NamedTuple):
@@ -141,7 +141,7 @@ def expected_gradient(
         if decision[m]:
             o, a = flat.observation[:, t], flat.action[:, t]
             score = (np.arange(out.shape[-1]) == a[:, None]) - np.asarray(policy, np.float64)[m, o]
-            size = weight * flat.live[:, t] * float(mdp.discount) ** t * value[:, t]
+            size = weight * flat.live[:, t] * float(mdp.discount[0]) ** t * value[:, t]
             np.add.at(out[m], o, size[:, None] * score)
     return out
 
@@ -253,7 +253,8 @@ def exam(
         segment=jnp.asarray([0, 0, 1, 1]),
         turn=jnp.asarray([0, 0, 1, 1]),
         agent=jnp.zeros(4, int),
-        discount=jnp.asarray(discount, jnp.float32),
+        discount=jnp.full(kernels, discount, jnp.float32),
+        prompt=jnp.zeros(states, int),
     )
     return mdp, np.asarray(policy / policy.sum(-1, keepdims=True), np.float32)
 

@@ -9,6 +9,7 @@ is played.
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -38,9 +39,36 @@ class Paths(NamedTuple):
     reward: np.ndarray
     live: np.ndarray
 
-    def returns(self, discount: float, first: int = 0) -> np.ndarray:
-        """Discounted sum of rewards from step `first` on, discounted to that step."""
-        return self.reward[:, first:] @ discount ** np.arange(self.reward.shape[1] - first)
+    def returns(self, discount: float | np.ndarray, first: int = 0) -> np.ndarray:
+        """Discounted sum of rewards from step `first` on, discounted to that step.
+
+        Args:
+            discount: of each of these steps, or one for all.
+            first: a step.
+        """
+        reward = self.reward[:, first:]
+        return reward @ weights(discount, reward.shape[1])
+
+
+def weights(discount: float | np.ndarray, number: int) -> np.ndarray:
+    """What each of some steps weighs: the discounts of those before it, multiplied one by one.
+
+    Args:
+        discount: of each step, or one for all.
+        number: of steps.
+    """
+    each = np.broadcast_to(np.asarray(discount, np.float64), number)
+    return np.array([math.prod(each[:t]) for t in range(number)])
+
+
+def by_step(mdp: MDP, first: int = 0) -> np.ndarray:
+    """The discount of every step from `first` on."""
+    return np.asarray(mdp.discount, np.float64)[np.asarray(mdp.schedule)][first:]
+
+
+def discounting(mdp: MDP) -> np.ndarray:
+    """The weight of every step."""
+    return weights(by_step(mdp), len(mdp.schedule))
 
 
 def as_float64(mdp: MDP) -> MDP:
@@ -130,14 +158,14 @@ def exact(mdp: MDP, policy: np.ndarray) -> Exact:
     num_steps, num_states = mdp.schedule.shape[0], mdp.start.shape[0]
     paths = enumerate_paths(mdp, policy)
     occupancy, past = np.zeros((2, num_steps, num_states))
-    scale = mdp.discount ** np.arange(num_steps)
+    scale = discounting(mdp)
     earned = np.cumsum(paths.reward * scale, axis=1) - paths.reward * scale
     for t in range(num_steps):
         weight = paths.probability * paths.live[:, t]
         occupancy[t] = np.bincount(paths.state[:, t], weight, num_states)
         total = np.bincount(paths.state[:, t], weight * earned[:, t], num_states)
         past[t] = np.divide(total, occupancy[t], out=np.zeros(num_states), where=occupancy[t] > 0)
-    gain = paths.returns(mdp.discount)
+    gain = paths.returns(by_step(mdp))
     gradient = np.zeros(policy.shape)
     for t in range(num_steps):
         m = mdp.schedule[t]
@@ -151,10 +179,12 @@ def exact(mdp: MDP, policy: np.ndarray) -> Exact:
     anywhere = np.full(num_states, 1.0 / num_states)
     for t in range(num_steps):
         tail = enumerate_paths(mdp, policy, first=t, start=anywhere)
-        value[t] = _mean(tail.returns(mdp.discount), tail.probability, tail.state[:, 0], num_states)
+        gains = tail.returns(by_step(mdp, t))
+        value[t] = _mean(gains, tail.probability, tail.state[:, 0], num_states)
         tail = enumerate_paths(mdp, policy, first=t, start=anywhere, free_first_action=True)
         cell = tail.state[:, 0] * policy.shape[-1] + tail.action[:, 0]
-        mean = _mean(tail.returns(mdp.discount), tail.probability, cell, q_value[t].size)
+        gains = tail.returns(by_step(mdp, t))
+        mean = _mean(gains, tail.probability, cell, q_value[t].size)
         q_value[t] = mean.reshape(q_value[t].shape)
     return Exact(value, q_value, occupancy, past, gradient, float(paths.probability @ gain))
 
@@ -164,7 +194,7 @@ def _mean(x: np.ndarray, weight: np.ndarray, cell: np.ndarray, size: int) -> np.
     return np.bincount(cell, weight * x, size) / np.where(total > 0, total, 1.0)
 
 
-def mean_and_error(paths: Paths, discount: float, num: int) -> tuple[float, float]:
+def mean_and_error(paths: Paths, discount: float | np.ndarray, num: int) -> tuple[float, float]:
     """The expected return of these trajectories, and the error of its mean over `num` episodes.
 
     The error is the standard error.
@@ -209,7 +239,10 @@ def optimal_value(mdp: MDP) -> np.ndarray:
         return max(
             sum(
                 mdp.prob[m, s, a, k]
-                * (mdp.reward[m, s, a, k] + mdp.discount * best(t + 1, mdp.successor[m, s, a, k]))
+                * (
+                    mdp.reward[m, s, a, k]
+                    + mdp.discount[m] * best(t + 1, mdp.successor[m, s, a, k])
+                )
                 for k in range(width)
             )
             for a in range(num_actions if mdp.decision[m] else 1)
@@ -242,6 +275,7 @@ def random_mdp(
     successors: int = 6,
     terminal: bool = True,
     hidden: bool = True,
+    discount: float = 29 / 32,
 ) -> tuple[MDP, np.ndarray]:
     """An awkward little MDP with 3 kernels, and a policy table for it.
 
@@ -255,6 +289,7 @@ def random_mdp(
         schedule: which of the kernels governs each step.
         states, actions, observations, successors: sizes.
         terminal: whether state 2 is terminal.
+        discount: of every kernel.
         hidden: a stochastic emission; otherwise the state is shown, and `observations` is not used.
     """
     rng = np.random.default_rng(seed)
@@ -278,7 +313,8 @@ def random_mdp(
         segment=jnp.asarray(rises),
         turn=jnp.asarray(rises // 2),
         agent=jnp.zeros(steps, int),
-        discount=jnp.asarray(29 / 32),
+        discount=jnp.full(kernels, discount),
+        prompt=jnp.zeros(states, int),
     )
     policy = rng.integers(1, 8, (kernels, emission.shape[-1], actions)).astype(float)
     policy[..., -1] = 16 - policy[..., :-1].sum(-1)

@@ -115,9 +115,12 @@ def test_every_task_builds_a_good_mdp(name):
             "turn[1] must be numbered 0, 1, 2, ... in order of time, got",
         ),
         ("turn", 0, -1, "turn[0] must be in [0, 0], got -1"),
-        ("discount", (), 1.5, "discount must be in [0.0, 1.0], got 1.5"),
-        ("discount", (), -0.1, "discount must be in [0.0, 1.0], got -0.1"),
-        ("discount", (), np.nan, "discount must be in [0.0, 1.0], got nan"),
+        ("discount", 1, 1.5, "discount[1] must be in [0.0, 1.0], got"),
+        ("discount", 2, -0.1, "discount[2] must be in [0.0, 1.0], got"),
+        ("discount", 0, np.nan, "discount[0] must be in [0.0, 1.0], got"),
+        ("prompt", 3, -1, "prompt[3] must be in [0, 4], got"),
+        ("prompt", 1, 5, "prompt[1] must be in [0, 4], got"),
+        ("prompt", 4, 2, "prompt must hold labels 0, 1, 2, ... without gaps, got no 1"),
     ],
 )
 def test_a_bad_entry_is_named_with_its_place_range_and_value(mdp, field, index, value, message):
@@ -136,6 +139,8 @@ SHAPES = {
     "turn": "(4,)",
     "agent": "(4,)",
     "emission": "(3, 5, 7)",
+    "discount": "(3,)",
+    "prompt": "(5,)",
 }
 
 
@@ -147,9 +152,11 @@ def test_a_wrong_shape_is_named(mdp, field, unhooked):
         checks.check_mdp(mdp._replace(**{field: bad}))
 
 
-def test_discount_must_be_a_scalar(mdp, unhooked):
-    with pytest.raises(ValueError, match=re.escape("discount must have shape (), got (1,)")):
-        checks.check_mdp(mdp._replace(discount=np.array([0.9])))
+def test_a_discount_for_all_kernels_and_labels_that_are_no_integers_are_refused(mdp, unhooked):
+    with pytest.raises(ValueError, match=re.escape("discount must have shape (3,), got ()")):
+        checks.check_mdp(mdp._replace(discount=np.array(0.9)))
+    with pytest.raises(ValueError, match="prompt must hold integers, got float"):
+        checks.check_mdp(mdp._replace(prompt=np.zeros(5)))
 
 
 @pytest.mark.parametrize("field", ["prob", "emission", "schedule"])

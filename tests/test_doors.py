@@ -156,7 +156,7 @@ RECIPES = {
 
 EAGER = {
     "check_support": lambda g: oracle.check_support(
-        g.mdp._replace(discount=0.0), np.arange(-16, 17) / 8
+        g.mdp._replace(discount=np.zeros_like(g.mdp.discount)), np.arange(-16, 17) / 8
     ),
     "binary_group_scale": None,
     "reward_feature": lambda g: oracle.reward_feature(g.mdp),

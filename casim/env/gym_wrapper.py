@@ -76,6 +76,8 @@ class GymnasiumEnvironment(gymnasium.Env):
         self.render_mode = render_mode
         self._environment = Environment(task, observation)
         self._mdp = jax.tree.map(np.asarray, self._environment.default_params)
+        discount = self._mdp.discount[self._mdp.schedule]
+        self._weight = np.append(1.0, np.cumprod(discount[:-1], dtype=np.float64))
         self._key: Key[Array, ""] | None = None
         self._state: State | None = None
         self._scene: Scene | None = None
@@ -199,7 +201,7 @@ class GymnasiumEnvironment(gymnasium.Env):
 
     def _later(self, scene: Scene, taken: Moment, now: Moment, ended: str) -> Scene:
         """The scene after a step."""
-        scale = float(self._mdp.discount) ** taken.step
+        scale = self._weight[taken.step]
         gain = scene.gain + scale * (taken.reward or 0.0)
         past = (*scene.past, taken)[-WINDOW:]
         return scene._replace(gain=gain, past=past, now=now, ended=ended)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim import identity
 from casim.checks import check_range
+from casim.discounts import weights
 from casim.simulate import World
 from casim.targets import Target
 from casim.types import Cost, Credit, Trajectory
@@ -107,7 +108,9 @@ def check_discount(own: float | None) -> None:
         check_range("discount", own, 0.0, 1.0)
 
 
-def discount_of(world: World | None, own: float | None) -> float | Float[Array, ""]:
+def discount_of(
+    world: World | None, own: float | None
+) -> float | Float[Array, ""] | Float[Array, " T"]:
     """The discount that an estimator works with: the world's, unless it has one of its own.
 
     One of its own is a setting made on purpose. What it changes shows as bias in the scores, since
@@ -124,9 +127,11 @@ def keeps_discount(own: float | None, discount: float) -> bool:
     return own is None or math.isclose(own, discount, rel_tol=1e-6)
 
 
-def episode_return(batch: Trajectory, discount: float | Float[Array, ""]) -> Float[Array, "*batch"]:
+def episode_return(
+    batch: Trajectory, discount: float | Float[Array, ""] | Float[Array, " T"]
+) -> Float[Array, "*batch"]:
     """The discounted return of each episode, from its first step."""
-    scaling = discount ** jnp.arange(batch.reward.shape[-1])
+    scaling = weights(discount, batch.reward.shape[-1])
     each = scaling.reshape((1,) * (batch.reward.ndim - 1) + (-1,))
     return jnp.sum(batch.reward * each, axis=-1)
 

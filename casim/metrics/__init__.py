@@ -8,7 +8,8 @@ In maths, over decision steps, cells (t, s, a) weighted by w = P(s_t = s) pi(a |
 the signal sum_w A^2: bias = sum_w (E[c | cell] - A)^2; centred_bias the same after subtracting
 sum_a pi(a | s) E[c - A | t, s, a] (a state-only offset is harmless); variance =
 sum_w Var(c | cell). For the gradient, with
-g = (1/N) sum_i sum_t discount^t c_it grad log pi(a_it) of a group and g* the exact one:
+g = (1/N) sum_i sum_t d_t c_it grad log pi(a_it) of a group, d_t the product of the discounts of the
+steps before t, and g* the exact one:
 gradient_bias = |E g - g*|^2 / |g*|^2, gradient_variance = E|g - E g|^2 / |g*|^2,
 snr = |g*|^2 / E|g - g*|^2, so 1 / snr = gradient_bias + gradient_variance; snr_aligned is the snr
 of k g with the best number k: cos^2 / (1 - cos^2) with cos^2 = <E g, g*>^2 / (|g*|^2 E|g|^2).

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from casim.dynamics import force
+from casim.dynamics import discounting, force
 from casim.metrics.by_label import kernel_sums
 from casim.types import MDP, Trajectory, Truth
 
@@ -17,16 +17,16 @@ def group_gradient(
     batch: Trajectory,
     value: Float[Array, "N T"],
 ) -> Float[Array, "M O A"]:
-    """(1/N) sum_i sum_t discount^t c_it grad log pi(a_it | o_it), in the logits of the table.
+    """(1/N) sum_i sum_t w_t c_it grad log pi(a_it | o_it), in the logits of the table.
 
-    In maths: the derivative of log pi(a | o) in the logit of b is 1[a = b] - pi(b | o).
+    In maths: w_t is the product of the discounts of the steps before t; the derivative of
+    log pi(a | o) in the logit of b is 1[a = b] - pi(b | o).
     """
     kernels, observations, actions = policy.shape
-    num, horizon = value.shape
+    num = value.shape[0]
     decision = mdp.decision[mdp.schedule]
     decided = batch.live & decision[None, :]
-    discounting = mdp.discount ** jnp.arange(horizon)
-    discounted = discounting[None, :] * value
+    discounted = discounting(mdp)[None, :] * value
     weight = jnp.where(decided, discounted, 0.0) / num
     observation = batch.observation.astype(jnp.int32)  # labels of 8 bits would overflow
     taken = kernel_sums(

@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, Int
 
 from casim.checks import check_integer
 from casim.doors import door
-from casim.dynamics import absorb, state_policy
+from casim.dynamics import absorb, discounting, state_policy
 from casim.oracle.values import arrive, assemble, evaluate, flows, likely_first, solve
 from casim.types import MDP, Truth
 
@@ -59,7 +59,7 @@ class Run(NamedTuple):
     earn: Float[Array, "*runs S S"]
     """E[discounted reward; end | start]."""
     scale: Float[Array, "*runs"]
-    """Discount to the power of the length."""
+    """The product of the discounts of its steps."""
 
 
 @door
@@ -79,13 +79,17 @@ def solve_in_blocks(mdp: MDP, policy: Float[Array, "M O A"], block: int = 1024) 
         count, block
     )
     flow = flows(padded, rows)
-    runs = _runs(mdp, flow, schedule)
+    runs = _runs(padded, flow, schedule)
     solve_all = jax.vmap(lambda steps, after: evaluate(padded, rows, steps, after))
     after = _after(runs)
     _, value, advantage = solve_all(schedule, _refine(runs, after, solve_all(schedule, after)[0]))
-    reached, past = jax.vmap(lambda *x: arrive(padded, flow, *x))(schedule, *_before(mdp, runs))
+    weight = discounting(mdp)
+    weights = jnp.pad(weight, (0, count * block - steps)).reshape(count, block)
+    start = _before(mdp, runs)
+    reached, past = jax.vmap(lambda *x: arrive(flow, *x))(schedule, *start, weights)
     flat = [x.reshape(-1, *x.shape[2:])[:steps] for x in (value, advantage, reached, past)]
-    return assemble(mdp, policy, acting, *flat)
+    value, advantage, reached, past = flat
+    return assemble(mdp, policy, acting, value, advantage, reached, past, weight)
 
 
 def _with_idle(mdp: MDP) -> MDP:
@@ -96,6 +100,7 @@ def _with_idle(mdp: MDP) -> MDP:
         successor=jnp.concatenate([mdp.successor, stay[None].astype(mdp.successor.dtype)]),
         prob=jnp.concatenate([mdp.prob, first[None].astype(mdp.prob.dtype)]),
         reward=jnp.concatenate([mdp.reward, jnp.zeros_like(mdp.reward[:1])]),
+        discount=jnp.append(mdp.discount, jnp.ones_like(mdp.discount[:1])),
     )
 
 
@@ -105,7 +110,7 @@ def _runs(mdp: MDP, flow: tuple[Array, Array], schedule: Int[Array, "B block"]) 
     eye = jnp.broadcast_to(jnp.eye(states, dtype=mdp.prob.dtype), (count, states, states))
 
     def step(run: Run, kernel: Int[Array, " B"]) -> tuple[Run, None]:
-        one = Run(flow[0][kernel], flow[1][kernel], jnp.full((count,), mdp.discount))
+        one = Run(flow[0][kernel], flow[1][kernel], mdp.discount[kernel])
         return _compose(run, one), None
 
     return jax.lax.scan(
@@ -152,14 +157,11 @@ def _refine(
     return after.at[:-1, 1].add(change)
 
 
-def _before(
-    mdp: MDP, runs: Run
-) -> tuple[Float[Array, "B S"], Float[Array, "B S"], Float[Array, " B"]]:
-    """P(s), E[rewards before; s] and the discount at the start of each block."""
+def _before(mdp: MDP, runs: Run) -> tuple[Float[Array, "B S"], Float[Array, "B S"]]:
+    """P(s) and E[rewards before; s] at the start of each block."""
     past = jax.lax.associative_scan(_compose, runs)
     move, earn = (
         jnp.einsum("s,bsz->bz", mdp.start, x, precision="highest") for x in (past.move, past.earn)
     )
     none = jnp.zeros_like(mdp.start)[None]
-    scale = jnp.concatenate([jnp.ones((1,), move.dtype), past.scale[:-1]])
-    return jnp.concatenate([mdp.start[None], move[:-1]]), jnp.concatenate([none, earn[:-1]]), scale
+    return jnp.concatenate([mdp.start[None], move[:-1]]), jnp.concatenate([none, earn[:-1]])

@@ -5,7 +5,7 @@ the actions taken in it, q the reference and rho the protocol (who plays afterwa
 returns count):
 
     Delta_u(q; rho) = E[G_f | z, a, rho] - E[G_f | z, a' ~ q, rho],
-    G_f = sum_{f<=t<horizon} discount^(t-f) r_t.
+    G_f = sum_{f<=t<horizon} d_f ... d_{t-1} r_t, d_t the discount of step t.
 
 If z is restored, both branches start in s_f. If it is re-fed, s_f is redrawn from the belief given
 the observations up to f and the actions before; with probability `lost` either happens to each
@@ -39,8 +39,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from casim.checks import check_integer, check_labels, check_policy, check_range, known
+from casim.discounts import product
 from casim.doors import door
-from casim.dynamics import absorb, force, state_policy
+from casim.dynamics import absorb, force, state_policy, step_discount
 from casim.oracle.belief import beliefs
 from casim.simulate.belief import filter_to, redraw
 from casim.simulate.engine import roll
@@ -219,7 +220,7 @@ def sample_contrast(
     # Kernels a second time, under the reference: a schedule then says who plays at which step.
     again = {
         name: getattr(mdp, name)
-        for name in ("successor", "prob", "reward", "emission", "decision", "kind")
+        for name in ("successor", "prob", "reward", "emission", "decision", "kind", "discount")
     }
     double = mdp._replace(**{name: jnp.concatenate([x, x]) for name, x in again.items()})
     tables = prepare(double, jnp.concatenate([protocol.downstream, protocol.reference]))
@@ -233,7 +234,7 @@ def sample_contrast(
     belief = filter_to(mdp, batch, at, mdp.start)
     running = batch.live[:, first] & (jnp.sum(belief, axis=1) > 0)
     counted = (time >= first) & (time < protocol.horizon)
-    weight = jnp.where(counted, mdp.discount ** jnp.maximum(time - first, 0), 0.0)
+    weight = jnp.where(counted, product(step_discount(mdp), first, time), 0.0)
 
     def branch(words: Array, schedule: Array, imposed: Array) -> Float[Array, "N num"]:
         def copy(episode: Int[Array, " N"]) -> Float[Array, " N"]:
@@ -272,9 +273,9 @@ def _mix(weight: Float[Array, "*shape K"], law: _Law) -> _Law:
 
 def _back(mdp: MDP, kernel: Array, counted: Array, later: _Law) -> _Law:
     """The law of the return of every state and action `[S, A]`, from that of the next states."""
-    successor = mdp.successor[kernel]
-    mean = jnp.where(counted, mdp.reward[kernel] + mdp.discount * later.mean[successor], 0.0)
-    variance = jnp.where(counted, mdp.discount**2 * later.variance[successor], 0.0)
+    successor, discount = mdp.successor[kernel], mdp.discount[kernel]
+    mean = jnp.where(counted, mdp.reward[kernel] + discount * later.mean[successor], 0.0)
+    variance = jnp.where(counted, discount**2 * later.variance[successor], 0.0)
     return _mix(mdp.prob[kernel], _Law(mean, variance))
 
 

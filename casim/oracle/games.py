@@ -264,7 +264,8 @@ def all_coalitions(game: Game, num_players: int) -> Float[Array, "N C"]:
 def _average(mdp: MDP, policy: Array):
     """The law of a step by kernel, with all noise averaged out."""
     earn = jnp.einsum("msak,msak->msa", mdp.prob, mdp.reward, precision="highest")
-    tables = _Law(earn, mdp.discount * transition_matrix(mdp), state_policy(mdp, policy))
+    move = mdp.discount[:, None, None, None] * transition_matrix(mdp)
+    tables = _Law(earn, move, state_policy(mdp, policy))
     return lambda kernel: jax.tree.map(lambda x: x[kernel], tables)
 
 
@@ -279,7 +280,7 @@ def _conditional(mdp: MDP, policy: Array, kernel: Array, noise: Noise) -> _Law:
         jnp.take_along_axis(x[kernel], slot, axis=-1)[..., 0] for x in (mdp.successor, mdp.reward)
     )
     seen = draw(thresholds(mdp.emission[kernel]), jnp.broadcast_to(noise.observation, states))
-    move = mdp.discount * jax.nn.one_hot(successor, states, dtype=prob.dtype)
+    move = mdp.discount[kernel] * jax.nn.one_hot(successor, states, dtype=prob.dtype)
     return _Law(earn, move, force(mdp, policy)[kernel][seen])
 
 

@@ -6,7 +6,8 @@ later than a_t:
     h(a | s, u) = P(a_t = a | s_t = s, u) = pi(a | s) P(u | s, a) / P(u | s),
 
 NaN where P(u | s) = 0.
-- return, u = Z_t = sum_{k>=t} discount^(k-t) r_k:
+- return, u = Z_t = sum_{k>=t} d(t, k) r_k, with d(t, k) the product of the discounts of
+  the steps t to k - 1:
 
       Q(s, a) = E[h(a | s, Z) / pi(a | s) Z | s],
 
@@ -14,15 +15,15 @@ NaN where P(u | s) = 0.
   allows is possible after a.
 - state, u = S_k:
 
-      Q(s, a) = r(s, a) + sum_{k>t} discount^(k-t) E[h_k(a | s, S_k) / pi(a | s) r_k | s].
+      Q(s, a) = r(s, a) + sum_{k>t} d(t, k) E[h_k(a | s, S_k) / pi(a | s) r_k | s].
 
 - feature, u = U_k = f(s_k, a_k, successor), with contribution coefficients
   w_k(s, a, u) = P(u | s, a) / P(u | s) - 1:
 
-      A(s, a) = r(s, a) - r_pi(s) + sum_{k>t} discount^(k-t) E[w_k(s, a, U_k) r_k | s]
+      A(s, a) = r(s, a) - r_pi(s) + sum_{k>t} d(t, k) E[w_k(s, a, U_k) r_k | s]
 
   if U_k is fully predictive of the reward: E[r_k | s, a, U_k = u] is the same for all a. Pooled
-  over k > t, P(U_k = u | .) is replaced by sum_{k>t} discount^(k-t) P(U_k = u | .), and
+  over k > t, P(U_k = u | .) is replaced by sum_{k>t} d(t, k) P(U_k = u | .), and
   E[r_k | U_k = u] must not depend on k either.
 
 Where pi(a | s) = 0 nothing is seen of the action: what hindsight says of its Q is NaN. Transitions
@@ -49,7 +50,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from casim.checks import check_labels
 from casim.doors import door
-from casim.dynamics import absorb, can_act, state_policy
+from casim.dynamics import absorb, can_act, state_policy, step_discount
 from casim.oracle.values import solve
 from casim.simulate.belief import transition_matrix
 from casim.types import MDP
@@ -69,8 +70,8 @@ class Outcomes(NamedTuple):
     """P(Z_t = z | s_t = s)."""
     hindsight: Float[Array, "T S A Z"]
     """h(a | s, z); NaN where z is impossible in s."""
-    discount: Float[Array, ""]
-    """The discount in Z_t."""
+    discount: Float[Array, " T"]
+    """The discount of each step in Z_t."""
 
 
 class StateHindsight(NamedTuple):
@@ -119,7 +120,8 @@ def success_hindsight(mdp: MDP, policy: Float[Array, "M O A"]) -> Outcomes:
     truth = solve(mdp._replace(discount=one), policy)
     given_action, given_state = _success(truth.q_value), _success(truth.value[:-1])
     hindsight = _posterior(truth.state_policy[mdp.schedule], given_action, given_state)
-    return Outcomes(jnp.arange(2, dtype=one.dtype), given_action, given_state, hindsight, one)
+    support = jnp.arange(2, dtype=one.dtype)
+    return Outcomes(support, given_action, given_state, hindsight, one[mdp.schedule])
 
 
 def _success(probability: Float[Array, "*shape"]) -> Float[Array, "*shape 2"]:
@@ -168,7 +170,7 @@ def return_hindsight(
     )
     _, (given_action, given_state) = jax.lax.scan(step, last, mdp.schedule, reverse=True)
     hindsight = _posterior(acting[mdp.schedule], given_action, given_state)
-    return Outcomes(support, given_action, given_state, hindsight, mdp.discount)
+    return Outcomes(support, given_action, given_state, hindsight, step_discount(mdp))
 
 
 def _posterior(
@@ -300,7 +302,7 @@ def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: A
     Both are `[M, S, U]`.
 
     Returns:
-        Sums with weight discount^(k-t), namely of E[P(u_k | s, a) / P(u_k | s) r_k | s] `[S, A]`,
+        Sums with weight d(t, k), namely of E[P(u_k | s, a) / P(u_k | s) r_k | s] `[S, A]`,
         of P(u_k = u | s, a) `[S, A, U]` and of E[r_k; u_k = u | s] `[S, U]`; and the ratios
         P(u_k = u | s, a) / P(u_k = u | s) `[T, S, A, U]` if `table`, else None.
     """
@@ -323,7 +325,7 @@ def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: A
         later = jnp.where(index == step, matrix[kernel], onward)
         return (
             later,
-            jnp.where(index < step, 1.0, scale * mdp.discount),
+            jnp.where(index < step, 1.0, scale * mdp.discount[kernel]),
             total,
         ), ratio if table else None
 
@@ -362,7 +364,7 @@ def _landing(
 
     The nearest point, whether that is it, and the number itself.
     """
-    value = mdp.reward[kernel][..., None] + mdp.discount * support[None, None, None, :]
+    value = mdp.reward[kernel][..., None] + mdp.discount[kernel] * support[None, None, None, :]
     return *nearest(support, value), value
 
 

@@ -191,16 +191,17 @@ def return_index(
 ) -> tuple[Int[Array, "N T"], Bool[Array, "N T"]]:
     """Where the return-to-go of each step lies in the support, and whether it does."""
 
-    def step(later: Array, now: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        reward, live = now
+    def step(later: Array, now: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+        reward, live, discount = now
         # Taking the point itself at every step keeps rounding from adding up over the horizon.
-        index, hit = nearest(
-            outcomes.support, jnp.where(live, reward + outcomes.discount * later, 0.0)
-        )
+        index, hit = nearest(outcomes.support, jnp.where(live, reward + discount * later, 0.0))
         return jnp.where(hit, outcomes.support[index], jnp.nan), (index, hit)
 
     _, (index, found) = jax.lax.scan(
-        step, jnp.zeros_like(batch.reward[:, 0]), (batch.reward.T, batch.live.T), reverse=True
+        step,
+        jnp.zeros_like(batch.reward[:, 0]),
+        (batch.reward.T, batch.live.T, outcomes.discount),
+        reverse=True,
     )
     return index.T, found.T
 

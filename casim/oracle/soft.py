@@ -1,12 +1,13 @@
 """Soft-optimal values: the best policy that pays for leaving a reference, and its implicit rewards.
 
-In maths, with temperature b > 0 and a reference ref(a | s), the maximum over policies of
+In maths, with temperature b > 0, a reference ref(a | s), and w_t the product of the discounts of
+the steps before t, the maximum over policies of
 
-    E[sum_t discount^t (r_t - b log(pi_t(a_t | s_t) / ref(a_t | s_t)))]
+    E[sum_t w_t (r_t - b log(pi_t(a_t | s_t) / ref(a_t | s_t)))]
 
 is reached, backwards from V_T = 0, by
 
-    Q_t(s, a) = E[r_t + discount V_{t+1}(s') | s, a],
+    Q_t(s, a) = E[r_t + discount_t V_{t+1}(s') | s, a],
     V_t(s) = b log sum_a ref(a | s) exp(Q_t(s, a) / b),
     pi_t(a | s) = ref(a | s) exp(A_t(s, a) / b),
 
@@ -15,10 +16,10 @@ with the soft advantage A_t = Q_t - V_t = b log(pi_t / ref). So
     sum_a ref(a | s) exp(A_t(s, a) / b) = 1:
 
 not every action can have a positive implicit reward b log(pi / ref). Along a trajectory, with
-n_u = r_u + discount V_{u+1}(s_{u+1}) - Q_u(s_u, a_u) what the environment did by chance,
+n_u = r_u + discount_u V_{u+1}(s_{u+1}) - Q_u(s_u, a_u) what the environment did by chance,
 
-    sum_{u<=t} discount^u [b log(pi_u / ref) - r_u + n_u]
-        = discount^(t+1) V_{t+1}(s_{t+1}) - V_0(s_0).
+    sum_{u<=t} w_u [b log(pi_u / ref) - r_u + n_u]
+        = w_{t+1} V_{t+1}(s_{t+1}) - V_0(s_0).
 
 n_u is 0 if transitions and rewards are deterministic, and otherwise a martingale difference:
 E[n_u | s_u, a_u] = 0. As b grows, A_t tends to the advantage of the reference policy, with an error
@@ -48,7 +49,7 @@ from jaxtyping import Array, Float
 
 from casim.checks import check_range, known
 from casim.doors import door
-from casim.dynamics import absorb, state_policy
+from casim.dynamics import absorb, discounting, state_policy, step_discount
 from casim.ops import expectation, shift_left
 from casim.types import MDP, Trajectory
 
@@ -78,7 +79,7 @@ class Soft(NamedTuple):
 class ImplicitReward(NamedTuple):
     """The log-ratio of the soft-optimal policy along each trajectory, taken apart.
 
-    At every step, cumulative = progress - sum_{u<=t} discount^u noise_u; 0 where not live.
+    At every step, cumulative = progress - sum_{u<=t} w_u noise_u; 0 where not live.
     """
 
     log_ratio: Float[Array, "N T"]
@@ -87,11 +88,11 @@ class ImplicitReward(NamedTuple):
     NaN for an action that ref rules out.
     """
     cumulative: Float[Array, "N T"]
-    """sum_{u<=t} discount^u log_ratio_u."""
+    """sum_{u<=t} w_u log_ratio_u."""
     progress: Float[Array, "N T"]
-    """discount^(t+1) V_{t+1}(s_{t+1}) + sum_{u<=t} discount^u r_u - V_0(s_0)."""
+    """w_{t+1} V_{t+1}(s_{t+1}) + sum_{u<=t} w_u r_u - V_0(s_0)."""
     noise: Float[Array, "N T"]
-    """n_t = r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t): what the environment did."""
+    """n_t = r_t + d_t V_{t+1}(s_{t+1}) - Q_t(s_t, a_t): what the environment did."""
 
 
 @door
@@ -115,8 +116,9 @@ def soft_optimal(
     prior = state_policy(mdp, reference)
 
     def step(later: Array, kernel: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        discounted = mdp.discount[kernel] * later
         q_value = expectation(
-            mdp.prob[kernel], mdp.reward[kernel] + mdp.discount * later[mdp.successor[kernel]]
+            mdp.prob[kernel], mdp.reward[kernel] + discounted[mdp.successor[kernel]]
         )
         value, policy = _soft_maximum(prior[kernel], q_value, temperature)
         return value, (later, q_value, policy)
@@ -141,12 +143,11 @@ def implicit_reward(
     log_ratio = jnp.where(possible, soft.advantage[where], jnp.nan)
     value = soft.value[where[:2]]
     later = jnp.where(shift_left(batch.live, False), shift_left(value), 0.0)
-    noise = batch.reward + mdp.discount * later - soft.q_value[where]
+    later = step_discount(mdp)[None, :] * later
+    noise = batch.reward + later - soft.q_value[where]
     log_ratio, noise = (jnp.where(batch.live, x, 0.0) for x in (log_ratio, noise))
-    scale = mdp.discount**steps
-    progress = (
-        scale * mdp.discount * later + jnp.cumsum(scale * batch.reward, axis=1) - value[:, :1]
-    )
+    scale = discounting(mdp)[None, :]
+    progress = scale * later + jnp.cumsum(scale * batch.reward, axis=1) - value[:, :1]
     cumulative = jnp.cumsum(scale * log_ratio, axis=1)
     cumulative, progress = (jnp.where(batch.live, x, 0.0) for x in (cumulative, progress))
     return ImplicitReward(log_ratio, cumulative, progress, noise)

@@ -1,11 +1,12 @@
 """A handful of exact numbers of a task under a policy, enough for several closed forms.
 
 In maths, with E_w the mean over decision steps weighted by P(s_t = s) pi(a | s), V and A of the
-policy, J its expected return, and p_t(s) = E[discounted rewards before t | s_t = s]:
+policy, J its expected return, w_t the product of the discounts of the steps before t, and
+p_t(s) = E[sum_{k<t} w_k r_k | s_t = s]:
 
     signal = E_w A^2,
     value_square = E_w V_t(s)^2,
-    offset_square = E_w (p_t(s) + discount^t V_t(s) - J)^2,
+    offset_square = E_w (p_t(s) + w_t V_t(s) - J)^2,
     future_variance = E_w Var(G_t | s, a),
     return_variance = Var(G_0).
 
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from casim.doors import door
-from casim.dynamics import absorb
+from casim.dynamics import absorb, discounting
 from casim.ops import expectation
 from casim.oracle.values import flows
 from casim.types import MDP, Truth
@@ -41,7 +42,7 @@ Longer ones run in about sqrt(T) blocks side by side.
 class _Steps(NamedTuple):
     """Inputs of the backward recursion at each step, `[T, ...]` or in blocks `[B, C, ...]`."""
 
-    time: Int[Array, "*steps"]
+    weight: Float[Array, "*steps"]
     kernel: Int[Array, "*steps"]
     value: Float[Array, "*steps S"]
     later: Float[Array, "*steps S"]
@@ -99,7 +100,7 @@ def _blocks(mdp: MDP, truth: Truth) -> _Steps:
 
     value, later = truth.value[:-1], truth.value[1:]
     given = (
-        jnp.arange(steps),
+        discounting(mdp),
         mdp.schedule,
         value,
         later,
@@ -113,10 +114,9 @@ def _blocks(mdp: MDP, truth: Truth) -> _Steps:
 def _square(mdp: MDP, now: _Steps, later_square: Float[Array, " S"]) -> Float[Array, "S A"]:
     """E[G_t^2 | s, a] of one step."""
     reward, after = mdp.reward[now.kernel], mdp.successor[now.kernel]
+    discount = mdp.discount[now.kernel]
     outcome = (
-        reward**2
-        + 2 * mdp.discount * reward * now.later[after]
-        + mdp.discount**2 * later_square[after]
+        reward**2 + 2 * discount * reward * now.later[after] + discount**2 * later_square[after]
     )
     return expectation(mdp.prob[now.kernel], outcome)
 
@@ -125,7 +125,7 @@ def _terms(mdp: MDP, truth: Truth, now: _Steps, square: Float[Array, "S A"]) -> 
     """What one step adds to each of the sums."""
     acting, value = truth.state_policy[now.kernel], now.value
     weight = jnp.where(mdp.decision[now.kernel], now.occupancy[:, None] * acting, 0.0)
-    offset = now.past + mdp.discount**now.time * value - truth.expected_return
+    offset = now.past + now.weight * value - truth.expected_return
     terms = (
         jnp.ones_like(weight),
         (now.q_value - value[:, None]) ** 2,
@@ -165,7 +165,7 @@ def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "C S"]:
             jnp.where(there[:, None], before, own),
             jnp.where(there[:, None, None], onward, move),
         )
-        return (own, move, jnp.where(there, mdp.discount**2 * scale, scale)), None
+        return (own, move, jnp.where(there, mdp.discount[now.kernel] ** 2 * scale, scale)), None
 
     init = (nothing, eye, jnp.ones((count,), flow.dtype))
     maps, _ = jax.lax.scan(fold, init, blocks, reverse=True)

@@ -2,22 +2,23 @@
 
 What was added is skill, of the policy, and luck, of the environment.
 
-In maths, for a unit with first step f, along a trajectory, V = 0 after its end:
-- skill = sum_{t in unit} discount^(t-f) A_t(s_t, a_t): what the policy's actions added;
-- luck = sum_{t in unit} discount^(t-f) [r_t + discount V_{t+1}(s_{t+1}) - Q_t(s_t, a_t)]: what
+In maths, for a unit with first step f, along a trajectory, V = 0 after its end, w(f, t) the product
+of the discounts of the steps f to t - 1:
+- skill = sum_{t in unit} w(f, t) A_t(s_t, a_t): what the policy's actions added;
+- luck = sum_{t in unit} w(f, t) [r_t + discount_t V_{t+1}(s_{t+1}) - Q_t(s_t, a_t)]: what
   transitions added;
 - gain = rewards of the unit + value where it is left - value where it is entered, each discounted
   to step f.
 
 Sum rules: gain = skill + luck for every unit, and a unit that consists of others is the sum of
-discount^(f' - f) times theirs, f' their first steps; the gain of the episode is its return less
+w(f, f') times theirs, f' their first steps; the gain of the episode is its return less
 V_0(s_0). An agent's steps need not be consecutive: it gains from each entry to the next exit, and
 the agents add up to the episode.
 
 Skill and luck are martingale differences: each has mean 0 whatever the past, skills and lucks of
 all steps are uncorrelated, and
 
-    Var[G_0] = Var[V_0(s_0)] + sum_t discount^(2t) (E[A_t^2] + E[luck_t^2]).
+    Var[G_0] = Var[V_0(s_0)] + sum_t w(0, t)^2 (E[A_t^2] + E[luck_t^2]).
 
 Where the state is hidden, the draw of the observation counts as skill: A is that of state and
 action. On steps of the environment skill is 0.
@@ -38,8 +39,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from casim.discounts import product
 from casim.doors import door
-from casim.dynamics import absorb
+from casim.dynamics import absorb, discounting, step_discount
 from casim.ops import segment_sum, shift_left, shift_right
 from casim.oracle.along import along
 from casim.types import MDP, Trajectory, Truth
@@ -80,12 +82,12 @@ class VarianceParts(NamedTuple):
     prompt: Float[Array, ""]
     """Var[V_0(s_0)]."""
     skill: Float[Array, " T"]
-    """discount^(2t) E[A_t^2]: from the choice of the action.
+    """w(0, t)^2 E[A_t^2]: from the choice of the action.
 
     The draw of the observation counts too, where the state is hidden.
     """
     luck: Float[Array, " T"]
-    """discount^(2t) E[luck_t^2]: from the transition."""
+    """w(0, t)^2 E[luck_t^2]: from the transition."""
 
 
 def sizes(mdp: MDP) -> Sizes:
@@ -109,9 +111,11 @@ def unit_truth(
     value, _, later = along(truth, batch)
     time = jnp.arange(unit.shape[0])
     skill = truth.advantage[time[None, :], batch.state, batch.action]
-    td_error = batch.reward + mdp.discount * later - value
+    each = step_discount(mdp)
+    later = each[None, :] * later
+    td_error = batch.reward + later - value
     first = jnp.full(num_units, unit.shape[0] - 1).at[unit].min(time)
-    scale = (mdp.discount ** (time - first[unit]))[None, :]
+    scale = product(each, first[unit], time)[None, :]
 
     def total(x: Float[Array, "N T"]) -> Float[Array, "N G"]:
         return segment_sum(jnp.where(batch.live, scale * x, 0.0), unit, num_units)
@@ -119,7 +123,7 @@ def unit_truth(
     enters = (shift_right(unit, -1) != unit)[None, :]
     leaves = (shift_left(unit, -1) != unit)[None, :]
     # An episode that has ended within a unit leaves it there, to value 0.
-    border = jnp.where(leaves, mdp.discount * later, 0.0) - jnp.where(enters, value, 0.0)
+    border = jnp.where(leaves, later, 0.0) - jnp.where(enters, value, 0.0)
     return UnitTruth(total(skill), total(td_error - skill), total(batch.reward + border), first)
 
 
@@ -150,20 +154,20 @@ def merge(
     fine_first: Int[Array, " G"],
     parent: Int[Array, " G"],
     first: Int[Array, " H"],
-    discount: Float[Array, ""] | float,
+    discount: Float[Array, " T"] | Float[Array, ""] | float,
 ) -> Float[Array, "N H"]:
     """The sum rule: what coarse units added, from what their parts did.
 
-    In maths: sum over the parts g of h of discount^(first_g - first_h) fine_g.
+    In maths: sum over the parts g of h of w(first_h, first_g) fine_g.
 
     Args:
         fine: skill, luck or gain of the parts.
         fine_first: first steps of the parts.
         parent: the coarse unit of each part.
         first: first steps of the coarse units.
-        discount: of the process.
+        discount: of the process: of each step, or one for all.
     """
-    scaled = fine * (discount ** (fine_first - first[parent]))[None, :]
+    scaled = fine * product(discount, first[parent], fine_first)[None, :]
     return segment_sum(scaled, parent, first.shape[0])
 
 
@@ -178,13 +182,14 @@ def variance_parts(mdp: MDP, truth: Truth) -> VarianceParts:
     def step(_: None, now) -> tuple[None, tuple[Array, Array]]:
         kernel, value, advantage, later, occupancy = now
         acting = occupancy[:, None] * truth.state_policy[kernel]
-        outcome = mdp.reward[kernel] + mdp.discount * later[mdp.successor[kernel]]
+        discounted = mdp.discount[kernel] * later
+        outcome = mdp.reward[kernel] + discounted[mdp.successor[kernel]]
         luck = (outcome - value[:, None, None]) - advantage[..., None]
         chance = jnp.sum(mdp.prob[kernel] * luck**2, axis=-1)
         return None, (jnp.sum(acting * advantage**2), jnp.sum(acting * chance))
 
     xs = (mdp.schedule, truth.value[:-1], truth.advantage, truth.value[1:], truth.occupancy)
     skill, luck = jax.lax.scan(step, None, xs)[1]
-    scale = mdp.discount ** (2 * jnp.arange(mdp.schedule.shape[0]))
+    scale = discounting(mdp) ** 2
     prompt = jnp.sum(mdp.start * (truth.value[0] - truth.expected_return) ** 2)
     return VarianceParts(prompt, scale * skill, scale * luck)

@@ -2,7 +2,7 @@
 
 In maths, backwards from V_T = 0,
 
-    Q_t(s, a) = sum_k P(k | s, a) [r(s, a, k) + discount V_{t+1}(s')],
+    Q_t(s, a) = sum_k P(k | s, a) [r(s, a, k) + discount_t V_{t+1}(s')],
     V_t(s) = sum_a pi(a | s) Q_t(s, a),
 
 and forwards from P(s_0),
@@ -11,8 +11,10 @@ and forwards from P(s_0),
 
 The policy gradient with respect to the logits theta[m, o, a] of the table is
 
-    sum_{t: m_t = m} discount^t sum_s d_t(s) P(o | s) pi(a | o)
-        [Q_t(s, a) - sum_b pi(b | o) Q_t(s, b)].
+    sum_{t: m_t = m} w_t sum_s d_t(s) P(o | s) pi(a | o)
+        [Q_t(s, a) - sum_b pi(b | o) Q_t(s, b)],
+
+w_t the product of the discounts of the steps before t.
 
 Cost: O(T S A K) time, and O(T S A) memory for what is returned. Sums over time are compensated: the
 error of V does not grow with the horizon, those of occupancies and of the gradient slowly do
@@ -31,7 +33,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from casim.doors import door
-from casim.dynamics import absorb, force, state_policy
+from casim.dynamics import absorb, discounting, force, state_policy
 from casim.ops import expectation
 from casim.types import MDP, Truth
 
@@ -50,13 +52,13 @@ class Optimal(NamedTuple):
 def solve(mdp: MDP, policy: Float[Array, "M O A"]) -> Truth:
     """Everything exact about a policy: values, occupancy, past rewards, and the policy gradient."""
     mdp = likely_first(absorb(mdp))
-    acting = state_policy(mdp, policy)
+    acting, weight = state_policy(mdp, policy), discounting(mdp)
     occupancy, past_reward = arrive(
-        mdp, flows(mdp, acting), mdp.schedule, mdp.start, jnp.zeros_like(mdp.start), 1.0
+        flows(mdp, acting), mdp.schedule, mdp.start, jnp.zeros_like(mdp.start), weight
     )
     nothing = jnp.zeros((2, *mdp.start.shape), mdp.prob.dtype)
     _, value, advantage = evaluate(mdp, acting, mdp.schedule, nothing)
-    return assemble(mdp, policy, acting, value, advantage, occupancy, past_reward)
+    return assemble(mdp, policy, acting, value, advantage, occupancy, past_reward, weight)
 
 
 def assemble(
@@ -67,8 +69,9 @@ def assemble(
     advantage: Array,
     reached: Array,
     past_reward: Array,
+    weight: Array,
 ) -> Truth:
-    """The `Truth` made of V `[T, S]`, A, and what `arrive` gives."""
+    """The `Truth` made of V `[T, S]`, A, what `arrive` gives, and the weights of steps."""
     live = ~mdp.terminal[None, :]
     occupancy = jnp.where(live, reached, 0.0)
     return Truth(
@@ -77,7 +80,7 @@ def assemble(
         occupancy=occupancy,
         past_reward=jnp.where(live, past_reward, 0.0),
         state_policy=acting,
-        gradient=_gradient(mdp, policy, advantage, occupancy),
+        gradient=_gradient(mdp, policy, advantage, occupancy, weight),
         expected_return=expectation(mdp.start, value[0]),
     )
 
@@ -97,7 +100,7 @@ def optimal(mdp: MDP) -> Optimal:
 
 @door
 def expected_return(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, ""]:
-    """E[sum_t discount^t r_t] alone, differentiable in the policy: a second way to the gradient."""
+    """E[sum_t w_t r_t] alone, differentiable in the policy: a second way to the gradient."""
     mdp = absorb(mdp)
     acting = state_policy(mdp, policy)
     value, _ = _backward(mdp, lambda q, kernel: expectation(acting[kernel], q))
@@ -134,7 +137,7 @@ def evaluate(
     def step(carry: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
         # Q = base + small. Discounted state by state: so equal actions have equal numbers, and an
         # advantage of exactly 0.
-        high, low = (mdp.discount * carry)[:, mdp.successor[kernel]]
+        high, low = (mdp.discount[kernel] * carry)[:, mdp.successor[kernel]]
         base = high[..., 0]
         small = expectation(mdp.prob[kernel], mdp.reward[kernel] + ((high - high[..., :1]) + low))
         gain = (base - base[:, :1]) + (small - small[:, :1])
@@ -157,7 +160,8 @@ def _backward(mdp: MDP, backup) -> tuple[Array, Array]:
     """Values `[T+1, S]` and action values `[T, S, A]`; `backup` turns Q_t into V_t."""
 
     def step(value: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-        outcome = mdp.reward[kernel] + mdp.discount * value[mdp.successor[kernel]]
+        later = mdp.discount[kernel] * value
+        outcome = mdp.reward[kernel] + later[mdp.successor[kernel]]
         q_value = expectation(mdp.prob[kernel], outcome)
         return backup(q_value, kernel), (value, q_value)
 
@@ -180,22 +184,20 @@ def flows(
 
 
 def arrive(
-    mdp: MDP,
     flow: tuple[Float[Array, "M S S"], Float[Array, "M S S"]],
     schedule: Int[Array, " T"],
     reached: Float[Array, " S"],
     earned: Float[Array, " S"],
-    scale: Float[Array, ""] | float,
+    weight: Float[Array, " T"],
 ) -> tuple[Float[Array, "T S"], Float[Array, "T S"]]:
     """P(s_t = s) and E[discounted rewards before t | s_t = s] along a schedule.
 
     Args:
-        mdp: the process.
         flow: from `flows`.
         schedule: of these steps.
         reached: P(s) at the first of them.
         earned: E[rewards before; s] there.
-        scale: discount to the power of the first step.
+        weight: of these steps, from `discounting`.
     """
     move, earn = flow
     # What leaves each state; what stays is the rest. So no rounding of rows makes a state gain
@@ -204,8 +206,9 @@ def arrive(
     leave, keeps = move * (1 - own), jnp.sum(move * own, axis=-1) > 0
     left = jnp.sum(leave, axis=-1)
 
-    def step(carry: tuple[Array, Array, Array], kernel: Array):
-        now, rest, scale = carry  # (reached, earned) as sums of two floats
+    def step(carry: tuple[Array, Array], inputs: tuple[Array, Array]):
+        now, rest = carry  # (reached, earned) as sums of two floats
+        kernel, scale = inputs
         keep = keeps[kernel][None]
         come = jnp.matmul(now, leave[kernel], precision="highest")
         gain = scale * jnp.matmul(now[0], earn[kernel], precision="highest")
@@ -220,19 +223,17 @@ def arrive(
         )
         there = now[0] > 0
         mean = jnp.where(there, now[1] / jnp.where(there, now[0], 1.0), 0.0)
-        return (*later, scale * mdp.discount), (jnp.maximum(now[0], 0.0), mean)
+        return later, (jnp.maximum(now[0], 0.0), mean)
 
     now = jnp.stack([reached, earned])
-    return jax.lax.scan(step, (now, jnp.zeros_like(now), jnp.asarray(scale, now.dtype)), schedule)[
-        1
-    ]
+    _, found = jax.lax.scan(step, (now, jnp.zeros_like(now)), (schedule, weight))
+    return found
 
 
-def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array) -> Array:
+def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array, weight: Array) -> Array:
     """The policy gradient `[M, O, A]`; zero on kernels that are no decision."""
     kernels = mdp.decision.shape[0]
-    discounting = mdp.discount ** jnp.arange(mdp.schedule.shape[0])
-    weighted = (discounting[:, None] * occupancy)[:, :, None] * advantage
+    weighted = (weight[:, None] * occupancy)[:, :, None] * advantage
     # First within blocks of steps, then over blocks: a float that adds up a million steps one
     # by one loses digits.
     steps = mdp.schedule.shape[0]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from casim.dynamics import discounting
 from casim.metrics import Sums, unit_of
 from casim.scores.crossing import Found, Known, cross
 from casim.types import MDP, Truth
@@ -40,7 +41,7 @@ class CellPairs(NamedTuple):
     square: Any  # [B] of p (mu^2 + Var(c))
     signal: Any  # of p A^2
     worth: Any  # of p V^2
-    reach: Any  # of p |A| discount^t; the gradient's length exceeds it by no more than a factor
+    reach: Any  # of p |A| weight; the gradient's length exceeds it by no more than a factor
     decisions: Any  # of p
     infinite: Any  # cells with errors that are not finite
     aimless: Any  # cells without a target
@@ -50,7 +51,7 @@ class CellPairs(NamedTuple):
 class _Exact(NamedTuple):
     """What is known of each step, `[T, ...]` or a slab of it."""
 
-    time: Array
+    weight: Float[Array, " T"]
     kernel: Array
     occupancy: Float[Array, "T S"]
     advantage: Float[Array, "T S A"]
@@ -62,7 +63,6 @@ class _Fixed(NamedTuple):
 
     decision: Bool[Array, " M"]
     state_policy: Float[Array, "M S A"]
-    discount: Float[Array, ""]
     unit: Float[Array, ""]
     trajectories: Float[Array, " B"]
     """Of each block."""
@@ -124,9 +124,8 @@ def _arguments(
     trajectories: Any,
 ) -> tuple[_Fixed, _Exact, tuple]:
     """What the program takes, after the width of a slab."""
-    (steps,) = mdp.schedule.shape
     exact = _Exact(
-        time=jnp.arange(steps),
+        weight=_weight(mdp),
         kernel=mdp.schedule,
         occupancy=truth.occupancy,
         advantage=truth.advantage,
@@ -135,7 +134,6 @@ def _arguments(
     fixed = _Fixed(
         mdp.decision,
         truth.state_policy,
-        mdp.discount,
         _unit(truth),
         trajectories,
     )
@@ -143,6 +141,7 @@ def _arguments(
 
 
 _unit = jax.jit(unit_of)
+_weight = jax.jit(discounting)
 _PROGRAMS: dict[object, Any] = {}
 
 
@@ -237,9 +236,8 @@ def _over_slab(
     )
     advantage = exact.advantage.astype(jnp.float64) / known.unit
     value = exact.value.astype(jnp.float64) / known.unit
-    discount = known.discount.astype(jnp.float64)
-    discounting = discount**exact.time
-    reach = discounting[:, None, None] * probability * jnp.abs(advantage)
+    weight = exact.weight.astype(jnp.float64)
+    reach = weight[:, None, None] * probability * jnp.abs(advantage)
     return CellPairs(
         *crossed,
         square=jnp.sum(finite.square, axis=(1, 2, 3)),

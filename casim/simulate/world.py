@@ -19,7 +19,7 @@ from casim.checks import (
     check_range,
 )
 from casim.doors import admit, door
-from casim.dynamics import force
+from casim.dynamics import force, step_discount
 from casim.pytree import pytree
 from casim.simulate.belief import filter_to, redraw
 from casim.simulate.engine import Engine, roll
@@ -75,6 +75,8 @@ class World:
     num_agents: int = dataclasses.field(default=1, metadata={"static": True})
     noisy_emission: bool = dataclasses.field(default=True, metadata={"static": True})
     branching: bool = dataclasses.field(default=True, metadata={"static": True})
+    one_discount: bool = dataclasses.field(default=False, metadata={"static": True})
+    """Whether all kernels are known to have one discount: arithmetic with a number is faster."""
     engine: Engine | None = dataclasses.field(default=None, metadata={"static": True})
     """What rolls out; None lets `casim.simulate.choose_engine` choose.
 
@@ -123,13 +125,28 @@ class World:
         segments, turns = (int(np.asarray(x)[-1]) + 1 for x in (mdp.segment, mdp.turn))
         agents = len(np.unique(np.asarray(mdp.agent)))
         noise = jnp.asarray(replay.noise, float) if replay.noise > 0 else None
-        counts = (segments, turns, agents)
-        return cls(mdp, policy, reference, scorer, noise, *counts, noisy, replay.possible, engine)
+        discount = np.asarray(mdp.discount)
+        return cls(
+            mdp,
+            policy,
+            reference,
+            scorer,
+            noise,
+            num_segments=segments,
+            num_turns=turns,
+            num_agents=agents,
+            noisy_emission=noisy,
+            branching=replay.possible,
+            one_discount=bool(np.all(discount == discount[0])),
+            engine=engine,
+        )
 
     @property
-    def discount(self) -> Float[Array, ""]:
-        """Discount factor per step."""
-        return self.mdp.discount
+    def discount(self) -> Float[Array, ""] | Float[Array, " T"]:
+        """What each step discounts the values after it by; one number if all kernels share it."""
+        if self.one_discount:
+            return self.mdp.discount[0]
+        return step_discount(self.mdp)
 
     @property
     def schedule(self) -> Int[Array, " T"]:

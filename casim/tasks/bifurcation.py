@@ -118,7 +118,8 @@ class Bifurcation(Task):
             segment=jnp.asarray(step * min(self.num_segments, self.horizon) // self.horizon, int),
             turn=jnp.zeros(self.horizon, int),
             agent=jnp.zeros(self.horizon, int),
-            discount=jnp.asarray(self.discount, float),
+            discount=jnp.full(len(used), self.discount, float),
+            prompt=jnp.zeros(states, int),
         )
 
     def _kernel(self, pivot: bool, pays: bool) -> dict:

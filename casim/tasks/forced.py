@@ -1,9 +1,9 @@
 """Forced: any task with steps put in that have only one action, so that no credit is due there.
 
 In maths: after every `every`-th unit one step at which s' = s and r = 0 whatever the action, the
-policy decides nothing (its probability of action 0 is 1) and one blank symbol is shown. The latent
-law of all other steps is that of the task; at discount 1 so are all values, advantages and
-occupancies.
+policy decides nothing (its probability of action 0 is 1) and one blank symbol is shown. It
+discounts as the step that it follows. The latent law of all other steps is that of the task; at
+discount 1 so are all values, advantages and occupancies.
 
 What it separates: methods whose credit is relative to other steps of the same trajectory. A forced
 action has hindsight probability 1 and takes credit from a pivot in every normalisation within a
@@ -83,27 +83,31 @@ class Forced(Task):
         source = np.repeat(steps, 1 + ends)  # the step that each new step is, or follows
         forced = np.append(False, source[1:] == source[:-1])
         kernels, states = mdp.emission.shape[:2]
-        stay = jnp.broadcast_to(jnp.arange(states)[:, None, None], mdp.successor.shape[1:])
-        first = jnp.broadcast_to(jnp.arange(mdp.prob.shape[-1]) == 0, mdp.prob.shape[1:]).astype(
-            mdp.prob.dtype
-        )
+        schedule = np.asarray(mdp.schedule)
+        # One kernel for each discount that a forced step follows, and so has.
+        followed = np.asarray(mdp.discount)[schedule]
+        discount = np.unique(followed[ends] if ends.any() else followed[-1:])
+        kernel = kernels + np.searchsorted(discount, followed)
+        number = len(discount)
+        at_rest = (number, *mdp.prob.shape[1:])
+        stay = jnp.broadcast_to(jnp.arange(states)[:, None, None], at_rest)
+        first = jnp.broadcast_to(jnp.arange(mdp.prob.shape[-1]) == 0, at_rest)
         seen = jnp.pad(mdp.emission, ((0, 0), (0, 0), (0, 1)))
-        blank = jnp.zeros((1, *seen.shape[1:]), seen.dtype).at[..., -1].set(1.0)
+        blank = jnp.zeros((number, *seen.shape[1:]), seen.dtype).at[..., -1].set(1.0)
+        segment = _renumber(np.asarray(mdp.segment)[source], forced & (self.unit != "step"))
+        turn = _renumber(np.asarray(mdp.turn)[source], forced & (self.unit == "turn"))
         return mdp._replace(
-            schedule=jnp.asarray(np.where(forced, kernels, np.asarray(mdp.schedule)[source]), int),
-            successor=jnp.concatenate([mdp.successor, stay[None]]),
-            prob=jnp.concatenate([mdp.prob, first[None]]),
-            reward=jnp.concatenate([mdp.reward, jnp.zeros_like(mdp.reward[:1])]),
+            schedule=jnp.asarray(np.where(forced, kernel[source], schedule[source]), int),
+            successor=jnp.concatenate([mdp.successor, stay]),
+            prob=jnp.concatenate([mdp.prob, first.astype(mdp.prob.dtype)]),
+            reward=jnp.concatenate([mdp.reward, jnp.zeros(at_rest, mdp.reward.dtype)]),
             emission=jnp.concatenate([seen, blank]),
-            decision=jnp.append(mdp.decision, False),
-            kind=jnp.append(mdp.kind, int(Kind.THINK)),
-            segment=jnp.asarray(
-                _renumber(np.asarray(mdp.segment)[source], forced & (self.unit != "step")), int
-            ),
-            turn=jnp.asarray(
-                _renumber(np.asarray(mdp.turn)[source], forced & (self.unit == "turn")), int
-            ),
+            decision=jnp.append(mdp.decision, jnp.zeros(number, bool)),
+            kind=jnp.append(mdp.kind, jnp.full(number, int(Kind.THINK))),
+            segment=jnp.asarray(segment, int),
+            turn=jnp.asarray(turn, int),
             agent=mdp.agent[source],
+            discount=jnp.append(mdp.discount, jnp.asarray(discount)),
         )
 
 

@@ -117,6 +117,10 @@ class ReasoningChain(RuleTask):
     def start(self) -> dict:
         return {(prompt, OPEN): 1 / len(self.difficulty) for prompt in range(len(self.difficulty))}
 
+    def prompt(self, state: tuple[int, int]) -> int:
+        difficulty, _ = state
+        return difficulty
+
     def ends(self, state: tuple[int, int]) -> bool:
         return state == DONE
 

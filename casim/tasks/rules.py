@@ -43,7 +43,7 @@ class RuleTask(Task):
 
     Attributes:
         num_actions: A, the number of actions at every step; a field or a class attribute.
-        discount: per step; a field or a class attribute.
+        discount: of every step, unless `discounts` says otherwise; a field or a class attribute.
         kinds: type of the action, for each code. At codes of kind OUTPUT the policy decides
             nothing, and `moves` is asked about action 0 alone.
     """
@@ -73,6 +73,14 @@ class RuleTask(Task):
         It is the state itself unless a task hides something.
         """
         return state
+
+    def prompt(self, state: State) -> int:
+        """The label, from 0, of the prompt that a start state belongs to: by default of one."""
+        return 0
+
+    def discounts(self, code: int) -> float:
+        """What a kind of step discounts the values after it by."""
+        return self.discount
 
     def ends(self, state: State) -> bool:
         """Whether the episode is over in a state."""
@@ -128,7 +136,8 @@ class RuleTask(Task):
             segment=jnp.asarray(layout.segment, int),
             turn=jnp.asarray(zeros if layout.turn is None else layout.turn, int),
             agent=jnp.asarray(zeros if layout.agent is None else layout.agent, int),
-            discount=jnp.asarray(self.discount, float),
+            discount=jnp.asarray([self.discounts(code) for code in codes], float),
+            prompt=jnp.asarray([self.prompt(x) if x in start else 0 for x in states], int),
         )
 
 

@@ -77,7 +77,9 @@ class ToolChain(RuleTask):
         coupling: C, in [0, 1].
         branching: whether going back to a step is possible at all.
         num_actions: actions at every token, at least 2; actions 2 and up never match.
-        discount: in [0, 1].
+        discount: in [0, 1]; of every step, or where `discount_within` is set of the last in a turn.
+        discount_within: of the other steps of a turn, in [0, 1]; None is `discount`. At 1, time is
+            counted in turns.
 
     Raises:
         ValueError: a setting out of its range.
@@ -99,6 +101,7 @@ class ToolChain(RuleTask):
     branching: bool = True
     num_actions: int = 2
     discount: float = 1.0
+    discount_within: float | None = None
     knob: ClassVar[str] = "num_turns"
     kinds: ClassVar = {
         THINK: Kind.THINK,
@@ -112,6 +115,8 @@ class ToolChain(RuleTask):
         check_integer("num_actions", self.num_actions, 2)
         for field in ("reliability", "damage", "repair", "switch", "discount"):
             check_range(field, getattr(self, field), 0.0, 1.0)
+        if self.discount_within is not None:
+            check_range("discount_within", self.discount_within, 0.0, 1.0)
         for field in ("replay_noise", "heterogeneity", "unverified", "coupling"):
             check_range(field, getattr(self, field), 0.0, 1.0)
         for field in ("non_closure", "observation_noise"):
@@ -142,6 +147,12 @@ class ToolChain(RuleTask):
             (z, y, INTACT, INTACT, 0): 0.5 * _told(y, z, self.observation_noise)
             for z, y in np.ndindex(2, 2)
         }
+
+    def discounts(self, code: int) -> float:
+        ends_turn = code in (OUTPUT, FINAL)
+        if ends_turn or self.discount_within is None:
+            return self.discount
+        return self.discount_within
 
     def shows(self, code: int, state: tuple[int, ...]) -> tuple[int, int]:
         return state[1], state[3]

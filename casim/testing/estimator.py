@@ -201,6 +201,7 @@ def _relabelled(mdp: MDP, by: int = 100) -> MDP:
         reward=jnp.pad(mdp.reward, [(0, 0), (by, 0), (0, 0), (0, 0)]),
         emission=emission.at[:, :by, 0].set(1.0),
         terminal=jnp.pad(mdp.terminal, (by, 0)),
+        prompt=jnp.pad(mdp.prompt, (by, 0)),
     )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from casim.checks import check_mdp
-from casim.dynamics import observe, untie
+from casim.dynamics import discounting, observe, untie
 from casim.oracle import expected_return, optimal, solve
 from casim.oracle.moments import enumerate_trajectories
 from casim.policies import EpsilonOptimal, Softmax
@@ -81,7 +81,7 @@ def _facts(mdp: MDP, twin: MDP, policy) -> _Facts:
 @functools.partial(jax.jit, static_argnums=1)
 def _returns(world: World, num: int):
     reward = world.rollout(jax.random.key(5), num).reward
-    return jnp.sum(reward * (world.discount ** jnp.arange(reward.shape[1]))[None, :], axis=1)
+    return jnp.sum(reward * discounting(world.mdp)[None, :], axis=1)
 
 
 def _check_monte_carlo(mdp: MDP, policy, expected: float, num: int) -> None:
@@ -99,13 +99,15 @@ def _check_enumeration(task: Task) -> None:
     truth = facts.truth
     weight, paths = enumerate_trajectories(mdp, np.asarray(policy))
     steps = np.arange(paths.reward.shape[1])
-    scaling = float(mdp.discount) ** steps
-    earned = paths.reward * scaling
-    returns = earned.sum(axis=1)
+    discount = np.asarray(mdp.discount, np.float64)[np.asarray(mdp.schedule)]
+    scaling = np.append(1.0, np.cumprod(discount[:-1]))
+    returns = (paths.reward * scaling).sum(axis=1)
     close(
         truth.expected_return, weight @ returns, "the expected return must equal the enumeration's"
     )
-    future = (np.cumsum(earned[:, ::-1], axis=1)[:, ::-1]) / scaling
+    future = np.array(paths.reward)
+    for t in reversed(range(len(steps) - 1)):
+        future[:, t] += discount[t] * future[:, t + 1]
     shape = truth.q_value.shape
     mass, total = np.zeros(shape), np.zeros(shape)
     where = (np.broadcast_to(steps, paths.state.shape), paths.state, paths.action)

@@ -216,7 +216,7 @@ def wander(env, policy, num, length):
             seen,
             state,
             jnp.where(ended, 0.0, gain),
-            jnp.where(ended, 1.0, scale * env.default_params.discount),
+            jnp.where(ended, 1.0, scale * env.default_params.discount[0]),
         )
         return carry, (ended, gain)
 
@@ -237,7 +237,7 @@ def test_with_fresh_keys_returns_have_the_law_of_the_enumeration():
     counted = ended & (np.cumsum(ended, axis=0) <= first)
     assert counted.sum() == num * first
     paths = reference.enumerate_paths(mdp, policy)
-    value, which = np.unique(paths.returns(float(mdp.discount)), return_inverse=True)
+    value, which = np.unique(paths.returns(float(mdp.discount[0])), return_inverse=True)
     place = np.searchsorted(value, gain[counted])
     # Sums of short binary fractions: exact in float32.
     np.testing.assert_array_equal(value[place], gain[counted])

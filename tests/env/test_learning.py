@@ -92,7 +92,7 @@ def train(env, key):
         (_, seen, state), moments = jax.lax.scan(
             act, (weights, seen, state), jax.random.split(key, LENGTH)
         )
-        gradient = jax.grad(objective)(weights, moments, seen, params.discount)
+        gradient = jax.grad(objective)(weights, moments, seen, params.discount[0])
         change, memory = optimiser.update(gradient, memory)
         return (optax.apply_updates(weights, change), memory, seen, state), None
 

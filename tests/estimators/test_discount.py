@@ -127,7 +127,9 @@ def test_without_discount_to_the_t_the_gradient_is_another():
     credit = returns_to_go(given.all.batch, 0.8)
     exact = expected_gradient(mdp, policy, given.all, credit)
     np.testing.assert_allclose(exact, given.exact.gradient, atol=1e-6)
-    plain = expected_gradient(mdp._replace(discount=1.0), policy, given.all, credit)
+    plain = expected_gradient(
+        mdp._replace(discount=jnp.ones_like(mdp.discount)), policy, given.all, credit
+    )
     along, length = np.vdot(plain, exact), np.linalg.norm(exact)
     assert along / length / np.linalg.norm(plain) == pytest.approx(0.966, abs=5e-4)
     assert along / length**2 == pytest.approx(1.263, abs=5e-4)

@@ -59,7 +59,8 @@ def bandit(success: tuple[float, ...], policy: tuple[float, ...]):
         segment=jnp.zeros(2, int),
         turn=jnp.zeros(2, int),
         agent=jnp.zeros(2, int),
-        discount=jnp.asarray(1.0),
+        discount=jnp.ones(2),
+        prompt=jnp.zeros(arms + 1, int),
     )
     return solved(mdp, np.asarray(table, np.float32))
 

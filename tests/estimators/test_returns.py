@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -23,7 +24,7 @@ def hidden():
 
 @pytest.fixture(scope="module")
 def undiscounted(hidden):
-    return solved(hidden.mdp._replace(discount=np.float32(1.0)), hidden.policy)
+    return solved(hidden.mdp._replace(discount=jnp.ones_like(hidden.mdp.discount)), hidden.policy)
 
 
 def test_both_are_what_they_say_on_every_trajectory(hidden):

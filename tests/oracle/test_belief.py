@@ -110,7 +110,7 @@ def test_history_values_equal_counting(all_critics):
     for name in ("value", "q_value", "mean_advantage"):
         np.testing.assert_allclose(getattr(alone, name), getattr(out.history, name), **EXACT)
     for t, live, weight, history in by_step(paths):
-        gain, action = paths.returns(float(mdp.discount), first=t)[live], paths.action[live, t]
+        gain, action = paths.returns(float(mdp.discount[0]), first=t)[live], paths.action[live, t]
         np.testing.assert_allclose(out.history.value[live, t], mean(weight, history, gain), **EXACT)
         wanted = mean(weight, group(history, action), gain)
         q_value = out.history.q_value[live, t]
@@ -122,7 +122,7 @@ def test_history_values_equal_counting(all_critics):
 def test_latent_history_critic_equals_counting(all_critics):
     mdp, _, paths, _, out = all_critics
     for t, live, weight, history in by_step(paths):
-        gain, action = paths.returns(float(mdp.discount), first=t)[live], paths.action[live, t]
+        gain, action = paths.returns(float(mdp.discount[0]), first=t)[live], paths.action[live, t]
         known = group(history, LATENT[paths.state[live, t]])
         np.testing.assert_allclose(
             out.latent_history.value[live, t], mean(weight, known, gain), **EXACT
@@ -134,7 +134,7 @@ def test_latent_history_critic_equals_counting(all_critics):
 def test_latent_only_critic_equals_counting(all_critics):
     mdp, _, paths, _, out = all_critics
     for t, live, weight, _ in by_step(paths):
-        gain, action = paths.returns(float(mdp.discount), first=t)[live], paths.action[live, t]
+        gain, action = paths.returns(float(mdp.discount[0]), first=t)[live], paths.action[live, t]
         known = group(LATENT[paths.state[live, t]])
         np.testing.assert_allclose(out.latent.value[live, t], mean(weight, known, gain), **EXACT)
         q_value = out.latent.q_value[live, t][np.arange(len(action)), action]
@@ -219,7 +219,8 @@ def question():
         segment=steps,
         turn=steps,
         agent=np.zeros(2, int),
-        discount=np.ones(()),
+        discount=np.ones(2),
+        prompt=np.zeros(6, int),
     )
     looks, guesses = [LOOK, 1 - LOOK], [GUESS, 1 - GUESS]
     return mdp, np.array([[looks, looks, looks], [[1.0, 0.0], [0.0, 1.0], guesses]])

@@ -127,7 +127,9 @@ def by_hand(mdp, behaviour, protocol, batch, unit, row, index):
                 "imposed": actions,
             }
             paths = reference.enumerate_paths(single, policy, **common)
-            means.append((law[s], *moments(paths, float(mdp.discount), protocol.horizon - first)))
+            means.append(
+                (law[s], *moments(paths, float(mdp.discount[0]), protocol.horizon - first))
+            )
         weight, mean, variance = np.array(means).T
         out.append((weight @ mean, weight @ (variance + mean**2) - (weight @ mean) ** 2))
     (taken, taken_variance), (other, other_variance) = out
@@ -267,7 +269,7 @@ def test_branches_of_one_step_are_those_of_the_world(given):
         4000,
         True,
     )
-    scale = float(mdp.discount) ** np.maximum(np.arange(STEPS) - 1, 0) * (np.arange(STEPS) >= 1)
+    scale = float(mdp.discount[0]) ** np.maximum(np.arange(STEPS) - 1, 0) * (np.arange(STEPS) >= 1)
     new = branch(world, jax.random.key(5), batch, 1, 6)
     wanted = np.asarray(new.reward) @ scale * np.asarray(batch.live)[:, 1:2]
     np.testing.assert_allclose(pairs.reference[:, :6], wanted, atol=4e-6)

@@ -98,7 +98,7 @@ def rerun(mdp, free, batch, row, acts, first=0, state=None, noise=None, recorded
             if noise is not None and (recorded is None or recorded[t]):
                 move = np.eye(width)[np.sum(noise.transition[row, t] >= np.cumsum(move)[:-1])]
             for k in np.flatnonzero(move):
-                after = mdp.reward[m, s, a, k] + mdp.discount * value(
+                after = mdp.reward[m, s, a, k] + mdp.discount[m] * value(
                     t + 1, mdp.successor[m, s, a, k]
                 )
                 total += act[a] * move[k] * after
@@ -151,7 +151,9 @@ def test_on_the_observed_noise_all_players_together_get_the_return(played):
     mdp, _, other, batch, noise = played
     game = taken_game(mdp, other, batch, np.arange(STEPS), noise=noise)
     got = worth(game, np.ones((ROWS, 1, STEPS), bool))[:, 0]
-    np.testing.assert_allclose(got, batch.reward @ float(mdp.discount) ** np.arange(STEPS), **EXACT)
+    np.testing.assert_allclose(
+        got, batch.reward @ float(mdp.discount[0]) ** np.arange(STEPS), **EXACT
+    )
 
 
 def test_fewer_runs_than_steps_give_the_same_game(played):
@@ -206,7 +208,7 @@ def test_a_team_against_a_null_policy_equals_its_paths_written_out(played):
         table = np.where(present[player][:, None, None], policy[schedule], null[schedule])
         paths = reference.enumerate_paths(untie(mdp), table)
         np.testing.assert_allclose(
-            value, paths.probability @ paths.returns(float(mdp.discount)), **EXACT
+            value, paths.probability @ paths.returns(float(mdp.discount[0])), **EXACT
         )
 
 
@@ -222,7 +224,7 @@ def test_in_the_order_of_time_a_step_gets_its_advantage_on_average_over_its_reru
         reached = paths.live[:, t] * paths.probability
         state, action = paths.state[:, t], batch.action[i, t]
         advantage = exact.q_value[t, state, action] - exact.value[t, state]
-        wanted = float(mdp.discount) ** t * (reached @ advantage)
+        wanted = float(mdp.discount[0]) ** t * (reached @ advantage)
         np.testing.assert_allclose(marginal[i, t], wanted, **EXACT)
 
 
@@ -239,7 +241,7 @@ def test_on_the_observed_noise_the_order_of_time_gives_the_advantage_in_the_proc
             for acts in (np.arange(STEPS) == t, nobody)
         )
         np.testing.assert_allclose(
-            marginal[i, t], float(mdp.discount) ** t * (acted - free), **EXACT
+            marginal[i, t], float(mdp.discount[0]) ** t * (acted - free), **EXACT
         )
 
 
@@ -255,8 +257,12 @@ def test_with_nature_as_a_player_actions_get_their_advantage_and_draws_their_luc
     for i, t in zip(*np.nonzero(batch.live), strict=True):
         s, a = batch.state[i, t], batch.action[i, t]
         onward = t + 1 < STEPS and batch.live[i, t + 1]
-        after = mdp.discount * exact.value[t + 1, batch.state[i, t + 1]] if onward else 0.0
-        q, scale = exact.q_value[t, s, a], float(mdp.discount) ** t
+        after = (
+            mdp.discount[mdp.schedule[t]] * exact.value[t + 1, batch.state[i, t + 1]]
+            if onward
+            else 0.0
+        )
+        q, scale = exact.q_value[t, s, a], float(mdp.discount[0]) ** t
         np.testing.assert_allclose(marginal[i, 2 * t], scale * (q - exact.value[t, s]), **EXACT)
         np.testing.assert_allclose(
             marginal[i, 2 * t + 1], scale * (batch.reward[i, t] + after - q), **EXACT

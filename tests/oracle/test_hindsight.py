@@ -35,7 +35,7 @@ def all_returns(mdp):
     """Every r_t + discount r_{t+1} + ... that the distinct rewards can make, of any length."""
     reward, now, out = np.unique(mdp.reward), np.zeros(1), np.zeros(1)
     for _ in range(mdp.schedule.shape[0]):
-        now = np.unique(np.round(reward[:, None] + float(mdp.discount) * now, 12))
+        now = np.unique(np.round(reward[:, None] + float(mdp.discount[0]) * now, 12))
         out = np.union1d(out, now)
     return out
 
@@ -89,7 +89,9 @@ def test_return_hindsight_equals_counting():
     for t in range(mdp.schedule.shape[0]):
 
         def outcome(paths):
-            return np.abs(paths.returns(float(mdp.discount))[:, None] - support[None, :]).argmin(1)
+            return np.abs(paths.returns(float(mdp.discount[0]))[:, None] - support[None, :]).argmin(
+                1
+            )
 
         given_action, given_state, posterior = counted(mdp, policy, t, outcome, len(support))
         np.testing.assert_allclose(out.given_action[t][alive], given_action[alive], **EXACT)
@@ -129,7 +131,7 @@ def test_return_hindsight_identities_reproduce_q_and_the_advantage():
 def test_success_hindsight_is_return_hindsight_on_0_and_1_at_discount_1():
     mdp, policy = wide(*enumeration.exam(discount=0.75))
     out = success_hindsight(mdp, policy)
-    one = mdp._replace(discount=np.ones(()))
+    one = mdp._replace(discount=np.ones_like(mdp.discount))
     hindsight.check_support(one, np.array([0.0, 1.0]))
     wanted = return_hindsight(one, policy, np.array([0.0, 1.0]))
     for name in ("support", "given_action", "given_state", "hindsight"):
@@ -211,7 +213,7 @@ def test_contribution_coefficients_equal_counting():
     feature, value = hindsight.reward_feature(mdp)
     out = contribution(mdp, policy, 0, feature, len(value), table=True)
     alive = ~mdp.terminal
-    steps, discount = mdp.schedule.shape[0], float(mdp.discount)
+    steps, discount = mdp.schedule.shape[0], float(mdp.discount[0])
     total_action, total_state = 0.0, 0.0
     for k in range(1, steps):
 
@@ -281,7 +283,7 @@ def test_thirty_thousand_steps_in_float32(step):
             reward=(2 + mdp.reward) * np.eye(3)[2][:, None, None, None],
         )
         mdp = mdp._replace(
-            discount=np.ones(()),
+            discount=np.ones_like(mdp.discount),
             **dict.fromkeys(("segment", "turn", "agent"), np.zeros(30_000, int)),
         )
         truth = solve(mdp, policy)

@@ -46,7 +46,7 @@ def all_returns(mdp):
     """Every r_t + discount r_{t+1} + ... that the distinct rewards can make, of any length."""
     reward, now, out = np.unique(mdp.reward), np.zeros(1), np.zeros(1)
     for _ in range(mdp.schedule.shape[0]):
-        now = np.unique(np.round(reward[:, None] + float(mdp.discount) * now, 12))
+        now = np.unique(np.round(reward[:, None] + float(mdp.discount[0]) * now, 12))
         out = np.union1d(out, now)
     return out
 
@@ -87,7 +87,7 @@ def by_step(mdp, paths):
     """For each step: the paths that are live there, their return-to-go as a class, their weight."""
     for t in range(paths.state.shape[1]):
         live = paths.live[:, t]
-        gain = np.round(paths.returns(float(mdp.discount), first=t), 9)
+        gain = np.round(paths.returns(float(mdp.discount[0]), first=t), 9)
         yield t, live, group(gain)[live], paths.probability[live]
 
 
@@ -141,7 +141,7 @@ def test_what_steps_say_of_the_outcome_equals_counting(returns):
 
 def test_the_entropy_of_the_return_is_that_of_the_return_to_go_once_the_rewards_are_known(returns):
     mdp, paths, table, _, _ = returns
-    gain = group(np.round(paths.returns(float(mdp.discount)), 9))
+    gain = group(np.round(paths.returns(float(mdp.discount[0])), 9))
     for t in range(paths.state.shape[1]):
         live = paths.live[:, t]
         past = group(*paths.state[live, : t + 1].T, *(8 * paths.reward[live, :t].T))
@@ -154,7 +154,7 @@ def test_an_action_says_log_q_over_v_of_a_success_at_any_discount():
     paths, batch = trajectories(mdp, policy)
     told, wanted = (
         of_success(mdp, policy, batch),
-        reference.exact(mdp._replace(discount=np.ones(())), policy),
+        reference.exact(mdp._replace(discount=np.ones_like(mdp.discount)), policy),
     )
     steps, success = np.arange(4), paths.reward.sum(1) == 1
     q_value, value = (

@@ -66,7 +66,7 @@ class Tuples:
         """Mean and variance of every cell's credit, and of the gradient, from their definitions."""
         mdp, policy = self.mdp, self.policy
         steps, num = self.live.shape[2], self.live.shape[1]
-        schedule, discount = np.asarray(mdp.schedule), float(mdp.discount)
+        schedule, discount = np.asarray(mdp.schedule), float(mdp.discount[0])
         shape = (steps, mdp.start.shape[0], policy.shape[2])
         mass, first, second = np.zeros((3, *shape))
         gradient = np.zeros((len(self.weight), *policy.shape))

@@ -62,7 +62,7 @@ class Written:
         self.q_value = known.q_value * live[:, None]
         time = np.arange(steps)[None]
         self.q_along = self.q_value[time, self.paths.state, self.paths.action]
-        self.schedule, self.discount = np.asarray(mdp.schedule), float(mdp.discount)
+        self.schedule, self.discount = np.asarray(mdp.schedule), float(mdp.discount[0])
 
     def along(self, value):
         """A table `[T+1, S]` at s_t and at s_{t+1}, 0 after the end."""
@@ -229,7 +229,7 @@ def test_a_baseline_of_peers_equals_the_enumerated_groups(num):
 
 def test_own_logits_under_a_baseline_of_peers(written):
     """Where every step has its own kernel the two recursions meet: tied or not is the same."""
-    wanted = group_moments(*OWN, casim.LeaveOneOut(), 2, by_return(float(OWN[0].discount)))
+    wanted = group_moments(*OWN, casim.LeaveOneOut(), 2, by_return(float(OWN[0].discount[0])))
     same(recursion_moments(*OWN, peer_baseline(), 2), wanted)
     apart = recursion_moments(*OWN, peer_baseline(), 2, tied=False)
     np.testing.assert_allclose(
@@ -272,7 +272,7 @@ def test_hindsight_counts_how_often_each_action_preceded_success():
     """
     mdp, policy = TIED
     enters = (np.asarray(mdp.successor) == 2) & ~np.asarray(mdp.terminal)[None, :, None, None]
-    w = Written(mdp._replace(reward=enters * 1.0, discount=np.ones(())), policy)
+    w = Written(mdp._replace(reward=enters * 1.0, discount=np.ones_like(mdp.discount)), policy)
     gain, credit = w.paths.returns(1.0), np.zeros(w.paths.reward.shape)
     assert set(gain) == {0.0, 1.0}
     for t in range(credit.shape[1]):
@@ -309,7 +309,8 @@ def coin(num_steps, prob):
         segment=np.zeros(num_steps, int),
         turn=np.zeros(num_steps, int),
         agent=np.zeros(num_steps, int),
-        discount=np.ones(()),
+        discount=np.ones(1),
+        prompt=np.zeros(1, int),
     )
     return mdp, np.array([1 - prob, prob]).reshape(1, 1, 2)
 
@@ -360,7 +361,7 @@ def test_ten_thousand_steps_take_seconds_and_agree_with_closed_forms():
             1,
             "after must have shape",
         ),
-        (hindsight, 1, "discount of the MDP"),
+        (hindsight, 1, "discount of every kernel must be in"),
     ],
 )
 def test_a_form_that_does_not_fit_is_refused(form, num, message):

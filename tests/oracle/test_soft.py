@@ -63,7 +63,7 @@ def regularised_return(mdp, policy, prior, start):
     steps = np.arange(paths.state.shape[1])
     decides = paths.live & mdp.decision[None, :]
     price = np.where(decides, log_ratio(policy, prior)[steps, paths.state, paths.action], 0.0)
-    gain = (paths.reward - TEMPERATURE * price) @ float(mdp.discount) ** steps
+    gain = (paths.reward - TEMPERATURE * price) @ float(mdp.discount[0]) ** steps
     return float(paths.probability @ gain / paths.probability.sum())
 
 
@@ -72,7 +72,7 @@ def divergence(mdp, policy, best, start):
     paths = reference.enumerate_paths(mdp, policy, start=np.eye(mdp.start.shape[0])[start])
     steps = np.arange(paths.state.shape[1])
     kl = (policy * log_ratio(policy, best)).sum(-1) * mdp.decision[:, None]
-    spent = np.where(paths.live, kl[steps, paths.state], 0.0) @ float(mdp.discount) ** steps
+    spent = np.where(paths.live, kl[steps, paths.state], 0.0) @ float(mdp.discount[0]) ** steps
     return float(paths.probability @ spent)
 
 
@@ -105,7 +105,7 @@ def test_values_equal_a_recursion_on_single_states_under_partial_observability()
             wide_mdp.prob[m, s, a, k]
             * (
                 wide_mdp.reward[m, s, a, k]
-                + wide_mdp.discount * value(t + 1, wide_mdp.successor[m, s, a, k])
+                + wide_mdp.discount[m] * value(t + 1, wide_mdp.successor[m, s, a, k])
             )
             for k in range(wide_mdp.prob.shape[3])
         )
@@ -146,7 +146,7 @@ def by_policy(mdp, prior, out, batch):
     table = of_states(mdp, prior)
     where = (steps, np.asarray(batch.state), np.asarray(batch.action))
     ratio = np.log(out.policy[where] / table[where]) * np.asarray(batch.live)
-    return TEMPERATURE * np.cumsum(float(mdp.discount) ** steps * ratio, axis=1)
+    return TEMPERATURE * np.cumsum(float(mdp.discount[0]) ** steps * ratio, axis=1)
 
 
 def trajectories(mdp, policy):
@@ -174,12 +174,12 @@ def test_the_identity_is_off_by_a_martingale_in_a_stochastic_process():
     out = soft_optimal(mdp, prior, TEMPERATURE)
     paths, batch = trajectories(mdp, prior)
     credit = implicit_reward(mdp, prior, out, batch)
-    live, scale = paths.live, float(mdp.discount) ** np.arange(paths.state.shape[1])
+    live, scale = paths.live, float(mdp.discount[0]) ** np.arange(paths.state.shape[1])
     cumulative = by_policy(mdp, prior, out, batch) * live
     np.testing.assert_allclose(credit.cumulative, cumulative, **EXACT)
     start = out.value[0][paths.state[:, :1]]
     banked = np.cumsum(scale * paths.reward, axis=1)
-    progress = scale * float(mdp.discount) * following(out.value, paths) + banked - start
+    progress = scale * float(mdp.discount[0]) * following(out.value, paths) + banked - start
     np.testing.assert_allclose(credit.progress, np.where(live, progress, 0.0), **EXACT)
     luck = np.cumsum(scale * credit.noise, axis=1)
     np.testing.assert_allclose(credit.cumulative, (credit.progress - luck) * live, **EXACT)
@@ -200,7 +200,7 @@ def test_the_identity_is_exact_in_a_deterministic_process():
     mdp = mdp._replace(
         prob=only,
         reward=mdp.reward * np.array([0, 0, 8])[:, None, None, None],
-        discount=np.ones(()),
+        discount=np.ones_like(mdp.discount),
     )
     mdp = mdp._replace(schedule=np.array([0, 1, 0, 2]))  # a terminal reward only
     out = soft_optimal(mdp, prior, TEMPERATURE)
@@ -277,7 +277,11 @@ def test_float32_keeps_a_constant_value_over_thirty_thousand_steps():
         schedule = np.arange(30_000) % 3
         zeros = np.zeros(30_000, int)
         mdp = mdp._replace(
-            schedule=schedule, segment=zeros, turn=zeros, agent=zeros, discount=np.ones(())
+            schedule=schedule,
+            segment=zeros,
+            turn=zeros,
+            agent=zeros,
+            discount=np.ones_like(mdp.discount),
         )
         mdp = mdp._replace(
             reward=np.broadcast_to(np.eye(3)[2][:, None, None, None], mdp.reward.shape),

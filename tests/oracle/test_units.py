@@ -59,7 +59,7 @@ def test_sizes_count_every_kind_of_unit(given):
 @pytest.mark.parametrize("name", LABELS)
 def test_skill_luck_and_gain_equal_their_definitions(given, name):
     mdp, exact, _, batch, parts, _ = given
-    label, got, discount = np.array(LABELS[name]), getattr(parts, name), float(mdp.discount)
+    label, got, discount = np.array(LABELS[name]), getattr(parts, name), float(mdp.discount[0])
     for g in range(label.max() + 1):
         steps = np.flatnonzero(label == g)
         assert got.first[g] == steps[0]
@@ -105,7 +105,7 @@ def test_coarse_units_are_the_discounted_sums_of_their_parts(given, fine, coarse
         for field in ("skill", "luck", "gain"):
             arrays = (
                 jnp.asarray(x)
-                for x in (getattr(inner, field), inner.first, parent, outer.first, mdp.discount)
+                for x in (getattr(inner, field), inner.first, parent, outer.first, mdp.discount[0])
             )
             total = units.merge(*arrays)
             np.testing.assert_allclose(total, getattr(outer, field), **EXACT)
@@ -113,7 +113,7 @@ def test_coarse_units_are_the_discounted_sums_of_their_parts(given, fine, coarse
 
 def test_the_gain_of_the_episode_is_its_return_less_the_value_of_its_prompt(given):
     mdp, exact, _, batch, parts, _ = given
-    returns = batch.reward @ float(mdp.discount) ** np.arange(5)
+    returns = batch.reward @ float(mdp.discount[0]) ** np.arange(5)
     live = batch.live[:, 0]
     wanted = np.where(live, returns - exact.value[0, batch.state[:, 0]], 0.0)
     np.testing.assert_allclose(parts.episode.gain[:, 0], wanted, **EXACT)
@@ -140,7 +140,7 @@ def test_skill_and_luck_have_mean_0_whatever_the_past_and_are_uncorrelated(given
 
 def test_the_parts_of_the_variance_add_up_to_that_of_the_return(given):
     mdp, exact, weight, batch, parts, variance = given
-    scale = float(mdp.discount) ** np.arange(5)
+    scale = float(mdp.discount[0]) ** np.arange(5)
     returns = batch.reward @ scale
     wanted = weight @ (returns - exact.expected_return) ** 2
     np.testing.assert_allclose(

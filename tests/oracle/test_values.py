@@ -290,7 +290,7 @@ def test_a_million_episodes_agree_with_the_exact_values(name):
     num = 1_000_000
     batch = reference.rollout(World.make(mdp, jnp.asarray(policy)), jax.random.key(1), num)
     steps, states, actions = truth.q_value.shape
-    scale = np.asarray(mdp.discount, float) ** np.arange(steps)
+    scale = np.asarray(mdp.discount, float)[0] ** np.arange(steps)
     gain = np.cumsum((np.asarray(batch.reward) * scale)[:, ::-1], axis=1)[:, ::-1] / scale
     error = gain[:, 0].std() / num**0.5
     assert abs(gain[:, 0].mean() - float(truth.expected_return)) < 5 * error

@@ -134,7 +134,7 @@ def test_two_actions_under_one_key_share_their_noise(small):
 def test_branches_have_the_expected_return_of_the_enumeration(small, batch, step, action):
     """E[G_t | s_t, o_t], and given a_t if imposed, within 5 standard errors in each row."""
     world, mdp, policy = small
-    mean = gain(branch(world, OTHER, batch, step, MANY, action), mdp.discount, step).mean(1)
+    mean = gain(branch(world, OTHER, batch, step, MANY, action), mdp.discount[0], step).mean(1)
     imposed = np.full(4, -1)
     imposed[step] = -1 if action is None else action
     for i in range(ROWS):
@@ -146,7 +146,7 @@ def test_branches_have_the_expected_return_of_the_enumeration(small, batch, step
             first_observation=int(batch.observation[i, step]),
             imposed=imposed,
         )
-        assert close(mean[i], *mean_and_error(paths, mdp.discount, MANY))
+        assert close(mean[i], *mean_and_error(paths, mdp.discount[0], MANY))
 
 
 def test_a_lost_state_does_not_depend_on_the_noise_of_the_rollout():
@@ -210,7 +210,7 @@ def test_a_refed_branch_redraws_the_state_from_its_exact_belief(small, batch):
 def test_refed_branches_have_the_return_expected_under_the_belief(small, batch):
     world, mdp, policy = small
     out = branch(world, OTHER, batch, 1, MANY, 1, replay="refed")
-    mean = gain(out, mdp.discount, 1).mean(1)
+    mean = gain(out, mdp.discount[0], 1).mean(1)
     for i in np.flatnonzero(batch.live[:, 1]):
         observation = np.asarray(batch.observation[i])
         paths = reference.enumerate_paths(
@@ -221,7 +221,7 @@ def test_refed_branches_have_the_return_expected_under_the_belief(small, batch):
             first_observation=int(observation[1]),
             imposed=np.array([-1, 1, -1, -1]),
         )
-        assert close(mean[i], *mean_and_error(paths, mdp.discount, MANY))
+        assert close(mean[i], *mean_and_error(paths, mdp.discount[0], MANY))
         same = np.asarray(out.observation)[i, :, :2] == observation[:2]
         assert same.all()
 

@@ -66,8 +66,8 @@ def test_trajectories_have_the_frequencies_of_the_enumeration(small, many):
 
         count = np.bincount(cell(many), minlength=np.prod(shape))
         assert_frequencies(count, np.bincount(cell(paths), paths.probability, np.prod(shape)))
-    mean, error = mean_and_error(paths, mdp.discount, 100_000)
-    assert close(gain(many, mdp.discount).mean(), mean, error)
+    mean, error = mean_and_error(paths, mdp.discount[0], 100_000)
+    assert close(gain(many, mdp.discount[0]).mean(), mean, error)
 
 
 def test_rewards_have_the_frequencies_of_the_enumeration(small, many):

@@ -38,7 +38,7 @@ def test_interventions_have_the_expected_return_of_the_enumeration(small, batch,
     world, mdp, policy = small
     keep = np.broadcast_to(np.array(MASKS[mask], bool), (ROWS, 4))
     out = intervene(world, OTHER, batch, jnp.asarray(keep), MANY)
-    mean = gain(out, mdp.discount).mean(1)
+    mean = gain(out, mdp.discount[0]).mean(1)
     for i in range(ROWS):
         kept = keep[i] & np.asarray(batch.live[i])
         paths = reference.enumerate_paths(
@@ -47,7 +47,7 @@ def test_interventions_have_the_expected_return_of_the_enumeration(small, batch,
             start=np.arange(5) == int(batch.state[i, 0]),
             imposed=np.where(kept, np.asarray(batch.action[i]), -1),
         )
-        assert close(mean[i], *mean_and_error(paths, mdp.discount, MANY))
+        assert close(mean[i], *mean_and_error(paths, mdp.discount[0], MANY))
         taken = np.asarray(out.action)[i] == np.asarray(batch.action[i])
         assert np.all(taken | ~kept | ~np.asarray(out.live)[i])
 

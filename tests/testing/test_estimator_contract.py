@@ -204,7 +204,10 @@ def test_a_claim_that_holds_at_discount_1_only_may_say_so():
         (by_step(reward), frozenset()),
         (by_step(judged), frozenset({"reset", "judge", "reference"})),
         (by_step(lambda world, batch: world.privileged(batch)), frozenset({"privileged"})),
-        (by_step(lambda world, batch: batch.state + world.mdp.discount), frozenset({"privileged"})),
+        (
+            by_step(lambda world, batch: batch.state + world.mdp.discount[0]),
+            frozenset({"privileged"}),
+        ),
     ],
     ids=["nothing", "doors", "privileged", "state"],
 )

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from casim.checks import check_choice, check_integer
+from casim.discounts import product
 from casim.estimators.base import (
     Estimator,
     check_discount,
@@ -91,9 +92,9 @@ class Vine(Estimator):
         value = value.T
         after = jnp.pad(value[:, 1:], ((0, 0), (0, 1)))  # nothing is worth anything after the end
         length = jnp.diff(first, append=steps.shape[0])
-        within = discount ** (steps - first[unit])
+        within = product(discount, first[unit], steps)
         earned = run_sum(batch.reward * within[None, :], unit, size)
-        credit = earned + (discount**length)[None, :] * after - value
+        credit = earned + product(discount, first, first + length)[None, :] * after - value
         credit = jnp.where(batch.live, segment_broadcast(credit, unit), 0.0)
         return Credit(credit, cost(env_steps=jnp.sum(used)))
 
@@ -106,9 +107,10 @@ class Vine(Estimator):
     ) -> tuple[Array, Array]:
         """Mean return from `step` over the branches of each row, and the live steps they took."""
         branch = world.branch(key, batch, step, self.num_branches)
-        ahead = jnp.arange(batch.reward.shape[-1]) - step
+        steps = jnp.arange(batch.reward.shape[-1])
+        ahead = steps - step
         discount = discount_of(world, self.discount)
-        scaling = jnp.where(ahead >= 0, discount ** jnp.maximum(ahead, 0), 0.0)
+        scaling = jnp.where(ahead >= 0, product(discount, step, steps), 0.0)
         returns = jnp.sum(branch.reward * scaling[None, None, :], axis=-1)
         fresh = branch.live & (ahead >= 0)[None, None, :]
         return mean(returns, axis=1)[:, 0], count(fresh)

@@ -1,10 +1,11 @@
 """Expectation and variance of the credit in every cell (t, s, a), by one scan over time.
 
-In maths, for L_t = sum_{u >= t} decay^(u - t) e_u, backwards from 0,
+In maths, for L_t = e_t + decay_t L_{t+1}, backwards from 0,
 
-    E[L_t^j | s, a] = sum_k P(k | s, a) E[(e + decay L_{t+1})^j | s'], j = 1, 2.
+    E[L_t^j | s, a] = sum_k P(k | s, a) E[(e + decay_t L_{t+1})^j | s'], j = 1, 2.
 
-For a whole return G = past_t + discount^t G_t, whose two parts are independent given (s_t, a_t):
+For a whole return G = past_t + w_t G_t, w_t the product of the discounts of the steps before, whose
+two parts are independent given (s_t, a_t):
 the same backwards for G_t, and forwards the mean and the variance of past_t given s_t.
 
 References:
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from casim.dynamics import discounting
 from casim.ops import expectation
 from casim.oracle.moments.forms import Product, Trace
 from casim.types import MDP
@@ -37,11 +39,12 @@ def trace_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Trace) -> Cells:
 
     def step(carry: tuple[Array, Array], inputs) -> tuple[tuple[Array, Array], Cells]:
         kernel, after, before = inputs
-        target = mdp.successor[kernel]
-        gain = form.reward * mdp.reward[kernel] + mdp.discount * after[target] - before[..., None]
-        outcome = jnp.where(live, gain + form.decay * carry[0][target], 0.0)
+        target, decay = mdp.successor[kernel], form.decay[kernel]
+        worth = mdp.discount[kernel] * after[target]
+        gain = form.reward * mdp.reward[kernel] + worth - before[..., None]
+        outcome = jnp.where(live, gain + decay * carry[0][target], 0.0)
         mean = expectation(mdp.prob[kernel], outcome)
-        later = form.decay**2 * jnp.where(live, carry[1][target], 0.0)
+        later = decay**2 * jnp.where(live, carry[1][target], 0.0)
         spread = expectation(mdp.prob[kernel], (outcome - mean[..., None]) ** 2 + later)
         return _mix(acting[kernel], mean, spread), Cells(mean, spread)
 
@@ -66,7 +69,7 @@ def product_cells(
     mean = expectation(mdp.start, value[0])
     variance = expectation(mdp.start, spread[0] + (value[0] - mean) ** 2)
     past, past_spread = (x[..., None] for x in _past(own, acting))
-    scale = (own.discount ** jnp.arange(len(zero)))[:, None, None]
+    scale = discounting(own)[:, None, None]
     cells = Cells(past + scale * future.mean, past_spread + scale**2 * future.variance)
     return cells, jnp.concatenate([value, jnp.zeros_like(value[:1])]), jnp.stack([mean, variance])
 
@@ -89,7 +92,8 @@ def _past(mdp: MDP, acting: Array) -> tuple[Array, Array]:
         later = collect(earned) / safe
         off = (earned - later[mdp.successor[kernel]]) ** 2
         later_spread = collect(off + spread[:, None, None]) / safe
-        return (onward / jnp.sum(onward), later, later_spread, scale * mdp.discount), (mean, spread)
+        scale = scale * mdp.discount[kernel]
+        return (onward / jnp.sum(onward), later, later_spread, scale), (mean, spread)
 
     zero = jnp.zeros_like(mdp.start)
     return jax.lax.scan(step, (mdp.start, zero, zero, jnp.ones((), zero.dtype)), mdp.schedule)[1]

@@ -2,9 +2,9 @@
 
 A rule that sees a trajectory only through some statistic u(tau), its length and return for
 instance, gives every member of a class {tau: u(tau) = u} the same credit. So groups are enumerated
-over classes. Of the members only these moments matter, with z_t = discount^t grad log pi(a_t | o_t)
-at decisions and 0 elsewhere: P(u), P(s_t, a_t | u), E[z_t | u], and Cov(z_t, z_t' | u) per
-parameter.
+over classes. Of the members only these moments matter, with z_t = w_t grad log pi(a_t | o_t), w_t
+the product of the discounts of the steps before, at decisions and 0 elsewhere: P(u),
+P(s_t, a_t | u), E[z_t | u], and Cov(z_t, z_t' | u) per parameter.
 
 References:
     Derived for casim; `tests/oracle/test_moments_group.py` checks it against the enumeration of
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from casim.oracle.moments.paths import Enumeration
+from casim.oracle.moments.paths import Enumeration, discounting, weights
 from casim.types import MDP, Trajectory
 
 View = Callable[[Any], np.ndarray]
@@ -47,7 +47,7 @@ class Classes(NamedTuple):
     cell: Float[np.ndarray, "C T S A"]
     """P(s_t = s, a_t = a, the policy decides | class)."""
     score: Float[np.ndarray, "C T P"]
-    """E[discount^t grad log pi(a_t | o_t) | class]."""
+    """E[w_t grad log pi(a_t | o_t) | class]."""
     covariance: Float[np.ndarray, "C P T T"]
     """Covariance of these scores over the steps, for each parameter, within the class."""
 
@@ -74,11 +74,15 @@ def by_anchor(batch: Trajectory) -> np.ndarray:
     return np.concatenate([by_reward(batch), seen], axis=1)
 
 
-def by_return(discount: float = 1.0) -> View:
-    """The discounted return and the length: enough for a baseline of whole trajectories."""
+def by_return(discount: float | Float[np.ndarray, " T"] = 1.0) -> View:
+    """The discounted return and the length: enough for a baseline of whole trajectories.
+
+    Args:
+        discount: of each step, or one for all.
+    """
 
     def view(batch: Trajectory) -> np.ndarray:
-        returns = batch.reward @ discount ** np.arange(batch.reward.shape[1])
+        returns = batch.reward @ weights(discount, batch.reward.shape[1])
         return np.concatenate([returns[:, None], np.asarray(batch.live, np.float64)], axis=1)
 
     return view
@@ -122,14 +126,14 @@ def make_classes(mdp: MDP, policy: np.ndarray, paths: Enumeration, sees: View) -
 
 
 def _scores(mdp: MDP, policy: np.ndarray, batch: Trajectory) -> np.ndarray:
-    """discount^t grad log pi(a_t | o_t) of every trajectory `[num, T, P]`.
+    """w_t grad log pi(a_t | o_t) of every trajectory `[num, T, P]`.
 
     0 where the policy decides nothing.
     """
     num, steps = batch.action.shape
     kernel = np.broadcast_to(np.asarray(mdp.schedule)[None, :], (num, steps))
     decided = batch.live & mdp.decision[kernel]
-    scaling = np.where(decided, (float(mdp.discount) ** np.arange(steps))[None, :], 0.0)[..., None]
+    scaling = np.where(decided, discounting(mdp)[None, :], 0.0)[..., None]
     out = np.zeros((num, steps, *policy.shape))
     row, time = np.indices((num, steps))
     taken = np.arange(policy.shape[2])[None, None, :] == batch.action[..., None]

@@ -1,11 +1,11 @@
 """Estimators whose second moments obey a recursion in time, as tables. Two families hold them all.
 
 In maths, for a trajectory of states s, actions a and rewards r, with the credit of step t
-- `Trace`: c_t = every_t(s_t, a_t) + sum_{u >= t} decay^(u - t) e_u, where
-  e_u = reward r_u + discount after_{u+1}(s_{u+1}) - before_u(s_u, a_u);
+- `Trace`: c_t = every_t(s_t, a_t) + L_t, where L_t = e_t + decay_t L_{t+1} and
+  e_u = reward r_u + discount_u after_{u+1}(s_{u+1}) - before_u(s_u, a_u);
   `every` is given to all actions of the state and not only to the one taken, so its part of the
   gradient is sum_a every_t(s_t, a) grad pi(a | o_t).
-- `Product`: c_t = (G - baseline) table_t(s_t, a_t), with G = sum_u discount^u r_u the whole return.
+- `Product`: c_t = (G - baseline) table_t(s_t, a_t), with G the whole return.
 
 A form is a function (mdp, truth) -> Trace | Product; settings are bound by a call, as in
 `gae(lambda_=0.9)`.
@@ -34,7 +34,8 @@ class Trace(NamedTuple):
 
     reward: float
     """Weight of the rewards: 1, or 0 for credit that never looks at them."""
-    decay: float
+    decay: Any
+    """Of each kernel `[M]`, or one for all; `tables` makes it `[M]`."""
     after: Float[Array | np.ndarray, "T+1 S"]
     before: Float[Array | np.ndarray, "T S A"]
     every: Float[Array | np.ndarray, "T S A"]
@@ -43,8 +44,8 @@ class Trace(NamedTuple):
 class Product(NamedTuple):
     """Credit that is the whole return, less a baseline, times a table of the step."""
 
-    discount: float
-    """Of the return."""
+    discount: Any
+    """Of the return: of each kernel `[M]`, or one for all; `tables` makes it `[M]`."""
     baseline: float
     table: Float[Array | np.ndarray, "T S A"]
     peers: bool = False
@@ -56,7 +57,7 @@ Form = Callable[[Any, Any], Trace | Product]
 
 
 def whole_return(baseline: float = 0.0, discount: float | None = None) -> Form:
-    """c_t = G_0 - baseline: REINFORCE with the whole return, at the discount of the MDP if None.
+    """c_t = G_0 - baseline: REINFORCE with the whole return, at the discounts of the MDP if None.
 
     Raises:
         ValueError: discount outside [0, 1].
@@ -65,7 +66,7 @@ def whole_return(baseline: float = 0.0, discount: float | None = None) -> Form:
 
 
 def peer_baseline(discount: float | None = None) -> Form:
-    """c_t = G_0 - mean of the others' G_0: RLOO, at the discount of the MDP if None.
+    """c_t = G_0 - mean of the others' G_0: RLOO, at the discounts of the MDP if None.
 
     Raises:
         ValueError: discount outside [0, 1].
@@ -78,22 +79,22 @@ def _of_return(discount: float | None, baseline: float, peers: bool) -> Form:
         check_range("discount", discount, 0.0, 1.0)
 
     def form(mdp: Any, truth: Any) -> Product:
-        own = float(mdp.discount) if discount is None else discount
+        own = mdp.discount if discount is None else discount
         return Product(own, baseline, np.ones_like(truth.q_value), peers)
 
     return form
 
 
 def reward_to_go(mdp: Any, truth: Any) -> Trace:
-    """c_t = G_t, at the discount of the MDP."""
+    """c_t = G_t, at the discounts of the MDP."""
     zero = np.zeros_like(truth.q_value)
-    return Trace(1.0, float(mdp.discount), np.zeros_like(truth.value), zero, zero)
+    return Trace(1.0, mdp.discount, np.zeros_like(truth.value), zero, zero)
 
 
 def gae(
     lambda_: float, critic: Float[np.ndarray, "T+1 S"] | None = None
 ) -> Callable[[Any, Any], Trace]:
-    """c_t = sum_l (discount lambda)^l delta_{t+l}: GAE over a fixed critic of the latent state.
+    """c_t = delta_t + discount_t lambda c_{t+1}: GAE over a fixed critic of the latent state.
 
     lambda = 1 is the reward-to-go less a value baseline, lambda = 0 the TD error.
 
@@ -116,9 +117,7 @@ def gae(
         value = np.where(mdp.terminal[None, :], 0.0, value)
         value[-1] = 0.0
         before = np.broadcast_to(value[:-1, :, None], truth.q_value.shape)
-        return Trace(
-            1.0, float(mdp.discount) * lambda_, value, before, np.zeros_like(truth.q_value)
-        )
+        return Trace(1.0, mdp.discount * lambda_, value, before, np.zeros_like(truth.q_value))
 
     return form
 
@@ -129,7 +128,7 @@ def value_baseline(mdp: Any, truth: Any) -> Trace:
 
 
 def td_error(mdp: Any, truth: Any) -> Trace:
-    """c_t = r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t), with the exact V of the latent state."""
+    """c_t = r_t + discount_t V_{t+1}(s_{t+1}) - V_t(s_t), with the exact V of the latent state."""
     return gae(0.0)(mdp, truth)
 
 
@@ -165,7 +164,7 @@ def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
 
     In maths: Q_t(s_t, .) for all, plus for a_t
 
-        sum_{k >= t} discount^(k-t) (r_k + discount V_{k+1}(s_{k+1}) - Q_k(s_k, a_k)),
+        L_t = r_t + discount_t V_{t+1}(s_{t+1}) - Q_t(s_t, a_t) + discount_t L_{t+1},
 
     with V = sum_a pi Q of the given Q: the gradient is exact for any Q.
 
@@ -178,7 +177,7 @@ def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
         every = np.where(mdp.terminal[None, :, None], 0.0, every)
         value = (truth.state_policy[mdp.schedule] * every).sum(axis=-1)
         after = np.concatenate([value, np.zeros_like(value[:1])])
-        return Trace(1.0, float(mdp.discount), after, every, every)
+        return Trace(1.0, mdp.discount, after, every, every)
 
     return form
 
@@ -193,9 +192,9 @@ def hindsight(mdp: Any, truth: Any) -> Product:
     seen with it. s is the latent state.
 
     Raises:
-        ValueError: a return other than 0 or 1 is possible, or the discount is not 1.
+        ValueError: a return other than 0 or 1 is possible, or a discount is not 1.
     """
-    check_range("discount of the MDP", float(mdp.discount), 1.0, 1.0)
+    check_range("discount of every kernel", float(np.min(mdp.discount)), 1.0, 1.0)
     happens = (mdp.prob > 0) & np.asarray(can_act(mdp))[:, None, :, None]
     paid = np.where(happens & ~mdp.terminal[None, :, None, None], mdp.reward, 0.0)
     if not np.isin(paid, (0.0, 1.0)).all() or np.any(truth.past_reward):
@@ -206,12 +205,18 @@ def hindsight(mdp: Any, truth: Any) -> Product:
 
 
 def tables(form: Form, mdp: Any, truth: Any) -> Trace | Product:
-    """The tables of a form, from arrays in double precision.
+    """The tables of a form, from arrays in double precision; decay or discount is one per kernel.
 
     Raises:
         ValueError: a table that does not fit the MDP.
     """
     made = form(mdp, truth)
+    per_kernel = "decay" if isinstance(made, Trace) else "discount"
+    number = np.asarray(getattr(made, per_kernel), np.float64)
+    if number.shape not in ((), mdp.discount.shape):
+        wanted = f"() or {mdp.discount.shape}"
+        raise ValueError(f"{per_kernel} must have shape {wanted}, got {number.shape}")
+    made = made._replace(**{per_kernel: np.broadcast_to(number, mdp.discount.shape)})
     wanted = {"after": truth.value.shape, "before": truth.q_value.shape}
     wanted |= {"every": truth.q_value.shape, "table": truth.q_value.shape}
     for name, shape in wanted.items():

@@ -62,7 +62,10 @@ class Moments(NamedTuple):
     variance: Float[np.ndarray, "T S A"]
     """Var(c_t | s_t = s, a_t = a)."""
     gradient: Float[np.ndarray, "M O A"]
-    """E[g], with g = (1/N) sum_i sum_t discount^t c_it grad log pi(a_it | o_it) of one group."""
+    """E[g], with g = (1/N) sum_i sum_t w_t c_it grad log pi(a_it | o_it) of one group.
+
+    w_t is the product of the discounts of the steps before t.
+    """
     gradient_variance: Float[np.ndarray, "M O A"]
     """Variance of each component of g."""
 

@@ -52,6 +52,24 @@ def precise(mdp: MDP, policy: Any) -> tuple[Any, np.ndarray]:
     return MDP(**cast(Any, arrays)), table / table.sum(axis=-1, keepdims=True)
 
 
+def weights(discount: float | np.ndarray, num_steps: int) -> np.ndarray:
+    """The weight of each step in double precision: the product of the discounts before it.
+
+    Args:
+        discount: of each step, or one for all.
+        num_steps: T.
+    """
+    each = np.broadcast_to(np.asarray(discount, np.float64), num_steps)
+    if np.all(each == each[0]):
+        return each[0] ** np.arange(num_steps)
+    return np.append(1.0, np.cumprod(each[:-1]))
+
+
+def discounting(mdp: Any) -> np.ndarray:
+    """`casim.dynamics.discounting` of a process in NumPy, in double precision."""
+    return weights(mdp.discount[mdp.schedule], len(mdp.schedule))
+
+
 def precise_truth(mdp: MDP, policy: Any) -> Any:
     """`casim.oracle.solve` in double precision: a `Truth` of NumPy arrays.
 

@@ -2,11 +2,12 @@
 
 In maths, the credit in cells comes from `cells`; the gradient's component of one trajectory is
 
-    X = sum_t c_t z_t + f_t    with    z_t = discount^t d log pi(a_t | o_t) / d theta,
+    X = sum_t c_t z_t + f_t    with    z_t = w_t d log pi(a_t | o_t) / d theta,
 
-and E[X], E[X^2] come from `tied` where steps share logits and from `untied` where every step has
-its own. A group of N independent trajectories divides the variance by N. Under a baseline of peers,
-b_i = mean_{j != i} G_j, with x_i = (G_i - b_i) Z_i,
+w_t the product of the discounts of the steps before t, and E[X], E[X^2] come from `tied` where
+steps share logits and from `untied` where every step has its own. A group of N independent
+trajectories divides the variance by N. Under a baseline of peers, b_i = mean_{j != i} G_j, with
+x_i = (G_i - b_i) Z_i,
 
     Var(g) = [Var(x_1) + (N - 1) Cov(x_1, x_2)] / N,
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from casim.oracle.moments.group import Moments
-from casim.oracle.moments.paths import precise_truth
+from casim.oracle.moments.paths import precise_truth, weights
 from casim.types import MDP
 
 ROUNDING = 2.0**-80
@@ -139,11 +139,10 @@ def _reach(
 ) -> float:
     """What the length of the exact gradient cannot exceed by more than a factor."""
     steps = len(moments.probability)
-    discount = float(np.asarray(mdp.discount))
-    discounting = discount ** np.arange(steps)
+    weight = weights(np.asarray(mdp.discount)[np.asarray(mdp.schedule)], steps)
     size = np.abs(truth.advantage)
     parts = moments.probability * size
-    discounted = parts * discounting[:, None, None]
+    discounted = parts * weight[:, None, None]
     return np.sum(discounted)
 
 

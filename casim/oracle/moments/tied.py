@@ -1,13 +1,13 @@
 """Second moments of the gradient where steps share logits, by one scan for all parameters.
 
-In maths, for one logit theta[m, o, a] let z_t = discount^t d log pi(a_t | o_t) / d theta (0 unless
-kernel m and observation o are met) and f_t its share of an all-action part. The gradient's
-component X = sum_t c_t z_t + f_t is the last entry of a vector y that each step maps linearly,
-y_{t+1} = B_t y_t, by what happened in it alone:
-- `Trace`: y = (1, E, X), with the eligibility E' = decay E + z_t and X' = X + e_t E' + f_t;
+In maths, with w_t the product of the discounts of the steps before t, for one logit theta[m, o, a]
+let z_t = w_t d log pi(a_t | o_t) / d theta (0 unless kernel m and observation o are met) and f_t
+its share of an all-action part. The gradient's component X = sum_t c_t z_t + f_t is the last entry
+of a vector y that each step maps linearly, y_{t+1} = B_t y_t, by what happened in it alone:
+- `Trace`: y = (1, E, X), with the eligibility E' = decay_{t-1} E + z_t and X' = X + e_t E' + f_t;
 - `Product`: y = (1, G, Z, X), with G' = G + g_t, Z' = Z + z_t table_t and
   X' = X + g_t Z' + z_t table_t G, where G is the return as expected so far and
-  g_t = discount^t (r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t)).
+  g_t = w_t (r_t + discount_t V_{t+1}(s_{t+1}) - V_t(s_t)) at the discounts of the form.
 
 So E[y y' 1{s_t = s}] moves forward by E[B (y y') B'], a Markov jump linear system: the variance of
 X, cross terms of all pairs of steps included, takes O(T) time. (The recursion of tabular returns is
@@ -62,27 +62,32 @@ def tied_moments(
 
     def step(carry: tuple[Array, Array, Array], inputs) -> tuple[tuple[Array, Array, Array], None]:
         second, scale, earning = carry
-        kernel, after, before, table = inputs
+        kernel, decay, after, before, table = inputs
         target = mdp.successor[kernel]
         weight, score, share = _scores(mdp, policy, logit, kernel, table)
         gain = jnp.where(
-            live, weigh * mdp.reward[kernel] + worth * after[target] - before[..., None], 0.0
+            live,
+            weigh * mdp.reward[kernel] + worth[kernel] * after[target] - before[..., None],
+            0.0,
         )
         gain = gain[None, ..., None]
         if isinstance(form, Trace):
-            move = _trace_map(gain, form.decay, scale * score, scale * share)
+            move = _trace_map(gain, decay, scale * score, scale * share)
         else:
             move = _product_map(earning * gain, scale * score * table[None, :, :, None, None])
         joint = weight[:, :, :, None, :] * mdp.prob[kernel][None, :, :, :, None]
         half = jnp.einsum("ijhsakn,sjln->ilhsakn", move, second)
         onward = jnp.einsum("hsakn,ilhsakn,mlhsakn->sakimn", joint, half, move)
         second = jax.ops.segment_sum(onward.reshape(-1, *onward.shape[3:]), target.ravel(), states)
-        return (second, scale * mdp.discount, earning * worth), None
+        return (second, scale * mdp.discount[kernel], earning * worth[kernel]), None
 
     carry = (second, jnp.ones(()), jnp.ones(()))
-    return jnp.sum(
-        jax.lax.scan(step, carry, (mdp.schedule, after[1:], before, table))[0][0], axis=0
-    )
+    # An eligibility fades by the decay of the step before, across which it looks back.
+    fading = form.decay[mdp.schedule] if isinstance(form, Trace) else jnp.ones(len(mdp.schedule))
+    before_it = jnp.concatenate([jnp.ones(1), fading[:-1]])
+    inputs = (mdp.schedule, before_it, after[1:], before, table)
+    (second, _, _), _ = jax.lax.scan(step, carry, inputs)
+    return jnp.sum(second, axis=0)
 
 
 def _scores(

@@ -7,8 +7,10 @@ d_t(s) = P(s_t = s) and E[c], Var(c) of the cell
 
 where
 
-    z_a = discount^t (1{a = a'} - pi(a' | o)),
-    f = discount^t pi(a' | o) (every(s, a') - sum_b pi(b | o) every(s, b)).
+    z_a = w_t (1{a = a'} - pi(a' | o)),
+    f = w_t pi(a' | o) (every(s, a') - sum_b pi(b | o) every(s, b)),
+
+w_t the product of the discounts of the steps before t.
 
 References:
     Derived for casim; `tests/oracle/test_moments_recursion.py` checks it against enumeration.
@@ -20,6 +22,7 @@ import numpy as np
 
 from casim.oracle.moments.cells import Cells
 from casim.oracle.moments.forms import Product, Trace
+from casim.oracle.moments.paths import discounting
 from casim.types import MDP
 
 
@@ -44,7 +47,7 @@ def untied_moments(
         total: mean and variance of G over all trajectories.
     """
     decided = mdp.decision[mdp.schedule]
-    scale = np.where(decided, float(mdp.discount) ** np.arange(len(decided)), 0.0)[:, None, None]
+    scale = np.where(decided, discounting(mdp), 0.0)[:, None, None]
     columns = []
     for o in range(policy.shape[1]):
         chosen = policy[mdp.schedule, o][:, None, :]  # [T, 1, A]

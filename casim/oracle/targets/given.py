@@ -7,6 +7,8 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from casim.discounts import product
+from casim.dynamics import discounting, step_discount
 from casim.ops import shift_left
 from casim.oracle.along import Path, along
 from casim.targets import UNITS, Unit
@@ -81,19 +83,17 @@ class Given(NamedTuple):
     @property
     def step_discount(self) -> Steps:
         """What each step discounts the values after it by."""
-        shape = self.mdp.schedule.shape
-        return jnp.broadcast_to(self.mdp.discount, shape)
+        return step_discount(self.mdp)
 
     @property
     def weight(self) -> Steps:
-        """The weight of each step in the return: discount^t."""
-        steps = jnp.arange(self.num_steps)
-        return self.mdp.discount**steps
+        """The weight of each step in the return, from `discounting`."""
+        return discounting(self.mdp)
 
     def weight_since(self, first: Int[Array, " T"]) -> Steps:
-        """The weight of each step t in the return from a step `first`: discount^(t - first)."""
+        """The weight of each step in the return from a step `first`."""
         steps = jnp.arange(self.num_steps)
-        return self.mdp.discount ** (steps - first)
+        return product(self.step_discount, first, steps)
 
     def one_step(self, value: Path) -> Path:
         """The reward of each step and the value after it, which is 0 where the episode ends."""
@@ -107,7 +107,7 @@ class Given(NamedTuple):
     def worth(self) -> tuple[Path, Path]:
         """What a prefix is worth before a step and after it.
 
-        In maths: V_t(s_t), and r_t + discount V_{t+1}(s_{t+1}).
+        In maths: V_t(s_t), and r_t + discount_t V_{t+1}(s_{t+1}).
         """
         value, _, _ = along(self.truth, self.batch)
         return value, self.one_step(value)

@@ -18,7 +18,7 @@ def history_advantage(target: HistoryAdvantage, given: Given) -> Path:
 
 
 def history_gain(target: HistoryGain, given: Given) -> Path:
-    """r_t + discount V(h_{t+1}) - V(h_t)."""
+    """r_t + discount_t V(h_{t+1}) - V(h_t)."""
     _, value = _of_history(given)
     return given.one_step(value) - value
 

@@ -24,7 +24,7 @@ def advantage(target: Advantage, given: Given) -> Path:
 
 
 def td_error(target: TdError, given: Given) -> Path:
-    """r_t + discount V_{t+1}(s_{t+1}) - V_t(s_t)."""
+    """r_t + discount_t V_{t+1}(s_{t+1}) - V_t(s_t)."""
     before, after = given.worth
     return after - before
 
@@ -72,7 +72,7 @@ def redistribution(target: Redistribution, given: Given) -> Path:
     """The change of the expected return from one action to the next, and what is left at the end.
 
     In maths: g_t - g_{t-1} = w_{t-1} luck_{t-1} + w_t A_t, with the weights w of the steps and
-    luck_t = r_t + discount V_{t+1} - Q_t. This form loses no digits where Q is large.
+    luck_t = r_t + discount_t V_{t+1} - Q_t. This form loses no digits where Q is large.
     """
     live = given.batch.live
     skill = advantage_along(given.truth, given.batch)
