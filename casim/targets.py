@@ -55,8 +55,8 @@ class HistoryAdvantage(Target):
     """How much better the action is to the agent, which knows what it observed and did.
 
     In maths: A(h_t, a_t) = Q(h_t, a_t) - sum_a pi(a | o_t) Q(h_t, a), Q(h, a) = E[Q_t(s_t, a) | h],
-    h_t = (o_0, a_0, ..., o_t). The mean of `Advantage` given h_t and a_t is A(h_t, a_t) plus a
-    number of h_t alone, which is 0 if a state always shows the same observation.
+    h_t = (prompt, o_0, a_0, ..., o_t). The mean of `Advantage` given h_t and a_t is A(h_t, a_t)
+    plus a number of h_t alone, which is 0 if a state always shows the same observation.
 
     References:
         Kaelbling, Littman and Cassandra 1998 [standard]; the relation is derived here.
@@ -66,10 +66,11 @@ class HistoryAdvantage(Target):
 @final
 @dataclasses.dataclass(frozen=True)
 class TrajectoryAdvantage(Target):
-    """What the return is expected to be after the action, less the policy's expected return.
+    """What the return is expected to be after the action, less what it is from the prompt.
 
-    In maths: sum_{u<t} w(0, u) r_u + w(0, t) Q_t(s_t, a_t) - J. It is the advantage plus a
-    number of the state and the past alone.
+    In maths: sum_{u<t} w(0, u) r_u + w(0, t) Q_t(s_t, a_t) - V(prompt), the mean of V_0 over the
+    start states of the prompt. It is the advantage plus a number of the prompt, the state and the
+    past alone.
 
     References:
         Zhang 2026, arXiv:2604.09459 (the name); the formula follows from that of RLOO, Ahmadian et

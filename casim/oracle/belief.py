@@ -17,7 +17,7 @@ critics judge an action:
 - clairvoyant: Q*_t(s, a) - V*_t(s) of the best policy that sees the state. To it an action that
   only gathers information is worth minus its cost, so its sign is wrong whenever A(h, a) > 0.
 
-The start of the process is the belief before o_0; for a known prompt, replace it.
+An agent knows its prompt, so the belief before o_0 is P(s_0) within that of the trajectory.
 
 Cost: O(N T S^2) time for the filter (O(N T S^3) where it runs in blocks), O(T S A (K + L)) for
 tables, and O(N T (S + L A)) memory for L classes.
@@ -77,7 +77,9 @@ def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
 
     0 where not live, NaN from where the history is impossible.
     """
-    belief = filter_all(mdp, batch)
+    label = mdp.prompt[batch.state[:, 0]]
+    own = mdp.prompt[None, :] == label[:, None]
+    belief = filter_all(mdp, batch, jnp.where(own, mdp.start[None, :], 0.0))
     belief = jnp.where(jnp.any(belief > 0, axis=-1, keepdims=True), belief, jnp.nan)
     return jnp.where(batch.live[..., None], belief, 0.0)
 

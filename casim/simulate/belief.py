@@ -100,10 +100,13 @@ def filter_to(
     return jax.lax.scan(update, before[block, rows], mine)[0]
 
 
-def filter_all(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
-    """Belief at every step, from P(s_0) on; 0 from where the observations are impossible."""
+def filter_all(mdp: MDP, batch: Trajectory, start: Float[Array, "N S"]) -> Float[Array, "N T S"]:
+    """Belief at every step, from that before o_0 on.
+
+    0 from where the observations are impossible.
+    """
     table = Filter.make(mdp)
-    blocks, before = _starts(table, mdp, batch, mdp.start)
+    blocks, before = _starts(table, mdp, batch, start)
     size, count, rows = blocks.index.shape
 
     def update(belief: Array, now: Evidence) -> tuple[Array, Array]:
@@ -145,14 +148,15 @@ def _starts(
         before(batch.action),
     )
     blocks = Evidence(*(split(x if x.ndim > 1 else x[None]) for x in evidence))
-    first = jnp.broadcast_to(start[None, :], (rows, start.shape[0]))
+    states = start.shape[-1]
+    first = jnp.broadcast_to(start, (rows, states))
     if count == 1:
         return blocks, first[None]
 
     def join(belief: Array, block: tuple[Array, Array]) -> tuple[Array, Array]:
         return _through(belief, *block), belief
 
-    return blocks, jax.lax.scan(join, first, _fold(table, blocks, start.shape[0]))[1]
+    return blocks, jax.lax.scan(join, first, _fold(table, blocks, states))[1]
 
 
 def _fold(

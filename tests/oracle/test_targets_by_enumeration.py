@@ -1,7 +1,8 @@
 """Every target against trajectories written out, in float64: other code, no dynamic programming.
 
 Worlds of one shape, with hidden states, unequal lengths and a step of the environment, at discount
-1 and below: noisy observations; observations that two states share; and a return of 0 or 1.
+1, below, and one of each kernel: noisy observations; observations that two states share; a return
+of 0 or 1; and two prompts.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Setting(NamedTuple):
     mdp: MDP
     policy: np.ndarray
     reference: np.ndarray
-    discount: float
+    rate: np.ndarray
+    """What each step discounts by."""
     world: World
     weight: np.ndarray
     batch: Trajectory
@@ -76,11 +78,21 @@ class Setting(NamedTuple):
 
     @property
     def future(self) -> np.ndarray:
-        return returns_to_go(self.batch, self.discount)
+        return self.to_go(self.batch.reward)
+
+    def to_go(self, reward) -> np.ndarray:
+        """Rewards from each step on, discounted to it."""
+        out = np.zeros(self.batch.live.shape)
+        later = 0.0
+        for t in reversed(range(out.shape[1])):
+            later = np.asarray(reward, np.float64)[:, t] + self.rate[t] * later
+            out[:, t] = later
+        return np.where(self.batch.live, out, 0.0)
 
     @property
     def scale(self) -> np.ndarray:
-        return self.discount ** np.arange(self.batch.live.shape[1])
+        """The weight of each step in the return."""
+        return np.cumprod(np.append(1.0, self.rate[:-1]))
 
     @property
     def decided(self) -> np.ndarray:
@@ -103,15 +115,18 @@ class Setting(NamedTuple):
     def cell(self, t) -> np.ndarray:
         return np.stack([self.batch.state[:, t], self.batch.action[:, t]], axis=1)
 
+    @property
+    def prompt(self) -> np.ndarray:
+        return np.asarray(self.mdp.prompt)[self.batch.state[:, :1]]
+
     def known(self, t) -> np.ndarray:
-        """The history before the action."""
-        parts = self.batch.observation[:, : t + 1], self.batch.action[:, :t]
-        return np.concatenate(parts, axis=1)
+        """The prompt, and the history before the action."""
+        seen = self.batch.observation[:, : t + 1]
+        return np.concatenate([self.prompt, seen, self.batch.action[:, :t]], axis=1)
 
     def done(self, t) -> np.ndarray:
         """The history and the action."""
-        parts = self.batch.observation[:, : t + 1], self.batch.action[:, : t + 1]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([self.known(t), self.batch.action[:, [t]]], axis=1)
 
 
 # One compilation of each recipe serves all worlds.
@@ -122,7 +137,7 @@ def _setting(mdp, policy, discount) -> Setting:
     mdp = mdp._replace(
         agent=jnp.asarray([2, 0, 2, 0]),
         turn=jnp.asarray([0, 0, 0, 1]),
-        discount=jnp.full_like(mdp.discount, discount),
+        discount=jnp.broadcast_to(jnp.asarray(discount, jnp.float32), mdp.discount.shape),
     )
     other = reference.random_policy(5, mdp)
     made = World.make(mdp, jnp.asarray(policy), reference=jnp.asarray(other))
@@ -132,16 +147,18 @@ def _setting(mdp, policy, discount) -> Setting:
     rows = np.arange(ROWS) % len(every.weight)
     weight = np.where(np.arange(ROWS) < len(every.weight), every.weight[rows], 0.0)
     batch = jax.tree.map(lambda x: np.asarray(x)[rows], every.batch)
-    return Setting(mdp, policy, other, discount, world, weight, batch)
+    rate = np.asarray(mdp.discount, np.float64)[np.asarray(mdp.schedule)]
+    return Setting(mdp, policy, other, rate, world, weight, batch)
 
 
-ROWS = 1168
+ROWS = 2208
 
 
 def _process():
-    return reference.random_mdp(
+    mdp, policy = reference.random_mdp(
         7, schedule=(0, 1, 0, 2), states=5, actions=2, observations=3, successors=3
     )
+    return mdp._replace(start=jnp.asarray([0.0, 0.25, 0.125, 0.375, 0.25])), policy
 
 
 @functools.cache
@@ -166,7 +183,15 @@ def binary(discount) -> Setting:
     return _setting(mdp._replace(reward=jnp.asarray(wins, jnp.float32)), policy, discount)
 
 
+@functools.cache
+def prompted(discount) -> Setting:
+    """Two prompts, each with start states of its own that differ in what is hidden."""
+    mdp, policy = _process()
+    return _setting(mdp._replace(prompt=jnp.asarray([1, 0, 0, 1, 0])), policy, discount)
+
+
 worlds = pytest.mark.parametrize("world", [noisy, binary])
+prompts = pytest.mark.parametrize("world", [noisy, binary, prompted])
 
 
 def _slow(*values):
@@ -174,7 +199,7 @@ def _slow(*values):
     return [pytest.param(*x, marks=pytest.mark.slow) for x in values]
 
 
-discounts = pytest.mark.parametrize("discount", [1.0, 0.875])
+discounts = pytest.mark.parametrize("discount", [1.0, (0.5, 1.0, 0.75), *_slow((0.875,))], ids=str)
 
 
 def close(found, wanted, atol=1e-5):
@@ -198,7 +223,7 @@ def test_advantage(world, discount):
     close(given.at(targets.Advantage()), wanted)
 
 
-@worlds
+@prompts
 @discounts
 def test_history_advantage(world, discount):
     given = world(discount)
@@ -228,13 +253,13 @@ def test_the_mean_advantage_given_the_history_is_that_of_the_history(discount):
     assert np.abs(latent - known).max() > 0.01
 
 
-@worlds
+@prompts
 @discounts
 def test_history_gain(world, discount):
     given = world(discount)
     value = given.mean(given.future, given.known)
     later = np.concatenate([value[:, 1:], 0 * value[:, :1]], axis=1)
-    wanted = np.where(given.batch.live, given.batch.reward + discount * later - value, 0.0)
+    wanted = np.where(given.batch.live, given.batch.reward + given.rate * later - value, 0.0)
     gain = given.at(targets.HistoryGain())
     close(gain, wanted)
     close(given.mean(gain, given.done), given.at(targets.HistoryAdvantage()))
@@ -262,15 +287,19 @@ def test_latent_gain(world, discount):
         close(given.at(targets.LatentGain(LATENT, form)), value)
 
 
-@worlds
+@prompts
 @discounts
 def test_trajectory_advantage(world, discount):
     given = world(discount)
     returns = np.asarray(given.batch.reward, np.float64) @ given.scale
     whole = np.broadcast_to(returns[:, None], given.batch.live.shape)
-    wanted = given.mean(whole, given.cell)
-    found = given.mean(given.at(targets.TrajectoryAdvantage()), given.cell)
-    close(found, np.where(given.batch.live, wanted - given.weight @ returns, 0.0))
+    expected = np.zeros(len(returns))
+    for label in (0, 1):
+        here = given.prompt[:, 0] == label
+        mass = given.weight[here].sum()
+        expected[here] = given.weight[here] @ returns[here] / max(mass, 1e-9)
+    wanted = given.mean(whole - expected[:, None], given.cell)
+    close(given.mean(given.at(targets.TrajectoryAdvantage()), given.cell), wanted)
 
 
 @worlds
@@ -289,8 +318,8 @@ def test_segment_advantage(world, discount, unit):
             total = 0.0
             for t in steps:
                 goes_on = t + 1 < len(live) and live[t + 1]
-                after = discount * value[row, t + 1] if goes_on else 0.0
-                total += discount ** (t - first) * (
+                after = given.rate[t] * value[row, t + 1] if goes_on else 0.0
+                total += np.prod(given.rate[first:t]) * (
                     given.batch.reward[row, t] + after - value[row, t]
                 )
             wanted[row, steps] = total
@@ -374,7 +403,7 @@ def test_soft(world, discount):
     def q_value(t, s, a):
         m = mdp.schedule[t]
         later = [value(t + 1, z) for z in mdp.successor[m, s, a]]
-        return mdp.prob[m, s, a] @ (mdp.reward[m, s, a] + discount * np.array(later))
+        return mdp.prob[m, s, a] @ (mdp.reward[m, s, a] + given.rate[t] * np.array(later))
 
     @functools.cache
     def value(t, s):
@@ -405,7 +434,7 @@ def _log_ratio(given, policy):
 def test_regularised(world, discount):
     given = world(discount)
     paid = given.batch.reward - 0.5 * _log_ratio(given, given.policy)
-    future = returns_to_go(given.batch._replace(reward=paid), discount)
+    future = given.to_go(paid)
 
     def act(t):
         return np.concatenate([given.cell(t), given.batch.observation[:, [t]]], axis=1)
@@ -480,21 +509,19 @@ def test_counterfactual(world, discount, unit):
 
 def _worth(given, first, state, imposed) -> float:
     """The expected return from a step and a state with some actions imposed."""
-    return _expected(given.mdp, given.policy, given.discount, first, int(state), tuple(imposed))
-
-
-def _expected(mdp, policy, discount, first, state, imposed) -> float:
-    key = (id(mdp), discount, first, state, imposed)
+    key = (id(given.mdp), first, int(state), tuple(imposed))
     if key not in _KNOWN:
-        start = np.eye(len(mdp.start))[state]
+        start = np.eye(len(given.mdp.start))[state]
         paths = reference.enumerate_paths(
-            mdp, policy, first=first, start=start, imposed=np.array(imposed)
+            given.mdp, given.policy, first=first, start=start, imposed=imposed
         )
-        _KNOWN[key] = paths.probability @ paths.returns(discount) / paths.probability.sum()
+        returns = paths.reward @ (given.scale[first:] / given.scale[first])
+        _KNOWN[key] = paths.probability @ returns / paths.probability.sum()
     return _KNOWN[key]
 
 
 _KNOWN: dict[tuple, float] = {}
+"""What was asked before: worlds are kept, so their identity is a key."""
 
 
 def _some_rows(given) -> list[int]:
@@ -572,7 +599,7 @@ def test_first_error(world, discount):
         for t in np.flatnonzero(given.decided[row]):
             m, s, a = mdp.schedule[t], given.batch.state[row, t], given.batch.action[row, t]
             later = best[t + 1, mdp.successor[m, s, a]]
-            q_value = mdp.prob[m, s, a] @ (mdp.reward[m, s, a] + discount * later)
+            q_value = mdp.prob[m, s, a] @ (mdp.reward[m, s, a] + given.rate[t] * later)
             if best[t, s] - q_value > 0.1:
                 wanted[row, t] = 1.0
                 break
@@ -613,7 +640,7 @@ def test_subgoal(world, discount):
         for index, state in np.ndenumerate(np.asarray(given.mdp.successor)):
             reward[index] += recipe.weight * (state in recipe.goals)
         paths = reference.enumerate_paths(given.mdp._replace(reward=reward), given.policy)
-        future = returns_to_go(given.batch._replace(reward=paths.reward), discount)
+        future = given.to_go(paths.reward)
         wanted = given.mean(future, given.cell) - given.mean(future, given.state)
         close(given.at(recipe), wanted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from casim.ops import run_sum, segment_broadcast, segment_sum, shift_left, shift_right
 from casim.oracle.along import Path, advantage_along, along
@@ -38,14 +39,28 @@ def log_gain(target: LogGain, given: Given) -> Path:
 
 
 def trajectory_advantage(target: TrajectoryAdvantage, given: Given) -> Path:
-    """Rewards so far, and Q from here on, less the expected return."""
+    """Rewards so far, and Q from here on, less the expected return from the prompt."""
     truth, batch = given.truth, given.batch
     _, q_value, _ = along(truth, batch)
     weight = given.weight[None, :]
     paid = weight * batch.reward
     earned = affine_scan(1.0, paid, exclusive=True)
     expected = earned + weight * q_value
-    return expected - truth.expected_return
+    return expected - _value_of_prompt(given)[:, None]
+
+
+def _value_of_prompt(given: Given) -> Float[Array, " N"]:
+    """V of the prompt of each trajectory: the mean over the start states that share it."""
+    mdp = given.mdp
+    states = mdp.start.shape[0]
+    value = given.truth.value[0]
+    mass = segment_sum(mdp.start, mdp.prompt, states)
+    total = segment_sum(mdp.start * value, mdp.prompt, states)
+    mean = total / jnp.where(mass > 0, mass, 1.0)
+    label = mdp.prompt[given.batch.state[:, 0]]
+    # Where all start states are one prompt, as it was solved: without the rounding of a sum.
+    single = jnp.max(mdp.prompt) == 0
+    return jnp.where(single, given.truth.expected_return, mean[label])
 
 
 def segment_advantage(target: SegmentAdvantage, given: Given) -> Path:
