@@ -189,7 +189,7 @@ def test_errors_do_not_grow_with_the_length(factor):
     wanted, size = loop(
         np.full(both.shape, float(given)), np.concatenate([term, term]), both, reverse=True
     )
-    masked, full = np.where(live, LONG_SCAN(given, term, live), wanted[:2]), LONG_SUM(given, term)
+    masked, full = np.where(live, LONG_SCAN(given, term, live), wanted[:2]), SUM(given, term)
     for row, out in enumerate((*masked, *np.asarray(full))):
         assert worst(out, wanted[row], size[row]) <= 16
     one_by_one = np.cumsum(term[1, ::-1], dtype=np.float32)[::-1]
@@ -197,7 +197,7 @@ def test_errors_do_not_grow_with_the_length(factor):
 
 
 LONG_SCAN = quick(lambda factor, term, live: affine_scan(factor, term, live, reverse=True))
-LONG_SUM = quick(
+SUM = quick(
     lambda factor, term: decayed_sum(factor, term, True, lambda: jnp.full_like(term, jnp.nan))
 )
 
@@ -241,9 +241,7 @@ def test_small_advantages_beside_large_values_keep_their_digits(gaps):
 @pytest.mark.parametrize("factor", [0.0, 0.9, -0.5, 1.0])
 def test_a_decayed_sum_equals_the_loop(length, factor):
     _, term = draw(16, 3, length)
-    out = quick(lambda *x: decayed_sum(*x, True, lambda: jnp.full_like(term, jnp.nan)))(
-        factor, term
-    )
+    out = SUM(factor, term)
     assert_close(out, *loop(np.full(term.shape, factor, np.float32), term, reverse=True))
 
 
@@ -260,8 +258,9 @@ def test_a_decayed_sum_that_is_not_trusted_or_not_finite_is_left_to_the_other_wa
 
 
 def test_powers_that_are_no_floats_do_not_reach_the_gradients_of_short_episodes():
-    live = jnp.arange(400)[None, :] < 6
-    reward, value = jnp.where(live, 1.0, 0.0), jnp.where(live, 0.5, 0.0)
+    live = np.arange(400)[None, :] < 6
+    reward, value = np.where(live, np.float32(1), 0), np.where(live, np.float32(0.5), 0)
+    live = jnp.asarray(live)
     gradient = quick(
         jax.grad(lambda r, v, discount: jnp.sum(ops.gae(r, v, live, discount, 1.0)), (0, 2))
     )
@@ -277,8 +276,8 @@ def test_powers_that_are_no_floats_do_not_reach_the_gradients_of_short_episodes(
 
 def test_no_steps_are_nothing():
     for steps in (0, 1):
-        x, live = jnp.ones((2, steps)), jnp.ones((2, steps), bool)
-        np.testing.assert_array_equal(ops.gae(x, x, live, 0.9, 0.9), np.zeros((2, steps)))
+        x, live = np.ones((2, steps), np.float32), np.ones((2, steps), bool)
+        np.testing.assert_array_equal(GAE(x, x, live, 0.9, 0.9), np.zeros((2, steps)))
 
 
 def steps_of(seed, ends, length=33, gaps_in=()):
@@ -312,22 +311,21 @@ def assert_gae(out, reward, value, live, discount=0.97, lambda_=0.9):
 @pytest.mark.parametrize("gaps_in", [(), (1,), (0, 4, 5)])
 def test_gae_equals_the_loop_in_pieces_with_gaps_and_without(gaps_in):
     steps = steps_of(18, ENDS, gaps_in=gaps_in)
-    assert_gae(quick(ops.gae)(*steps, 0.97, 0.9), *steps)
-    assert_gae(quick(jax.vmap(ops.gae, (0, 0, 0, None, None)))(*steps, 0.97, 0.9), *steps)
-    out = quick(ops.gae)(*(x[0] for x in steps), 0.97, 0.9)  # without a batch axis
+    assert_gae(GAE(*steps, 0.97, 0.9), *steps)
+    assert_gae(MAPPED_GAE(*steps, 0.97, 0.9), *steps)
+    out = GAE(*(x[0] for x in steps), 0.97, 0.9)  # without a batch axis
     assert_gae(out[None], *(x[:1] for x in steps))
 
 
 def test_gae_of_no_rows_is_empty():
-    assert quick(ops.gae)(*(x[:0] for x in steps_of(18, ENDS)), 0.97, 0.9).shape == (0, 33)
+    assert GAE(*(x[:0] for x in steps_of(18, ENDS)), 0.97, 0.9).shape == (0, 33)
 
 
 def test_an_infinite_reward_reaches_only_advantages_up_to_its_step():
     reward, value, live = steps_of(19, ENDS)
-    gae = quick(ops.gae)
     broken = reward.copy()
     broken[0, 18] = np.inf
-    out, plain = (np.asarray(gae(x, value, live, 0.97, 0.9)) for x in (broken, reward))
+    out, plain = (np.asarray(GAE(x, value, live, 0.97, 0.9)) for x in (broken, reward))
     assert (out[0, :19] == np.inf).all()
     np.testing.assert_allclose(out[0, 19:], plain[0, 19:], rtol=1e-5)
     np.testing.assert_allclose(out[1:], plain[1:], rtol=1e-4, atol=1e-6)
@@ -340,7 +338,7 @@ def test_a_discount_whose_powers_are_no_floats_hurts_only_where_it_is_applied():
     """
     reward = np.zeros((1, 83), np.float32)
     reward[0, 2] = 1.0
-    out = quick(ops.gae)(reward, np.zeros_like(reward), np.ones(reward.shape, bool), 30.0, 1.0)
+    out = GAE(reward, np.zeros_like(reward), np.ones(reward.shape, bool), 30.0, 1.0)
     np.testing.assert_array_equal(out[0, :4], [900.0, 30.0, 1.0, 0.0])
     assert (out[0, 3:] == 0).all()
 
@@ -354,11 +352,8 @@ def test_the_gradient_of_gae_is_that_of_the_definition(gaps_in, mapped):
     )
     weight = np.random.default_rng(21).normal(size=live.shape)
 
-    def objective(reward, value, discount, lambda_):
-        gae = jax.vmap(ops.gae, (0, 0, 0, None, None)) if mapped else ops.gae
-        return jnp.sum(weight * gae(reward, value, jnp.asarray(live), discount, lambda_))
-
-    slope = quick(jax.grad(objective, (0, 1, 2, 3)))(reward, value, 0.97, 0.9)
+    gradient = MAPPED_GRADIENT if mapped else GRADIENT
+    slope = gradient(reward, value, 0.97, 0.9, live, weight)
     assert all(np.isfinite(x).all() for x in slope)
 
     def definition(reward, value, discount, lambda_):
@@ -387,7 +382,18 @@ def test_the_gradient_of_gae_is_that_of_the_definition(gaps_in, mapped):
         np.testing.assert_allclose(slope[which], difference(which, 1e-6) / 1e-6, rtol=1e-6)
 
 
-GAE = quick(ops.gae)
+mapped_gae = jax.vmap(ops.gae, (0, 0, 0, None, None))
+GAE, MAPPED_GAE = quick(ops.gae), quick(mapped_gae)
+
+
+def gradient_of(gae):
+    def objective(reward, value, discount, lambda_, live, weight):
+        return jnp.sum(weight * gae(reward, value, live, discount, lambda_))
+
+    return quick(jax.grad(objective, (0, 1, 2, 3)))
+
+
+GRADIENT, MAPPED_GRADIENT = gradient_of(ops.gae), gradient_of(mapped_gae)
 
 
 def td_error(reward, value, live, discount):
