@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Literal, final
 
@@ -175,6 +176,7 @@ class Judge:
         )
 
 
+@functools.partial(jax.jit, static_argnames="signal")
 def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Array, Array]:
     """Mean, mean square, smallest and largest label over the live steps of on-policy episodes.
 

@@ -241,22 +241,22 @@ def exam(
         reward[2, ..., 0] = 1.0
     policy = rng.integers(2, 9, (kernels, states, actions)).astype(float)
     mdp = MDP(
-        start=jnp.asarray([0.0, 1.0, 0.0, 0.0, 0.0] if prompt else [0.0, 0.625, 0.375, 0.0, 0.0]),
-        schedule=jnp.asarray([0, 1, 0, 2]),
-        successor=jnp.asarray(successor, int),
-        prob=jnp.asarray(np.stack([first, 1 - first], axis=-1)),
-        reward=jnp.asarray(reward, jnp.float32),
-        emission=jnp.asarray(np.broadcast_to(np.eye(states), (kernels, states, states))),
-        terminal=jnp.asarray((np.arange(states) == 4) & terminal),
-        decision=jnp.asarray([True, False, True]),
-        kind=jnp.asarray([Kind.THINK, Kind.OUTPUT, Kind.ANSWER], int),
-        segment=jnp.asarray([0, 0, 1, 1]),
-        turn=jnp.asarray([0, 0, 1, 1]),
-        agent=jnp.zeros(4, int),
-        discount=jnp.full(kernels, discount, jnp.float32),
-        prompt=jnp.zeros(states, int),
+        start=np.array([0.0, 1.0, 0.0, 0.0, 0.0] if prompt else [0.0, 0.625, 0.375, 0.0, 0.0]),
+        schedule=np.array([0, 1, 0, 2]),
+        successor=np.asarray(successor, int),
+        prob=np.stack([first, 1 - first], axis=-1),
+        reward=np.asarray(reward, np.float32),
+        emission=np.broadcast_to(np.eye(states), (kernels, states, states)),
+        terminal=(np.arange(states) == 4) & terminal,
+        decision=np.array([True, False, True]),
+        kind=np.array([Kind.THINK, Kind.OUTPUT, Kind.ANSWER], int),
+        segment=np.array([0, 0, 1, 1]),
+        turn=np.array([0, 0, 1, 1]),
+        agent=np.zeros(4, int),
+        discount=np.full(kernels, discount, np.float32),
+        prompt=np.zeros(states, int),
     )
-    return mdp, np.asarray(policy / policy.sum(-1, keepdims=True), np.float32)
+    return jax.device_put(mdp), np.asarray(policy / policy.sum(-1, keepdims=True), np.float32)
 
 
 @functools.cache

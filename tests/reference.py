@@ -13,7 +13,6 @@ import math
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import chdtri
 
@@ -301,24 +300,24 @@ def random_mdp(
         emission = np.broadcast_to(np.eye(states), (kernels, states, states))
     rises = np.arange(steps) * min(3, steps) // steps
     mdp = MDP(
-        start=jnp.asarray(_rows(rng, (states,), support=4, grid=8)),
-        schedule=jnp.asarray(schedule, int),
-        successor=jnp.asarray(rng.integers(0, states, prob.shape)),
-        prob=jnp.asarray(prob),
-        reward=jnp.asarray(rng.integers(-16, 17, prob.shape) / 8.0),
-        emission=jnp.asarray(emission),
-        terminal=jnp.asarray((np.arange(states) == 2) & terminal),
-        decision=jnp.asarray([True, False, True]),
-        kind=jnp.asarray([Kind.THINK, Kind.OUTPUT, Kind.ANSWER], int),
-        segment=jnp.asarray(rises),
-        turn=jnp.asarray(rises // 2),
-        agent=jnp.zeros(steps, int),
-        discount=jnp.full(kernels, discount),
-        prompt=jnp.zeros(states, int),
+        start=_rows(rng, (states,), support=4, grid=8),
+        schedule=np.asarray(schedule, int),
+        successor=rng.integers(0, states, prob.shape),
+        prob=prob,
+        reward=rng.integers(-16, 17, prob.shape) / 8.0,
+        emission=emission,
+        terminal=(np.arange(states) == 2) & terminal,
+        decision=np.array([True, False, True]),
+        kind=np.array([Kind.THINK, Kind.OUTPUT, Kind.ANSWER], int),
+        segment=rises,
+        turn=rises // 2,
+        agent=np.zeros(steps, int),
+        discount=np.full(kernels, discount),
+        prompt=np.zeros(states, int),
     )
     policy = rng.integers(1, 8, (kernels, emission.shape[-1], actions)).astype(float)
     policy[..., -1] = 16 - policy[..., :-1].sum(-1)
-    return mdp, np.asarray(
+    return jax.device_put(mdp), np.asarray(
         np.maximum(policy, 1) / np.maximum(policy, 1).sum(-1, keepdims=True), np.float32
     )
 

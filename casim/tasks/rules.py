@@ -12,9 +12,8 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
-from jaxtyping import Array
 
 from casim.tasks.base import Task
 from casim.tasks.size import Growth, Size, TooLargeError
@@ -125,20 +124,22 @@ class RuleTask(Task):
         start = {state: p for state, p in self.start().items() if p > 0}
         here, rows, states = _explore(self)
         zeros = np.zeros(len(schedule), int)
-        return MDP(
-            start=jnp.asarray([start.get(state, 0.0) for state in states], float),
-            schedule=jnp.asarray(schedule, int),
+        arrays = {
+            "start": np.array([start.get(state, 0.0) for state in states], float),
+            "schedule": np.array(schedule, int),
             **_transitions(rows, states, decision, self.num_actions),
-            emission=_emission(self, codes, here, states),
-            terminal=jnp.asarray([self.ends(state) for state in states]),
-            decision=jnp.asarray(decision),
-            kind=jnp.asarray([int(self.kinds[code]) for code in codes], int),
-            segment=jnp.asarray(layout.segment, int),
-            turn=jnp.asarray(zeros if layout.turn is None else layout.turn, int),
-            agent=jnp.asarray(zeros if layout.agent is None else layout.agent, int),
-            discount=jnp.asarray([self.discounts(code) for code in codes], float),
-            prompt=jnp.asarray([self.prompt(x) if x in start else 0 for x in states], int),
-        )
+            "emission": _emission(self, codes, here, states),
+            "terminal": np.array([self.ends(state) for state in states], bool),
+            "decision": np.array(decision, bool),
+            "kind": np.array([self.kinds[code] for code in codes], int),
+            "segment": np.asarray(layout.segment, int),
+            "turn": zeros if layout.turn is None else np.asarray(layout.turn, int),
+            "agent": zeros if layout.agent is None else np.asarray(layout.agent, int),
+            "discount": np.array([self.discounts(code) for code in codes], float),
+            "prompt": np.array([self.prompt(x) if x in start else 0 for x in states], int),
+        }
+        # Nothing is compiled for that, unlike for `jnp.asarray`.
+        return MDP(**jax.device_put(arrays))
 
 
 class Explored(NamedTuple):
@@ -210,7 +211,7 @@ def _runs(schedule: list[int]) -> Iterator[tuple[int, range]]:
 
 def _transitions(
     rows: dict, states: list, decision: list[bool], num_actions: int
-) -> dict[str, Array]:
+) -> dict[str, np.ndarray]:
     """The arrays `successor`, `prob`, `reward` [M, S, A, K]."""
     index = {state: i for i, state in enumerate(states)}
     width = _width(rows)
@@ -225,11 +226,7 @@ def _transitions(
         successor[entry] = [index[after] for after, _, _ in padded]
         prob[entry] = [p for _, p, _ in padded]
         reward[entry] = [pay for _, _, pay in padded]
-    return {
-        "successor": jnp.asarray(successor, int),
-        "prob": jnp.asarray(prob),
-        "reward": jnp.asarray(reward),
-    }
+    return {"successor": successor, "prob": prob, "reward": reward}
 
 
 def _width(rows: dict) -> int:
@@ -237,7 +234,7 @@ def _width(rows: dict) -> int:
     return max((len(outcomes) for outcomes in rows.values()), default=1)
 
 
-def _emission(task: RuleTask, codes: list[int], here: list[set], states: list) -> Array:
+def _emission(task: RuleTask, codes: list[int], here: list[set], states: list) -> np.ndarray:
     """P(o | s) [M, S, O]; observations are numbered in sorted order.
 
     A state that a kernel never meets shows there what it shows elsewhere, or the first observation.
@@ -254,7 +251,7 @@ def _emission(task: RuleTask, codes: list[int], here: list[set], states: list) -
         for kernel, told in enumerate(shown):
             for name, p in (told[number] or elsewhere).items():
                 emission[kernel, number, index[name]] = p
-    return jnp.asarray(emission)
+    return emission
 
 
 def _spread(told: Hashable | Mapping[Hashable, float]) -> Mapping[Hashable, float]:
