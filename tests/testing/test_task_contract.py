@@ -118,6 +118,7 @@ class Unreachable(casim.Task):
             reward=pad(mdp.reward),
             emission=jnp.pad(mdp.emission, ((0, 0), (0, 1), (0, 0))).at[:, -1, 0].set(1.0),
             terminal=jnp.pad(mdp.terminal, (0, 1)),
+            prompt=jnp.pad(mdp.prompt, (0, 1)),
         )
 
 
