@@ -77,11 +77,16 @@ def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
 
     0 where not live, NaN from where the history is impossible.
     """
-    label = mdp.prompt[batch.state[:, 0]]
-    own = mdp.prompt[None, :] == label[:, None]
-    belief = filter_all(mdp, batch, jnp.where(own, mdp.start[None, :], 0.0))
+    belief = filter_all(mdp, batch, before_observing(mdp, batch))
     belief = jnp.where(jnp.any(belief > 0, axis=-1, keepdims=True), belief, jnp.nan)
     return jnp.where(batch.live[..., None], belief, 0.0)
+
+
+def before_observing(mdp: MDP, batch: Trajectory) -> Float[Array, "N S"]:
+    """P(s_0) within the prompt of each trajectory, up to a factor: the belief before o_0."""
+    label = mdp.prompt[batch.state[:, 0]]
+    own = mdp.prompt[None, :] == label[:, None]
+    return jnp.where(own, mdp.start[None, :], 0.0)
 
 
 @door

@@ -42,7 +42,7 @@ from casim.checks import check_integer, check_labels, check_policy, check_range,
 from casim.discounts import product
 from casim.doors import door
 from casim.dynamics import absorb, force, state_policy, step_discount
-from casim.oracle.belief import beliefs
+from casim.oracle.belief import before_observing, beliefs
 from casim.simulate.belief import filter_to, redraw
 from casim.simulate.engine import roll
 from casim.simulate.noise import OBSERVATION, key_words, pair
@@ -231,7 +231,7 @@ def sample_contrast(
     )
     time = jnp.arange(steps)
     at = jnp.full((rows,), first, jnp.int32)
-    belief = filter_to(mdp, batch, at, mdp.start)
+    belief = filter_to(mdp, batch, at, before_observing(mdp, batch))
     running = batch.live[:, first] & (jnp.sum(belief, axis=1) > 0)
     counted = (time >= first) & (time < protocol.horizon)
     weight = jnp.where(counted, product(step_discount(mdp), first, time), 0.0)

@@ -81,7 +81,10 @@ def transition_matrix(mdp: MDP) -> Float[Array, "M S A S"]:
 
 
 def filter_to(
-    mdp: MDP, batch: Trajectory, step: Int[Array, " N"], start: Float[Array, " S"]
+    mdp: MDP,
+    batch: Trajectory,
+    step: Int[Array, " N"],
+    start: Float[Array, " S"] | Float[Array, "N S"],
 ) -> Float[Array, "N S"]:
     """Belief over the state at each row's own step, given its observations and actions until then.
 

@@ -243,6 +243,19 @@ def test_proposition_1_paired_means_are_unbiased_and_common_numbers_change_only_
     )
 
 
+def test_what_is_redrawn_keeps_the_prompt(given):
+    """Exactly and in samples, from the belief that starts within the prompt of the trajectory."""
+    mdp, behaviour, other, batch = given
+    together = mdp._replace(start=jnp.asarray([0.25, 0.25, 0.125, 0.125, 0.25]))
+    apart = together._replace(prompt=jnp.asarray([0, 1, 0, 1, 0]))
+    protocol = Protocol(jnp.asarray(other), jnp.asarray(behaviour), 1.0, 4)
+    exact = contrast(apart, protocol, batch, UNIT).value[:, 0]
+    pairs = sample(jax.random.key(3), apart, protocol, batch, UNIT, 0, 4000, True)
+    assert_mean(pairs.difference.T, exact)
+    mixed = contrast(together, protocol, batch, UNIT).value[:, 0]
+    assert np.abs(exact - mixed).max() > 0.01
+
+
 def test_the_noise_floor_is_the_spread_of_two_replicas_and_grows_with_what_is_redrawn(given):
     mdp, behaviour, other, batch = given
     protocol = Protocol(jnp.asarray(other), jnp.asarray(behaviour), 1.0, 4)
