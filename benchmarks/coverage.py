@@ -21,6 +21,7 @@ from casim.metrics import Score, Sums, measure
 from casim.oracle import path_target
 from casim.oracle.moments import by_return, exact_scores, group_moments
 from casim.scores import finalise
+from casim.types import recorded
 
 NUM_BLOCKS = 10
 AT_ONCE = 2000
@@ -88,12 +89,13 @@ def simulate(
         """One group, as every estimator sees it."""
         rollout_key = jax.random.fold_in(key, 0)
         credit_key = jax.random.fold_in(key, 1)
-        batch = world.rollout(rollout_key, case.num)
+        batch = world.groups(rollout_key, 1, case.num)
+        group = jax.tree.map(lambda x: x[0], recorded(batch))
         every = []
         for estimator in ESTIMATORS:
-            credit = estimator(credit_key, world, batch)
-            aim = path_target(estimator.target, world, truth, batch)
-            chunk = (batch, credit, aim)
+            credit = estimator.credit(credit_key, world, batch)
+            aim = path_target(estimator.target, world, truth, group)
+            chunk = (recorded(batch), credit, aim[None])
             one = jax.tree.map(lambda x: x[None], chunk)
             every.append(measure(mdp, policy, truth, *one))
         return every

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from casim.types import MDP, Kind, Trajectory, Truth
+from casim.types import MDP, Batch, Kind, Trajectory, Truth, recorded
 
 ROW_SUM_TOLERANCE = 1e-5  # float32 rows of up to a few hundred entries
 
@@ -93,7 +93,7 @@ def check_policy(policy: Any, mdp: MDP, field: str = "policy") -> None:
         check_probability(field, np.asarray(policy))
 
 
-def check_batch(batch: Trajectory, mdp: MDP) -> None:
+def check_batch(batch: Trajectory | Batch, mdp: MDP) -> None:
     """Raises `ValueError` unless a batch is of the process: arrays of one shape `[*batch, T]`.
 
     It reads no values.
@@ -101,7 +101,7 @@ def check_batch(batch: Trajectory, mdp: MDP) -> None:
     steps, shape = mdp.schedule.shape[0], batch.action.shape
     if shape[-1:] != (steps,):
         raise ValueError(f"batch must have {steps} steps, those of the process, got shape {shape}")
-    for field, value in batch._asdict().items():
+    for field, value in recorded(batch)._asdict().items():
         if value.shape != shape:
             raise ValueError(f"batch.{field} must have shape {shape}, got {value.shape}")
 

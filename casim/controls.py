@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from casim.checks import check_choice
-from casim.discounts import weights
+from casim.estimators.base import begin, episode_return, to_steps
 from casim.oracle.along import advantage_along
 from casim.simulate import World
 from casim.targets import Advantage, Target
-from casim.types import Cost, Credit, Trajectory, Truth
+from casim.types import Batch, Credit, Truth, recorded
 
 CONTROLS = ("exact", "zero", "broadcast", "shuffled")
 
@@ -42,23 +42,20 @@ class Control:
     def __post_init__(self) -> None:
         check_choice("name", self.name, CONTROLS)
 
-    def __call__(
-        self, key: Key[Array, ""], world: World, truth: Truth, batch: Trajectory
-    ) -> Credit:
-        """Credit `[N, T]` of a batch, free of cost."""
-        decided = batch.live & world.decision[None, :]
-        credit = jnp.where(decided, advantage_along(truth, batch), 0.0)
+    def __call__(self, key: Key[Array, ""], world: World, truth: Truth, batch: Batch) -> Credit:
+        """Credit `[P, N, T]` of a batch, free of cost."""
+        start = begin(batch)
+        value = jnp.where(batch.decided, advantage_along(truth, recorded(batch)), 0.0)
         if self.name == "zero":
-            credit = jnp.zeros_like(credit)
+            value = jnp.zeros_like(value)
         elif self.name == "broadcast":
-            scaling = weights(world.discount, credit.shape[1])[None, :]
-            credit = jnp.where(
-                batch.live, jnp.sum(scaling * batch.reward, axis=1, keepdims=True), 0.0
-            )
+            returns = episode_return(batch, world.discount)
+            value = to_steps(returns, batch)
         elif self.name == "shuffled":
-            credit = shuffle(key, credit, decided)
-        zero = jnp.zeros(())
-        return Credit(credit, Cost(zero, zero, zero))
+            steps = value.shape[-1]
+            rows = shuffle(key, value.reshape(-1, steps), batch.decided.reshape(-1, steps))
+            value = rows.reshape(value.shape)
+        return start._replace(value=value)
 
 
 def shuffle(

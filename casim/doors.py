@@ -29,7 +29,7 @@ from casim.checks import (
     check_truth,
     check_units,
 )
-from casim.types import MDP, Trajectory, Truth
+from casim.types import MDP, Batch, Trajectory, Truth, recorded
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,7 +81,12 @@ def admit(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_arrays(name: str, value: Any) -> Any:
-    """Arrays instead of what can be one; of a tuple with names, field by field."""
+    """Arrays instead of what can be one; of a tuple with names, field by field.
+
+    Of a batch only what happened is handed on: processes have layouts of their own.
+    """
+    if isinstance(value, Batch):
+        value = recorded(value)
     if isinstance(value, MDP | Trajectory | Truth):
         return _each_field(_as_array, value)  # every field of theirs is an array, scalars too
     if _is_named_tuple(value):

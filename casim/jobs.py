@@ -8,6 +8,7 @@ from typing import NamedTuple
 from casim.controls import Control
 from casim.identity import sources
 from casim.judges import Judge
+from casim.plan import Groups
 from casim.policies import Policy
 from casim.programs import Method
 from casim.report import classes, describe, identity, label, question
@@ -18,7 +19,7 @@ class Sizes(NamedTuple):
     """What all rows of a study share."""
 
     study: str
-    num_trajectories: int
+    groups: Groups
     replicates: int
 
 
@@ -51,7 +52,7 @@ class Case(NamedTuple):
         for seed in map(int, seeds):
             for method in methods:
                 recipes = (self.task, self.policy, self.judge, method)
-                numbers = (sizes.num_trajectories, sizes.replicates, seed)
+                numbers = (*sizes.groups, sizes.replicates, seed)
                 asked = question(sizes.study, *map(describe, recipes), *numbers)
                 jobs.append(Job(method, seed, asked, sources(classes(recipes))))
         return self._replace(jobs=jobs)

@@ -319,9 +319,11 @@ def _class_max(x: Float[Array, "N T"], index: Int[Array, "N T"], size: int) -> F
     return jnp.full((x.shape[1], size), -jnp.inf, x.dtype).at[time, index].max(x)
 
 
-def class_value(table: Float[Array, "T C"], index: Int[Array, "N T"]) -> Float[Array, "N T"]:
+def class_value(
+    table: Float[Array, "T C"], index: Int[Array, "*rows T"]
+) -> Float[Array, "*rows T"]:
     """The entry of each step's row of a table that the class of each trajectory picks."""
-    return table[jnp.arange(table.shape[0])[None, :], index]
+    return table[jnp.arange(table.shape[0]), index]
 
 
 def last_live(x: Array, live: Bool[Array, "*batch T"]) -> Array:

@@ -8,7 +8,7 @@ a number of whole groups, because a group is what a method normalises over.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 
@@ -26,6 +26,22 @@ BYTES_PER_ENTRY = 256
 """A first guess of the memory of an entry; a method that needs more gets smaller chunks."""
 ROUNDS_AHEAD = 2
 """Chunks that wait on a device."""
+
+
+class Groups(NamedTuple):
+    """What a batch is made of."""
+
+    num_prompts: int
+    """P."""
+    num: int
+    """N."""
+    share: Literal["prompt", "state"]
+    """What the trajectories of a group have in common."""
+
+    @property
+    def trajectories(self) -> int:
+        """Of a batch."""
+        return self.num_prompts * self.num
 
 
 class Plan(NamedTuple):

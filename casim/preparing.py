@@ -38,12 +38,12 @@ class Prepared:
         self.outline = Outline.make(case.task, case.policy, case.judge, mesh)
         self.plan = Plan.make(
             sizes.replicates,
-            sizes.num_trajectories,
+            sizes.groups.trajectories,
             self.outline.num_steps,
             self.outline.num_cells,
             memory,
         )
-        self._num = sizes.num_trajectories
+        self._groups = sizes.groups
         self._scoring: Future[None] | None = None
         self._programs: dict[Method, Future[Program]] = {}
 
@@ -63,7 +63,7 @@ class Prepared:
         Raises:
             Exception: see `check_method`.
         """
-        check_method(method, self._num, self.outline, self.plan.chunk)
+        check_method(method, self._groups, self.outline, self.plan.chunk)
 
     def compile(self, method: Method, pool: Executor) -> None:
         """Begins to compile a method, and what makes scores of its sums, if that is not begun."""
@@ -74,7 +74,7 @@ class Prepared:
             self._programs[method] = pool.submit(
                 program,
                 method,
-                self._num,
+                self._groups,
                 self.outline,
                 self.plan.chunk,
                 self.plan.memory,
@@ -99,7 +99,7 @@ class Prepared:
         smallest, largest = min(chunks), max(chunks)
         groups = f"{largest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
         needed = max(program.bytes for program in programs)
-        engine = self.outline.engine(largest * self._num)
+        engine = self.outline.engine(largest * self._groups.trajectories)
         parts = (
             f"{type(task).__name__} at {task.horizon:,}: ",
             f"T = {self.outline.num_steps:,}, ",

@@ -33,7 +33,7 @@ from casim.estimators import Estimator
 from casim.identity import sources
 from casim.metrics import Sums, measure
 from casim.oracle import path_target
-from casim.plan import gigabytes, largest_divisor
+from casim.plan import Groups, gigabytes, largest_divisor
 from casim.report import classes
 from casim.setting import Outline, Setting
 from casim.simulate import Engine, World
@@ -43,7 +43,7 @@ from casim.types import Cost, Credit, Trajectory, Truth
 Method: TypeAlias = Estimator | Control
 FLOATS = (jnp.float32, jnp.float64)
 """Types that credit may have: what sums are made in."""
-MUST_RETURN = "a method must return a casim.Credit(value, cost)"
+MUST_RETURN = "a method must return a casim.Credit(value, weight, cost)"
 
 
 class Program(NamedTuple):
@@ -82,36 +82,42 @@ class Program(NamedTuple):
         return score
 
 
-def check_method(method: Method, num: int, outline: Outline, chunk: int) -> None:
-    """Traces a method on a chunk of groups and checks what it gives.
+def check_method(method: Method, groups: Groups, outline: Outline, chunk: int) -> None:
+    """Traces a method on a chunk of batches and checks what it gives.
 
     Raises:
         ValueError: something else than credit of the right shape and type, with a cost.
         Exception: whatever the method raises.
     """
-    stages = _Stages.make(method, num, outline, chunk)
+    stages = _Stages.make(method, groups, outline, chunk)
     steps = stages.rollout.result.reward
     check_credit(stages.credit.result, steps.shape)
 
 
 def check_credit(given: Any, shape: tuple[int, ...]) -> None:
-    """Raises `ValueError` unless this is credit of many groups, `[groups, N, T]`, and its cost."""
+    """Raises `ValueError` unless this is credit of many batches `[chunk, P, N, T]`, and its cost.
+
+    A value may have a last axis of actions.
+    """
     if not isinstance(given, Credit):
         raise ValueError(f"{MUST_RETURN}, got {_name_of(given)}")
     if not isinstance(given.cost, Cost):
         raise ValueError(f"{MUST_RETURN}, got a Credit without a Cost")
-    value, costs = given.value, given.cost._asdict()
-    for name, part in {"credit": value, **costs}.items():
+    costs = given.cost._asdict()
+    arrays = {"credit": given.value, "weight": given.weight, **costs}
+    for name, part in arrays.items():
         if not isinstance(part, jax.ShapeDtypeStruct):
             raise ValueError(f"{name} must be an array, got {_name_of(part)}")
-    groups, *each = shape
-    if value.shape != shape:
-        found = list(value.shape[1:])
-        raise ValueError(f"credit must have shape [N, T] = {each}, got {found}")
-    if value.dtype not in FLOATS:
-        raise ValueError(f"credit must be of type float32 or float64, got {value.dtype}")
+    batches, *each = shape
+    for name, part in (("credit", given.value), ("weight", given.weight)):
+        allowed = (len(shape), len(shape) + 1) if name == "credit" else (len(shape),)
+        if part.shape[: len(shape)] != shape or part.ndim not in allowed:
+            found = list(part.shape[1:])
+            raise ValueError(f"{name} must have shape [P, N, T] = {each}, got {found}")
+        if part.dtype not in FLOATS:
+            raise ValueError(f"{name} must be of type float32 or float64, got {part.dtype}")
     for name, cost in costs.items():
-        if cost.shape != (groups,):
+        if cost.shape != (batches,):
             found = list(cost.shape[1:])
             raise ValueError(f"cost {name} must be a scalar, got shape {found}")
         if not _is_real(cost.dtype):
@@ -128,30 +134,31 @@ def _name_of(given: Any) -> str:
     return type(given).__name__
 
 
-def program(method: Method, num: int, outline: Outline, chunk: int, memory: float) -> Program:
+def program(method: Method, groups: Groups, outline: Outline, chunk: int, memory: float) -> Program:
     """Compiles what scores chunks of a method. Only the method's own part differs between methods.
 
     Args:
         method: an estimator or a control.
-        num: trajectories in a group, N.
+        groups: what a batch is made of.
         outline: the task.
-        chunk: groups in a chunk; fewer if they need more memory, a number that divides it.
+        chunk: batches in a chunk; fewer if they need more memory, a number that divides it.
         memory: bytes to stay below.
 
     Raises:
-        ValueError: a single group needs more memory; a group is never cut, because methods
+        ValueError: a single batch needs more memory; a batch is never cut, because methods
             normalise over it.
     """
     started = time.perf_counter()
     while True:
-        stages = _Stages.make(method, num, outline, chunk)
+        stages = _Stages.make(method, groups, outline, chunk)
         need = stages.bytes
         if need <= memory:
             break
         if chunk == 1:
-            group = f"a single group of {num} trajectories of {outline.num_steps:,} steps"
+            size = f"{groups.trajectories} trajectories of {outline.num_steps:,} steps"
             left = f"{gigabytes(memory)} beside the sums"
-            raise ValueError(f"memory must exceed {gigabytes(need)} for {group}, got {left}")
+            wanted = f"{gigabytes(need)} for a single batch of {size}"
+            raise ValueError(f"memory must exceed {wanted}, got {left}")
         chunk = largest_divisor(chunk, int(chunk * memory / need))
     took = time.perf_counter() - started
     return Program(
@@ -312,15 +319,15 @@ class _Stages(NamedTuple):
     engine: Engine
 
     @classmethod
-    def make(cls, method: Method, num: int, outline: Outline, chunk: int) -> _Stages:
+    def make(cls, method: Method, groups: Groups, outline: Outline, chunk: int) -> _Stages:
         """Traces the rollout, the credit and the target; the sums need their shapes."""
         mesh, truth = outline.mesh, outline.truth
-        engine = outline.engine(chunk * num)
+        engine = outline.engine(chunk * groups.trajectories)
         world = _with_engine(outline.world, engine)
         words = _words(mesh, chunk)
         name = _shape((), mesh, EVERYWHERE)
         code = tuple(sources(classes(method)).items())
-        rollout = _stage(_rollout, num, None, mesh, (world,), (words,))
+        rollout = _stage(_rollout, groups, None, mesh, (world,), (words,))
         batch = rollout.result
         exact = (world, truth)
         credit = _stage(_credit, method, code, mesh, (*exact, name), (words, batch))
@@ -357,13 +364,13 @@ def _with_engine(world: World, engine: Engine) -> World:
     return marked
 
 
-def _rollout(num: int, world: World, words: Array) -> Trajectory:
-    """One group per key. Every method draws the same groups from the same keys."""
+def _rollout(groups: Groups, world: World, words: Array) -> Trajectory:
+    """A batch per key. Every method draws the same batches from the same keys."""
 
-    def group(key: Array) -> Trajectory:
-        return world.rollout(jax.random.fold_in(key, 0), num)
+    def batch(key: Array) -> Trajectory:
+        return world.draw_groups(jax.random.fold_in(key, 0), *groups)
 
-    return jax.vmap(group)(jax.random.wrap_key_data(words))
+    return jax.vmap(batch)(jax.random.wrap_key_data(words))
 
 
 def _credit(
@@ -374,25 +381,30 @@ def _credit(
     words: Array,
     batch: Trajectory,
 ) -> Credit:
-    """The credit of every group, with a key apart from those of the groups and of other methods."""
+    """The credit of every batch, with a key apart from those of the batches and other methods."""
 
-    def group(key: Array, batch: Trajectory) -> Credit:
+    def one(key: Array, drawn: Trajectory) -> Credit:
         key = jax.random.fold_in(jax.random.fold_in(key, 1), name)
+        batch = world.attach(drawn)
         if isinstance(method, Control):
             return method(key, world, truth, batch)
-        return method(key, world, batch)
+        return method.credit(key, world, batch)
 
-    return jax.vmap(group)(jax.random.wrap_key_data(words), batch)
+    return jax.vmap(one)(jax.random.wrap_key_data(words), batch)
 
 
 def _target(aim: Target, world: World, truth: Truth, batch: Trajectory) -> Array:
     """The method's own target; NaN where it has no exact value."""
+    steps = batch.action.shape[-1]
 
-    def group(batch: Trajectory) -> Array:
-        target = path_target(aim, world, truth, batch)
-        return jnp.full_like(batch.reward, jnp.nan) if target is None else target
+    def one(batch: Trajectory) -> Array:
+        rows = jax.tree.map(lambda x: x.reshape(-1, steps), batch)
+        target = path_target(aim, world, truth, rows)
+        if target is None:
+            return jnp.full_like(batch.reward, jnp.nan)
+        return target.reshape(batch.reward.shape)
 
-    return jax.vmap(group)(batch)
+    return jax.vmap(one)(batch)
 
 
 def _sums(
@@ -405,8 +417,8 @@ def _sums(
 ) -> Sums:
     sums = measure(world.mdp, world.policy, truth, batch, credit, target)
     # Only decision steps are summed, but credit that is not finite is an error anywhere, and so is
-    # a cost below 0 in any group.
-    finite = jnp.isfinite(credit.value).all()
+    # a cost below 0 in any batch.
+    finite = jnp.isfinite(credit.value).all() & jnp.isfinite(credit.weight).all()
     paid = jnp.stack([jnp.all((x >= 0) & jnp.isfinite(x)) for x in credit.cost])
     error = jnp.where(finite, sums.error, jnp.nan)
     cost = jnp.where(paid.all(), sums.cost, jnp.nan)

@@ -28,8 +28,10 @@ class Row:
         methodology: of the estimator; "control" for controls.
         horizon: value of the task's horizon knob.
         num_steps: T.
+        num_prompts: P, groups in a batch.
         num_trajectories: N, the group size.
-        replicates: number of groups.
+        share: what the trajectories of a group have in common, "prompt" or "state".
+        replicates: number of batches.
         seed: what the person typed.
         scores: name to `Score`.
         left_out: name of a score to its values without each block of replicates in turn. Rows that
@@ -53,7 +55,9 @@ class Row:
     methodology: str
     horizon: int
     num_steps: int
+    num_prompts: int
     num_trajectories: int
+    share: str
     replicates: int
     seed: int
     scores: dict[str, Score]
@@ -70,7 +74,8 @@ class Row:
     def question(self) -> str:
         """What the row answers, as canonical JSON: the study, recipes, budgets and seed."""
         recipes = (self.task, self.policy, self.judge, self.estimator)
-        return question(self.study, *recipes, self.num_trajectories, self.replicates, self.seed)
+        groups = (self.num_prompts, self.num_trajectories, self.share)
+        return question(self.study, *recipes, *groups, self.replicates, self.seed)
 
     @property
     def identity(self) -> str:
@@ -117,8 +122,8 @@ class Row:
         return cls(**fields)
 
 
-_TEXT = ("study", "label", "methodology", "device")
-_WHOLE = ("horizon", "num_steps", "num_trajectories", "replicates", "seed")
+_TEXT = ("study", "label", "methodology", "share", "device")
+_WHOLE = ("horizon", "num_steps", "num_prompts", "num_trajectories", "replicates", "seed")
 _SECONDS = ("compile_time", "wall_time")
 _LISTS = ("scores", "left_out")
 _RECIPES = ("task", "policy", "estimator")

@@ -27,13 +27,14 @@ from casim.failures import Interrupted, StudyError
 from casim.jobs import Case, Sizes, label_of, questions
 from casim.judges import Judge
 from casim.needs import as_tuple, check_labels, check_name, check_needs, check_recipe, check_seeds
-from casim.plan import MAX_BLOCKS, blocks_of
+from casim.plan import MAX_BLOCKS, Groups, blocks_of
 from casim.policies import Policy, Uniform
 from casim.programs import Method
 from casim.progress import watched
 from casim.report import Row
 from casim.running import Runner
 from casim.saved import opened
+from casim.simulate import SHARES
 from casim.tasks import Task
 
 
@@ -48,8 +49,11 @@ class Study:
         estimators: methods, all different.
         policies: behaviours, all different.
         judge: the judge that worlds have, if any estimator needs one.
-        num_trajectories: N, the size of the group that an estimator sees, at least 1.
-        replicates: fresh groups per row, a number with a divisor in [2, 10]; the largest is the
+        num_prompts: P, the groups of a batch, at least 1; prompts are drawn with replacement.
+        num_trajectories: N, the size of a group, at least 1.
+        share: what the trajectories of a group have in common: the "prompt", or the start "state",
+            as where a group shares the seed of its environment.
+        replicates: fresh batches per row, a number with a divisor in [2, 10]; the largest is the
             number of blocks.
         seeds: one row each, all different.
         controls: which controls run along.
@@ -65,7 +69,9 @@ class Study:
     estimators: tuple[Estimator, ...]
     policies: tuple[Policy, ...] = (Uniform(),)
     judge: Judge | None = Judge()
+    num_prompts: int = 1
     num_trajectories: int = 8
+    share: Literal["prompt", "state"] = "prompt"
     replicates: int = 200
     seeds: tuple[int, ...] = (0,)
     controls: tuple[Literal["exact", "zero", "broadcast", "shuffled"], ...] = CONTROLS
@@ -86,7 +92,9 @@ class Study:
             check_needs(estimator, self.tasks, self.judge, self.num_trajectories)
 
     def _check_numbers(self) -> None:
+        check_integer("num_prompts", self.num_prompts, 1)
         check_integer("num_trajectories", self.num_trajectories, 1)
+        check_choice("share", self.share, SHARES)
         check_integer("replicates", self.replicates, 2)
         if blocks_of(self.replicates) == 1:
             wanted = f"have a divisor in [2, {MAX_BLOCKS}]"
@@ -172,7 +180,8 @@ class Study:
 
     @property
     def _sizes(self) -> Sizes:
-        return Sizes(self.name, int(self.num_trajectories), int(self.replicates))
+        groups = Groups(int(self.num_prompts), int(self.num_trajectories), self.share)
+        return Sizes(self.name, groups, int(self.replicates))
 
     def _cases(self) -> list[Case]:
         pairs = itertools.product(self.tasks, self.policies)

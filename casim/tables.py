@@ -18,7 +18,7 @@ from casim.metrics import Score
 from casim.report import RESERVED, Row
 
 RECIPES = ("task", "policy", "judge", "estimator")
-BUDGETS = ("num_trajectories", "replicates", "seed")
+BUDGETS = ("num_prompts", "num_trajectories", "share", "replicates", "seed")
 ALWAYS = ("study", *RECIPES, "label", "methodology", "num_steps", *BUDGETS)
 """Settings that every record has, whether they vary or not."""
 SCORE = ("score", "value", "low", "high", "count", "note")

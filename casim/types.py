@@ -1,7 +1,7 @@
 """The nouns of casim: tuples of arrays with named axes. This module imports nothing of casim.
 
-Axes, fixed everywhere: N trajectories, T steps, S states, O observations, A actions, K successors,
-M kernels, R replicates.
+Axes, fixed everywhere: P prompts, N trajectories, T steps, S states, O observations, A actions,
+K successors, M kernels, R replicates.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -96,6 +98,227 @@ class Trajectory(NamedTuple):
     live: Bool[Array, "*batch T"]
 
 
+class Batch(NamedTuple):
+    """What estimators are given: N rollouts of each of P prompts, `[P, N, T]`, with their layout.
+
+    A rollout and the log of a trainer make the same: `World.groups` draws one, `World.attach` gives
+    trajectories of a world its layout, and `Batch.from_arrays` reads a trainer's arrays. The layout
+    is one per trajectory, because the turns of a log start where they like; where a world fixes it,
+    it is broadcast inside the compiled program and costs nothing.
+
+    Fields that may be absent are None. Labels are stored as in `Trajectory`.
+    """
+
+    state: Int[Array, "P N T"]
+    """Latent state, 0 in logs; see `Trajectory`."""
+    observation: Int[Array, "P N T"]
+    action: Int[Array, "P N T"]
+    log_prob: Float[Array, "P N T"]
+    """Of the behaviour policy."""
+    reward: Float[Array, "P N T"]
+    live: Bool[Array, "P N T"]
+    decision: Bool[Array, "P N T"]
+    """Whether the policy decides anything at the step: False is a token of the environment."""
+    turn: Int[Array, "P N T"]
+    segment: Int[Array, "P N T"]
+    agent: Int[Array, "P N T"]
+    kind: Int[Array, "P N T"]
+    """Type of the action, a `Kind`."""
+    discount: Float[Array, "P N T"]
+    """What a step discounts the rewards after it by, in [0, 1]."""
+    prompt: Int[Array, " P"]
+    """The label of each group's prompt. Groups are draws: two may have one label."""
+    component: Float[Array, "P N T C"] | None = None
+    """The C parts of the reward."""
+    truncated: Bool[Array, "P N"] | None = None
+    """Episodes that were cut off before they ended."""
+    scorable: Bool[Array, "P N"] | None = None
+    """Episodes that have a reward; the others are to have no credit and to be no baseline."""
+    absent: Bool[Array, "P N"] | None = None
+    """Places in a group that no rollout fills, where groups are of unequal size."""
+    row: Int[Array, "P N"] | None = None
+    """Which row of the log is here."""
+    policy_log_prob: Float[Array, "P N T"] | None = None
+    reference_log_prob: Float[Array, "P N T"] | None = None
+    entropy: Float[Array, "P N T"] | None = None
+    """Of the policy at the step, in nats."""
+    value: Float[Array, "P N T"] | None = None
+    """A critic's value of the observation."""
+
+    @property
+    def decided(self) -> Bool[Array, "P N T"]:
+        """Where the policy of a live episode decides."""
+        return self.live & self.decision
+
+    @property
+    def counted(self) -> Bool[Array, "P N"]:
+        """Episodes that are there and have a reward."""
+        counted = jnp.ones(self.live.shape[:-1], bool)
+        if self.scorable is not None:
+            counted = counted & self.scorable
+        if self.absent is not None:
+            counted = counted & ~self.absent
+        return counted
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> Batch:
+        """Groups of trajectories `[P, N, T]` of which nothing else is known.
+
+        Every step decides, rewards are not discounted, and all is one turn, segment and agent.
+        """
+        shape = trajectory.action.shape
+        nothing = jnp.zeros(shape, jnp.int32)
+        return cls(
+            *trajectory,
+            decision=jnp.ones(shape, bool),
+            turn=nothing,
+            segment=nothing,
+            agent=nothing,
+            kind=nothing,
+            discount=jnp.ones(shape, trajectory.reward.dtype),
+            prompt=jnp.zeros(shape[:1], jnp.int32),
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        reward: Any,
+        mask: Any,
+        prompt: Any,
+        *,
+        live: Any = None,
+        turn: Any = None,
+        segment: Any = None,
+        agent: Any = None,
+        observation: Any = None,
+        action: Any = None,
+        discount: Any = 1.0,
+        scorable: Any = None,
+        truncated: Any = None,
+        component: Any = None,
+        log_prob: Any = None,
+        policy_log_prob: Any = None,
+        reference_log_prob: Any = None,
+        entropy: Any = None,
+        value: Any = None,
+    ) -> Batch:
+        """A batch of a trainer's arrays, a row for each rollout, in any order. Not under `jit`.
+
+        Rows of one prompt become one group, in the order of the labels; `row` says which is where,
+        and `to_rows` puts credit back in the order of the log. Floats are in double precision if
+        JAX has it on.
+
+        Arrays are of NumPy, JAX or any other kind that NumPy reads; flags may be numbers.
+
+        Args:
+            reward: of each token, `[R, T]`.
+            mask: True on the tokens of the policy; others are padding or the environment's.
+            prompt: a label of each row's prompt, `[R]`.
+            live: True on every token of the episode; if left out, up to the last token of the mask.
+            turn: of each token, 0, 1, ...; all 0 if left out, like the labels that follow.
+            segment: of each token.
+            agent: of each token.
+            observation: a label of what was seen before each token.
+            action: the token.
+            discount: what each step discounts what follows by.
+            scorable: rows that have a reward, `[R]`; all if left out.
+            truncated: rows that were cut off, `[R]`.
+            component: the parts of the reward, `[R, T, C]`.
+            log_prob: of the behaviour policy; 0 if left out.
+            policy_log_prob: of the policy.
+            reference_log_prob: of a reference policy.
+            entropy: of the policy, in nats.
+            value: of a critic.
+
+        Raises:
+            ValueError: no rows, or an array of another shape than the rewards.
+        """
+        reward = np.asarray(reward)
+        if reward.ndim != 2 or 0 in reward.shape:
+            raise ValueError(f"reward must have shape [R, T], with rows, got {reward.shape}")
+        mask = np.asarray(mask).astype(bool)
+        if mask.shape != reward.shape:
+            raise ValueError(f"mask must have shape {reward.shape}, got {mask.shape}")
+        if live is None:
+            live = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
+        nothing = np.zeros(reward.shape, np.int32)
+        zero = np.zeros_like(reward)
+        steps = {
+            "state": nothing,
+            "observation": nothing if observation is None else observation,
+            "action": nothing if action is None else action,
+            "log_prob": zero if log_prob is None else log_prob,
+            "reward": reward,
+            "live": np.asarray(live).astype(bool),
+            "decision": mask,
+            "turn": nothing if turn is None else turn,
+            "segment": nothing if segment is None else segment,
+            "agent": nothing if agent is None else agent,
+            "kind": nothing,
+            "discount": np.broadcast_to(np.asarray(discount, reward.dtype), reward.shape),
+            "policy_log_prob": policy_log_prob,
+            "reference_log_prob": reference_log_prob,
+            "entropy": entropy,
+            "value": value,
+        }
+        rows = {"scorable": _flags(scorable), "truncated": _flags(truncated)}
+        for name, x in {**steps, "component": component, **rows, "prompt": prompt}.items():
+            wanted = reward.shape[:1] if name in (*rows, "prompt") else reward.shape
+            if x is not None and np.shape(x)[: len(wanted)] != wanted:
+                raise ValueError(f"{name} must have shape {wanted}, got {np.shape(x)}")
+        place, absent, labels = _grouped(np.asarray(prompt))
+
+        def grouped(x: Any) -> Any:
+            """`[P, N, ...]`, 0 where a place is not filled."""
+            if x is None:
+                return None
+            x = np.asarray(x)
+            filled = ~absent.reshape(absent.shape + (1,) * (x.ndim - 1))
+            return jnp.asarray(np.where(filled, x[place], np.zeros((), x.dtype)))
+
+        return cls(
+            **{name: grouped(x) for name, x in steps.items()},
+            component=grouped(component),
+            **{name: grouped(x) for name, x in rows.items()},
+            prompt=jnp.asarray(labels),
+            absent=jnp.asarray(absent) if absent.any() else None,
+            row=jnp.asarray(np.where(absent, -1, place)),
+        )
+
+
+def _flags(x: Any) -> np.ndarray | None:
+    return None if x is None else np.asarray(x).astype(bool)
+
+
+def _grouped(prompt: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which row stands in each place `[P, N]`, which places are empty, and the labels `[P]`."""
+    labels, group = np.unique(prompt, return_inverse=True)
+    size = np.bincount(group)
+    order = np.argsort(group, kind="stable")
+    first = np.cumsum(size) - size
+    within = np.arange(size.max())
+    absent = within[None, :] >= size[:, None]
+    place = first[:, None] + np.where(absent, 0, within[None, :])
+    if not np.issubdtype(labels.dtype, np.integer):
+        labels = np.arange(len(labels))
+    return order[place], absent, labels
+
+
+def to_rows(x: Any, batch: Batch) -> np.ndarray:
+    """What a batch of logged arrays was given, in the order of the log: `[R, ...]`."""
+    row = np.asarray(batch.row)
+    filled = row >= 0
+    x = np.asarray(x)
+    out = np.zeros((int(row.max()) + 1, *x.shape[2:]), x.dtype)
+    out[row[filled]] = x[filled]
+    return out
+
+
+def recorded(batch: Batch | Trajectory) -> Trajectory:
+    """What happened in a batch, without its layout."""
+    return Trajectory(*(getattr(batch, name) for name in Trajectory._fields))
+
+
 class Replay(NamedTuple):
     """How well a step of an episode can be gone back to."""
 
@@ -119,10 +342,15 @@ class Cost(NamedTuple):
 class Credit(NamedTuple):
     """What an estimator gives to each step of a batch, and what that cost."""
 
-    value: Float[Array, "N T"]
-    """Credit in units of reward (or of the estimator's own target).
+    value: Float[Array, "P N T"] | Float[Array, "P N T A"]
+    """What a step is worth, in units of reward or of the target; 0 where not live.
 
-    0 where the episode is not live.
+    With a last axis of actions every action of the step is credited, taken or not.
+    """
+    weight: Float[Array, "P N T"]
+    """How much of it the loss takes: masks, ratios, one over the length.
+
+    0 where nothing is decided.
     """
     cost: Cost
 

@@ -130,7 +130,7 @@ def _parts(study: Study, goal: Goal, best: dict[str, Row]) -> Iterator[Study]:
         needs: dict[int, list[Estimator]] = {}
         for estimator in study.estimators:
             setting = [describe(each) for each in (task, policy, study.judge, estimator)]
-            keys = [_name(setting, study.num_trajectories, seed) for seed in study.seeds]
+            keys = [_name(setting, _groups(study), seed) for seed in study.seeds]
             if all(key in best for key in keys):
                 replicates = goal.more([best[key] for key in keys])
                 if replicates is not None:
@@ -149,8 +149,12 @@ def _parts(study: Study, goal: Goal, best: dict[str, Row]) -> Iterator[Study]:
 def _key(row: Row) -> str:
     """What a row measures, whatever its replicates and its code."""
     setting = [row.task, row.policy, row.judge, row.estimator]
-    return _name(setting, row.num_trajectories, row.seed)
+    return _name(setting, _groups(row), row.seed)
 
 
-def _name(setting: list, num_trajectories: int, seed: int) -> str:
-    return json.dumps([setting, int(num_trajectories), int(seed)], sort_keys=True)
+def _groups(of: Row | Study) -> tuple[int, int, str]:
+    return int(of.num_prompts), int(of.num_trajectories), of.share
+
+
+def _name(setting: list, groups: tuple[int, int, str], seed: int) -> str:
+    return json.dumps([setting, *groups, int(seed)], sort_keys=True)

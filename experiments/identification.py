@@ -98,7 +98,10 @@ def all_groups(world: casim.World, keys: jax.Array):
         batch = world.rollout(key, GROUP)
         log = casim.HiddenCause.logged(batch)
         action = log.action[:, 0]
-        out = {name: estimator(key, None, log).value[:, 0] for name, estimator in LOGGED.items()}
+        group = casim.types.Batch.of(jax.tree.map(lambda x: x[None], log))
+        out = {}
+        for name, estimator in LOGGED.items():
+            out[name] = estimator.credit(key, None, group).value[0, :, 0]
         out = {name: (value, between(action, value)) for name, value in out.items()}
         # Half the logs take either action whatever the (constant) text says.
         weighted = jnp.where(action == 1, 2.0, -2.0) * jnp.sum(log.reward, axis=1)

@@ -14,29 +14,51 @@ from jaxtyping import Array, Float
 from scipy import stats
 
 from casim import oracle
+from casim.estimators.base import begin
 from casim.simulate import World
-from casim.types import MDP, Kind, Trajectory, Truth
+from casim.types import MDP, Batch, Credit, Kind, Trajectory, Truth, recorded
 from tests import reference
 from tests.quick import QUICK
 from tests.reference import Paths
 
 # One compilation of each shape serves all tests.
-run = jax.jit(
-    lambda estimator, key, world, batch: estimator(key, world, batch),
-    static_argnums=0,
-    compiler_options=QUICK,
-)
+
+
+def as_groups(world: World | None, batch: Trajectory) -> Batch:
+    """Trajectories `[N, T]` as a batch of one prompt; without a world every step decides."""
+    one = jax.tree.map(lambda x: jnp.asarray(x)[None], batch)
+    return Batch.of(one) if world is None else world.attach(one)
+
+
+def credit(estimator, key, world: World | None, batch: Trajectory) -> Credit:
+    """The credit of one group `[N, T]`."""
+    given = estimator.credit(key, world, as_groups(world, batch))
+    return given._replace(value=given.value[0], weight=given.weight[0])
+
+
+class Rule:
+    """An estimator made of a function (key, world, trajectories `[N, T]`) -> values `[N, T]`."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def credit(self, key, world, batch: Batch) -> Credit:
+        group = jax.tree.map(lambda x: x[0], recorded(batch))
+        return begin(batch)._replace(value=self.function(key, world, group)[None])
+
+
+run = jax.jit(credit, static_argnums=0, compiler_options=QUICK)
 run_groups = jax.jit(
     lambda estimator, batch: jax.vmap(
-        lambda group: estimator(jax.random.key(0), None, group).value
+        lambda group: credit(estimator, jax.random.key(0), None, group).value
     )(batch),
     static_argnums=0,
     compiler_options=QUICK,
 )
 run_keys = jax.jit(
-    lambda estimator, keys, world, batch: jax.vmap(estimator, in_axes=(0, None, None))(
-        keys, world, batch
-    ),
+    lambda estimator, keys, world, batch: jax.vmap(
+        lambda key: credit(estimator, key, world, batch)
+    )(keys),
     static_argnums=0,
     compiler_options=QUICK,
 )

@@ -12,11 +12,13 @@ import pytest
 from casim.controls import CONTROLS, Control, shuffle
 from casim.targets import Advantage
 from tests import reference
-from tests.enumeration import QUICK, case, returns_to_go, solve
+from tests.enumeration import QUICK, as_groups, case, returns_to_go, solve
 
 KEY = jax.random.key(0)
 run = jax.jit(
-    lambda control, key, world, truth, batch: control(key, world, truth, batch),
+    lambda control, key, world, truth, batch: jax.tree.map(
+        lambda x: x[0] if x.ndim else x, control(key, world, truth, as_groups(world, batch))
+    ),
     static_argnums=0,
     compiler_options=QUICK,
 )

@@ -35,7 +35,7 @@ def test_added_estimator_passes_the_contract():
     ).group(1)
     names = {"__name__": "add_your_own"}
     exec(code, names)  # dataclasses look their module up by name
-    casim.testing.check_estimator(names["StepBaseline"](), num_groups=200)
+    casim.testing.check_estimator(names["METHOD"], num_groups=200)
 
 
 @pytest.mark.slow

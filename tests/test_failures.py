@@ -44,36 +44,45 @@ class Faulty(Estimator):
     needs: ClassVar[frozenset[str]] = frozenset()
     unbiased: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, key, world, batch) -> Credit:
+    def __call__(self, key, world, batch, credit, state):
         good = batch.reward
-        first = jnp.zeros_like(good).at[0, 0].set(1.0)
-        spent = cost()
+        first = jnp.zeros_like(good).at[0, 0, 0].set(1.0)
+        spent, weight = cost(), credit.weight
         faults = {
             "raises": lambda: 1 / 0,
             "reward": lambda: good,
             "nothing": lambda: None,
-            "no cost": lambda: Credit(good, None),
-            "parts": lambda: Credit({"value": good}, spent),
-            "shape": lambda: Credit(good[:, 1:], spent),
-            "whole": lambda: Credit(jnp.int32(good), spent),
-            "half": lambda: Credit(good.astype(jnp.bfloat16), spent),
-            "cost of steps": lambda: Credit(good, spent._replace(judge_calls=good[0])),
-            "cost of truth": lambda: Credit(good, spent._replace(judge_calls=good[0, 0] > 0)),
-            "nan": lambda: Credit(jnp.where(first > 0, jnp.nan, good), spent),
-            "infinite": lambda: Credit(good / (1 - first), spent),
-            "negative": lambda: Credit(good, spent._replace(env_steps=-1.0 * batch.live[0, 0])),
-            "nan cost": lambda: Credit(good, Cost(jnp.float32(jnp.nan), *spent[1:])),
+            "no cost": lambda: Credit(good, weight, None),
+            "parts": lambda: Credit({"value": good}, weight, spent),
+            "weight": lambda: Credit(good, weight[..., 1:], spent),
+            "nan weight": lambda: Credit(good, jnp.where(first > 0, jnp.nan, weight), spent),
+            "shape": lambda: Credit(good[..., 1:], weight, spent),
+            "whole": lambda: Credit(jnp.int32(good), weight, spent),
+            "half": lambda: Credit(good.astype(jnp.bfloat16), weight, spent),
+            "cost of steps": lambda: Credit(good, weight, spent._replace(judge_calls=good[0, 0])),
+            "cost of truth": lambda: Credit(
+                good, weight, spent._replace(judge_calls=good[0, 0, 0] > 0)
+            ),
+            "nan": lambda: Credit(jnp.where(first > 0, jnp.nan, good), weight, spent),
+            "infinite": lambda: Credit(good / (1 - first), weight, spent),
+            "negative": lambda: Credit(
+                good, weight, spent._replace(env_steps=-1.0 * batch.live[0, 0, 0])
+            ),
+            "nan cost": lambda: Credit(good, weight, Cost(jnp.float32(jnp.nan), *spent[1:])),
         }
-        return faults[self.fault]()
+        return faults[self.fault](), state
 
 
+CREDIT = "a method must return a casim.Credit(value, weight, cost)"
 REASONS = {
     "raises": "ZeroDivisionError: division by zero",
-    "reward": "a method must return a casim.Credit(value, cost), got an array of shape [3, 5]",
-    "nothing": "a method must return a casim.Credit(value, cost), got NoneType",
-    "no cost": "a method must return a casim.Credit(value, cost), got a Credit without a Cost",
+    "reward": f"{CREDIT}, got an array of shape [1, 3, 5]",
+    "nothing": f"{CREDIT}, got NoneType",
+    "no cost": f"{CREDIT}, got a Credit without a Cost",
     "parts": "credit must be an array, got dict",
-    "shape": "credit must have shape [N, T] = [3, 5], got [3, 4]",
+    "weight": "weight must have shape [P, N, T] = [1, 3, 5], got [1, 3, 4]",
+    "nan weight": "credit must be finite, got NaN or infinity",
+    "shape": "credit must have shape [P, N, T] = [1, 3, 5], got [1, 3, 4]",
     "whole": "credit must be of type float32 or float64, got int32",
     "half": "credit must be of type float32 or float64, got bfloat16",
     "cost of steps": "cost judge_calls must be a scalar, got shape [5]",
@@ -83,7 +92,7 @@ REASONS = {
     "negative": "costs must be finite and at least 0, got others",
     "nan cost": "costs must be finite and at least 0, got others",
 }
-WHEN_RUN = ("nan", "infinite", "negative", "nan cost")
+WHEN_RUN = ("nan", "nan weight", "infinite", "negative", "nan cost")
 """The others are seen in shapes."""
 
 
@@ -118,7 +127,7 @@ def test_a_faulty_method_fails_alone_and_is_named_with_the_task_and_the_reason(t
     ]
     assert sorted(map(str, error.failures)) == sorted(wanted)
     head, *summary = str(error).splitlines()
-    assert head == "14 of 16 rows of trial failed, the others are finished:"
+    assert head == "16 of 18 rows of trial failed, the others are finished:"
     assert sorted(line.strip() for line in summary) == sorted(wanted)
     # What shapes show is said before anything is measured.
     measured = next(
@@ -126,16 +135,16 @@ def test_a_faulty_method_fails_alone_and_is_named_with_the_task_and_the_reason(t
     )
     early = [name for name in REASONS if any(f"fault={name})" in line for line in lines[:measured])]
     assert set(early) == set(REASONS) - set(WHEN_RUN)
-    assert "return faults[self.fault]()" in error.tracebacks
+    assert "return faults[self.fault](), state" in error.tracebacks
     assert "1 / 0" in error.tracebacks
 
 
 def test_credit_that_is_nan_on_the_environments_own_step_fails_too():
     @dataclasses.dataclass(frozen=True)
     class Last(Faulty):
-        def __call__(self, key, world, batch) -> Credit:
-            last = jnp.arange(batch.reward.shape[1])[None, :] == 2
-            return Credit(jnp.where(last, jnp.nan, batch.reward), cost())
+        def __call__(self, key, world, batch, credit, state):
+            last = jnp.arange(batch.reward.shape[-1])[None, None, :] == 2
+            return credit._replace(value=jnp.where(last, jnp.nan, batch.reward)), state
 
     chain = ToolChain(num_turns=1, tokens_per_turn=2, output_tokens=1)
     study = trial(tasks=(chain,), estimators=(Last("last"),), controls=(), replicates=2)
@@ -197,7 +206,7 @@ def test_a_group_that_does_not_fit_the_memory_is_not_run(unsolved):
     assert [failure.method for failure in error.failures] == ["Return", "zero"]
     for failure in error.failures:
         assert failure.reason.startswith("memory must exceed ")
-        assert "for a single group of 3 trajectories of 5 steps, got 1e-06 GB" in failure.reason
+        assert "for a single batch of 3 trajectories of 5 steps, got 1e-06 GB" in failure.reason
 
 
 def test_an_interruption_is_not_contained_and_says_how_to_go_on(tmp_path):
@@ -223,7 +232,7 @@ def test_an_interruption_is_not_contained_and_says_how_to_go_on(tmp_path):
 def test_an_interruption_while_a_method_is_traced_ends_the_run():
     @dataclasses.dataclass(frozen=True)
     class Slow(Faulty):
-        def __call__(self, key, world, batch) -> Credit:
+        def __call__(self, key, world, batch, credit, state):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="after 0 of 1 rows"):

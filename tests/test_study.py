@@ -512,17 +512,18 @@ def test_an_outline_has_the_shapes_of_what_is_solved():
 
 def test_a_method_that_needs_more_memory_gets_smaller_chunks():
     outline = setting.Outline.make(TASK, Uniform(), Judge())
-    roomy = programs.program(LeaveOneOut(), 3, outline, 8, 1e9)
-    tight = programs.program(LeaveOneOut(), 3, outline, 8, roomy.bytes / 3)
+    groups = plan.Groups(1, 3, "prompt")
+    roomy = programs.program(LeaveOneOut(), groups, outline, 8, 1e9)
+    tight = programs.program(LeaveOneOut(), groups, outline, 8, roomy.bytes / 3)
     assert roomy.chunk == 8
     assert tight.chunk in (1, 2)
     assert tight.bytes <= roomy.bytes / 3
-    single = programs.program(LeaveOneOut(), 3, outline, 1, 1e9)
+    single = programs.program(LeaveOneOut(), groups, outline, 1, 1e9)
     with pytest.raises(
         ValueError,
-        match=r"memory must exceed .* for a single group of 3 .*, got .* beside the sums",
+        match=r"memory must exceed .* for a single batch of 3 .*, got .* beside the sums",
     ):
-        programs.program(LeaveOneOut(), 3, outline, 8, single.bytes - 1)
+        programs.program(LeaveOneOut(), groups, outline, 8, single.bytes - 1)
 
 
 def test_a_study_says_how_it_is_measured():

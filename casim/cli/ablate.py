@@ -49,6 +49,7 @@ class Ablate(Command):
         judge: likewise; "none" for no judge.
         set: NAME=VALUE, of any knob that is not varied; as often as need be.
         score: what to print and draw; the exponents are theirs.
+        num_prompts: P, groups in a batch.
         num_trajectories: N, in a group.
         replicates: groups for each row.
         seeds: a row each; they are averaged in the figure.
@@ -67,6 +68,7 @@ class Ablate(Command):
     judge: str = "Judge"
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     score: tuple[str, ...] = ("snr_aligned",)
+    num_prompts: int = 1
     num_trajectories: int = 8
     replicates: int = 200
     seeds: tuple[int, ...] = (0,)
@@ -106,6 +108,7 @@ class Ablate(Command):
             policy=recipe("policy", self.policy, policies),
             judge=recipe("judge", self.judge, {"Judge": Judge}) if judged else None,
             estimators=tuple(recipe("estimators", each, estimators) for each in self.estimators),
+            num_prompts=self.num_prompts,
             num_trajectories=self.num_trajectories,
             replicates=self.replicates,
         )

@@ -15,7 +15,7 @@ from casim.judges import Judge
 from casim.policies import Policy
 from casim.tasks import Task
 
-BUDGETS = {"num_trajectories": int, "replicates": int}
+BUDGETS = {"num_prompts": int, "num_trajectories": int, "replicates": int}
 """Fields of a study that are knobs."""
 HORIZON = "horizon"
 """Stands for the knob of the task that sets its horizon, whatever its name is."""
@@ -54,6 +54,7 @@ class Setup:
     policy: Policy
     judge: Judge | None
     estimators: tuple[Estimator, ...]
+    num_prompts: int
     num_trajectories: int
     replicates: int
 
@@ -164,6 +165,7 @@ def studies(
             estimators=parts["estimator"],
             policies=parts["policy"],
             judge=outer.judge,
+            num_prompts=outer.num_prompts,
             num_trajectories=outer.num_trajectories,
             replicates=outer.replicates,
             seeds=seeds,

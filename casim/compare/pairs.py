@@ -56,7 +56,8 @@ def pair(rows: Sequence[Row], against: str) -> list[Pairing]:
 
 def _setting(row: Row) -> str:
     """What two rows must share to be compared, but for replicates and seeds."""
-    return json.dumps([row.task, row.policy, row.judge, row.num_trajectories], sort_keys=True)
+    groups = (row.num_prompts, row.num_trajectories, row.share)
+    return json.dumps([row.task, row.policy, row.judge, *groups], sort_keys=True)
 
 
 def _groups(row: Row) -> tuple[Any, ...]:
@@ -92,7 +93,9 @@ def _parts(row: Row) -> dict[str, Any]:
         "task": row.task,
         "policy": row.policy,
         "judge": row.judge,
+        "num_prompts": row.num_prompts,
         "num_trajectories": row.num_trajectories,
+        "share": row.share,
         "replicates": row.replicates,
         "seed": row.seed,
         "version of casim": row.sources.get("casim"),

@@ -1,15 +1,19 @@
-"""Credit-assignment methods behind one interface: one folder per methodology, one file per mechanism."""
+"""Parts that credit-assignment methods are made of, and the ways to put them together."""
 
-from casim.estimators.base import Estimator
-from casim.estimators.game_theoretic.shapley import Shapley
-from casim.estimators.hindsight.hindsight import Hindsight
-from casim.estimators.information_theoretic.information_gain import InformationGain
-from casim.estimators.model_based.process_reward import ProcessReward
-from casim.estimators.monte_carlo.group import GroupRelative, LeaveOneOut
-from casim.estimators.monte_carlo.returns import Return, RewardToGo
-from casim.estimators.monte_carlo.vine import Vine
-from casim.estimators.temporal_difference.gae import Gae
-from casim.estimators.temporal_difference.network import GaeNetwork
+from casim.estimators.accumulate import ToGo, Whole
+from casim.estimators.base import Estimator, Part, Source
+from casim.estimators.baselines import Baseline
+from casim.estimators.chain import Chain, Sum
+from casim.estimators.sources.branches import Vine
+from casim.estimators.sources.critics import Gae
+from casim.estimators.sources.games import Shapley
+from casim.estimators.sources.groups import GroupRelative, LeaveOneOut
+from casim.estimators.sources.hindsight import Hindsight
+from casim.estimators.sources.information import InformationGain
+from casim.estimators.sources.judges import ProcessReward
+from casim.estimators.sources.network import GaeNetwork
+from casim.estimators.sources.returns import Return, RewardToGo
+from casim.estimators.weights import OverLength, TopEntropy
 
 ESTIMATORS: tuple[type[Estimator], ...] = (
     Return,
@@ -24,10 +28,19 @@ ESTIMATORS: tuple[type[Estimator], ...] = (
     Shapley,
     InformationGain,
 )
-"""Every estimator: contract tests, `casim list` and the docs are made from this."""
+"""Every estimator that stands alone.
+
+Contract tests, `casim list` and the docs are made from this.
+"""
+
+PARTS: tuple[type[Estimator], ...] = (Whole, ToGo, Baseline, OverLength, TopEntropy)
+"""Every part that changes credit: chains are made of them."""
 
 __all__ = [
     "ESTIMATORS",
+    "PARTS",
+    "Baseline",
+    "Chain",
     "Estimator",
     "Gae",
     "GaeNetwork",
@@ -35,9 +48,16 @@ __all__ = [
     "Hindsight",
     "InformationGain",
     "LeaveOneOut",
+    "OverLength",
+    "Part",
     "ProcessReward",
     "Return",
     "RewardToGo",
     "Shapley",
+    "Source",
+    "Sum",
+    "ToGo",
+    "TopEntropy",
     "Vine",
+    "Whole",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -14,8 +15,8 @@ from casim import identity
 from casim.checks import check_range
 from casim.discounts import weights
 from casim.simulate import World
-from casim.targets import Target
-from casim.types import Cost, Credit, Trajectory
+from casim.targets import Advantage, Target
+from casim.types import Batch, Cost, Credit, Trajectory, recorded
 
 GRANULARITIES = ("token", "segment", "step", "turn", "trajectory", "multi_agent")
 METHODOLOGIES = (
@@ -27,17 +28,20 @@ METHODOLOGIES = (
 )
 NEEDS = ("group", "reset", "critic", "reference", "judge", "privileged", "outcome")
 CLAIMS = ("target", "advantage", "gradient")
+INIT = 2**31 - 1
+"""Sets the key of what is learned apart from those of calls."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimator(abc.ABC):
-    """A rule that gives credit to the steps of one group: N trajectories of one prompt.
+    """A rule that gives credit to the steps of a batch: a part, or a chain of parts.
 
-    Subclasses are final frozen dataclasses; fields are hyperparameters, checked when set.
+    Subclasses are final frozen dataclasses; fields are hyperparameters, checked when set. Most are
+    a `Source`, which makes credit, or a `Part`, which changes the credit that it is handed.
 
-    Class attributes, the taxonomy in code:
+    Class attributes, the taxonomy in code; parts that only change credit leave them out:
         granularity: the unit that receives credit, one of `GRANULARITIES`.
-        methodology: one of `METHODOLOGIES`.
+        methodology: one of `METHODOLOGIES`, or a word of one's own.
         target: what it estimates, a recipe of `casim.targets`; a property where a setting changes
             it.
         needs: what it needs beyond the batch, from `NEEDS`.
@@ -46,16 +50,21 @@ class Estimator(abc.ABC):
             test.
     """
 
-    granularity: ClassVar[str]
-    methodology: ClassVar[str]
-    target: ClassVar[Target]
-    needs: ClassVar[frozenset[str]]
-    unbiased: ClassVar[frozenset[str]]
+    granularity: ClassVar[str] = "step"
+    methodology: ClassVar[str] = "monte_carlo"
+    target: ClassVar[Target] = Advantage()
+    needs: ClassVar[frozenset[str]] = frozenset()
+    unbiased: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Takes the digest of the source that defines the class, by which rows of other code are told apart."""
+        """Takes the digest of the class's source, by which rows of other code are told apart."""
         super().__init_subclass__(**kwargs)
         identity.remember(cls)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it learns or remembers anything from call to call."""
+        return type(self).init is not Estimator.init
 
     def claims(self, discount: float) -> frozenset[str]:
         """What of `unbiased` holds under these settings in a world of this discount.
@@ -64,19 +73,98 @@ class Estimator(abc.ABC):
         """
         return self.unbiased
 
+    def init(self, key: Key[Array, ""], world: World | None) -> Any:
+        """What it learns or remembers, before the first call: nothing by default."""
+        return ()
+
     @abc.abstractmethod
-    def __call__(self, key: Key[Array, ""], world: World | None, batch: Trajectory) -> Credit:
-        """Credit `[N, T]` of a batch `[N, T]`, 0 where not live, and what it cost.
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        world: World | None,
+        batch: Batch,
+        credit: Credit,
+        state: Any,
+    ) -> tuple[Credit, Any]:
+        """Credit of a batch `[P, N, T]`, and what is remembered of the call.
 
         Args:
             key: for whatever the estimator draws.
             world: the door to more rollouts, branches or a judge; None is enough for estimators
-                that need only the batch, so that logged rollouts can be scored too.
+                that need only the batch, so that logs can be scored too.
             batch: the trajectories to score.
+            credit: what the part before it gave; a source ignores it.
+            state: from `init`, or from the call before.
 
         Raises:
             ValueError: the estimator needs a world and got None.
         """
+
+    @final
+    def credit(self, key: Key[Array, ""], world: World | None, batch: Batch) -> Credit:
+        """The credit of one batch by a fresh start: value and weight `[P, N, T]`, and the cost.
+
+        Raises:
+            ValueError: the estimator needs a world and got None.
+        """
+        fresh = self.init(jax.random.fold_in(key, INIT), world) if self.stateful else ()
+        return self(key, world, batch, begin(batch), fresh)[0]
+
+
+class Source(Estimator):
+    """An estimator that makes credit of a batch, whatever was there before it, and learns nothing.
+
+    Subclasses define `give`.
+    """
+
+    @abc.abstractmethod
+    def give(
+        self, key: Key[Array, ""], world: World | None, batch: Batch
+    ) -> tuple[Float[Array, "P N T *A"], Cost]:
+        """What each step is worth, 0 where not live, and what it cost to say so."""
+
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        world: World | None,
+        batch: Batch,
+        credit: Credit,
+        state: Any,
+    ) -> tuple[Credit, Any]:
+        given: Any = self.give(key, world, batch)
+        if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Cost)):
+            wanted = f"{type(self).__name__}.give must return credit [P, N, T] and a casim.Cost"
+            raise ValueError(f"{wanted}, got {type(given).__name__}")
+        value, used = given
+        return Credit(value, credit.weight, add_costs(credit.cost, used)), state
+
+
+class Part(Estimator):
+    """An estimator that changes the credit it is handed, without noise, and learns nothing.
+
+    Subclasses define `apply`.
+    """
+
+    @abc.abstractmethod
+    def apply(self, world: World | None, batch: Batch, credit: Credit) -> Credit:
+        """The changed credit."""
+
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        world: World | None,
+        batch: Batch,
+        credit: Credit,
+        state: Any,
+    ) -> tuple[Credit, Any]:
+        return self.apply(world, batch, credit), state
+
+
+def begin(batch: Batch) -> Credit:
+    """What every chain begins with: the reward, with weight 1 where the policy decides."""
+    value = jnp.where(batch.live, batch.reward, 0.0)
+    counted = batch.decided & batch.counted[..., None]
+    return Credit(value, counted.astype(value.dtype), cost())
 
 
 def cost(
@@ -88,13 +176,18 @@ def cost(
     return Cost(*(jnp.asarray(x, jnp.float32) for x in (env_steps, judge_calls, critic_updates)))
 
 
+def add_costs(*costs: Cost) -> Cost:
+    """What several calls used together."""
+    return jax.tree.map(lambda *each: sum(each[1:], each[0]), *costs)
+
+
 def count(mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
     """How many entries are True, as a float."""
     return jnp.sum(mask, dtype=jnp.float32)
 
 
 def claimed(estimator: Estimator) -> str:
-    """What an estimator claims, and where it does not at every discount: "gradient (discount 1), target"."""
+    """What an estimator claims, and at which discounts: "gradient (discount 1), target"."""
     undiscounted, discounted = estimator.claims(1.0), estimator.claims(0.5)
     words = [
         name if name in discounted else f"{name} (discount 1)" for name in sorted(undiscounted)
@@ -109,17 +202,19 @@ def check_discount(own: float | None) -> None:
 
 
 def discount_of(
-    world: World | None, own: float | None
-) -> float | Float[Array, ""] | Float[Array, " T"]:
+    world: World | None, batch: Batch | Trajectory, own: float | None
+) -> float | Float[Array, "*shape"]:
     """The discount that an estimator works with: the world's, unless it has one of its own.
 
     One of its own is a setting made on purpose. What it changes shows as bias in the scores, since
-    every target is at the discount of the world. Where there is no world, nothing says how
-    rewards count later, and they count in full, as most trainers take them: None is 1.
+    every target is at the discount of the world. A log has its own in each step, 1 if it says
+    nothing.
     """
     if own is not None:
         return own
-    return 1.0 if world is None else world.discount
+    if world is not None:
+        return world.discount
+    return batch.discount if isinstance(batch, Batch) else 1.0
 
 
 def keeps_discount(own: float | None, discount: float) -> bool:
@@ -127,29 +222,60 @@ def keeps_discount(own: float | None, discount: float) -> bool:
     return own is None or math.isclose(own, discount, rel_tol=1e-6)
 
 
+def time_weights(
+    discount: float | Float[Array, "*shape"], batch: Batch | Trajectory
+) -> Float[Array, "*rows T"]:
+    """What each step counts from the start: the product of the discounts of the steps before it."""
+    *rows, steps = batch.reward.shape
+    if jnp.ndim(discount) < 2:
+        return jnp.broadcast_to(weights(discount, steps), batch.reward.shape)
+    each = jnp.asarray(discount).reshape(-1, steps)
+    return jax.vmap(lambda row: weights(row, steps))(each).reshape(*rows, steps)
+
+
 def episode_return(
-    batch: Trajectory, discount: float | Float[Array, ""] | Float[Array, " T"]
-) -> Float[Array, "*batch"]:
+    batch: Batch | Trajectory,
+    discount: float | Float[Array, "*shape"],
+) -> Float[Array, "*rows"]:
     """The discounted return of each episode, from its first step."""
-    scaling = weights(discount, batch.reward.shape[-1])
-    each = scaling.reshape((1,) * (batch.reward.ndim - 1) + (-1,))
-    return jnp.sum(batch.reward * each, axis=-1)
+    return jnp.sum(batch.reward * time_weights(discount, batch), axis=-1)
 
 
-def to_steps(value: Float[Array, " N"], batch: Trajectory) -> Float[Array, "N T"]:
+def to_steps(value: Float[Array, "*rows"], batch: Batch | Trajectory) -> Float[Array, "*rows T"]:
     """The same credit for every live step of a trajectory."""
-    return jnp.where(batch.live, value[:, None], 0.0)
+    return jnp.where(batch.live, value[..., None], 0.0)
 
 
-def time_of(batch: Trajectory) -> Int[Array, "N T"]:
+def rows_of(batch: Batch) -> Trajectory:
+    """What happened in all groups, on one axis of trajectories."""
+    steps = batch.action.shape[-1]
+    return jax.tree.map(lambda x: x.reshape(-1, steps), recorded(batch))
+
+
+def time_of(batch: Batch | Trajectory) -> Int[Array, "*rows T"]:
     """The step index of every entry of a batch."""
-    return jnp.broadcast_to(jnp.arange(batch.action.shape[-1])[None, :], batch.action.shape)
+    return jnp.broadcast_to(jnp.arange(batch.action.shape[-1]), batch.action.shape)
+
+
+def entropy_of(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+    """The policy's entropy at each step, in nats: that of the log, or of the world.
+
+    Raises:
+        ValueError: neither has one.
+    """
+    if batch.entropy is not None:
+        return batch.entropy
+    if world is None:
+        raise ValueError("batch.entropy must be given where there is no world, got None")
+    chance = world.probability(batch)
+    safe = jnp.where(chance > 0, chance, 1.0)
+    return -jnp.sum(chance * jnp.log(safe), axis=-1)
 
 
 def required(world: World | None, estimator: Estimator) -> World:
     """The world, or a `ValueError` that says who needs it."""
     if world is None:
-        raise ValueError(
-            f"world must be given to {type(estimator).__name__}, which needs {sorted(estimator.needs)}, got None"
-        )
+        needs = sorted(estimator.needs)
+        name = type(estimator).__name__
+        raise ValueError(f"world must be given to {name}, which needs {needs}, got None")
     return world

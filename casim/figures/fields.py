@@ -33,8 +33,9 @@ CAPTIONS = {
     "num_steps": "length T (steps)",
     "horizon": "horizon",
     "task.horizon": "horizon T (steps)",
+    "num_prompts": "prompts P (groups of a batch)",
     "num_trajectories": "group size N (trajectories)",
-    "replicates": "replicates (groups)",
+    "replicates": "replicates (batches)",
 }
 
 

@@ -30,6 +30,8 @@ SCORES = {
     "rank_correlation": "rank correlation",
     "precision_at_k": "precision at the pivots",
     "leakage": "leakage (share of |credit|)",
+    "effective_sample": "effective share of the decisions",
+    "support": "share of decisions with weight",
     "gradient_cosine": "cosine of the gradient",
     "gradient_slope": "slope of the gradient",
     "gradient_error": "relative error of the gradient",
@@ -49,6 +51,8 @@ SHARES = (
     "rank_correlation",
     "precision_at_k",
     "leakage",
+    "effective_sample",
+    "support",
     "gradient_cosine",
 )
 """Scores of a bounded range, whose axes are linear."""

@@ -31,7 +31,7 @@ from casim.metrics.by_label import (
     kernels_by_scattering,
 )
 from casim.metrics.exact import exact_sum
-from casim.metrics.gradient import group_gradient
+from casim.metrics.gradient import group_gradient, of_taken, weighted
 from casim.metrics.matters import (
     TOLERANCE,
     advantage_on_path,
@@ -66,8 +66,10 @@ __all__ = [
     "leakage",
     "matters_mask",
     "measure",
+    "of_taken",
     "pivotal_steps",
     "precision_at_k",
     "rank_correlation",
     "unit_of",
+    "weighted",
 ]

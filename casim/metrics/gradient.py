@@ -4,41 +4,86 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from casim.dynamics import discounting, force
 from casim.metrics.by_label import kernel_sums
 from casim.types import MDP, Trajectory, Truth
 
 
+def weighted(
+    value: Float[Array, "*rows T *A"], weight: Float[Array, "*rows T"]
+) -> Float[Array, "*rows T *A"]:
+    """What the loss takes of each step: value x weight."""
+    if value.ndim > weight.ndim:
+        return value * weight[..., None]
+    return value * weight
+
+
+def of_taken(value: Float[Array, "*rows T *A"], batch: Trajectory) -> Float[Array, "*rows T"]:
+    """The value of the action taken, where every action has one."""
+    if value.ndim == batch.action.ndim:
+        return value
+    action = batch.action.astype(jnp.int32)
+    return jnp.take_along_axis(value, action[..., None], axis=-1)[..., 0]
+
+
 def group_gradient(
     mdp: MDP,
     policy: Float[Array, "M O A"],
     batch: Trajectory,
-    value: Float[Array, "N T"],
+    value: Float[Array, "N T *A"],
 ) -> Float[Array, "M O A"]:
-    """(1/N) sum_i sum_t w_t c_it grad log pi(a_it | o_it), in the logits of the table.
+    """The policy gradient of N trajectories, in the logits of the table.
 
-    In maths: w_t is the product of the discounts of the steps before t; the derivative of
-    log pi(a | o) in the logit of b is 1[a = b] - pi(b | o).
+    In maths: (1/N) sum_i sum_t w_t c_it grad log pi(a_it | o_it), with w_t the product of the
+    discounts of the steps before t and c the value times the weight; and sum_a c_it(a) grad pi(a |
+    o_it) in place of the last factors where every action has a value. The derivative of log pi(a |
+    o) in the logit of b is 1[a = b] - pi(b | o).
     """
-    kernels, observations, actions = policy.shape
-    num = value.shape[0]
+    num, _ = batch.action.shape
     decision = mdp.decision[mdp.schedule]
     decided = batch.live & decision[None, :]
-    discounted = discounting(mdp)[None, :] * value
-    weight = jnp.where(decided, discounted, 0.0) / num
+    weight = jnp.where(decided, discounting(mdp)[None, :], 0.0) / num
+    seen = weighted(value, weight)
+    if value.ndim == 2:
+        taken = _by_action(mdp, policy, batch, seen, batch.action)
+    else:
+        taken = _of_every_action(mdp, policy, batch, seen)
+    total = jnp.sum(taken, axis=-1, keepdims=True)
+    return taken - force(mdp, policy) * total
+
+
+def _of_every_action(
+    mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, value: Float[Array, "N T A"]
+) -> Float[Array, "M O A"]:
+    """Sums of value x pi of each action, over the visits of each observation under each kernel."""
+    actions = policy.shape[-1]
+    columns = []
+    for action in range(actions):
+        every = jnp.full_like(batch.action, action)
+        columns.append(_by_action(mdp, policy, batch, value[..., action], every)[..., action])
+    return force(mdp, policy) * jnp.stack(columns, axis=-1)
+
+
+def _by_action(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    batch: Trajectory,
+    value: Float[Array, "N T"],
+    action: Int[Array, "N T"],
+) -> Float[Array, "M O A"]:
+    """Sums of the values by kernel, observation and action."""
+    kernels, observations, actions = policy.shape
     observation = batch.observation.astype(jnp.int32)  # labels of 8 bits would overflow
-    taken = kernel_sums(
-        weight,
-        observation * actions + batch.action,
+    total = kernel_sums(
+        value,
+        observation * actions + action,
         jnp.asarray(mdp.schedule),
         kernels,
         observations * actions,
     )
-    taken = taken.reshape(policy.shape)
-    total = jnp.sum(taken, axis=-1, keepdims=True)
-    return taken - force(mdp, policy) * total
+    return total.reshape(policy.shape)
 
 
 def gradient_sums(
@@ -46,7 +91,7 @@ def gradient_sums(
     policy: Float[Array, "M O A"],
     truth: Truth,
     batch: Trajectory,
-    value: Float[Array, "C N T"],
+    value: Float[Array, "C N T *A"],
     scale: Float[Array, ""],
 ) -> tuple[Float[Array, "M O A"], Float[Array, "2"]]:
     """Sums over groups of g - g*, and of |g - g*|^2 and |g|^2, in units of the task.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from casim.metrics.by_label import cell_sums
 from casim.metrics.exact import exact_sum, with_count
-from casim.metrics.gradient import gradient_sums
+from casim.metrics.gradient import gradient_sums, of_taken, weighted
 from casim.metrics.matters import TOLERANCE, advantage_on_path, pivotal_steps
 from casim.metrics.sizes import by_exponent, counted, largest_exponent
 from casim.metrics.steps import Steps, steps_of
@@ -27,6 +28,7 @@ class Sums(NamedTuple):
     """
 
     groups: Any
+    """Batches: what is drawn anew in each replicate."""
     count: Any  # [T, S, A] visits of each cell
     error: Any  # [T, S, A] of c - advantage
     square: Any  # [T, S, A] of its square
@@ -39,6 +41,8 @@ class Sums(NamedTuple):
     trajectories: Any
     gradient_error: Any  # [M, O, A] of g - g*
     gradient_square: Any  # [2] of |g - g*|^2, of |g|^2
+    effective: Any  # [2] share of effective decisions, batches in which any has weight
+    support: Any  # [2] decisions with weight, decisions
     cost: Any  # [4] env_steps, judge_calls, critic_updates, live steps of the batches
 
 
@@ -48,9 +52,9 @@ def measure(
     truth: Truth,
     batch: Trajectory,
     credit: Credit,
-    target: Float[Array, "C N T"],
+    target: Float[Array, "C *group T"],
 ) -> Sums:
-    """Sums of one chunk: C groups of N trajectories, arrays `[C, N, T]` (costs `[C]`).
+    """Sums of one chunk: C batches, arrays `[C, P, N, T]` (costs `[C]`).
 
     Args:
         mdp: the process.
@@ -60,15 +64,22 @@ def measure(
         credit: what the estimator gave to them.
         target: what the estimator aims at, NaN where that has no exact value.
     """
-    groups, num, _ = batch.action.shape
+    groups, *of_group, horizon = batch.action.shape
+    num = math.prod(of_group)
+    flat = (groups, num, horizon)
+    batch = jax.tree.map(lambda x: x.reshape(flat), batch)
+    actions = credit.value.shape[credit.weight.ndim :]
+    value = credit.value.reshape(*flat, *actions)
+    weight = credit.weight.reshape(flat)
     scale = 1.0 / unit_of(truth)
-    steps = steps_of(mdp, truth, batch, credit.value, target, scale)
+    taken = of_taken(value, batch)
+    steps = steps_of(mdp, truth, batch, taken, target.reshape(flat), scale)
     gradient_error, gradient_square = gradient_sums(
         mdp,
         policy,
         truth,
         batch,
-        steps.value,
+        weighted(scale * value, weight),
         scale,
     )
     count, error, square, target_error = _cells(steps, truth)
@@ -89,6 +100,8 @@ def measure(
         trajectories=jnp.asarray(groups * num, jnp.float32),
         gradient_error=gradient_error,
         gradient_square=gradient_square,
+        effective=_effective(steps, weight),
+        support=_support(steps, weight),
         cost=_costs(batch, credit),
     )
 
@@ -146,6 +159,28 @@ def _leakages(steps: Steps, exponent: Int[Array, " C"]) -> Float[Array, "C 2"]:
     each = _each_trajectory(leakage)
     leakages = each(counted(steps, exponent), here, steps.decided)
     return exact_sum(with_count(leakages), axis=1)
+
+
+def _effective(steps: Steps, weight: Float[Array, "C N T"]) -> Float[Array, "2"]:
+    """(sum w)^2 / sum w^2 over the decisions of each batch, a share of their number, added up."""
+    counted = jnp.where(steps.decided, weight, 0.0)
+    decisions = jnp.sum(steps.decided, axis=(1, 2))
+    # Squares are in units of the largest, so that they stay in range.
+    largest = jnp.max(jnp.abs(counted), axis=(1, 2))
+    has_weight = largest > 0
+    unit = jnp.where(has_weight, largest, 1.0)
+    relative = counted / unit[:, None, None]
+    total = jnp.sum(relative, axis=(1, 2))
+    square = jnp.sum(relative**2, axis=(1, 2))
+    share = total**2 / jnp.where(has_weight, square * decisions, 1.0)
+    return exact_sum(with_count(jnp.where(has_weight, share, jnp.nan)), axis=0)
+
+
+def _support(steps: Steps, weight: Float[Array, "C N T"]) -> Float[Array, "2"]:
+    """Decisions with any weight, and decisions."""
+    has_weight = steps.decided & (weight != 0)
+    counts = [jnp.sum(x) for x in (has_weight, steps.decided)]
+    return jnp.stack(counts).astype(jnp.float32)
 
 
 def _each_trajectory(score: Callable[..., Array]) -> Callable[..., Array]:

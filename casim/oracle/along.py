@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from casim.ops import shift_left
 from casim.types import Trajectory, Truth
 
-Path: TypeAlias = Float[Array, "N T"]
+Path: TypeAlias = Float[Array, "*rows T"]
 """A number for every step of every trajectory."""
 
 
@@ -37,9 +37,9 @@ def advantage_along(truth: Truth, batch: Trajectory) -> Path:
     return truth.advantage[time, batch.state, batch.action]
 
 
-def time_of(batch: Trajectory) -> Int[Array, "N T"]:
+def time_of(batch: Trajectory) -> Int[Array, "*rows T"]:
     """The step index of every entry of a batch."""
     shape = batch.state.shape
     num_steps = shape[-1]
     steps = jnp.arange(num_steps)
-    return jnp.broadcast_to(steps[None, :], shape)
+    return jnp.broadcast_to(steps, shape)

@@ -14,11 +14,15 @@ NAMES = (
     "rank_correlation",
     "precision_at_k",
     "leakage",
+    "effective_sample",
+    "support",
 )
 
 NO_SIGN = "no step has an advantage whose sign could be right"
 CONSTANT = "undefined in every trajectory: credit or truth is constant there"
 NO_PIVOT = "no step matters in any trajectory"
+NO_WEIGHT = "the loss takes nothing of any step"
+NO_DECISIONS = "the policy meets no step at which it decides anything"
 NO_CREDIT = "the credit, and so its gradient, is 0"
 
 
@@ -35,6 +39,8 @@ def trajectories(sums: Sums) -> dict[str, Entry]:
         "rank_correlation": _mean(sums.rank, CONSTANT),
         "precision_at_k": _mean(sums.precision, NO_PIVOT),
         "leakage": _mean(leaked, NO_CREDIT),
+        "effective_sample": _mean(sums.effective, NO_WEIGHT),
+        "support": _mean(sums.support, NO_DECISIONS),
     }
 
 

@@ -1,6 +1,6 @@
 """World and the engines behind it: trajectories from addressed noise."""
 
 from casim.simulate.engine import Engine, choose_engine
-from casim.simulate.world import Scorer, World
+from casim.simulate.world import SHARES, Scorer, World
 
-__all__ = ["Engine", "Scorer", "World", "choose_engine"]
+__all__ = ["SHARES", "Engine", "Scorer", "World", "choose_engine"]

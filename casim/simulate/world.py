@@ -26,10 +26,14 @@ from casim.simulate.engine import Engine, roll
 from casim.simulate.noise import LATENT, OBSERVATION, draw, key_words, pair, single, thresholds
 from casim.simulate.scan import Request
 from casim.simulate.tables import Script, Tables, prepare
-from casim.types import MDP, Replay, Trajectory
+from casim.types import MDP, Batch, Replay, Trajectory, recorded
 
 ADDRESSES = 2**31
 """Addresses of episodes that can be named; the noise has as many again."""
+
+
+SHARES = ("prompt", "state")
+"""What the episodes of a group can have in common."""
 
 
 @runtime_checkable
@@ -75,6 +79,8 @@ class World:
     num_agents: int = dataclasses.field(default=1, metadata={"static": True})
     noisy_emission: bool = dataclasses.field(default=True, metadata={"static": True})
     branching: bool = dataclasses.field(default=True, metadata={"static": True})
+    one_prompt: bool = dataclasses.field(default=False, metadata={"static": True})
+    """Whether all start states are known to be one prompt."""
     one_discount: bool = dataclasses.field(default=False, metadata={"static": True})
     """Whether all kernels are known to have one discount: arithmetic with a number is faster."""
     engine: Engine | None = dataclasses.field(default=None, metadata={"static": True})
@@ -126,6 +132,7 @@ class World:
         agents = len(np.unique(np.asarray(mdp.agent)))
         noise = jnp.asarray(replay.noise, float) if replay.noise > 0 else None
         discount = np.asarray(mdp.discount)
+        first = np.asarray(mdp.prompt)[np.argmax(mdp.start)]
         return cls(
             mdp,
             policy,
@@ -137,6 +144,7 @@ class World:
             num_agents=agents,
             noisy_emission=noisy,
             branching=replay.possible,
+            one_prompt=bool(np.all(np.asarray(mdp.prompt)[np.asarray(mdp.start) > 0] == first)),
             one_discount=bool(np.all(discount == discount[0])),
             engine=engine,
         )
@@ -157,6 +165,31 @@ class World:
     def segment(self) -> Int[Array, " T"]:
         """Segment of each step."""
         return self.mdp.segment
+
+    @property
+    def turn(self) -> Int[Array, " T"]:
+        """Turn of each step."""
+        return self.mdp.turn
+
+    @property
+    def agent(self) -> Int[Array, " T"]:
+        """Agent that acts at each step."""
+        return self.mdp.agent
+
+    @property
+    def num_states(self) -> int:
+        """S."""
+        return self.tables.sizes.states
+
+    @property
+    def num_observations(self) -> int:
+        """O."""
+        return self.policy.shape[1]
+
+    @property
+    def num_actions(self) -> int:
+        """A."""
+        return self.policy.shape[2]
 
     @property
     def decision(self) -> Bool[Array, " T"]:
@@ -187,33 +220,96 @@ class World:
         words, episode = key_words(key), first + jnp.arange(num)
         if prompt is None:
             noise = single(words, episode, jnp.zeros_like(episode), LATENT)
-            start = draw(
-                jnp.broadcast_to(
-                    thresholds(self.mdp.start)[None, :], (num, self.mdp.start.shape[0] - 1)
-                ),
-                noise,
-            )
+            start = draw(self._start_thresholds(num), noise)
         else:
             start = jnp.full((num,), prompt, jnp.int32)
         return self._roll(words, episode, start)
+
+    def groups(
+        self,
+        key: Key[Array, ""],
+        num_prompts: int,
+        num: int,
+        share: Literal["prompt", "state"] = "prompt",
+    ) -> Batch:
+        """Draws P prompts, with replacement, and rolls out N episodes of each: `[P, N, T]`.
+
+        Episode i of group p has the address p N + i, so one group is what `rollout` gives.
+
+        Args:
+            key: keys the noise.
+            num_prompts: P, at least 1.
+            num: N, at least 1.
+            share: what the episodes of a group have in common: the "prompt", so that what is hidden
+                is drawn for each, or the start "state", as where a group shares the seed of its
+                environment.
+
+        Raises:
+            ValueError: a number out of its range, or an unknown `share`.
+        """
+        return self.attach(self.draw_groups(key, num_prompts, num, share))
+
+    def draw_groups(
+        self,
+        key: Key[Array, ""],
+        num_prompts: int,
+        num: int,
+        share: Literal["prompt", "state"] = "prompt",
+    ) -> Trajectory:
+        """`groups` without its layout, which the start states give it again."""
+        check_integer("num_prompts", num_prompts, 1)
+        check_integer("num", num, 1)
+        check_choice("share", share, SHARES)
+        words = key_words(key)
+        episode = jnp.arange(num_prompts * num)
+        first = jnp.repeat(num * jnp.arange(num_prompts), num)
+        noise = single(words, first if share == "state" else episode, 0 * episode, LATENT)
+        start = draw(self._start_of_prompts(words, first), noise)
+        new = self._roll(words, episode, start)
+        return jax.tree.map(lambda x: x.reshape(num_prompts, num, -1), new)
+
+    def attach(self, trajectory: Trajectory) -> Batch:
+        """Groups of trajectories of this world, `[P, N, T]`, with their layout.
+
+        Raises:
+            ValueError: trajectories of another shape or number of steps.
+        """
+        check_batch(trajectory, self.mdp)
+        shape = trajectory.action.shape
+        if len(shape) != 3:
+            raise ValueError(f"trajectory must have shape [P, N, T], got {shape}")
+
+        def everywhere(x: Array) -> Array:
+            return jnp.broadcast_to(x, shape)
+
+        return Batch(
+            *trajectory,
+            decision=everywhere(self.decision),
+            turn=everywhere(self.turn),
+            segment=everywhere(self.segment),
+            agent=everywhere(self.agent),
+            kind=everywhere(self.mdp.kind[self.schedule]),
+            discount=everywhere(self.discount),
+            prompt=self.mdp.prompt[trajectory.state[:, 0, 0]],
+        )
 
     @door
     def branch(
         self,
         key: Key[Array, ""],
-        batch: Trajectory,
-        step: Int[Array, ""] | Int[Array, " N"] | int,
+        batch: Trajectory | Batch,
+        step: Int[Array, ""] | Int[Array, "*rows"] | int,
         num: int,
-        action: Int[Array, ""] | Int[Array, " N"] | int | None = None,
+        action: Int[Array, ""] | Int[Array, "*rows"] | int | None = None,
         replay: Literal["restored", "refed"] = "restored",
         prompt: Int[Array, ""] | int | None = None,
     ) -> Trajectory:
-        """Continues each trajectory of a batch `[N, T]` from a step, `num` times: `[N, num, T]`.
+        """Continues each trajectory of a batch `[*rows, T]`, `num` times: `[*rows, num, T]`.
 
-        The steps before `step`, and the observation at it, are those of the batch. Copy k of row i
-        uses episode address k N + i. So two calls with one key share their noise (common random
-        numbers), and copy 0 under the key of the rollout repeats the original suffix if the state
-        is restored, the action is the same and the rollout began at address 0.
+        The steps before `step`, and the observation at it, are those of the batch. Of R rows in
+        all, copy k of row i uses episode address k R + i. So two calls with one key share their
+        noise (common random numbers), and copy 0 under the key of the rollout repeats the original
+        suffix if the state is restored, the action is the same and the rollout began at address 0.
 
         Args:
             key: keys the noise of the suffix.
@@ -238,54 +334,57 @@ class World:
         check_choice("branching", self.branching, (True,))
         check_batch(batch, self.mdp)
         check_integer("num", num, 0)
-        rows, steps = batch.action.shape
-        check_labels("step", step, steps, [(), (rows,)])
+        *rows, steps = batch.action.shape
+        check_labels("step", step, steps, [(), tuple(rows)])
         if action is not None:
-            check_labels("action", action, self.tables.sizes.actions, [(), (rows,)])
+            check_labels("action", action, self.tables.sizes.actions, [(), tuple(rows)])
         self._check_prompt(prompt)
-        step = jnp.broadcast_to(jnp.asarray(step, jnp.int32), (rows,))
-        words, episode = key_words(key), jnp.arange(num * rows)
+        old = _flat(batch)
+        count = old.action.shape[0]
+        words = key_words(key)
+        episode = jnp.arange(num * count)
+
+        def each_row(x: Array | int) -> Array:
+            return jnp.broadcast_to(jnp.asarray(x, jnp.int32), rows).reshape(count)
 
         def copies(x: Array | int) -> Array:
-            return jnp.tile(jnp.broadcast_to(jnp.asarray(x, jnp.int32), (rows,)), num)
+            return jnp.tile(jnp.broadcast_to(jnp.asarray(x, jnp.int32), (count,)), num)
+
+        step = each_row(step)
 
         def here(x: Array) -> Array:
             return jnp.take_along_axis(x, step[:, None], axis=1)[:, 0]
 
-        start = copies(here(batch.state))
+        start = copies(here(old.state))
         lost = jnp.ones(()) if replay == "refed" else self.replay_noise
         if lost is not None:
-            states = self.mdp.start.shape[0]
-            prior = (
-                self.mdp.start
-                if prompt is None
-                else jax.nn.one_hot(prompt, states, dtype=self.mdp.start.dtype)
-            )
-            belief = filter_to(self.mdp, batch, step, prior)
-            possible = here(batch.live) & (jnp.sum(belief, axis=1) > 0)
+            belief = filter_to(self.mdp, old, step, self._prior(prompt))
+            possible = here(old.live) & (jnp.sum(belief, axis=1) > 0)
             # At steps after the last there is noise that no rollout reads, also none under the same
             # key.
             chance, noise = pair(words, episode, copies(step) + steps, OBSERVATION)
             redrawn = jnp.tile(possible, num) & (chance < lost)
             start = jnp.where(redrawn, redraw(jnp.tile(belief, (num, 1)), noise), start)
-        script = Script(
-            copies(step), copies(here(batch.observation)), copies(-1 if action is None else action)
-        )
+        imposed = copies(-1 if action is None else each_row(action))
+        script = Script(copies(step), copies(here(old.observation)), imposed)
         new = self._roll(words, episode, start, script)
         before = (jnp.arange(steps)[None, :] < step[:, None])[None]
-        return jax.tree.map(
-            lambda old, now: jnp.moveaxis(
-                jnp.where(before, old[None], now.reshape(num, rows, steps)), 0, 1
-            ),
-            batch,
-            new,
-        )
+
+        def join(old: Array, now: Array) -> Array:
+            joined = jnp.where(before, old[None], now.reshape(num, count, steps))
+            return jnp.moveaxis(joined, 0, 1).reshape(*rows, num, steps)
+
+        return jax.tree.map(join, old, new)
 
     @door
     def intervene(
-        self, key: Key[Array, ""], batch: Trajectory, keep: Bool[Array, "N T"], num: int
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory | Batch,
+        keep: Bool[Array, "*rows T"],
+        num: int,
     ) -> Trajectory:
-        """Reruns each episode from its start state with some of its actions imposed: `[N, num, T]`.
+        """Reruns each episode from its start, some actions imposed: `[*rows, num, T]`.
 
         Where `keep` is True the action of the batch is taken, elsewhere and after the batch's own
         end the policy's; the environment's noise is drawn afresh. Addresses as in `branch`.
@@ -296,24 +395,30 @@ class World:
         """
         check_batch(batch, self.mdp)
         check_integer("num", num, 0)
-        rows, steps = batch.action.shape
-        if keep.shape != (rows, steps) or keep.dtype != bool:
+        *rows, steps = batch.action.shape
+        if keep.shape != batch.action.shape or keep.dtype != bool:
             got = f"{keep.dtype} of shape {keep.shape}"
-            raise ValueError(f"keep must be booleans [N, T] = {(rows, steps)}, got {got}")
-        nothing = jnp.full((num * rows,), -1)
-        imposed = jnp.tile(jnp.where(keep & batch.live, batch.action, -1), (num, 1))
-        script = Script(jnp.zeros_like(nothing), nothing, nothing, imposed)
-        start = jnp.tile(batch.state[:, 0].astype(jnp.int32), num)
-        new = self._roll(key_words(key), jnp.arange(num * rows), start, script)
-        return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(num, rows, steps), 0, 1), new)
+            raise ValueError(f"keep must be booleans of shape {batch.action.shape}, got {got}")
+        old = _flat(batch)
+        count = old.action.shape[0]
+        nothing = jnp.full((num * count,), -1)
+        imposed = jnp.where(keep & batch.live, batch.action, -1).reshape(count, steps)
+        script = Script(jnp.zeros_like(nothing), nothing, nothing, jnp.tile(imposed, (num, 1)))
+        start = jnp.tile(old.state[:, 0].astype(jnp.int32), num)
+        new = self._roll(key_words(key), jnp.arange(num * count), start, script)
+
+        def arrange(x: Array) -> Array:
+            return jnp.moveaxis(x.reshape(num, count, steps), 0, 1).reshape(*rows, num, steps)
+
+        return jax.tree.map(arrange, new)
 
     @door
-    def probability(self, batch: Trajectory) -> Float[Array, "*batch T A"]:
+    def probability(self, batch: Trajectory | Batch) -> Float[Array, "*batch T A"]:
         """pi(. | o_t) along each trajectory."""
         return self._along(self.policy, batch)
 
     @door
-    def reference_probability(self, batch: Trajectory) -> Float[Array, "*batch T A"]:
+    def reference_probability(self, batch: Trajectory | Batch) -> Float[Array, "*batch T A"]:
         """The reference policy's probabilities along each trajectory.
 
         Raises:
@@ -324,17 +429,17 @@ class World:
         return self._along(self.reference, batch)
 
     @door
-    def judge(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
+    def judge(self, key: Key[Array, ""], batch: Trajectory | Batch) -> Float[Array, "*rows T"]:
         """The judge's score of every step; NaN where it gave none.
 
         Raises:
             ValueError: the world has no judge, or a batch of another number of steps.
         """
         check_batch(batch, self.mdp)
-        return self._scorer()(key, batch)
+        return self._scorer()(key, _flat(batch)).reshape(batch.action.shape)
 
     @door
-    def judge_prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
+    def judge_prompt(self, key: Key[Array, ""], batch: Trajectory | Batch) -> Float[Array, "*rows"]:
         """The judge's score of the prompt, before any step: only judges of values have one.
 
         Raises:
@@ -342,9 +447,9 @@ class World:
                 another number of steps.
         """
         check_batch(batch, self.mdp)
-        return self._scorer().prompt(key, batch)
+        return self._scorer().prompt(key, _flat(batch)).reshape(batch.action.shape[:-1])
 
-    def privileged(self, batch: Trajectory) -> Int[Array, "*batch T"]:
+    def privileged(self, batch: Trajectory | Batch) -> Int[Array, "*batch T"]:
         """The latent state: information of training time only."""
         return batch.state
 
@@ -354,11 +459,41 @@ class World:
         request = Request(self.tables, self.mdp.schedule, words, episode, start, script)
         return roll(self.engine, request, self.noisy_emission)
 
+    def _start_of_prompts(self, words: Array, first: Int[Array, " R"]) -> Float[Array, "R _"]:
+        """The thresholds of P(s_0 | the prompt of its group), for every episode.
+
+        Args:
+            words: key the noise.
+            first: the address of the first episode of the group of each episode, which draws the
+                prompt, by noise after the last step, that no rollout reads.
+        """
+        every = self._start_thresholds(len(first))
+        if self.one_prompt:
+            return every
+        steps = jnp.full_like(first, self.mdp.schedule.shape[0])
+        some_start = draw(every, single(words, first, steps, LATENT))
+        prompt = self.mdp.prompt[some_start]
+        same = prompt[:, None] == self.mdp.prompt[None, :]
+        possible = jnp.where(same, self.mdp.start[None, :], 0.0)
+        return thresholds(possible / jnp.sum(possible, axis=1, keepdims=True))
+
+    def _start_thresholds(self, num: int) -> Float[Array, "num _"]:
+        """Those of P(s_0), for so many episodes."""
+        each = thresholds(self.mdp.start)
+        return jnp.broadcast_to(each[None, :], (num, *each.shape))
+
+    def _prior(self, prompt: Array | int | None) -> Float[Array, " S"]:
+        """What is known of the start state: P(s_0), or which it is."""
+        start = self.mdp.start
+        if prompt is None:
+            return start
+        return jax.nn.one_hot(prompt, start.shape[0], dtype=start.dtype)
+
     def _check_prompt(self, prompt: Array | int | None) -> None:
         if prompt is not None:
             check_labels("prompt", prompt, self.tables.sizes.states)
 
-    def _along(self, policy: Array, batch: Trajectory) -> Array:
+    def _along(self, policy: Array, batch: Trajectory | Batch) -> Array:
         check_batch(batch, self.mdp)
         schedule = self.mdp.schedule.reshape((1,) * (batch.action.ndim - 1) + (-1,))
         return force(self.mdp, policy)[
@@ -369,3 +504,9 @@ class World:
         if self.scorer is None:
             raise ValueError("judge must be set in this world, got None")
         return self.scorer
+
+
+def _flat(batch: Trajectory | Batch) -> Trajectory:
+    """What happened in a batch, all rows on one axis: `[R, T]`."""
+    steps = batch.action.shape[-1]
+    return jax.tree.map(lambda x: x.reshape(-1, steps), recorded(batch))

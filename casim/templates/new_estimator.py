@@ -22,7 +22,7 @@ from typing import ClassVar, final
 
 import jax.numpy as jnp
 
-import casim
+from casim.estimators import Source
 from casim.estimators.base import check_discount, cost, discount_of, keeps_discount
 from casim.ops import returns_to_go
 from casim.targets import Advantage, Target
@@ -30,7 +30,7 @@ from casim.targets import Advantage, Target
 
 @final
 @dataclasses.dataclass(frozen=True)
-class NewEstimator(casim.Estimator):
+class NewEstimator(Source):
     """Reward-to-go with a baseline of the other trajectories at the same step.
 
     Attributes:
@@ -61,12 +61,13 @@ class NewEstimator(casim.Estimator):
         """What of `unbiased` holds in a world of this discount: here all, if it is one's own."""
         return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
 
-    def __call__(self, key, world, batch) -> casim.Credit:
-        """Credit `[N, T]` of one group: N trajectories of T steps; 0 where not live."""
-        future = returns_to_go(batch.reward, discount_of(world, self.discount), batch.live)
-        others = max(future.shape[0] - 1, 1)
-        baseline = (jnp.sum(future, axis=0, keepdims=True) - future) / others
-        return casim.Credit(jnp.where(batch.live, future - baseline, 0.0), cost())
+    def give(self, key, world, batch):
+        """Credit `[P, N, T]`, P prompts x N trajectories, 0 where not live; and its cost."""
+        discount = discount_of(world, batch, self.discount)
+        future = returns_to_go(batch.reward, discount, batch.live)
+        others = max(future.shape[1] - 1, 1)
+        baseline = (jnp.sum(future, axis=1, keepdims=True) - future) / others
+        return jnp.where(batch.live, future - baseline, 0.0), cost()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from casim.estimators import Estimator
 from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS
 from casim.judges import Judge
-from casim.metrics import group_gradient
+from casim.metrics import group_gradient, of_taken, weighted
 from casim.oracle import path_target, solve
 from casim.policies import Softmax
 from casim.simulate import World
@@ -21,10 +21,12 @@ from casim.targets import Advantage, Target
 from casim.tasks import Bifurcation
 from casim.testing.compare import close, difference, same, unbiased
 from casim.testing.guard import Guard
-from casim.types import MDP, Credit, Trajectory, Truth
+from casim.types import MDP, Batch, Credit, Truth, recorded
 
 DISCOUNTS = (1.0, 0.8)
 """Of the worlds in which every claim is tested where it is made."""
+PROMPTS = 2
+"""Groups in a batch."""
 SIZE = 3
 """Trajectories in a group."""
 
@@ -41,7 +43,8 @@ def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
 
     - Its taxonomy is from the allowed sets, but for the methodology, which may be one of its own;
       it is frozen and hashable.
-    - Its credit is finite, shaped `[N, T]`, 0 where not live, and the same for the same key; costs
+    - Its credit is finite, shaped `[P, N, T]`, 0 where not live, its weights 0 where nothing is
+      decided, and the same for the same key; costs
       are not negative. It runs under jit and vmap.
     - It does not see the latent state, neither in a batch nor through any door of the world, unless
       "privileged" is among its needs, and it opens no door that its needs do not name.
@@ -59,7 +62,7 @@ def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
     _check_recipe(estimator)
     key = jax.random.key(0)
     stage = _stage(1.0)
-    batch = jax.jit(_group)(key, stage.world)
+    batch = jax.jit(_group, static_argnums=2)(key, stage.world, PROMPTS)
     credit = _check_credit(estimator, key, stage.world, batch)
     _check_sight(estimator, key, stage.world, batch, credit)
     if estimator.needs <= {"group"}:
@@ -93,29 +96,40 @@ def _discounts(estimator: Estimator) -> list[float]:
     return sorted({*DISCOUNTS, *([] if own is None else [own])})
 
 
-def _check_credit(estimator: Estimator, key: Array, world: World, batch: Trajectory) -> Credit:
-    """Checks the credit of one group, and returns it."""
-    run = jax.jit(lambda key, world, batch: estimator(key, world, batch))
+def _check_credit(estimator: Estimator, key: Array, world: World, batch: Batch) -> Credit:
+    """Checks the credit of one batch, and returns it."""
+    run = jax.jit(lambda key, world, batch: estimator.credit(key, world, batch))
     credit = run(key, world, batch)
+    steps = batch.action.shape
     shape = credit.value.shape
-    assert shape == batch.action.shape, f"credit must be [N, T], got {shape}"
-    assert bool(jnp.isfinite(credit.value).all()), "credit must be finite"
+    every = (*steps, world.num_actions)
+    assert shape in (steps, every), f"credit must be [P, N, T], got {shape}"
+    assert credit.weight.shape == steps, f"weight must be [P, N, T], got {credit.weight.shape}"
+    for name, x in (("credit", credit.value), ("weight", credit.weight)):
+        assert bool(jnp.isfinite(x).all()), f"{name} must be finite"
+    idle = jnp.where(batch.decided, 0.0, credit.weight)
+    assert not bool(idle.any()), "weight must be 0 where nothing is decided"
     fine = [x.shape == () and float(x) >= 0 for x in credit.cost]
     assert all(fine), f"costs must be scalars >= 0, got {credit.cost}"
     same(run(key, world, batch), credit, "the same key must give the same credit")
     ended = _ended(batch)
-    after = jnp.where(ended.live, 0.0, run(key, world, ended).value)
+    after = jnp.where(_like(ended.live, credit.value), 0.0, run(key, world, ended).value)
     assert not bool(after.any()), "credit must be 0 where not live"
     return credit
 
 
+def _like(mask: Array, value: Array) -> Array:
+    """A mask of steps, for every action where the value has them."""
+    return mask[..., None] if value.ndim > mask.ndim else mask
+
+
 def _check_sight(
-    estimator: Estimator, key: Array, world: World, batch: Trajectory, credit: Credit
+    estimator: Estimator, key: Array, world: World, batch: Batch, credit: Credit
 ) -> None:
     """Runs behind a `Guard`, on labels in wide integers: neither may change anything."""
     guard = Guard(world, estimator.needs)
     wide = _wide(batch)
-    run = jax.jit(lambda key, world, batch: estimator(key, world, batch).value)
+    run = jax.jit(lambda key, world, batch: estimator.credit(key, world, batch).value)
     error, scale = difference(run(key, guard, guard.hide(wide)), credit.value)
     if error > 0.0:
         narrow = "credit must not compute in int8: widen labels before arithmetic"
@@ -124,9 +138,9 @@ def _check_sight(
         close(error / scale, 0.0, blind)
 
 
-def _check_alone(estimator: Estimator, key: Array, batch: Trajectory, credit: Credit) -> None:
+def _check_alone(estimator: Estimator, key: Array, batch: Batch, credit: Credit) -> None:
     """Runs on the batch alone, as on logged rollouts."""
-    run = jax.jit(lambda key, batch: estimator(key, None, batch).value)
+    run = jax.jit(lambda key, batch: estimator.credit(key, None, batch).value)
     needs = sorted(estimator.needs)
     try:
         alone = run(key, batch)
@@ -154,14 +168,17 @@ def _errors(estimator: Estimator, keys: Array, stage: Stage) -> dict[str, Array]
     targets = {"target": estimator.target, "advantage": Advantage()}
 
     def group(key: Array) -> dict[str, Array]:
-        batch = _group(key, world)
-        value = estimator(jax.random.fold_in(key, 1), world, batch).value
-        gradient = group_gradient(world.mdp, world.policy, batch, value)
+        batch = _group(key, world, 1)
+        given = estimator.credit(jax.random.fold_in(key, 1), world, batch)
+        rows = jax.tree.map(lambda x: x[0], recorded(batch))
+        product = weighted(given.value, given.weight)[0]
+        gradient = group_gradient(world.mdp, world.policy, rows, product)
+        value = of_taken(given.value[0], rows)
         errors = {"gradient": gradient - truth.gradient}
-        index = batch.state.astype(jnp.int32) * actions + batch.action
+        index = rows.state.astype(jnp.int32) * actions + rows.action
         cell = jax.nn.one_hot(index, actions * states)
         for claim, aim in targets.items():
-            target = path_target(aim, world, truth, batch)
+            target = path_target(aim, world, truth, rows)
             if target is not None:
                 errors[claim] = jnp.mean((value - target)[..., None] * cell, axis=0)
         return errors
@@ -169,8 +186,8 @@ def _errors(estimator: Estimator, keys: Array, stage: Stage) -> dict[str, Array]
     return jax.lax.map(group, keys, batch_size=200)
 
 
-def _group(key: Array, world: World) -> Trajectory:
-    return world.rollout(jax.random.fold_in(key, 0), SIZE)
+def _group(key: Array, world: World, num_prompts: int) -> Batch:
+    return world.groups(jax.random.fold_in(key, 0), num_prompts, SIZE)
 
 
 def _stage(discount: float) -> Stage:
@@ -205,11 +222,12 @@ def _relabelled(mdp: MDP, by: int = 100) -> MDP:
     )
 
 
-def _ended(batch: Trajectory) -> Trajectory:
-    """The first trajectory ends before the last two steps, the second before the last."""
-    rows, steps = batch.live.shape
+def _ended(batch: Batch) -> Batch:
+    """The first trajectory of a group ends before the last two steps, the second before one."""
+    _, rows, steps = batch.live.shape
     length = steps - jnp.maximum(2 - jnp.arange(rows), 0)
     live = jnp.arange(steps)[None, :] < length[:, None]
+    live = jnp.broadcast_to(live, batch.live.shape)
 
     def cut(x: Array) -> Array:
         return jnp.where(live, x, jnp.zeros_like(x))
@@ -222,6 +240,6 @@ def _ended(batch: Trajectory) -> Trajectory:
     )
 
 
-def _wide(batch: Trajectory) -> Trajectory:
+def _wide(batch: Batch) -> Batch:
     labels = ("state", "observation", "action")
     return batch._replace(**{name: getattr(batch, name).astype(jnp.int32) for name in labels})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,9 @@ from jaxtyping import Array
 
 from casim.pytree import pytree
 from casim.simulate import World
-from casim.types import Trajectory
+from casim.types import Batch, Trajectory
+
+Logged = TypeVar("Logged", bound=Trajectory | Batch)
 
 NONCE_BITS = 20
 SECRET = 2654435761
@@ -42,7 +44,7 @@ class Guard:
 
     __class__ = property(lambda _: World)  # pyright: ignore[reportAssignmentType]
 
-    def hide(self, batch: Trajectory) -> Trajectory:
+    def hide(self, batch: Logged) -> Logged:
         """The batch with codes in place of states."""
         if "privileged" in self.needs:
             return batch
@@ -53,7 +55,7 @@ class Guard:
         label = (batch.state.astype(jnp.int32) + _mask(nonce, states)) % states
         return batch._replace(state=nonce * states + label)
 
-    def show(self, batch: Trajectory) -> Trajectory:
+    def show(self, batch: Logged) -> Logged:
         """The batch with its states again."""
         if "privileged" in self.needs:
             return batch
@@ -61,34 +63,44 @@ class Guard:
         mask = _mask(batch.state // states, states)
         return batch._replace(state=(batch.state - mask) % states)
 
-    def rollout(self, *args: Any, **kwargs: Any) -> Trajectory:
+    def attach(self, trajectory: Trajectory) -> Batch:
         """See `World`, as for all that follow."""
+        return self.world.attach(trajectory)
+
+    def groups(self, *args: Any, **kwargs: Any) -> Batch:
+        return self.hide(self.world.groups(*args, **kwargs))
+
+    def rollout(self, *args: Any, **kwargs: Any) -> Trajectory:
         return self.hide(self.world.rollout(*args, **kwargs))
 
-    def branch(self, key: Array, batch: Trajectory, *args: Any, **kwargs: Any) -> Trajectory:
+    def branch(
+        self, key: Array, batch: Trajectory | Batch, *args: Any, **kwargs: Any
+    ) -> Trajectory:
         self._declared("reset", "branch")
         return self.hide(self.world.branch(key, self.show(batch), *args, **kwargs))
 
-    def intervene(self, key: Array, batch: Trajectory, *args: Any, **kwargs: Any) -> Trajectory:
+    def intervene(
+        self, key: Array, batch: Trajectory | Batch, *args: Any, **kwargs: Any
+    ) -> Trajectory:
         self._declared("reset", "intervene")
         return self.hide(self.world.intervene(key, self.show(batch), *args, **kwargs))
 
-    def judge(self, key: Array, batch: Trajectory) -> Array:
+    def judge(self, key: Array, batch: Trajectory | Batch) -> Array:
         self._declared("judge", "judge")
         return self.world.judge(key, self.show(batch))
 
-    def judge_prompt(self, key: Array, batch: Trajectory) -> Array:
+    def judge_prompt(self, key: Array, batch: Trajectory | Batch) -> Array:
         self._declared("judge", "judge_prompt")
         return self.world.judge_prompt(key, self.show(batch))
 
-    def probability(self, batch: Trajectory) -> Array:
+    def probability(self, batch: Trajectory | Batch) -> Array:
         return self.world.probability(batch)
 
-    def reference_probability(self, batch: Trajectory) -> Array:
+    def reference_probability(self, batch: Trajectory | Batch) -> Array:
         self._declared("reference", "reference_probability")
         return self.world.reference_probability(batch)
 
-    def privileged(self, batch: Trajectory) -> Array:
+    def privileged(self, batch: Trajectory | Batch) -> Array:
         self._declared("privileged", "privileged")
         return self.world.privileged(batch)
 
@@ -108,14 +120,21 @@ class Guard:
 
 LAYOUT = frozenset(
     {
+        "agent",
         "branching",
         "decision",
         "discount",
+        "num_actions",
+        "num_agents",
+        "num_observations",
         "num_segments",
+        "num_states",
+        "num_turns",
         "policy",
         "reference",
         "schedule",
         "segment",
+        "turn",
     }
 )
 """What of a world every estimator may read."""

@@ -15,6 +15,7 @@ SETUP = Setup(
         casim.InformationGain(),
         casim.ProcessReward(),
     ),
+    num_prompts=1,
     num_trajectories=4,
     replicates=20,
 )

@@ -14,6 +14,7 @@ import casim
 from casim.checks import check_mdp
 from casim.cli import main
 from casim.cli.experiment import opened
+from casim.types import Batch
 
 
 @pytest.fixture
@@ -42,8 +43,9 @@ def test_a_new_estimator_computes_what_its_docstring_says(here, monkeypatch, cap
     batch = casim.Trajectory(label, label, label, np.zeros(reward.shape), reward, live)
     future = np.array([[1.0, 2.0, 2.0], [3.0, 0.0, 0.0], [2.5, 5.0, 0.0]])  # at discount 0.5
     wanted = (future - (future.sum(0) - future) / 2) * live
-    credit = made.MyMethod(discount=0.5)(None, None, jax.tree.map(jnp.asarray, batch))
-    np.testing.assert_allclose(credit.value, wanted, rtol=1e-6)
+    group = jax.tree.map(lambda x: jnp.asarray(x)[None], batch)
+    credit = made.MyMethod(discount=0.5).credit(jax.random.key(0), None, Batch.of(group))
+    np.testing.assert_allclose(credit.value[0], wanted, rtol=1e-6)
 
 
 def test_a_new_task_builds_and_is_solved(here, monkeypatch):
@@ -113,7 +115,7 @@ def test_nothing_is_overwritten(here):
         ("json", "not be that of an installed module"),
         ("casim", "not be that of an installed module"),
         ("ClassVar", "not be one that the file uses itself"),
-        ("Estimator", "not be one that the file uses itself"),
+        ("Source", "not be one that the file uses itself"),
     ],
 )
 def test_a_name_that_cannot_be_imported_or_hides_something_is_refused(here, name, reason):

@@ -29,8 +29,8 @@ class Mine(casim.Estimator):
     needs: ClassVar[frozenset[str]] = frozenset()
     unbiased: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, key, world, batch):
-        return {credit}
+    def __call__(self, key, world, batch, credit, state):
+        return credit._replace(value={credit}), state
 
 
 def study(name, replicates):
@@ -50,9 +50,9 @@ def draw(rows):
     figure.suptitle(", ".join(row.label for row in rows))
     return figure
 """
-GOOD = "casim.Credit(batch.reward, cost())"
-DOUBLE = "casim.Credit(2 * batch.reward, cost())"
-SHORT = "casim.Credit(batch.reward[:, 1:], cost())"
+GOOD = "batch.reward"
+DOUBLE = "2 * batch.reward"
+SHORT = "batch.reward[..., 1:]"
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_a_method_that_fails_leaves_table_rows_and_figure_of_the_others_and_stat
 ):
     with pytest.raises(SystemExit) as ended:
         run(experiment(SHORT), tmp_path)
-    reason = "credit must have shape [N, T] = [8, 5], got [8, 4]"
+    reason = "credit must have shape [P, N, T] = [1, 8, 5], got [1, 8, 4]"
     why = f"Mine on Bifurcation(horizon=5, pivots=(2,)), Uniform, seed 0: {reason}"
     assert (
         ended.value.code == f"casim: 1 of 2 rows of small failed, the others are finished:\n  {why}"
@@ -98,7 +98,7 @@ def test_where_it_failed_is_shown_on_request_and_a_figure_that_needs_it_is_not_t
         run(experiment("1 / 0", strict=True), tmp_path, "--traceback")
     shown = capsys.readouterr()
     assert "trial.py" in shown.err
-    assert "return 1 / 0" in shown.err
+    assert "value=1 / 0" in shown.err
     assert "ZeroDivisionError: division by zero" in shown.err
     assert "no figure of these rows alone: " in shown.out
     assert not (tmp_path / "small.png").exists()

@@ -14,6 +14,8 @@ import pytest
 import casim
 from casim.estimators import (
     ESTIMATORS,
+    PARTS,
+    Chain,
     Estimator,
     Gae,
     GaeNetwork,
@@ -21,10 +23,13 @@ from casim.estimators import (
     Hindsight,
     InformationGain,
     LeaveOneOut,
+    Part,
     ProcessReward,
     Return,
     RewardToGo,
     Shapley,
+    Source,
+    Sum,
     Vine,
 )
 from casim.estimators.base import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS
@@ -35,7 +40,7 @@ from casim.simulate import World
 from casim.targets import TARGETS, Advantage
 from casim.tasks import Bifurcation, ToolChain, VariableTurns
 from tests import reference
-from tests.enumeration import QUICK, assert_mean, solve
+from tests.enumeration import QUICK, assert_mean, credit, solve
 
 SIZE, CHUNK, CALLS = 3, 500, 20
 SMALL = {
@@ -84,14 +89,14 @@ jitted = functools.partial(jax.jit, compiler_options=QUICK)
 rollouts = jitted(
     jax.vmap(lambda key, world: world.rollout(jax.random.fold_in(key, 0), SIZE), in_axes=(0, None))
 )
-alone = jitted(lambda estimator, key, world, batch: estimator(key, world, batch), static_argnums=0)
+alone = jitted(credit, static_argnums=0)
 gradients = jitted(jax.vmap(group_gradient, in_axes=(None, None, 0, 0)))
 
 
 @functools.partial(jitted, static_argnums=0)
 def credits_of(estimator, keys, world, batch):
     """Credit of many groups, under jit and vmap."""
-    return jax.vmap(lambda key, batch: estimator(jax.random.fold_in(key, 1), world, batch))(
+    return jax.vmap(lambda key, batch: credit(estimator, jax.random.fold_in(key, 1), world, batch))(
         keys, batch
     )
 
@@ -163,8 +168,10 @@ def test_the_list_holds_every_estimator_once():
         for x in vars(casim.estimators).values()
         if inspect.isclass(x) and issubclass(x, Estimator)
     }
-    assert set(ESTIMATORS) == public - {Estimator}
-    assert len(set(ESTIMATORS)) == len(ESTIMATORS)
+    interfaces = {Estimator, Source, Part, Chain, Sum}
+    listed = (*ESTIMATORS, *PARTS)
+    assert set(listed) == public - interfaces
+    assert len(set(listed)) == len(listed)
 
 
 @every
@@ -245,7 +252,7 @@ def test_a_world_is_required_exactly_where_the_batch_is_not_enough(kind):
         )
     else:
         with pytest.raises(ValueError, match=f"world must be given to {kind.__name__}.*got None"):
-            instance(kind)(key, None, batch)
+            alone(instance(kind), key, None, batch)
 
 
 @pairs([kind for kind in ESTIMATORS if kind.unbiased])

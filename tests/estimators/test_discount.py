@@ -23,7 +23,7 @@ from casim.estimators.base import claimed, discount_of
 from casim.oracle.moments import by_reward, exact_scores, group_moments
 from casim.simulate import World
 from casim.tasks import Bifurcation, VariableTurns
-from tests.enumeration import expected_gradient, returns_to_go, solved
+from tests.enumeration import credit, expected_gradient, returns_to_go, solved
 
 KEY = jax.random.key(0)
 DISCOUNTS = (1.0, 0.8)
@@ -89,10 +89,11 @@ def test_claims_in_words():
 
 def test_none_is_the_discount_of_the_world_and_1_without_one():
     world = World.make(*jax.tree.map(jnp.asarray, chain(0.8)))
-    assert float(discount_of(world, None)) == pytest.approx(0.8)
-    assert discount_of(world, 0.5) == 0.5
-    assert discount_of(None, None) == 1.0
-    assert discount_of(None, 0.5) == 0.5
+    batch = world.groups(KEY, 1, 2)
+    assert float(discount_of(world, batch, None)) == pytest.approx(0.8)
+    assert discount_of(world, batch, 0.5) == 0.5
+    np.testing.assert_allclose(discount_of(None, batch, None), 0.8)
+    assert discount_of(None, batch, 0.5) == 0.5
 
 
 @pytest.mark.parametrize("kind", WITH_DISCOUNT, ids=lambda kind: kind.__name__)
@@ -114,7 +115,9 @@ def test_no_credit_is_weighed_by_the_discount_of_its_own_step():
     batch = world.rollout(KEY, 5)
     reward = np.asarray(batch.reward)[:, -1]
     assert 0 < reward.sum() < 5
-    whole, to_go = (np.asarray(x(KEY, world, batch).value) for x in (Return(), RewardToGo()))
+    whole, to_go = (
+        np.asarray(credit(x, KEY, world, batch).value) for x in (Return(), RewardToGo())
+    )
     np.testing.assert_allclose(whole, np.repeat(0.8**7 * reward[:, None], 8, axis=1), rtol=1e-6)
     np.testing.assert_allclose(to_go, reward[:, None] * 0.8 ** (7 - np.arange(8)), rtol=1e-6)
 

@@ -9,6 +9,7 @@ import numpy as np
 from casim.estimators import GroupRelative, LeaveOneOut, Vine
 from casim.simulate import World
 from casim.tasks import InformationSeeking
+from tests.enumeration import credit
 
 KEY = jax.random.key(0)
 
@@ -35,7 +36,7 @@ def test_equal_returns_earn_nothing():
     )
 
     def every(world, batch):
-        return [estimator(KEY, world, batch).value for estimator in estimators]
+        return [credit(estimator, KEY, world, batch).value for estimator in estimators]
 
     world = always_asking()
     batch = world.rollout(KEY, 7)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from casim.estimators import Hindsight
-from casim.estimators.hindsight.hindsight import hindsight_ratio
+from casim.estimators.sources.hindsight import hindsight_ratio
 from tests import reference
-from tests.enumeration import assert_cells, case, cell_mean, returns_to_go, run, solved
+from tests.enumeration import as_groups, assert_cells, case, cell_mean, returns_to_go, run, solved
 
 KEY = jax.random.key(31)
 
@@ -34,7 +34,11 @@ def exact_credit(given, outcome):
                 np.bincount(batch.action[same, t], weight[same], actions) / weight[same].sum()
             )
     ratio = np.asarray(
-        hindsight_ratio(given.world, given.all.batch, jnp.asarray(posterior, jnp.float32)),
+        hindsight_ratio(
+            given.world,
+            as_groups(given.world, given.all.batch),
+            jnp.asarray(posterior, jnp.float32)[None],
+        )[0],
         np.float64,
     )
     return (1 - 1 / ratio) * returns_to_go(given.all.batch, given.discount), ratio

@@ -20,6 +20,7 @@ from tests.enumeration import (
     assert_cells,
     case,
     cell_mean,
+    credit,
     expected_gradient,
     run,
     solve,
@@ -139,6 +140,6 @@ def test_it_needs_a_judge_of_values():
     model = Judge("advantage").model(given.mdp, truth)
     world = World.make(given.mdp, jnp.asarray(given.policy), scorer=model)
     with pytest.raises(ValueError, match="signal must be 'value' to score a prompt"):
-        InformationGain()(KEY, world, given.all.batch)
+        credit(InformationGain(), KEY, world, given.all.batch)
     with pytest.raises(ValueError, match="judge must be set in this world"):
-        InformationGain()(KEY, given.world, given.all.batch)
+        credit(InformationGain(), KEY, given.world, given.all.batch)

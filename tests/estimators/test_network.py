@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from casim.estimators import GaeNetwork
-from casim.estimators.temporal_difference.network import features
+from casim.estimators.sources.network import features
 from casim.tasks import Bifurcation
 from tests import reference
 from tests.enumeration import (

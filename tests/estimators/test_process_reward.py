@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from casim.estimators import ProcessReward
-from casim.estimators.model_based import process_reward
+from casim.estimators.sources import judges as process_reward
 from casim.metrics import group_gradient
 from casim.policies import Uniform
 from casim.simulate import World
@@ -19,6 +19,7 @@ from casim.tasks import VariableTurns
 from casim.testing import enumerate_trajectories
 from tests import reference
 from tests.enumeration import FixedScores, case, expected_gradient, run
+from tests.enumeration import credit as credit_of
 
 KEY = jax.random.key(0)
 
@@ -147,7 +148,7 @@ def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_s
         def group(batch):
             judge = FixedScores(jnp.where(batch.live, 0.5, jnp.nan), jnp.zeros(2))
             judged = dataclasses.replace(world, scorer=judge)
-            credit = ProcessReward("sum", baseline=baseline)(KEY, judged, batch)
+            credit = credit_of(ProcessReward("sum", baseline=baseline), KEY, judged, batch)
             return group_gradient(mdp, policy, batch, credit.value)
 
         gradient = np.asarray(jax.jit(jax.vmap(group))(groups), np.float64)
@@ -171,7 +172,7 @@ def test_equal_scores_less_their_mean_per_step_are_exactly_0(num):
     scored = jnp.tril(jnp.ones((num, 9), bool), 2)
     run = jax.jit(
         lambda value: jnp.where(
-            scored, value - process_reward.per_step(value, scored)[:, None], 0.0
+            scored, value - process_reward.per_step(value[None], scored[None])[0, :, None], 0.0
         )
     )
     for value in (0.9, 0.9**7, 2.3, 1000.1):

@@ -9,10 +9,10 @@ import pytest
 
 from casim.estimators import Return, RewardToGo
 from tests import reference
-from tests.enumeration import assert_cells, case, expected_gradient, run, solved
+from tests.enumeration import assert_cells, case, credit, expected_gradient, run, solved
 
 
-def credit(estimator, batch):
+def value_of(estimator, batch):
     return np.asarray(run(estimator, jax.random.key(0), None, batch).value)
 
 
@@ -29,7 +29,7 @@ def undiscounted(hidden):
 
 def test_both_are_what_they_say_on_every_trajectory(hidden):
     batch, discount = hidden.all.batch, hidden.discount
-    to_go, whole = credit(RewardToGo(discount), batch), credit(Return(discount), batch)
+    to_go, whole = value_of(RewardToGo(discount), batch), value_of(Return(discount), batch)
     for row in range(0, len(hidden.all.weight), 29):
         reward, live = np.asarray(batch.reward, np.float64)[row], np.asarray(batch.live)[row]
         later = [
@@ -46,7 +46,7 @@ def test_return_has_the_advantage_plus_a_function_of_the_state_as_its_mean_at_di
     assert_cells(
         given.all,
         given.mdp,
-        credit(Return(), given.all.batch),
+        value_of(Return(), given.all.batch),
         given.advantage + offset[:, :, None],
     )
 
@@ -56,13 +56,13 @@ def test_return_has_the_exact_gradient_at_discount_1(undiscounted):
         undiscounted.mdp,
         undiscounted.policy,
         undiscounted.all,
-        credit(Return(), undiscounted.all.batch),
+        value_of(Return(), undiscounted.all.batch),
     )
     np.testing.assert_allclose(gradient, undiscounted.exact.gradient, atol=1e-5)
 
 
 def test_return_is_biased_at_a_discount_below_1(hidden):
-    value = credit(Return(hidden.discount), hidden.all.batch)
+    value = value_of(Return(hidden.discount), hidden.all.batch)
     gradient = expected_gradient(hidden.mdp, hidden.policy, hidden.all, value)
     wanted = hidden.exact.gradient
     assert np.linalg.norm(gradient - wanted) > 0.01 * np.linalg.norm(wanted)
@@ -73,13 +73,13 @@ def test_return_is_biased_at_a_discount_below_1(hidden):
 def test_reward_to_go_has_q_as_its_mean():
     given = case(binary=False, actions=2, prompt=False, discount=0.875)
     assert_cells(
-        given.all, given.mdp, credit(RewardToGo(0.875), given.all.batch), given.exact.q_value
+        given.all, given.mdp, value_of(RewardToGo(0.875), given.all.batch), given.exact.q_value
     )
 
 
 def test_reward_to_go_has_the_exact_gradient_at_any_discount(hidden, undiscounted):
     for given in (hidden, undiscounted):
-        value = credit(RewardToGo(given.discount), given.all.batch)
+        value = value_of(RewardToGo(given.discount), given.all.batch)
         gradient = expected_gradient(given.mdp, given.policy, given.all, value)
         np.testing.assert_allclose(gradient, given.exact.gradient, atol=1e-5)
 
@@ -87,5 +87,6 @@ def test_reward_to_go_has_the_exact_gradient_at_any_discount(hidden, undiscounte
 def test_both_are_free_of_cost(hidden):
     for estimator in (Return(), RewardToGo()):
         assert all(
-            float(x) == 0.0 for x in estimator(jax.random.key(0), None, hidden.all.batch).cost
+            float(x) == 0.0
+            for x in credit(estimator, jax.random.key(0), None, hidden.all.batch).cost
         )

@@ -49,6 +49,6 @@ def random_credit():
     target = np.round(rng.normal(size=state.shape), 1).astype(np.float32)
     return (
         batch,
-        Credit(jnp.asarray(value.reshape(GROUPS, SIZE, 4)), cost),
+        Credit(jnp.asarray(value.reshape(GROUPS, SIZE, 4)), batch.live.astype(jnp.float32), cost),
         jnp.asarray(target.reshape(GROUPS, SIZE, 4)),
     )

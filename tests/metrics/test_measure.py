@@ -192,7 +192,14 @@ def test_leakage_of_a_broadcast_on_a_chain_with_one_pivot_is_1_minus_1_over_t():
     value = jnp.broadcast_to(jnp.sum(batch.reward, axis=-1, keepdims=True), batch.reward.shape)
     zero = jnp.zeros(1)
     truth = solve(mdp, chain.policy)
-    got = measure(mdp, chain.policy, truth, batch, Credit(value, Cost(zero, zero, zero)), value)
+    got = measure(
+        mdp,
+        chain.policy,
+        truth,
+        batch,
+        Credit(value, batch.live * 1.0, Cost(zero, zero, zero)),
+        value,
+    )
     paid = int(np.asarray(batch.reward).sum())
     assert 0 < paid < batch.reward.shape[1]
     np.testing.assert_allclose(got.leakage.sum(axis=0), [paid * (1 - 1 / 7), paid], rtol=1e-6)

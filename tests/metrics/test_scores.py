@@ -15,7 +15,7 @@ from casim.controls import Control
 from casim.metrics import Score, Sums
 from casim.scores import STUDENT, Blocks, finalise
 from casim.types import Cost, Credit
-from tests.enumeration import Weighted, expected_gradient
+from tests.enumeration import Weighted, as_groups, expected_gradient
 from tests.metrics.samples import (
     GROUPS,
     KEY,
@@ -117,7 +117,11 @@ def all_scores(mdp, policy, truth, batch, value, num_blocks):
     blocks = Blocks(num_blocks)
     for b, part in enumerate(np.array_split(np.arange(len(value)), num_blocks)):
         zero = jnp.zeros(len(part))
-        credit = Credit(jnp.asarray(value[part], jnp.float32), Cost(zero, zero, zero))
+        credit = Credit(
+            jnp.asarray(value[part], jnp.float32),
+            jnp.asarray(batch.live)[part] * 1.0,
+            Cost(zero, zero, zero),
+        )
         one = jax.tree.map(lambda x, part=part: x[part], batch)
         blocks.add(b, measure(mdp, policy, truth, one, credit, credit.value))
     return finalise(mdp, truth, blocks.sums).scores
@@ -176,8 +180,11 @@ def test_the_exact_control_has_no_bias_no_wrong_sign_and_no_leakage(given, truth
     value = np.stack(
         [
             Control("exact")(
-                KEY, given.world, truth, jax.tree.map(lambda x, c=c: x[c], batch)
-            ).value
+                KEY,
+                given.world,
+                truth,
+                as_groups(given.world, jax.tree.map(lambda x, c=c: x[c], batch)),
+            ).value[0]
             for c in range(GROUPS)
         ]
     )

@@ -15,6 +15,8 @@ from tests.enumeration import case, solve
 
 BLOCKS = 4
 
+PAIRS = ("rank", "precision", "effective", "support")
+
 
 def mean_error(blocks, name, members):
     """Of each cell over some blocks; of the step where they never met the cell."""
@@ -95,7 +97,7 @@ def blocks(given):
     count[:, :, 0] += 3
     error = count * rng.normal(size=shape) + np.sqrt(count) * rng.normal(size=count.shape)
     gradient = rng.normal(size=(BLOCKS, *given[1].gradient.shape))
-    shares = {name: np.sort(rng.uniform(1, 9, (BLOCKS, 2))) for name in ("rank", "precision")}
+    shares = {name: np.sort(rng.uniform(1, 9, (BLOCKS, 2))) for name in PAIRS}
     sized = {name: np.sort(rng.uniform(1, 9, (BLOCKS, 256, 2))) for name in ("sign", "leakage")}
     return Sums(
         groups=np.full(BLOCKS, 6.0),

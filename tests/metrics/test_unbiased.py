@@ -21,6 +21,7 @@ from casim.oracle import solve
 from casim.oracle.moments import exact_scores, peer_baseline, recursion_moments
 from casim.scores import pairs
 from casim.testing import enumerate_trajectories
+from tests.enumeration import credit
 
 SEEDS, REPLICATES = 2000, (10, 20, 100)
 UNBIASED = (
@@ -83,8 +84,8 @@ def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group()
     estimator = casim.LeaveOneOut()
 
     def group(batch):
-        credit = estimator(jax.random.key(0), None, batch)
-        one = jax.tree.map(lambda x: x[None], (batch, credit, credit.value))
+        given = credit(estimator, jax.random.key(0), None, batch)
+        one = jax.tree.map(lambda x: x[None], (batch, given, given.value))
         return measure(mdp, policy, truth, *one)
 
     sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.jit(jax.vmap(group))(batch))

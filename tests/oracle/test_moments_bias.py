@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 import casim
-from casim.estimators.base import cost
 from casim.metrics import group_gradient
 from casim.ops import returns_to_go
 from casim.oracle import binary_group_scale
@@ -31,7 +30,8 @@ from casim.oracle.moments import (
 )
 from casim.oracle.moments.group import multisets
 from casim.tasks.variable_turns import VariableTurns
-from casim.types import Credit
+from tests import enumeration
+from tests.enumeration import Rule
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "group-bias.md"
 SIZES = range(2, 9)
@@ -41,7 +41,7 @@ FEW = [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 5, 6, 7, 8))
 
 def rule(credit):
     """An estimator from a function of the batch."""
-    return lambda key, world, batch: Credit(jnp.where(batch.live, credit(batch), 0.0), cost())
+    return Rule(lambda key, world, batch: jnp.where(batch.live, credit(batch), 0.0))
 
 
 def turn_leave_one_out(alone):
@@ -346,7 +346,11 @@ def test_a_ranking_by_200_samples_reverses():
         batch = jax.tree.map(lambda x: jnp.asarray(x[groups]), paths.trajectory)
         error = {
             name: squared_errors(
-                batch, jax.vmap(lambda b, n=name: RULES[n](None, None, b).value)(batch), REVERSAL
+                batch,
+                jax.vmap(lambda b, n=name: enumeration.credit(RULES[n], None, None, b).value)(
+                    batch
+                ),
+                REVERSAL,
             )
             for name in PAIR
         }
@@ -372,7 +376,7 @@ def test_the_samples_on_the_page_are_what_200_seeds_give():
     error = [
         squared_errors(
             groups,
-            jax.vmap(lambda b, n=name: RULES[n](None, None, b).value)(groups),
+            jax.vmap(lambda b, n=name: enumeration.credit(RULES[n], None, None, b).value)(groups),
             (mdp, world.policy),
         )
         for name in PAIR

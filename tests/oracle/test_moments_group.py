@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import casim
-from casim.estimators.base import cost, to_steps
+from casim.estimators.base import to_steps
 from casim.oracle.moments import (
     by_anchor,
     by_return,
@@ -22,7 +22,7 @@ from casim.oracle.moments import (
     whole,
 )
 from casim.tasks.variable_turns import VariableTurns
-from casim.types import Credit
+from tests.enumeration import Rule
 from tests.oracle.test_moments_bias import anchor_mean, turn_leave_one_out
 from tests.reference import enumerate_paths, random_mdp
 
@@ -131,9 +131,7 @@ def anchor_credit(batch):
 def weighted_actions(_key, _world, batch):
     """Credit that reads actions and the others' states: no two trajectories look alike to it."""
     others = jnp.sum(batch.state * batch.reward) - jnp.sum(batch.state * batch.reward, axis=1)
-    return Credit(
-        jnp.where(batch.live, (1 + batch.action) * others[:, None] + batch.reward**2, 0.0), cost()
-    )
+    return jnp.where(batch.live, (1 + batch.action) * others[:, None] + batch.reward**2, 0.0)
 
 
 def action_credit(batch):
@@ -167,7 +165,7 @@ def same(moments, wanted):
         ),
         (SMALL, 3, turn_leave_one_out("return"), turn_credit, (by_reward,)),
         (SMALL, 3, anchor_mean(False), anchor_credit, (by_anchor,)),
-        (SMALL, 3, weighted_actions, action_credit, (whole,)),
+        (SMALL, 3, Rule(weighted_actions), action_credit, (whole,)),
     ],
     ids=["grpo", "grpo-ddof0", "turn", "anchor", "actions"],
 )
@@ -219,24 +217,24 @@ def test_rows_of_single_precision_are_made_to_sum_to_one():
 
 
 def draws(key, _world, batch):
-    return Credit(jnp.where(batch.live, jax.random.normal(key, batch.reward.shape), 0.0), cost())
+    return jnp.where(batch.live, jax.random.normal(key, batch.reward.shape), 0.0)
 
 
 def first_only(_key, _world, batch):
-    return Credit(to_steps(jnp.arange(batch.live.shape[0]) * 1.0, batch), cost())
+    return to_steps(jnp.arange(batch.live.shape[0]) * 1.0, batch)
 
 
 def undefined(_key, _world, batch):
-    return Credit(jnp.where(batch.live, jnp.nan, 0.0), cost())
+    return jnp.where(batch.live, jnp.nan, 0.0)
 
 
 @pytest.mark.parametrize(
     ("estimator", "arguments", "message"),
     [
-        (draws, (2, by_return()), "must draw nothing"),
-        (first_only, (2, by_return()), "treat members alike"),
-        (weighted_actions, (2, by_return()), "see no more of a trajectory"),
-        (undefined, (2, by_return()), "must be finite"),
+        (Rule(draws), (2, by_return()), "must draw nothing"),
+        (Rule(first_only), (2, by_return()), "treat members alike"),
+        (Rule(weighted_actions), (2, by_return()), "see no more of a trajectory"),
+        (Rule(undefined), (2, by_return()), "must be finite"),
         (casim.Return(), (0,), r"num must be in \[1, inf\]"),
         (casim.Return(), (4, whole, 1000), r"must be in \[1, 1000\], got"),
     ],

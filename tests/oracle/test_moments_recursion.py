@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import casim
-from casim.estimators.base import cost
 from casim.oracle.moments import (
     Product,
     Trace,
@@ -28,7 +27,8 @@ from casim.oracle.moments import (
     value_baseline,
     whole_return,
 )
-from casim.types import MDP, Credit, Kind
+from casim.types import MDP, Kind
+from tests.enumeration import Rule
 from tests.reference import enumerate_paths, exact, random_mdp
 
 EXACT = 1e-11
@@ -249,13 +249,13 @@ def test_a_table_under_a_baseline_of_peers():
         gain = jnp.sum(batch.reward * 0.9 ** jnp.arange(2)[None, :], axis=1)
         off = gain - (jnp.sum(gain) - gain) / (gain.shape[0] - 1)
         at = jnp.broadcast_to(jnp.arange(2)[None, :], batch.state.shape), batch.state, batch.action
-        return Credit(jnp.where(batch.live, off[:, None] * jnp.asarray(table)[at], 0.0), cost())
+        return jnp.where(batch.live, off[:, None] * jnp.asarray(table)[at], 0.0)
 
     for num in (2, 3):
         actual = recursion_moments(
             mdp, policy, lambda _, truth: Product(0.9, 0.0, table, peers=True), num
         )
-        same(actual, group_moments(mdp, policy, estimator, num))
+        same(actual, group_moments(mdp, policy, Rule(estimator), num))
 
 
 def test_independent_trajectories_divide_the_variance():

@@ -166,6 +166,8 @@ def test_a_lost_state_does_not_depend_on_the_noise_of_the_rollout():
         terminal=np.zeros(2, bool),
         decision=np.ones(1, bool),
         kind=np.zeros(1, int),
+        discount=mdp.discount[:1],
+        prompt=np.zeros(2, int),
     )
     world = make(jax.tree.map(jnp.asarray, mdp), np.ones((1, 2, 1)), replay=Replay(noise=0.5))
     num = 40_000

@@ -145,6 +145,8 @@ def test_wide_labels_are_packed_and_unpacked():
         terminal=np.arange(s) == 7,
         decision=np.ones(m, bool),
         kind=np.zeros(m, int),
+        discount=mdp.discount[:m],
+        prompt=np.zeros(s, int),
     )
     mdp = jax.tree.map(jnp.asarray, mdp)
     world = World.make(mdp, jnp.asarray(rng.dirichlet(np.ones(a), (m, o)), float))
@@ -174,6 +176,8 @@ def plain_world(states, actions, slots, observations, steps):
         terminal=np.zeros(states, bool),
         decision=np.ones(1, bool),
         kind=np.zeros(1, int),
+        discount=mdp.discount[:1],
+        prompt=np.zeros(states, int),
     )
     return World.make(
         jax.tree.map(jnp.asarray, mdp),

@@ -69,15 +69,15 @@ def test_a_branch_of_nonsense_is_refused(small, batch, unhooked, arguments, mess
         ({"num": 1.5}, "num must be an integer in [0, inf], got 1.5"),
         (
             {"keep": jnp.ones(4, bool)},
-            "keep must be booleans [N, T] = (13, 4), got bool of shape (4,)",
+            "keep must be booleans of shape (13, 4), got bool of shape (4,)",
         ),
         (
             {"keep": jnp.ones((13, 4), int)},
-            "keep must be booleans [N, T] = (13, 4), got int32 of shape (13, 4)",
+            "keep must be booleans of shape (13, 4), got int32 of shape (13, 4)",
         ),
         (
             {"keep": np.ones((13, 4))},
-            "keep must be booleans [N, T] = (13, 4), got float32 of shape (13, 4)",
+            "keep must be booleans of shape (13, 4), got float32 of shape (13, 4)",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from casim.oracle import expected_return, solve
 from casim.simulate import World
 from casim.tasks import HiddenCause
 from tests import reference
+from tests.enumeration import credit
 
 WORLDS = (1, -1)
 solve = jax.jit(solve)
@@ -78,7 +79,8 @@ def test_a_coin_that_ignores_the_cause_restores_the_effect(sign):
 )
 def test_an_estimator_of_logs_gives_the_same_credit_in_both_worlds(kind, logs):
     one, two = (
-        kind()(jax.random.key(0), None, HiddenCause.logged(batch)).value for _, batch in logs
+        credit(kind(), jax.random.key(0), None, HiddenCause.logged(batch)).value
+        for _, batch in logs
     )
     np.testing.assert_array_equal(one, two)
 

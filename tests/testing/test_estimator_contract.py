@@ -16,7 +16,7 @@ from casim.testing import check_estimator
 
 
 def written(call, **attributes):
-    """An estimator of an outside author, from its `__call__` and what it declares."""
+    """An estimator of an outside author, from its `give` and what it declares."""
     declared = {
         "granularity": "step",
         "methodology": "monte_carlo",
@@ -24,8 +24,10 @@ def written(call, **attributes):
         "needs": frozenset(),
         "unbiased": frozenset(),
     }
-    namespace = declared | attributes | {"__call__": call, "__module__": __name__}
-    return dataclasses.dataclass(frozen=True)(type("Written", (casim.Estimator,), namespace))()
+    namespace = declared | attributes | {"give": call, "__module__": __name__}
+    return dataclasses.dataclass(frozen=True)(
+        type("Written", (casim.estimators.Source,), namespace)
+    )()
 
 
 def by_step(value):
@@ -33,7 +35,7 @@ def by_step(value):
 
     def call(self, key, world, batch):
         credit = value(world, batch).astype(jnp.float32)
-        return casim.Credit(jnp.where(batch.live, credit, 0.0), cost())
+        return jnp.where(batch.live, credit, 0.0), cost()
 
     return call
 
@@ -44,37 +46,37 @@ def reward(world, batch):
 
 def same_state(world, batch):
     """Which share of the group is in one's own state: no label matters, only which are equal."""
-    return jnp.mean(batch.state[:, None, :] == batch.state[None, :, :], axis=1)
+    return jnp.mean(batch.state[:, :, None] == batch.state[:, None], axis=2)
 
 
 def gain_of_rollout(world, batch):
     """Reads states that no batch was handed in with."""
-    fresh = world.rollout(jax.random.key(0), 3)
+    fresh = world.groups(jax.random.key(0), *batch.live.shape[:2])
     return fresh.state % 2
 
 
 def state_of_branch(world, batch):
     branch = world.branch(jax.random.key(0), batch, 1, 1)
-    return branch.state[:, 0] % 2
+    return branch.state[:, :, 0] % 2
 
 
 def judged(world, batch):
     """Uses every door that it declares, on batches that it made itself."""
     twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), batch)
     branch = world.branch(jax.random.key(0), twice, 2, 1)
-    again = jax.tree.map(lambda x: x[:3, 0], branch)
+    again = jax.tree.map(lambda x: x[: len(batch.live), :, 0], branch)
     kept = jnp.zeros(batch.live.shape, bool)
     rerun = world.intervene(jax.random.key(1), again, kept, 1)
-    start = world.judge_prompt(jax.random.key(2), batch)[:, None]
+    start = world.judge_prompt(jax.random.key(2), batch)[..., None]
     score = world.judge(jax.random.key(2), again) - start
     other = jnp.sum(world.reference_probability(batch) ** 2, axis=-1)
-    return score + rerun.reward[:, 0] + other + world.discount * world.decision[None, :]
+    return score + rerun.reward[:, :, 0] + other + world.discount * world.decision[None, None, :]
 
 
 def returns(self, key, world, batch):
     """At the discount of the world, whatever that makes of the gradient."""
     discount = 1.0 if world is None else world.discount
-    return casim.Credit(to_steps(episode_return(batch, discount), batch), cost())
+    return to_steps(episode_return(batch, discount), batch), cost()
 
 
 GRADIENT = {"unbiased": frozenset({"gradient"})}
@@ -94,9 +96,9 @@ BAD = {
         r"claims\(0.8\) must be among \(\), got \['target'\]",
     ),
     "shape": (
-        lambda self, key, world, batch: casim.Credit(batch.reward[:, :-1], cost()),
+        lambda self, key, world, batch: (batch.reward[..., :-1], cost()),
         {},
-        r"credit must be \[N, T\], got \(3, 4\)",
+        r"credit must be \[P, N, T\], got \(2, 3, 4\)",
     ),
     "not finite": (
         by_step(lambda world, batch: jnp.log(batch.reward)),
@@ -104,12 +106,12 @@ BAD = {
         "credit must be finite",
     ),
     "after the end": (
-        lambda self, key, world, batch: casim.Credit(jnp.ones_like(batch.reward), cost()),
+        lambda self, key, world, batch: (jnp.ones_like(batch.reward), cost()),
         {},
         "credit must be 0 where not live",
     ),
     "cost": (
-        lambda self, key, world, batch: casim.Credit(batch.reward, cost(env_steps=-1.0)),
+        lambda self, key, world, batch: (batch.reward, cost(env_steps=-1.0)),
         {},
         "costs must be scalars >= 0",
     ),

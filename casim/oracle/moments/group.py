@@ -1,17 +1,11 @@
 """Exact expectation and variance of any deterministic estimator, by enumerating groups.
 
 In maths, with the N members of a group independent, a group is a multiset of trajectory classes
-u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i). With c the estimator's credit of
-it, and E[c_t^2 | s, a] likewise,
-
-    E[c_t | s, a] = sum_groups P (1/N) sum_i c_it P(s_t = s, a_t = a | u_i) / P(s_t = s, a_t = a).
-
-The gradient g = (1/N) sum_i sum_t c_it z_it has
-
-    E[g | group] = (1/N) sum_i c_i . E[z | u_i],
-    Var(g | group) = (1/N^2) sum_i c_i' Cov(z | u_i) c_i,
-
-because credit is constant within classes.
+u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i), and with c the estimator's credit
+of it: E[c_t | s, a] = sum_groups P (1/N) sum_i c_it P(s_t = s, a_t = a | u_i) / P(s_t = s, a_t =
+a), likewise of c^2, and g = (1/N) sum_i sum_t c_it z_it has E[g | group] = (1/N) sum_i c_i . E[z |
+u_i] and Var(g | group) = (1/N^2) sum_i c_i' Cov(z | u_i) c_i, because credit is constant within
+classes.
 
 References:
     Derived for casim; `tests/oracle/test_moments_group.py` checks it against the enumeration of
@@ -23,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -34,18 +28,28 @@ from casim.checks import check_integer
 from casim.oracle.moments.classes import Classes, View, make_classes, whole
 from casim.oracle.moments.paths import enumerate_trajectories, precise
 from casim.simulate import World
-from casim.types import MDP, Credit, Trajectory
+from casim.types import MDP, Batch, Credit, Trajectory
 
 CHUNK = 2048
 """Groups that are scored at once."""
 TOLERANCE = 1e-9
 """Credits that should be equal may differ by this share of the largest."""
 
-Rule = Callable[[Any, World, Any], Credit]
-"""An estimator that draws nothing: (key, world, batch [N, T]) -> Credit.
 
-The world has the discount.
-"""
+class Rule(Protocol):
+    """An estimator that draws nothing and remembers nothing."""
+
+    def credit(self, key: Any, world: World, batch: Batch) -> Credit:
+        """The credit of a batch `[1, N, T]`."""
+        ...
+
+
+class Given(NamedTuple):
+    """The credit of some groups, `[B, N, T]` in NumPy float64, 0 where not live."""
+
+    value: np.ndarray
+    product: np.ndarray
+    """Value x weight: what the gradient takes."""
 
 
 class Moments(NamedTuple):
@@ -82,8 +86,7 @@ def group_moments(
     Args:
         mdp: a world whose trajectories can be listed.
         policy: the table `[M, O, A]`.
-        estimator: called as `estimator(key, world, batch)`, with the process and the policy as
-            world.
+        estimator: its `credit` is called with the process and the policy as world.
         num: N, the group size, at least 1.
         sees: what of a trajectory the estimator sees, see `casim.oracle.moments.classes`; the
             coarser, the fewer groups.
@@ -94,25 +97,53 @@ def group_moments(
             finite, or an estimator that is not as described above.
     """
     check_integer("num", num, 1)
+    if getattr(estimator, "stateful", False):
+        raise ValueError(f"estimator must remember nothing from call to call, got {estimator!r}")
     mdp, policy = precise(mdp, policy)
     classes = make_classes(mdp, policy, enumerate_trajectories(mdp, policy), sees)
     groups, weight = multisets(classes.probability, num, limit)
     credit = _scorer(estimator, num, mdp, policy)
     _check_symmetry(credit, classes, groups)
-    count, steps = classes.score.shape[:2]
-    first, second = np.zeros((count, steps)), np.zeros((count, steps, steps))
-    square = np.zeros(classes.score.shape[-1])
+    totals = _Totals.zero(*classes.score.shape)
     for begin in range(0, len(groups), CHUNK):
         group, share = groups[begin : begin + CHUNK], weight[begin : begin + CHUNK]
-        value = credit(_batch(classes.member, classes.first[group]))
-        each = share[:, None, None] * value / num
-        np.add.at(first, group, each)
-        np.add.at(second, group, each[..., :, None] * value[..., None, :])
-        flat = value.reshape(len(group), 1, -1) @ classes.score[group].reshape(
-            len(group), num * steps, -1
-        )
-        square += share @ (flat[:, 0] / num) ** 2
-    return _assemble(classes, first, second, square, num, policy.shape)
+        given = credit(_batch(classes.member, classes.first[group]))
+        totals.add(classes, group, share, given)
+    return _assemble(classes, totals, num, policy.shape)
+
+
+class _Totals(NamedTuple):
+    """Sums over groups, weighed by their probability and divided by N; added to in place."""
+
+    value: Float[np.ndarray, "C T"]
+    value_square: Float[np.ndarray, "C T"]
+    product: Float[np.ndarray, "C T"]
+    """Of value x weight."""
+    products: Float[np.ndarray, "C T T"]
+    """Of those of two steps."""
+    square: Float[np.ndarray, " P"]
+    """Of the squared gradient of each parameter, given the classes."""
+
+    @classmethod
+    def zero(cls, count: int, steps: int, parameters: int) -> _Totals:
+        """No groups."""
+        value, value_square, product = np.zeros((3, count, steps))
+        products = np.zeros((count, steps, steps))
+        return cls(value, value_square, product, products, np.zeros(parameters))
+
+    def add(self, classes: Classes, group: np.ndarray, share: np.ndarray, given: Given) -> None:
+        """Adds groups `[B, N]` of these probabilities."""
+        num = group.shape[1]
+        each = share[:, None, None] / num
+        np.add.at(self.value, group, each * given.value)
+        np.add.at(self.value_square, group, each * given.value**2)
+        part = each * given.product
+        np.add.at(self.product, group, part)
+        np.add.at(self.products, group, part[..., :, None] * given.product[..., None, :])
+        flat = given.product.reshape(len(group), 1, -1)
+        score = classes.score[group].reshape(*flat.shape[::2], -1)
+        gradient = (flat @ score)[:, 0] / num
+        self.square[:] += share @ gradient**2
 
 
 def multisets(
@@ -140,27 +171,33 @@ def multisets(
     return groups, weight
 
 
-def _scorer(estimator: Rule, num: int, mdp: MDP, policy: np.ndarray) -> Callable[[Any], np.ndarray]:
-    """Credit of up to CHUNK groups, `[B, N, T]` in NumPy float64."""
+def _scorer(estimator: Rule, num: int, mdp: MDP, policy: np.ndarray) -> Callable[[Any], Given]:
+    """Credit of up to CHUNK groups."""
     with jax.enable_x64(True):
         world = World.make(*jax.tree.map(jnp.asarray, (mdp, policy)))
-    program = jax.jit(
-        jax.vmap(lambda batch, key: estimator(key, world, batch).value, in_axes=(0, None))
-    )
 
-    def credit(batch: Any, seed: int = 0) -> np.ndarray:
+    def one(group: Trajectory, key: Any) -> tuple[Any, Any]:
+        batch = world.attach(jax.tree.map(lambda x: x[None], group))
+        given = estimator.credit(key, world, batch)
+        if given.value.ndim > given.weight.ndim:
+            raise ValueError("estimator must credit the action taken, got credit of all actions")
+        return given.value[0], given.weight[0]
+
+    program = jax.jit(jax.vmap(one, in_axes=(0, None)))
+
+    def credit(batch: Any, seed: int = 0) -> Given:
         size = len(batch.action)
         padded = (np.resize(x, (CHUNK, *x.shape[1:])) if size < CHUNK else x for x in batch)
         with jax.enable_x64(True):
-            value = np.asarray(
-                program(Trajectory(*(jnp.asarray(x) for x in padded)), jax.random.key(seed))
-            )[:size]
-        if not np.isfinite(value).all():
-            raise ValueError(
-                f"credit of {estimator!r} must be finite, "
-                f"got {value[~np.isfinite(value)][0]} at N={num}"
-            )
-        return np.where(batch.live, value, 0.0)
+            group = Trajectory(*(jnp.asarray(x) for x in padded))
+            found = program(group, jax.random.key(seed))
+            value, weight = (np.asarray(x)[:size] for x in found)
+        for x in (value, weight):
+            if not np.isfinite(x).all():
+                first = x[~np.isfinite(x)][0]
+                raise ValueError(f"credit of {estimator!r} must be finite, got {first} at N={num}")
+        value = np.where(batch.live, value, 0.0)
+        return Given(value, value * weight)
 
     return credit
 
@@ -169,47 +206,44 @@ def _batch(members: Any, rows: np.ndarray) -> Any:
     return Trajectory(*(x[rows] for x in members))
 
 
-def _check_symmetry(
-    credit: Callable[..., np.ndarray], classes: Classes, groups: np.ndarray
-) -> None:
-    """Compares groups with the same groups permuted and of members drawn at random."""
+def _check_symmetry(credit: Callable[..., Given], classes: Classes, groups: np.ndarray) -> None:
+    """Compares groups with the same groups permuted, and of members drawn at random."""
     rng = np.random.default_rng(0)
     some = groups[rng.choice(len(groups), CHUNK, replace=len(groups) < CHUNK)]
     order = rng.permuted(np.broadcast_to(np.arange(some.shape[1]), some.shape), axis=1)
-    value = np.take_along_axis(
-        credit(_batch(classes.member, classes.first[some])), order[..., None], axis=1
-    )
     moved = np.take_along_axis(some, order, axis=1)
     rows = classes.first[moved] + rng.integers(classes.size[moved])
-    error = np.abs(credit(_batch(classes.member, rows), seed=1) - value).max()
-    if error > TOLERANCE * max(1.0, np.abs(value).max()):
-        raise ValueError(
-            "estimator must draw nothing, treat members alike and see no more of a trajectory "
-            f"than `sees` keeps, got credits that differ by {error:.2g}"
-        )
+    one = credit(_batch(classes.member, classes.first[some]))
+    other = credit(_batch(classes.member, rows), seed=1)
+    for wanted, found in zip(one, other, strict=True):
+        wanted = np.take_along_axis(wanted, order[..., None], axis=1)
+        error = np.abs(found - wanted).max()
+        if error > TOLERANCE * max(1.0, np.abs(wanted).max()):
+            raise ValueError(
+                "estimator must draw nothing, treat members alike and see no more of a trajectory "
+                f"than `sees` keeps, got credits that differ by {error:.2g}"
+            )
 
 
-def _assemble(
-    classes: Classes,
-    first: np.ndarray,
-    second: np.ndarray,
-    square: np.ndarray,
-    num: int,
-    shape: tuple[int, ...],
-) -> Moments:
-    """Moments from P-weighted sums of the credit and its products, per class and step."""
+def _assemble(classes: Classes, totals: _Totals, num: int, shape: tuple[int, ...]) -> Moments:
+    """Moments from the sums over groups."""
     cell = np.einsum("c,ctsa->tsa", classes.probability, classes.cell)
-    time = np.arange(first.shape[1])
-    total = [np.einsum("ct,ctsa->tsa", x, classes.cell) for x in (first, second[:, time, time])]
     mean, mean_square = (
-        np.divide(x, cell, out=np.full(cell.shape, np.nan), where=cell > 0) for x in total
+        _over(np.einsum("ct,ctsa->tsa", x, classes.cell), cell)
+        for x in (totals.value, totals.value_square)
     )
-    gradient = np.einsum("ct,ctp->p", first, classes.score)
-    within = np.einsum("ctu,cptu->p", second, classes.covariance, optimize=True) / num
+    gradient = np.einsum("ct,ctp->p", totals.product, classes.score)
+    within = np.einsum("ctu,cptu->p", totals.products, classes.covariance, optimize=True) / num
+    variance = totals.square - gradient**2 + within
     return Moments(
         probability=cell,
         expectation=mean,
         variance=np.maximum(mean_square - mean**2, 0.0),
         gradient=gradient.reshape(shape),
-        gradient_variance=np.maximum(square - gradient**2 + within, 0.0).reshape(shape),
+        gradient_variance=np.maximum(variance, 0.0).reshape(shape),
     )
+
+
+def _over(total: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """A mean in each cell, NaN where the policy never goes."""
+    return np.divide(total, cell, out=np.full(cell.shape, np.nan), where=cell > 0)

@@ -22,7 +22,7 @@ from jaxtyping import Array
 from casim import targets
 from casim.checks import check_integer
 from casim.estimators.base import (
-    Estimator,
+    Source,
     check_discount,
     cost,
     count,
@@ -33,12 +33,12 @@ from casim.estimators.base import (
 )
 from casim.ops import segment_broadcast
 from casim.simulate import World
-from casim.types import Credit, Trajectory
+from casim.types import Batch
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Shapley(Estimator):
+class Shapley(Source):
     """Permutation-sampled Shapley values of the segments: unbiased for them, not for the advantage.
 
     (The advantage is the marginal in the order of time only; other orders put later segments
@@ -67,10 +67,11 @@ class Shapley(Estimator):
     def claims(self, discount: float) -> frozenset[str]:
         return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
 
-    def __call__(self, key, world, batch) -> Credit:
+    def give(self, key, world, batch):
         world = required(world, self)
         key_order, key_noise = jax.random.split(key)
-        shape = (self.num_permutations, batch.action.shape[0], world.num_segments)
+        rows = batch.action.shape[:-1]
+        shape = (self.num_permutations, *rows, world.num_segments)
         draws = jax.random.uniform(key_order, shape, jnp.float32)
         rank = jnp.argsort(
             jnp.argsort(draws, axis=-1), axis=-1
@@ -82,23 +83,24 @@ class Shapley(Estimator):
         keys = jax.random.split(key_noise, self.num_permutations)
         marginal, used = jax.lax.map(one_order, (keys, rank))
         credit = segment_broadcast(jnp.mean(marginal, axis=0), world.segment)
-        return Credit(jnp.where(batch.live, credit, 0.0), cost(env_steps=jnp.sum(used)))
+        return jnp.where(batch.live, credit, 0.0), cost(env_steps=jnp.sum(used))
 
     def _marginals(
         self,
         key: Array,
         rank: Array,
         world: World,
-        batch: Trajectory,
+        batch: Batch,
     ) -> tuple[Array, Array]:
-        """Marginal of each segment `[N, G]` in one order per trajectory, and the steps simulated."""
+        """Marginal of each segment `[P, N, G]` in one order per trajectory, and the steps taken."""
 
         def coalition(size: Array) -> tuple[Array, Array]:
             keep = segment_broadcast(rank < size, world.segment)
             rerun = world.intervene(key, batch, keep, 1)
-            returns = episode_return(rerun, discount_of(world, self.discount))
-            return returns[:, 0], count(rerun.live)
+            returns = episode_return(rerun, discount_of(world, batch, self.discount))
+            return returns[..., 0], count(rerun.live)
 
         value, used = jax.lax.map(coalition, jnp.arange(world.num_segments + 1))
-        gain = jnp.diff(value.T, axis=1)  # of the segment at each place of the order
-        return jnp.take_along_axis(gain, rank, axis=1), jnp.sum(used)
+        value = jnp.moveaxis(value, 0, -1)
+        gain = jnp.diff(value, axis=-1)  # of the segment at each place of the order
+        return jnp.take_along_axis(gain, rank, axis=-1), jnp.sum(used)

@@ -33,7 +33,7 @@ from jaxtyping import Array, Float, Int
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import (
-    Estimator,
+    Source,
     check_discount,
     cost,
     count,
@@ -44,12 +44,12 @@ from casim.estimators.base import (
 from casim.ops import class_sum, last_live, returns_to_go
 from casim.simulate import World
 from casim.targets import Advantage, Target
-from casim.types import Credit, Trajectory
+from casim.types import Batch, Trajectory
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Hindsight(Estimator):
+class Hindsight(Source):
     """Return- or state-conditional hindsight credit, tabular, learned in the call.
 
     Consistent in the number of rollouts (the limit is the exact h); biased with a counted h, so no
@@ -86,7 +86,7 @@ class Hindsight(Estimator):
         check_range("prior", self.prior, 1e-6, math.inf)
         check_discount(self.discount)
 
-    def __call__(self, key, world, batch) -> Credit:
+    def give(self, key, world, batch):
         world = required(world, self)
         data = world.rollout(key, self.num_rollouts)
         future, fresh = self._future(world, batch), self._future(world, data)
@@ -96,28 +96,30 @@ class Hindsight(Estimator):
         ratio = hindsight_ratio(world, batch, hindsight)
         credit = jnp.where(batch.live, (1 - 1 / ratio) * future, 0.0)
         used = count(data.live)
-        return Credit(credit, cost(env_steps=used, critic_updates=used))
+        return credit, cost(env_steps=used, critic_updates=used)
 
-    def _future(self, world: World, batch: Trajectory) -> Float[Array, "N T"]:
-        discount = discount_of(world, self.discount)
+    def _future(self, world: World, batch: Batch | Trajectory) -> Float[Array, "*rows T"]:
+        discount = discount_of(world, batch, self.discount)
         return returns_to_go(batch.reward, discount, batch.live)
 
     def _outcomes(
         self,
-        batch: Trajectory,
-        future: Float[Array, "N T"],
+        batch: Batch,
+        future: Float[Array, "P N T"],
         data: Trajectory,
         fresh: Float[Array, "R T"],
-    ) -> tuple[Int[Array, "N T"], Int[Array, "R T"]]:
-        """The class of what is known in hindsight at each step, of the batch and of the rollouts."""
+    ) -> tuple[Int[Array, "P N T"], Int[Array, "R T"]]:
+        """The class of what is known in hindsight at each step, of batch and rollouts."""
         if self.condition == "state":
             return _last_observation(batch), _last_observation(data)
-        low = jnp.min(jnp.where(data.live, fresh, jnp.inf), axis=0, keepdims=True)
-        high = jnp.max(jnp.where(data.live, fresh, -jnp.inf), axis=0, keepdims=True)
+        low = jnp.min(jnp.where(data.live, fresh, jnp.inf), axis=0)
+        high = jnp.max(jnp.where(data.live, fresh, -jnp.inf), axis=0)
+        apart = high > low
+        width = jnp.where(apart, high - low, 1.0)
 
         def bins(future: Array) -> Array:
-            width = jnp.where(high > low, high - low, 1.0)
-            share = jnp.where(high > low, (future - low) / width, 0.0)
+            least, size, wide = (jnp.broadcast_to(x, future.shape) for x in (low, width, apart))
+            share = jnp.where(wide, (future - least) / size, 0.0)
             number = jnp.floor(share * self.num_bins)
             return jnp.clip(number, 0, self.num_bins - 1).astype(int)
 
@@ -144,8 +146,8 @@ class Hindsight(Estimator):
 
 
 def hindsight_ratio(
-    world: World, batch: Trajectory, hindsight: Float[Array, "N T A"]
-) -> Float[Array, "N T"]:
+    world: World, batch: Batch, hindsight: Float[Array, "P N T A"]
+) -> Float[Array, "P N T"]:
     """h(a_t | o_t, u) / pi(a_t | o_t) of the action taken.
 
     1 where the policy decides nothing, and for an action that it never takes.
@@ -153,10 +155,10 @@ def hindsight_ratio(
     taken = jax.nn.one_hot(batch.action, hindsight.shape[-1], dtype=hindsight.dtype)
     posterior = jnp.sum(taken * hindsight, axis=-1)
     chance = jnp.sum(taken * world.probability(batch), axis=-1)
-    possible = batch.live & world.decision[None, :] & (chance > 0)
+    possible = batch.decided & (chance > 0)
     return jnp.where(possible, posterior / jnp.where(possible, chance, 1.0), 1.0)
 
 
-def _last_observation(batch: Trajectory) -> Int[Array, "N T"]:
+def _last_observation(batch: Batch | Trajectory) -> Int[Array, "*rows T"]:
     last = last_live(batch.observation, batch.live)
-    return jnp.broadcast_to(last[:, None], batch.action.shape)
+    return jnp.broadcast_to(last[..., None], batch.action.shape)

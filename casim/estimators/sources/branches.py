@@ -20,7 +20,7 @@ from jaxtyping import Array, Int
 from casim.checks import check_choice, check_integer
 from casim.discounts import product
 from casim.estimators.base import (
-    Estimator,
+    Source,
     check_discount,
     cost,
     count,
@@ -28,15 +28,15 @@ from casim.estimators.base import (
     keeps_discount,
     required,
 )
-from casim.ops import mean, run_sum, segment_broadcast
+from casim.ops import mean, run_sum, segment_broadcast, shift_left
 from casim.simulate import World
 from casim.targets import SegmentAdvantage, Target, TdError
-from casim.types import Credit, Trajectory
+from casim.types import Batch
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Vine(Estimator):
+class Vine(Source):
     """VinePPO at step or segment boundaries.
 
     With unit "step" its mean in a cell is the advantage itself. With segments, at discount 1, it is
@@ -66,7 +66,7 @@ class Vine(Estimator):
         check_discount(self.discount)
 
     @property
-    def target(self) -> Target:
+    def target(self) -> Target:  # pyright: ignore[reportIncompatibleVariableOverride]
         return TdError() if self.unit == "step" else SegmentAdvantage()
 
     def claims(self, discount: float) -> frozenset[str]:
@@ -75,9 +75,9 @@ class Vine(Estimator):
         whole = self.unit == "step" or discount == 1
         return self.unbiased if whole else frozenset({"target"})
 
-    def __call__(self, key, world, batch) -> Credit:
+    def give(self, key, world, batch):
         world = required(world, self)
-        discount = discount_of(world, self.discount)
+        discount = discount_of(world, batch, self.discount)
         steps = jnp.arange(batch.reward.shape[-1])
         by_step = self.unit == "step"
         unit = steps if by_step else world.segment
@@ -89,28 +89,30 @@ class Vine(Estimator):
 
         inputs = (jax.random.split(key, size), first)
         value, used = jax.lax.map(at_boundary, inputs)
-        value = value.T
-        after = jnp.pad(value[:, 1:], ((0, 0), (0, 1)))  # nothing is worth anything after the end
+        value = jnp.moveaxis(value, 0, -1)
+        after = shift_left(value)  # nothing is worth anything after the end
         length = jnp.diff(first, append=steps.shape[0])
         within = product(discount, first[unit], steps)
-        earned = run_sum(batch.reward * within[None, :], unit, size)
-        credit = earned + product(discount, first, first + length)[None, :] * after - value
+        each = jnp.broadcast_to(within, batch.reward.shape)
+        earned = run_sum(batch.reward * each, unit, size)
+        over_unit = jnp.broadcast_to(product(discount, first, first + length), after.shape)
+        credit = earned + over_unit * after - value
         credit = jnp.where(batch.live, segment_broadcast(credit, unit), 0.0)
-        return Credit(credit, cost(env_steps=jnp.sum(used)))
+        return credit, cost(env_steps=jnp.sum(used))
 
     def _value(
         self,
         key: Array,
         step: Int[Array, ""],
         world: World,
-        batch: Trajectory,
+        batch: Batch,
     ) -> tuple[Array, Array]:
         """Mean return from `step` over the branches of each row, and the live steps they took."""
         branch = world.branch(key, batch, step, self.num_branches)
         steps = jnp.arange(batch.reward.shape[-1])
         ahead = steps - step
-        discount = discount_of(world, self.discount)
+        discount = discount_of(world, batch, self.discount)
         scaling = jnp.where(ahead >= 0, product(discount, step, steps), 0.0)
-        returns = jnp.sum(branch.reward * scaling[None, None, :], axis=-1)
-        fresh = branch.live & (ahead >= 0)[None, None, :]
-        return mean(returns, axis=1)[:, 0], count(fresh)
+        returns = jnp.sum(branch.reward * jnp.broadcast_to(scaling, branch.reward.shape), axis=-1)
+        fresh = branch.live & jnp.broadcast_to(ahead >= 0, branch.live.shape)
+        return mean(returns, axis=-1)[..., 0], count(fresh)

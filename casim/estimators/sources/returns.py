@@ -12,7 +12,7 @@ import dataclasses
 from typing import ClassVar, final
 
 from casim.estimators.base import (
-    Estimator,
+    Source,
     check_discount,
     cost,
     discount_of,
@@ -22,12 +22,11 @@ from casim.estimators.base import (
 )
 from casim.ops import returns_to_go
 from casim.targets import Advantage, Target, TrajectoryAdvantage
-from casim.types import Credit
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Return(Estimator):
+class Return(Source):
     """The whole return, broadcast to every step.
 
     Its mean in a cell is the advantage plus V_t(s) and the rewards already earned: no function of
@@ -55,14 +54,14 @@ class Return(Estimator):
         exact = discount == 1 and keeps_discount(self.discount, discount)
         return self.unbiased if exact else frozenset()
 
-    def __call__(self, key, world, batch) -> Credit:
-        returns = episode_return(batch, discount_of(world, self.discount))
-        return Credit(to_steps(returns, batch), cost())
+    def give(self, key, world, batch):
+        returns = episode_return(batch, discount_of(world, batch, self.discount))
+        return to_steps(returns, batch), cost()
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class RewardToGo(Estimator):
+class RewardToGo(Source):
     """The rewards from each step on.
 
     Its mean in a cell is Q_t(s, a): the gradient is exact at any discount that is the world's.
@@ -87,6 +86,6 @@ class RewardToGo(Estimator):
     def claims(self, discount: float) -> frozenset[str]:
         return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
 
-    def __call__(self, key, world, batch) -> Credit:
-        discount = discount_of(world, self.discount)
-        return Credit(returns_to_go(batch.reward, discount, batch.live), cost())
+    def give(self, key, world, batch):
+        discount = discount_of(world, batch, self.discount)
+        return returns_to_go(batch.reward, discount, batch.live), cost()

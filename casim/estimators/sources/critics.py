@@ -19,15 +19,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import Estimator, check_discount, cost, count, discount_of, required
+from casim.estimators.base import (
+    Source,
+    check_discount,
+    cost,
+    count,
+    discount_of,
+    required,
+    rows_of,
+)
 from casim.ops import class_mean, class_value, gae, returns_to_go
 from casim.targets import Advantage, Target
-from casim.types import Credit, Trajectory
+from casim.types import Trajectory
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Gae(Estimator):
+class Gae(Source):
     """GAE over a tabular critic.
 
     With lambda = 1 its mean in a cell is Q_t(s, a) minus the critic's value of the observation,
@@ -71,16 +79,18 @@ class Gae(Estimator):
         check_range("learning_rate", self.learning_rate, 1e-6, 1.0)
         check_discount(self.discount)
 
-    def __call__(self, key, world, batch) -> Credit:
+    def give(self, key, world, batch):
         world = required(world, self)
-        discount = discount_of(world, self.discount)
-        data = world.rollout(key, self.num_rollouts) if self.num_rollouts > 0 else batch
-        used = count(data.live) if self.num_rollouts > 0 else 0.0
+        discount = discount_of(world, batch, self.discount)
+        fresh = self.num_rollouts > 0
+        data = world.rollout(key, self.num_rollouts) if fresh else rows_of(batch)
+        used = count(data.live) if fresh else 0.0
         table = self._table(data, discount, world.policy.shape[1])
         value = class_value(table, batch.observation)
         advantage = gae(batch.reward, value, batch.live, discount, self.lambda_)
         sweeps = 1 if self.fit == "monte_carlo" else self.num_sweeps
-        return Credit(advantage, cost(env_steps=used, critic_updates=sweeps * count(data.live)))
+        updates = sweeps * count(data.live)
+        return advantage, cost(env_steps=used, critic_updates=updates)
 
     def _table(
         self, data: Trajectory, discount: float | Float[Array, ""], size: int

@@ -30,17 +30,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_range
-from casim.estimators.base import Estimator, cost, count, required
+from casim.estimators.base import Source, cost, count, required
 from casim.ops import leave_one_out, mean, returns_to_go
 from casim.targets import Subgoal, Target
-from casim.types import Credit
 
 BASELINES = ("per_step", "constant", "none")
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class ProcessReward(Estimator):
+class ProcessReward(Source):
     """Reward-to-go of a judge's step scores. Biased for the advantage even with a perfect judge.
 
     Attributes:
@@ -66,37 +65,37 @@ class ProcessReward(Estimator):
         check_range("temperature", self.temperature, 1e-6, math.inf)
         check_choice("baseline", self.baseline, BASELINES)
 
-    def __call__(self, key, world, batch) -> Credit:
+    def give(self, key, world, batch):
         world = required(world, self)
         score = world.judge(key, batch)
-        scored = jnp.isfinite(score) & batch.live & world.decision[None, :]
+        scored = jnp.isfinite(score) & batch.decided
         value = weighted_score(jnp.where(scored, score, 0.0), scored, self.form, self.temperature)
-        alone = score.shape[0] == 1
+        alone = score.shape[1] == 1
         if self.baseline == "per_step" and not alone:
-            value = jnp.where(scored, value - per_step(value, scored)[:, None], 0.0)
+            value = jnp.where(scored, value - per_step(value, scored)[..., None], 0.0)
         credit = returns_to_go(value, 1.0, batch.live)
         if self.baseline == "constant" and not alone:
-            decided = batch.live & world.decision[None, :]
-            credit = jnp.where(decided, credit - constant(credit, decided)[:, None], credit)
-        return Credit(credit, cost(judge_calls=count(jnp.isfinite(score) & batch.live)))
+            baseline = constant(credit, batch.decided)[..., None]
+            credit = jnp.where(batch.decided, credit - baseline, credit)
+        return credit, cost(judge_calls=count(jnp.isfinite(score) & batch.live))
 
 
-def per_step(value: Float[Array, "N T"], scored: Bool[Array, "N T"]) -> Float[Array, " N"]:
+def per_step(value: Float[Array, "P N T"], scored: Bool[Array, "P N T"]) -> Float[Array, "P N"]:
     """Mean over the others of their mean weighted score per scored step."""
-    own = mean(value, axis=1, where=scored)[:, 0]
+    own = mean(value, axis=-1, where=scored)[..., 0]
     return own - leave_one_out(own)
 
 
-def constant(future: Float[Array, "N T"], decided: Bool[Array, "N T"]) -> Float[Array, " N"]:
+def constant(future: Float[Array, "P N T"], decided: Bool[Array, "P N T"]) -> Float[Array, "P N"]:
     """Mean over the others, and over the padded length, of their returns-to-go at decisions."""
-    own = jnp.sum(jnp.where(decided, future, 0.0), axis=1) / future.shape[1]
+    own = jnp.sum(jnp.where(decided, future, 0.0), axis=-1) / future.shape[-1]
     return own - leave_one_out(own)
 
 
 def weighted_score(
-    score: Float[Array, "N T"], scored: Bool[Array, "N T"], form: str, temperature: float
-) -> Float[Array, "N T"]:
-    """The scores themselves, or weighted by the softmax of their negatives; 0 where nothing was scored."""
+    score: Float[Array, "P N T"], scored: Bool[Array, "P N T"], form: str, temperature: float
+) -> Float[Array, "P N T"]:
+    """The scores, or weighted by the softmax of their negatives; 0 where nothing was scored."""
     if form == "sum":
         return score
     weight = jax.nn.softmax(jnp.where(scored, -score / temperature, -jnp.inf), axis=-1)

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, final
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import (
-    Estimator,
+    Source,
     check_discount,
     cost,
     discount_of,
@@ -25,12 +25,11 @@ from casim.estimators.base import (
 )
 from casim.ops import group_advantage, leave_one_out
 from casim.targets import Target, TrajectoryAdvantage
-from casim.types import Credit
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class GroupRelative(Estimator):
+class GroupRelative(Source):
     """GRPO, and Dr. GRPO with `scale="none"`.
 
     Its mean in a cell is kappa (Q_t(s, a) - V(prompt)), at discount 1 with reward only at the end:
@@ -66,15 +65,15 @@ class GroupRelative(Estimator):
         check_range("epsilon", self.epsilon, 1e-12, 1.0)
         check_discount(self.discount)
 
-    def __call__(self, key, world, batch) -> Credit:
-        returns = episode_return(batch, discount_of(world, self.discount))
+    def give(self, key, world, batch):
+        returns = episode_return(batch, discount_of(world, batch, self.discount))
         advantage = group_advantage(returns, self.scale, self.ddof, self.epsilon)
-        return Credit(to_steps(advantage, batch), cost())
+        return to_steps(advantage, batch), cost()
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class LeaveOneOut(Estimator):
+class LeaveOneOut(Source):
     """RLOO: the return minus the mean of the others.
 
     Its mean in a cell is discount^t Q_t(s, a) plus the rewards already earned, minus V(prompt):
@@ -103,6 +102,6 @@ class LeaveOneOut(Estimator):
             return frozenset()
         return self.unbiased if discount == 1 else frozenset({"target"})
 
-    def __call__(self, key, world, batch) -> Credit:
-        returns = episode_return(batch, discount_of(world, self.discount))
-        return Credit(to_steps(leave_one_out(returns), batch), cost())
+    def give(self, key, world, batch):
+        returns = episode_return(batch, discount_of(world, batch, self.discount))
+        return to_steps(leave_one_out(returns), batch), cost()

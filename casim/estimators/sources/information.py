@@ -12,21 +12,21 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar, Literal, final
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_range
-from casim.estimators.base import Estimator, cost, count, required
+from casim.estimators.base import Source, cost, count, required
 from casim.recurrence import affine_scan
 from casim.targets import LogGain, Target, TdError
-from casim.types import Credit
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class InformationGain(Estimator):
+class InformationGain(Source):
     """Change of the judged success probability. Needs a judge of values.
 
     With a judge that is exact, the probability form is r_t + V_{t+1} - V_t at discount 1: its mean
@@ -55,17 +55,17 @@ class InformationGain(Estimator):
         check_range("floor", self.floor, 1e-12, 1 - 1e-12)
 
     @property
-    def target(self) -> Target:
+    def target(self) -> Target:  # pyright: ignore[reportIncompatibleVariableOverride]
         return TdError() if self.form == "probability" else LogGain(self.floor)
 
-    def __call__(self, key, world, batch) -> Credit:
+    def give(self, key, world, batch):
         world = required(world, self)
         score = world.judge(key, batch)
         scored = jnp.isfinite(score)
         before = _before(score, scored, batch.reward, world.judge_prompt(key, batch))
         gain = self._potential(jnp.where(scored, score, 1.0)) - self._potential(before)
-        calls = count(scored) + score.shape[0]
-        return Credit(jnp.where(scored & batch.live, gain, 0.0), cost(judge_calls=calls))
+        calls = count(scored) + math.prod(score.shape[:-1])
+        return jnp.where(scored & batch.live, gain, 0.0), cost(judge_calls=calls)
 
     def _potential(self, probability: Array) -> Array:
         return (
@@ -76,13 +76,13 @@ class InformationGain(Estimator):
 
 
 def _before(
-    score: Float[Array, "N T"],
-    scored: Bool[Array, "N T"],
-    reward: Float[Array, "N T"],
-    start: Float[Array, " N"],
-) -> Float[Array, "N T"]:
+    score: Float[Array, "P N T"],
+    scored: Bool[Array, "P N T"],
+    reward: Float[Array, "P N T"],
+    start: Float[Array, "P N"],
+) -> Float[Array, "P N T"]:
     """What was last scored before each step, less the rewards earned since."""
     keep = jnp.where(scored, 0.0, 1.0)
     left = jnp.where(scored, score, 0.0) - reward
-    left = left.at[:, 0].add(keep[:, 0] * start)
-    return affine_scan(keep, left, exclusive=True).at[:, 0].set(start)
+    left = left.at[..., 0].add(keep[..., 0] * start)
+    return affine_scan(keep, left, exclusive=True).at[..., 0].set(start)

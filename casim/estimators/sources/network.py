@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from casim.checks import check_integer, check_range
-from casim.estimators.base import Estimator, check_discount, cost, count, discount_of, required
+from casim.estimators.base import Source, check_discount, cost, count, discount_of, required
 from casim.ops import class_value, gae, returns_to_go
 from casim.targets import Advantage, Target
-from casim.types import Credit, Trajectory
+from casim.types import Trajectory
 
 STEPS_AT_ONCE = 4096
 """Steps whose observations the network evaluates together."""
@@ -30,7 +30,7 @@ STEPS_AT_ONCE = 4096
 
 @final
 @dataclasses.dataclass(frozen=True)
-class GaeNetwork(Estimator):
+class GaeNetwork(Source):
     """GAE over a flax critic. With lambda = 1 the gradient is exact, whatever the network says.
 
     Attributes:
@@ -69,19 +69,19 @@ class GaeNetwork(Estimator):
         check_range("learning_rate", self.learning_rate, 1e-8, math.inf)
         check_discount(self.discount)
 
-    def __call__(self, key, world, batch) -> Credit:
+    def give(self, key, world, batch):
         world = required(world, self)
-        discount = discount_of(world, self.discount)
+        discount = discount_of(world, batch, self.discount)
         key_data, key_fit = jax.random.split(key)
         data = world.rollout(key_data, self.num_rollouts)
         target = returns_to_go(data.reward, discount, data.live)
         size = world.policy.shape[1]
         model, params = self._fit(key_fit, data, target, size)
-        critic_table = table(model, params, batch.action.shape[1], size)
+        critic_table = table(model, params, batch.action.shape[-1], size)
         value = class_value(critic_table, batch.observation)
         advantage = gae(batch.reward, value, batch.live, discount, self.lambda_)
         updates = float(self.num_updates * self.minibatch)
-        return Credit(advantage, cost(env_steps=count(data.live), critic_updates=updates))
+        return advantage, cost(env_steps=count(data.live), critic_updates=updates)
 
     def _fit(
         self, key: Array, data: Trajectory, target: Float[Array, "N T"], size: int

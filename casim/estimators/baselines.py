@@ -1,0 +1,221 @@
+"""Baselines: what a step is worth beside its peers.
+
+In maths: c - mean of the peers' c, divided by their deviation if asked. One part is a table of the
+literature:
+
+- GRPO: `Baseline(scale=True)`; Dr. GRPO: `Baseline()`; RLOO: `Baseline(own=False, single="raw")`,
+  each after `Whole()`.
+- TRL's batch scale: `Baseline(scale=True, scale_over="batch")`.
+- REINFORCE++: `Baseline("batch", votes="step", scale=True, epsilon=1e-8, epsilon_at="inside")`
+  after `ToGo()`.
+- GiGPO's steps: `Baseline("anchor", votes="step")` after `ToGo(0.95)`.
+- A baseline per step or per turn: `Baseline("step", own=False)`, `Baseline("turn", own=False)`.
+
+Differences are taken to the largest member of a class first, so that equal peers give exactly 0,
+and large numbers keep their digits.
+
+References:
+    Shao et al. 2024, arXiv:2402.03300 (GRPO); Liu et al. 2025, arXiv:2503.20783 (Dr. GRPO); Kool
+    et al. 2019 and Ahmadian et al. 2024, arXiv:2402.14740 (RLOO); Hu 2025, arXiv:2501.03262
+    (REINFORCE++); Feng et al. 2025, arXiv:2505.10978 (GiGPO). That one part holds them all is
+    casim's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from casim.checks import check_choice, check_integer, check_range
+from casim.estimators.base import Part
+from casim.estimators.peers import KINDS, Peers
+from casim.types import Batch, Credit
+
+Kind = Literal["group", "batch", "step", "turn", "anchor", "state", "length", "prefix"]
+WHERE = ("outside", "inside", "floor")
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Baseline(Part):
+    """Credit less the mean of its peers, over their deviation if asked.
+
+    Attributes:
+        peers: who is compared: the "group" of the prompt, the whole "batch", the same "step" or
+            "turn" of the group, the same "anchor" (observation) or "state", trajectories of the
+            same "length", or the same "prefix".
+        votes: who has a vote in a mean: each "trajectory" one, with the mean of its steps there, or
+            each decided "step" one.
+        own: whether one's own trajectory is among the peers; False leaves it out.
+        scale: divide by the deviation of the peers.
+        scale_over: whose deviation, of the same kinds as `peers`; None is that of the peers.
+        ddof: the variance divides by the number of votes less this, 0 or 1; too few votes give 0.
+        epsilon: keeps the divisor from 0, at least 0.
+        epsilon_at: "outside" adds it to the deviation, "inside" to the variance, and as a "floor"
+            the deviation is at least that.
+        single: what a step without peers gets: its "raw" credit, "zero", or "refused", an error
+            where groups have one trajectory.
+        weighted: whether a step's vote counts by its weight.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    peers: Kind = "group"
+    votes: Literal["trajectory", "step"] = "trajectory"
+    own: bool = True
+    scale: bool = False
+    scale_over: Kind | None = None
+    ddof: int = 1
+    epsilon: float = 1e-6
+    epsilon_at: Literal["outside", "inside", "floor"] = "outside"
+    single: Literal["raw", "zero", "refused"] = "zero"
+    weighted: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("peers", self.peers, tuple(KINDS))
+        check_choice("votes", self.votes, ("trajectory", "step"))
+        check_choice("scale_over", self.scale_over, (None, *KINDS))
+        check_integer("ddof", self.ddof, 0, 1)
+        check_range("epsilon", self.epsilon, 0.0, 1.0)
+        check_choice("epsilon_at", self.epsilon_at, WHERE)
+        check_choice("single", self.single, ("raw", "zero", "refused"))
+
+    @property
+    def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        kinds = {self.peers, self.scale_over}
+        return frozenset({"group", "privileged"} if "state" in kinds else {"group"})
+
+    def apply(self, world, batch, credit):
+        if self.single == "refused" and batch.action.shape[1] == 1:
+            raise ValueError("groups must have at least 2 trajectories for a baseline, got 1")
+        votes = self._votes(batch, credit)
+        peers = KINDS[self.peers](world, batch)
+        value = self._centred(peers, credit.value, votes)
+        if self.scale:
+            over = peers if self.scale_over is None else KINDS[self.scale_over](world, batch)
+            value = self._scaled(over, value, credit.value, votes)
+        shown = batch.live & batch.counted[..., None]
+        return credit._replace(value=jnp.where(shown, value, 0.0))
+
+    def _votes(self, batch: Batch, credit: Credit) -> Float[Array, "P N T"]:
+        """How much each step says in the mean of its class."""
+        decided = batch.decided & batch.counted[..., None]
+        weight = credit.weight if self.weighted else jnp.ones_like(credit.value)
+        return jnp.where(decided, weight, 0.0)
+
+    def _centred(
+        self, peers: Peers, value: Float[Array, "P N T"], votes: Float[Array, "P N T"]
+    ) -> Float[Array, "P N T"]:
+        """The credit less the mean of its peers."""
+        gap = _gap(peers, value, votes)
+        ballots = self._ballots(peers, gap, votes)
+        own = 0.0 if self.own else 1.0
+        total = peers.total(ballots.total) - own * ballots.total
+        count = peers.total(ballots.count) - own * ballots.count
+        mean = jnp.where(count > 0, total / jnp.where(count > 0, count, 1.0), 0.0)
+        alone = value if self.single == "raw" else jnp.zeros_like(value)
+        others = self._others(peers, votes)
+        return jnp.where(peers.spread(others) > 0, gap - peers.spread(mean), alone)
+
+    def _others(self, peers: Peers, votes: Float[Array, "P N T"]) -> Float[Array, "P N L"]:
+        """How many other votes there are: of other trajectories, or also of one's other steps."""
+        number = peers.ballot(jnp.where(votes > 0, 1.0, 0.0).astype(votes.dtype))
+        one = jnp.minimum(number, 1.0)
+        if not self._by_step:
+            return peers.total(one) - one
+        return peers.total(number) - (one if self.own else number)
+
+    def _scaled(
+        self,
+        over: Peers,
+        centred: Float[Array, "P N T"],
+        value: Float[Array, "P N T"],
+        votes: Float[Array, "P N T"],
+    ) -> Float[Array, "P N T"]:
+        """The centred credit over the deviation of those it is scaled by."""
+        gap = _gap(over, value, votes)
+        ballots = self._ballots(over, gap, votes)
+        count = over.total(ballots.count)
+        mean = over.total(ballots.total) / jnp.where(count > 0, count, 1.0)
+        away = self._away(over, gap, mean, ballots)
+        voted = (votes if self._by_step else ballots.voted) > 0
+        # Squares are in units of the largest, so that they cannot overflow.
+        size = jnp.where(voted, jnp.abs(away), 0.0)
+        unit = over.largest(over.largest_vote(size) if self._by_step else size)
+        unit = jax.lax.stop_gradient(jnp.where(unit > 0, unit, 1.0))
+        square = self._squares(over, away, unit, votes)
+        free = count - self.ddof
+        variance = over.total(square) / jnp.where(free > 0, free, 1.0)
+        divisor = over.spread(self._divisor(variance, unit))
+        defined = (over.spread(free) > 0) & (divisor > 0)
+        return jnp.where(defined, centred / jnp.where(defined, divisor, 1.0), 0.0)
+
+    def _squares(self, over: Peers, away: Array, unit: Array, votes: Array) -> Array:
+        """What each trajectory adds to the sum of squares, in units of `unit` squared."""
+        if not self._by_step:
+            return (away / unit) ** 2
+        return over.ballot(votes * (away / over.spread(unit)) ** 2)
+
+    @property
+    def _by_step(self) -> bool:
+        return self.votes == "step"
+
+    def _ballots(
+        self, peers: Peers, gap: Float[Array, "P N T"], votes: Float[Array, "P N T"]
+    ) -> _Ballots:
+        total = peers.ballot(votes * gap)
+        count = peers.ballot(votes)
+        voted = (count > 0).astype(count.dtype)
+        if self._by_step:
+            return _Ballots(total, count, voted)
+        return _Ballots(total / jnp.where(count > 0, count, 1.0), voted, voted)
+
+    def _away(
+        self,
+        over: Peers,
+        gap: Float[Array, "P N T"],
+        mean: Float[Array, "P N L"],
+        ballots: _Ballots,
+    ) -> Array:
+        """How far each vote is from the mean: of steps, or of trajectories."""
+        if self._by_step:
+            return gap - over.spread(mean)
+        return jnp.where(ballots.voted > 0, ballots.total - mean, 0.0)
+
+    def _divisor(self, variance: Array, unit: Array) -> Array:
+        """The deviation with epsilon where it stands; variance is in units of `unit` squared."""
+        inside = self.epsilon / unit / unit if self.epsilon_at == "inside" else 0.0
+        square = variance + inside
+        positive = square > 0
+        deviation = jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+        if self.epsilon_at == "floor":
+            return jnp.maximum(deviation, self.epsilon)
+        return deviation + self.epsilon if self.epsilon_at == "outside" else deviation
+
+
+class _Ballots(NamedTuple):
+    """What each trajectory says in each class."""
+
+    total: Float[Array, "P N L"]
+    count: Float[Array, "P N L"]
+    voted: Float[Array, "P N L"]
+    """1 where it says anything."""
+
+
+def _gap(
+    peers: Peers, value: Float[Array, "P N T"], votes: Float[Array, "P N T"]
+) -> Float[Array, "P N T"]:
+    """Credit less the largest vote of its class: exactly 0 where all are equal.
+
+    What has no class of voters keeps its value.
+    """
+    # What the value is made of must not be computed twice, rounded in two ways.
+    value = jax.lax.optimization_barrier(value)
+    largest = peers.largest(peers.largest_vote(jnp.where(votes > 0, value, -jnp.inf)))
+    origin = jax.lax.stop_gradient(peers.spread(largest))
+    return jnp.where(jnp.isfinite(origin), value - origin, value)

@@ -1,1 +1,0 @@
-"""Game-theoretic: credit from coalitions and counterfactuals."""

@@ -1,1 +1,0 @@
-"""Hindsight: credit from how the outcome changes the belief about the action."""

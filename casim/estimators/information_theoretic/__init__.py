@@ -1,1 +1,0 @@
-"""Information-theoretic: credit from gains of information."""

@@ -1,1 +1,0 @@
-"""Model-based: credit from a judge or a learned model."""

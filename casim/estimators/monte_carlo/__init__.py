@@ -1,1 +1,0 @@
-"""Monte Carlo: credit from sampled returns."""

@@ -1,0 +1,193 @@
+"""Who is compared with whom: the peers of a step, as sums over them.
+
+A ballot is what one trajectory says in one class of peers: the sum of its votes there, and their
+number. Classes are within a prompt, but for those of the whole batch. Where every member of a class
+is a peer of every other, totals are sums over trajectories; where it depends on the pair (equal
+length, equal prefix), they are sums over pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from casim.simulate import World
+from casim.sums import label_max, label_sum
+from casim.types import Batch
+
+
+class Peers:
+    """The classes of one kind of peers in one batch: those of `Group`, unless overridden.
+
+    L is the number of classes in a prompt.
+    """
+
+    def ballot(self, x: Float[Array, "P N T"]) -> Float[Array, "P N L"]:
+        """Sums over the steps of each trajectory in each class: all steps in one, by default."""
+        return jnp.sum(x, axis=-1, keepdims=True)
+
+    def largest_vote(self, x: Float[Array, "P N T"]) -> Float[Array, "P N L"]:
+        """The largest in each class."""
+        return jnp.max(x, axis=-1, keepdims=True)
+
+    def spread(self, y: Float[Array, "P N L"]) -> Float[Array, "P N T"]:
+        """Gives every step what its class has; one class is broadcast."""
+        return y
+
+    def total(self, y: Float[Array, "P N L"]) -> Float[Array, "P N L"]:
+        """Sums over the peers of each trajectory, its own ballot included."""
+        return jnp.sum(y, axis=1, keepdims=True) + jnp.zeros_like(y)
+
+    def largest(self, y: Float[Array, "P N L"]) -> Float[Array, "P N L"]:
+        """The largest ballot among the peers."""
+        return jnp.max(y, axis=1, keepdims=True) + jnp.zeros_like(y)
+
+
+class Group(Peers):
+    """All steps of the group."""
+
+
+class Whole(Peers):
+    """All steps of the batch, whatever their prompt."""
+
+    def total(self, y):
+        return jnp.sum(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
+
+    def largest(self, y):
+        return jnp.max(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
+
+
+class Step(Peers):
+    """The same step of the group."""
+
+    def ballot(self, x):
+        return x
+
+    def largest_vote(self, x):
+        return x
+
+
+@dataclasses.dataclass
+class Labelled(Peers):
+    """Steps of the group with the same label."""
+
+    label: Int[Array, "P N T"]
+    size: int
+    """Number of labels."""
+
+    def ballot(self, x):
+        return label_sum(x, self.label, self.size)
+
+    def largest_vote(self, x):
+        return label_max(x, self.label, self.size)
+
+    def spread(self, y):
+        return jnp.take_along_axis(y, self.label, axis=-1)
+
+
+@dataclasses.dataclass
+class Paired(Group):
+    """Trajectories of the group that are alike."""
+
+    alike: Bool[Array, "P N N"]
+
+    def total(self, y):
+        member = self.alike.astype(y.dtype)
+        return jnp.einsum("pnm,pml->pnl", member, y, precision="highest")
+
+    def largest(self, y):
+        seen = jnp.where(self.alike[..., None], y[:, None], -jnp.inf)
+        return jnp.max(seen, axis=2)
+
+
+@dataclasses.dataclass
+class PairedSteps(Step):
+    """The same step of those trajectories of the group that are alike up to it."""
+
+    alike: Bool[Array, "P N N T"]
+
+    def total(self, y):
+        seen = jnp.where(self.alike, y[:, None], 0.0)
+        return jnp.sum(seen, axis=2)
+
+    def largest(self, y):
+        seen = jnp.where(self.alike, y[:, None], -jnp.inf)
+        return jnp.max(seen, axis=2)
+
+
+def group(world: World | None, batch: Batch) -> Peers:
+    """All steps of the group."""
+    return Group()
+
+
+def whole(world: World | None, batch: Batch) -> Peers:
+    """All steps of the batch."""
+    return Whole()
+
+
+def step(world: World | None, batch: Batch) -> Peers:
+    """The same step of the group."""
+    return Step()
+
+
+def turn(world: World | None, batch: Batch) -> Peers:
+    """Steps of the same turn; a log may have as many turns as steps."""
+    size = batch.action.shape[-1] if world is None else world.num_turns
+    return Labelled(batch.turn.astype(jnp.int32), size)
+
+
+def anchor(world: World | None, batch: Batch) -> Peers:
+    """Steps with the same observation, whenever."""
+    if world is None:
+        return _by_rank(batch.observation)
+    return Labelled(batch.observation.astype(jnp.int32), world.num_observations)
+
+
+def state(world: World | None, batch: Batch) -> Peers:
+    """Steps in the same latent state, whenever."""
+    if world is None:
+        return _by_rank(batch.state)
+    return Labelled(world.privileged(batch).astype(jnp.int32), world.num_states)
+
+
+def length(world: World | None, batch: Batch) -> Peers:
+    """Trajectories with as many live steps."""
+    steps = jnp.sum(batch.live, axis=-1)
+    return Paired(steps[:, :, None] == steps[:, None, :])
+
+
+def prefix(world: World | None, batch: Batch) -> Peers:
+    """The same step of trajectories with the same observations so far and actions before."""
+    before = jnp.pad(batch.action[..., :-1], ((0, 0), (0, 0), (1, 0)))
+    alike = jnp.ones((*batch.live.shape[:2], *batch.live.shape[1:]), bool)
+    for seen in (batch.observation, before):
+        alike = alike & (seen[:, :, None] == seen[:, None])
+    differs = ~alike
+    return PairedSteps(jnp.cumsum(differs, axis=-1) == 0)
+
+
+KINDS = {
+    "group": group,
+    "batch": whole,
+    "step": step,
+    "turn": turn,
+    "anchor": anchor,
+    "state": state,
+    "length": length,
+    "prefix": prefix,
+}
+"""Each kind of peers, by the name that is a setting of `Baseline`."""
+
+
+def _by_rank(label: Int[Array, "P N T"]) -> Labelled:
+    """Labels of any size, numbered anew in each prompt, as many as there are steps."""
+    _, num, steps = label.shape
+    size = num * steps
+
+    def of_prompt(label: Array) -> Array:
+        return jnp.unique(label, return_inverse=True, size=size)[1].reshape(label.shape)
+
+    return Labelled(jax.vmap(of_prompt)(label), size)

@@ -1,0 +1,1 @@
+"""Whole mechanisms: what credit is made from."""

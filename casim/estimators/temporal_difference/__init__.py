@@ -1,1 +1,0 @@
-"""Temporal difference: credit from learned, bootstrapped values."""

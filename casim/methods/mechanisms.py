@@ -1,0 +1,135 @@
+"""Methods that are one mechanism: branches, critics, hindsight, judges, games, information.
+
+References:
+    See each method and the part that it is made of.
+"""
+
+from __future__ import annotations
+
+from casim.estimators import (
+    Gae,
+    GaeNetwork,
+    Hindsight,
+    InformationGain,
+    ProcessReward,
+    Shapley,
+    Vine,
+)
+from casim.methods.method import Claim, Method
+
+VINEPPO = Method(
+    name="VinePPO",
+    recipe=Vine(),
+    reference="Kazemnejad et al. 2024",
+    arxiv="2410.01679",
+    granularity="segment",
+    claims=(Claim("target"), Claim("gradient", undiscounted=True)),
+)
+"""Change of value from segment to segment, values by fresh rollouts."""
+
+VINEPPO_STEP = Method(
+    name="VinePPO by step",
+    recipe=Vine(unit="step"),
+    reference="Kazemnejad et al. 2024",
+    arxiv="2410.01679",
+    claims=(Claim("target"), Claim("gradient")),
+)
+"""The same from step to step."""
+
+GAE = Method(
+    name="GAE",
+    recipe=Gae(),
+    reference="Schulman et al. 2016",
+    arxiv="1506.02438",
+)
+"""Over a table of values, fitted to fresh rollouts."""
+
+GAE_TD = Method(
+    name="GAE, TD critic",
+    recipe=Gae(fit="td"),
+    reference="Schulman et al. 2016; Sutton 1988",
+    arxiv="1506.02438",
+)
+"""The same, the table fitted by TD(lambda)."""
+
+GAE_NETWORK = Method(
+    name="GAE, network critic",
+    recipe=GaeNetwork(),
+    reference="Schulman et al. 2016",
+    arxiv="1506.02438",
+)
+"""Over a network."""
+
+HINDSIGHT_RETURN = Method(
+    name="return-conditional hindsight",
+    recipe=Hindsight("return"),
+    reference="Harutyunyan et al. 2019",
+    arxiv="1912.02503",
+)
+"""Taken-action form, counted on fresh rollouts."""
+
+HINDSIGHT_STATE = Method(
+    name="state-conditional hindsight",
+    recipe=Hindsight("state"),
+    reference="Harutyunyan et al. 2019",
+    arxiv="1912.02503",
+    status="analogue",
+)
+"""The taken-action form with the last observation is casim's: the paper credits all actions."""
+
+PURE_OPENRLHF = Method(
+    name="PURE, OpenRLHF branch",
+    recipe=ProcessReward("min", baseline="per_step"),
+    reference="Cheng et al. 2025",
+    arxiv="2504.15275",
+    stands_for="a judge of set fidelity scores the steps",
+)
+"""Soft minimum of step scores, less the others' mean per step."""
+
+PURE_VERL = Method(
+    name="PURE, verl branch",
+    recipe=ProcessReward("min", baseline="constant"),
+    reference="Cheng et al. 2025",
+    arxiv="2504.15275",
+    stands_for="a judge of set fidelity scores the steps",
+)
+"""Soft minimum of step scores, less the others' mean return."""
+
+PROCESS_SUM = Method(
+    name="sum of process rewards",
+    recipe=ProcessReward("sum"),
+    reference="Cheng et al. 2025",
+    arxiv="2504.15275",
+    stands_for="a judge of set fidelity scores the steps",
+)
+"""The form that PURE is compared with."""
+
+SCAR = Method(
+    name="SCAR",
+    recipe=Shapley(),
+    reference="Cao et al. 2025",
+    arxiv="2505.20417",
+    claims=(Claim("target"),),
+)
+"""Shapley values of segments in the interventional game, by random orders."""
+
+IGPO = Method(
+    name="IGPO",
+    recipe=InformationGain(),
+    reference="Wang et al. 2025",
+    arxiv="2510.14967",
+    granularity="turn",
+    stands_for="a judge's score is the model's probability of the answer",
+)
+"""Change of the probability of success."""
+
+IGPO_LOG = Method(
+    name="IGPO, log form",
+    recipe=InformationGain("log"),
+    reference="Zhang 2026",
+    arxiv="2604.09459",
+    granularity="turn",
+    stands_for="a judge's score is the model's probability of the answer",
+    status="second-hand",
+)
+"""Change of its logarithm: the survey's reading."""

@@ -1,0 +1,73 @@
+"""A published method: its recipe, and what is known of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, NamedTuple, final
+
+from casim.checks import check_choice
+from casim.estimators import Estimator
+from casim.estimators.base import CLAIMS, GRANULARITIES
+from casim.targets import Target
+
+STATUSES = ("checked", "second-hand", "analogue")
+"""How sure the formula is: read in the paper or its code; told by others; or casim's own."""
+
+
+class Claim(NamedTuple):
+    """Something that a method is unbiased for."""
+
+    what: Literal["target", "advantage", "gradient"]
+    """Its target or the advantage in every cell (t, s, a), or the policy gradient."""
+    undiscounted: bool = False
+    """Whether it holds at discount 1 only."""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A published method.
+
+    Attributes:
+        name: as the field calls it.
+        recipe: the parts that it is made of.
+        reference: author and year.
+        arxiv: the paper's id, or None.
+        number: in the survey arXiv:2604.09459, or None where it is not one of its 47.
+        granularity: the unit that receives credit.
+        methodology: the family.
+        target: what its credit is meant to be.
+        claims: what it is unbiased for; each has a test.
+        stands_for: what replaces a part that needs an LLM; empty where nothing does.
+        status: "checked", "second-hand" or "analogue", see `STATUSES`.
+
+    Raises:
+        ValueError: a word that is none of those allowed.
+    """
+
+    name: str
+    recipe: Estimator
+    reference: str
+    arxiv: str | None = None
+    number: int | None = None
+    granularity: str | None = None
+    methodology: str | None = None
+    target: Target | None = None
+    claims: tuple[Claim, ...] = ()
+    stands_for: str = ""
+    status: Literal["checked", "second-hand", "analogue"] = "checked"
+
+    def __post_init__(self) -> None:
+        # What the recipe says of itself stands, unless the method says otherwise.
+        for field in ("granularity", "methodology", "target"):
+            if getattr(self, field) is None:
+                object.__setattr__(self, field, getattr(self.recipe, field))
+        check_choice("granularity", self.granularity, GRANULARITIES)
+        check_choice("status", self.status, STATUSES)
+        for claim in self.claims:
+            check_choice("claims", claim.what, CLAIMS)
+
+    def claims_at(self, discount: float) -> frozenset[str]:
+        """What it is unbiased for in a world of this discount."""
+        held = (c.what for c in self.claims if discount == 1 or not c.undiscounted)
+        return frozenset(held)
