@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize(
     ("page", "examples"),
     [
-        ("README.md", 11),
+        pytest.param("README.md", 11, marks=pytest.mark.slow),
         pytest.param("docs/targets.md", 9, marks=pytest.mark.slow),
         pytest.param("docs/truths.md", 8, marks=pytest.mark.slow),
         pytest.param("docs/environment.md", 28, marks=pytest.mark.slow),

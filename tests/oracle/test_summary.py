@@ -71,6 +71,7 @@ def _choose(n, k):
     return itertools.combinations(range(n), k)
 
 
+@pytest.mark.slow
 def test_closed_forms_lie_in_the_intervals_of_a_study():
     """At 4 half-widths of a 95% interval over 10 blocks.
 

@@ -185,7 +185,9 @@ def plain_world(states, actions, slots, observations, steps):
     )
 
 
-@pytest.mark.parametrize("sizes", [(3, 2, 1, 2), (3, 1, 2, 1)], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [(3, 2, 1, 2), pytest.param((3, 1, 2, 1), marks=pytest.mark.slow)], ids=str
+)
 def test_a_single_label_needs_no_search(sizes):
     world = plain_world(*sizes, steps=5)
     roll = quick(lambda world: world.rollout(KEY, 4))
