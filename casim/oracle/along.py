@@ -20,10 +20,12 @@ def along(truth: Truth, batch: Trajectory) -> tuple[Path, Path, Path]:
     The last is 0 where the episode has ended.
     """
     time = time_of(batch)
-    value = truth.value[time, batch.state]
+    state = batch.state
+    value = truth.value[time, state]
     q_value = value + advantage_along(truth, batch)
     following = shift_left(value)
-    goes_on = shift_left(batch.live, False)
+    live = batch.live
+    goes_on = shift_left(live, False)
     later = jnp.where(goes_on, following, 0.0)
     return value, q_value, later
 

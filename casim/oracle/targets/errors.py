@@ -19,7 +19,8 @@ def first_error(target: FirstError, given: Given) -> Path:
     value = best.value[:-1, :, None]
     regret = value - best.q_value
     time = time_of(batch)
-    lost = regret[time, batch.state, batch.action]
+    state, action = batch.state, batch.action
+    lost = regret[time, state, action]
     worse = lost > target.margin
     first = _first(given.decided & worse)
     return first.astype(lost.dtype)
@@ -27,7 +28,8 @@ def first_error(target: FirstError, given: Given) -> Path:
 
 def step_error(target: StepError, given: Given) -> Path:
     """Every action that is worse than the policy's average."""
-    advantage = advantage_along(given.truth, given.batch)
+    truth, batch = given.truth, given.batch
+    advantage = advantage_along(truth, batch)
     least = -target.margin
     worse = advantage < least
     wrong = given.decided & worse

@@ -46,7 +46,8 @@ def trajectory_advantage(target: TrajectoryAdvantage, given: Given) -> Path:
     paid = weight * batch.reward
     earned = affine_scan(1.0, paid, exclusive=True)
     expected = earned + weight * q_value
-    return expected - _value_of_prompt(given)[:, None]
+    prompt = _value_of_prompt(given)
+    return expected - prompt[:, None]
 
 
 def _value_of_prompt(given: Given) -> Float[Array, " N"]:
@@ -54,10 +55,13 @@ def _value_of_prompt(given: Given) -> Float[Array, " N"]:
     mdp = given.mdp
     states = mdp.start.shape[0]
     value = given.truth.value[0]
+    earned = mdp.start * value
     mass = segment_sum(mdp.start, mdp.prompt, states)
-    total = segment_sum(mdp.start * value, mdp.prompt, states)
-    mean = total / jnp.where(mass > 0, mass, 1.0)
-    label = mdp.prompt[given.batch.state[:, 0]]
+    total = segment_sum(earned, mdp.prompt, states)
+    possible = mass > 0
+    mean = total / jnp.where(possible, mass, 1.0)
+    first = given.batch.state[:, 0]
+    label = mdp.prompt[first]
     # Where all start states are one prompt, as it was solved: without the rounding of a sum.
     single = jnp.max(mdp.prompt) == 0
     return jnp.where(single, given.truth.expected_return, mean[label])
@@ -76,7 +80,8 @@ def segment_advantage(target: SegmentAdvantage, given: Given) -> Path:
     first = last.at[unit].min(steps)
     weight = given.weight_since(first[unit])
     weighted = weight[None, :] * error
-    gain = jnp.where(given.batch.live, weighted, 0.0)
+    live = given.batch.live
+    gain = jnp.where(live, weighted, 0.0)
     # Agents may alternate; the other units are runs of steps.
     total = segment_sum if target.unit == "agent" else run_sum
     whole = total(gain, unit, size)
@@ -93,7 +98,8 @@ def redistribution(target: Redistribution, given: Given) -> Path:
     skill = advantage_along(given.truth, given.batch)
     before, after = given.worth
     weight = jnp.where(live, given.weight[None, :], 0.0)
-    luck = weight * (after - before - skill)
+    gain = after - before
+    luck = weight * (gain - skill)
     since = shift_right(luck)
     change = since + weight * skill
     prompt = before[:, 0]
