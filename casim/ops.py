@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from casim.recurrence import affine_scan, anywhere, by_products, by_rows, decayed_sum
 
-Discount = float | Float[Array, ""] | Float[Array, "*batch T"] | Float[Array, " T"]
+Discount = float | Float[Array, ""] | Float[Array, "*#batch T"]
 """One for all steps, or of each step."""
 
 

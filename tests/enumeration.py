@@ -163,7 +163,7 @@ def expected_gradient(
         if decision[m]:
             o, a = flat.observation[:, t], flat.action[:, t]
             score = (np.arange(out.shape[-1]) == a[:, None]) - np.asarray(policy, np.float64)[m, o]
-            size = weight * flat.live[:, t] * float(mdp.discount[0]) ** t * value[:, t]
+            size = weight * flat.live[:, t] * reference.discounting(mdp)[t] * value[:, t]
             np.add.at(out[m], o, size[:, None] * score)
     return out
 
@@ -232,7 +232,7 @@ def assert_mean(
 def exam(
     *,
     binary: bool = True,
-    discount: float = 1.0,
+    discount: float | tuple[float, ...] = 1.0,
     actions: int = 3,
     prompt: bool = True,
     terminal: bool = True,

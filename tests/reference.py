@@ -20,6 +20,8 @@ from casim.simulate import World
 from casim.tasks import Bifurcation, ToolChain
 from casim.types import MDP, Kind
 
+BY_KERNEL = (29 / 32, 27 / 32, 1.0)
+"""Discounts that differ between the kernels of `random_mdp`."""
 EPS = float(np.finfo(np.float32).eps)
 
 # One compilation of each shape serves the whole suite.
@@ -274,7 +276,7 @@ def random_mdp(
     successors: int = 6,
     terminal: bool = True,
     hidden: bool = True,
-    discount: float = 29 / 32,
+    discount: float | tuple[float, ...] = 29 / 32,
 ) -> tuple[MDP, np.ndarray]:
     """An awkward little MDP with 3 kernels, and a policy table for it.
 
@@ -288,7 +290,7 @@ def random_mdp(
         schedule: which of the kernels governs each step.
         states, actions, observations, successors: sizes.
         terminal: whether state 2 is terminal.
-        discount: of every kernel.
+        discount: of every kernel, or of each.
         hidden: a stochastic emission; otherwise the state is shown, and `observations` is not used.
     """
     rng = np.random.default_rng(seed)

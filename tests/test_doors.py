@@ -122,6 +122,7 @@ CALLS = {
     "pointwise_information": lambda g: oracle.pointwise_information(
         oracle.success_hindsight(g.mdp, g.policy), g.batch
     ),
+    "prompt_values": lambda g: oracle.prompt_values(g.mdp, g.truth, 1),
     "recorded_noise": lambda g: oracle.recorded_noise(KEY, g.unit, STEPS),
     "return_hindsight": lambda g: oracle.return_hindsight(g.mdp, g.policy, g.coalitions),
     "sample_contrast": lambda g: oracle.sample_contrast(

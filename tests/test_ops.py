@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import jax
@@ -110,6 +111,43 @@ def test_returns_to_go_take_any_batch_shape():
     out = ops.returns_to_go(reward, np.asarray(DISCOUNT), live)
     np.testing.assert_array_equal(out[1], ops.returns_to_go(reward[1], DISCOUNT, ~LIVE))
     np.testing.assert_array_equal(out[0, 2], ops.returns_to_go(reward[0, 2], DISCOUNT, LIVE[2]))
+
+
+EACH = np.array([0.875, 1.0, 0.5, 1.0, 0.0, 0.75, 0.625], np.float32)
+"""A discount of each step."""
+
+
+def loop_backwards(reward, value, live, discount, lambda_):
+    """Returns, GAE and lambda-returns, step by step from the end; masked steps are passed over."""
+    out = np.zeros((3, *reward.shape))
+    for row, t in itertools.product(range(len(reward)), reversed(range(reward.shape[1]))):
+        if t == reward.shape[1] - 1:
+            to_go = advantage = later = mixed = 0.0
+        if not live[row, t]:
+            continue
+        r, v, d = (float(x) for x in (reward[row, t], value[row, t], discount[row, t]))
+        to_go = r + d * to_go
+        advantage = r + d * later - v + d * lambda_ * advantage
+        target = r + d * mixed
+        later, mixed = v, (1 - lambda_) * v + lambda_ * target
+        out[:, row, t] = to_go, advantage, target
+    return out
+
+
+@pytest.mark.parametrize("of", ["step", "trajectory"])
+def test_steps_may_have_discounts_of_their_own(of):
+    reward, value = draw(20, ROWS, STEPS), draw(21, ROWS, STEPS)
+    discount = EACH if of == "step" else np.stack([EACH, EACH[::-1], np.roll(EACH, 2)])
+    every = np.broadcast_to(discount, reward.shape)
+    returns, advantage, target = loop_backwards(reward, value, LIVE, every, LAMBDA)
+    np.testing.assert_allclose(ops.returns_to_go(reward, discount, LIVE), returns, **CLOSE)
+    got = ops.gae(reward, value, LIVE, discount, LAMBDA)
+    np.testing.assert_allclose(got, advantage, **CLOSE)
+    got = ops.lambda_returns(reward, value, LIVE, discount, LAMBDA)
+    np.testing.assert_allclose(got, target, **CLOSE)
+    # One discount at every step is that discount.
+    got = ops.gae(reward, value, LIVE, np.full(STEPS, DISCOUNT, np.float32), LAMBDA)
+    np.testing.assert_allclose(got, loop_gae(reward, value, LIVE, DISCOUNT, LAMBDA), **CLOSE)
 
 
 def test_gae_equals_the_sum_of_td_errors():

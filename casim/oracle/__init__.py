@@ -37,6 +37,7 @@ from casim.oracle.information import (
     pointwise_information,
     success_gain,
 )
+from casim.oracle.prompts import prompt_values
 from casim.oracle.shapley import (
     Sampled,
     coalition_values,
@@ -107,6 +108,7 @@ __all__ = [
     "outcome_information",
     "path_target",
     "pointwise_information",
+    "prompt_values",
     "recorded_noise",
     "return_hindsight",
     "reward_feature",

@@ -32,7 +32,7 @@ def advantage(values):
 
 
 def process():
-    mdp, policy = wide(*reference.random_mdp(5, observations=3))
+    mdp, policy = wide(*reference.random_mdp(5, observations=3, discount=reference.BY_KERNEL))
     return mdp._replace(start=np.array([0.25, 0.125, 0.125, 0.1875, 0.3125])), policy
 
 
@@ -110,7 +110,10 @@ def test_history_values_equal_counting(all_critics):
     for name in ("value", "q_value", "mean_advantage"):
         np.testing.assert_allclose(getattr(alone, name), getattr(out.history, name), **EXACT)
     for t, live, weight, history in by_step(paths):
-        gain, action = paths.returns(float(mdp.discount[0]), first=t)[live], paths.action[live, t]
+        gain, action = (
+            paths.returns(reference.by_step(mdp, t), first=t)[live],
+            paths.action[live, t],
+        )
         np.testing.assert_allclose(out.history.value[live, t], mean(weight, history, gain), **EXACT)
         wanted = mean(weight, group(history, action), gain)
         q_value = out.history.q_value[live, t]
@@ -122,7 +125,10 @@ def test_history_values_equal_counting(all_critics):
 def test_latent_history_critic_equals_counting(all_critics):
     mdp, _, paths, _, out = all_critics
     for t, live, weight, history in by_step(paths):
-        gain, action = paths.returns(float(mdp.discount[0]), first=t)[live], paths.action[live, t]
+        gain, action = (
+            paths.returns(reference.by_step(mdp, t), first=t)[live],
+            paths.action[live, t],
+        )
         known = group(history, LATENT[paths.state[live, t]])
         np.testing.assert_allclose(
             out.latent_history.value[live, t], mean(weight, known, gain), **EXACT
@@ -134,7 +140,10 @@ def test_latent_history_critic_equals_counting(all_critics):
 def test_latent_only_critic_equals_counting(all_critics):
     mdp, _, paths, _, out = all_critics
     for t, live, weight, _ in by_step(paths):
-        gain, action = paths.returns(float(mdp.discount[0]), first=t)[live], paths.action[live, t]
+        gain, action = (
+            paths.returns(reference.by_step(mdp, t), first=t)[live],
+            paths.action[live, t],
+        )
         known = group(LATENT[paths.state[live, t]])
         np.testing.assert_allclose(out.latent.value[live, t], mean(weight, known, gain), **EXACT)
         q_value = out.latent.q_value[live, t][np.arange(len(action)), action]
@@ -266,7 +275,9 @@ def test_a_known_prompt_is_a_start_that_is_certain():
 def test_the_filter_runs_for_thirty_thousand_steps_in_float32():
     with jax.enable_x64(False):
         steps = 30_000
-        mdp, _ = reference.random_mdp(5, observations=3, terminal=False)
+        mdp, _ = reference.random_mdp(
+            5, observations=3, terminal=False, discount=reference.BY_KERNEL
+        )
         units = dict.fromkeys(("segment", "turn", "agent"), np.zeros(steps, int))
         mdp = mdp._replace(schedule=np.arange(steps) % 3, **units)
         noise, wide_mdp = np.random.default_rng(0).random((steps, 3)), reference.as_float64(mdp)

@@ -46,7 +46,7 @@ def test_blocks_of_any_length_give_what_the_scan_gives(steps, block):
     The last block is full or not; there is one block, or there are blocks of one step.
     """
     schedule = tuple(int(k) for k in np.random.default_rng(steps).integers(0, 3, steps))
-    mdp, policy = wide(*reference.random_mdp(21, schedule=schedule))
+    mdp, policy = wide(*reference.random_mdp(21, schedule=schedule, discount=reference.BY_KERNEL))
     mdp = jax.tree.map(jnp.asarray, mdp)
     one, two = solve(mdp, jnp.asarray(policy)), in_blocks(block)(mdp, jnp.asarray(policy))
     assert_same(two, one, 1e-13)

@@ -30,7 +30,9 @@ summaries = sys.modules["casim.oracle.summary"]  # its name in the package is th
 @pytest.fixture(scope="module")
 def given():
     schedule = tuple(int(k) for k in np.random.default_rng(3).integers(0, 3, STEPS))
-    mdp, policy = reference.random_mdp(6, schedule=schedule, observations=3)
+    mdp, policy = reference.random_mdp(
+        6, schedule=schedule, observations=3, discount=reference.BY_KERNEL
+    )
     world = World.make(mdp, jnp.asarray(policy))
     batch = jax.tree.map(np.asarray, reference.rollout(world, jax.random.key(4), 9))
     with jax.enable_x64(True):
@@ -68,7 +70,12 @@ def test_a_state_that_was_unlikely_for_a_block_is_not_lost(monkeypatch):
         np.array([[0.875, 0.0625, 0.0625], [0.0625, 0.5625, 0.375], [0.0625, 0.375, 0.5625]]),
     )
     mdp, _ = reference.random_mdp(
-        1, schedule=(0,) * steps, states=3, observations=3, terminal=False
+        1,
+        schedule=(0,) * steps,
+        states=3,
+        observations=3,
+        terminal=False,
+        discount=reference.BY_KERNEL,
     )
     stay = jnp.broadcast_to(jnp.arange(3)[None, :, None, None], mdp.successor.shape)
     emission = jnp.broadcast_to(

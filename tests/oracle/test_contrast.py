@@ -74,7 +74,9 @@ def some(mdp, policy):
 @pytest.fixture(scope="module")
 def given():
     """A process with hidden state, two policies, and trajectories of the first of them."""
-    mdp, policy = reference.random_mdp(8, schedule=SCHEDULE, observations=STATES, successors=4)
+    mdp, policy = reference.random_mdp(
+        8, schedule=SCHEDULE, observations=STATES, successors=4, discount=reference.BY_KERNEL
+    )
     return mdp, policy, reference.random_policy(9, mdp), some(mdp, policy)
 
 
@@ -89,9 +91,9 @@ def shown(given):
 def moments(paths, discount, steps):
     """Mean and variance of the return over the first `steps` steps."""
     weight = paths.probability / paths.probability.sum()
-    gain = paths.reward[:, : max(steps, 0)] @ discount ** np.arange(
-        min(max(steps, 0), paths.reward.shape[1])
-    )
+    counted = paths.reward[:, : max(steps, 0)]
+    number = counted.shape[1]
+    gain = counted @ reference.weights(discount[:number], number)
     return float(weight @ gain), float(weight @ gain**2) - float(weight @ gain) ** 2
 
 
@@ -128,7 +130,7 @@ def by_hand(mdp, behaviour, protocol, batch, unit, row, index):
             }
             paths = reference.enumerate_paths(single, policy, **common)
             means.append(
-                (law[s], *moments(paths, float(mdp.discount[0]), protocol.horizon - first))
+                (law[s], *moments(paths, reference.by_step(mdp, first), protocol.horizon - first))
             )
         weight, mean, variance = np.array(means).T
         out.append((weight @ mean, weight @ (variance + mean**2) - (weight @ mean) ** 2))
@@ -282,7 +284,7 @@ def test_branches_of_one_step_are_those_of_the_world(given):
         4000,
         True,
     )
-    scale = float(mdp.discount[0]) ** np.maximum(np.arange(STEPS) - 1, 0) * (np.arange(STEPS) >= 1)
+    scale = np.append(0.0, reference.weights(reference.by_step(mdp, 1), STEPS - 1))
     new = branch(world, jax.random.key(5), batch, 1, 6)
     wanted = np.asarray(new.reward) @ scale * np.asarray(batch.live)[:, 1:2]
     np.testing.assert_allclose(pairs.reference[:, :6], wanted, atol=4e-6)

@@ -57,7 +57,9 @@ def played():
 
     Some rollouts end early.
     """
-    mdp, policy = reference.random_mdp(8, schedule=SCHEDULE, observations=3, successors=4)
+    mdp, policy = reference.random_mdp(
+        8, schedule=SCHEDULE, observations=3, successors=4, discount=reference.BY_KERNEL
+    )
     key = jax.random.key(6)
     batch = jax.tree.map(
         np.asarray, reference.rollout(World.make(mdp, jnp.asarray(policy)), key, 100)
@@ -151,9 +153,7 @@ def test_on_the_observed_noise_all_players_together_get_the_return(played):
     mdp, _, other, batch, noise = played
     game = taken_game(mdp, other, batch, np.arange(STEPS), noise=noise)
     got = worth(game, np.ones((ROWS, 1, STEPS), bool))[:, 0]
-    np.testing.assert_allclose(
-        got, batch.reward @ float(mdp.discount[0]) ** np.arange(STEPS), **EXACT
-    )
+    np.testing.assert_allclose(got, batch.reward @ reference.discounting(mdp), **EXACT)
 
 
 def test_fewer_runs_than_steps_give_the_same_game(played):
@@ -174,7 +174,9 @@ def test_steps_folded_in_blocks_give_the_same_game(monkeypatch):
 
     Runs begin inside a block and at its edge.
     """
-    mdp, policy = reference.random_mdp(9, schedule=(0, 2, 1, 2, 0, 1, 1))
+    mdp, policy = reference.random_mdp(
+        9, schedule=(0, 2, 1, 2, 0, 1, 1), discount=reference.BY_KERNEL
+    )
     key, player = jax.random.key(3), np.array([0, 0, 1, 1, 2, 2, 0])
     batch = reference.rollout(World.make(mdp, jnp.asarray(policy)), key, 3)
     noise = games.recorded_noise(key, jnp.arange(3), len(player))
@@ -208,7 +210,7 @@ def test_a_team_against_a_null_policy_equals_its_paths_written_out(played):
         table = np.where(present[player][:, None, None], policy[schedule], null[schedule])
         paths = reference.enumerate_paths(untie(mdp), table)
         np.testing.assert_allclose(
-            value, paths.probability @ paths.returns(float(mdp.discount[0])), **EXACT
+            value, paths.probability @ paths.returns(reference.by_step(mdp)), **EXACT
         )
 
 
@@ -224,7 +226,7 @@ def test_in_the_order_of_time_a_step_gets_its_advantage_on_average_over_its_reru
         reached = paths.live[:, t] * paths.probability
         state, action = paths.state[:, t], batch.action[i, t]
         advantage = exact.q_value[t, state, action] - exact.value[t, state]
-        wanted = float(mdp.discount[0]) ** t * (reached @ advantage)
+        wanted = reference.discounting(mdp)[t] * (reached @ advantage)
         np.testing.assert_allclose(marginal[i, t], wanted, **EXACT)
 
 
@@ -241,7 +243,7 @@ def test_on_the_observed_noise_the_order_of_time_gives_the_advantage_in_the_proc
             for acts in (np.arange(STEPS) == t, nobody)
         )
         np.testing.assert_allclose(
-            marginal[i, t], float(mdp.discount[0]) ** t * (acted - free), **EXACT
+            marginal[i, t], reference.discounting(mdp)[t] * (acted - free), **EXACT
         )
 
 
@@ -262,7 +264,7 @@ def test_with_nature_as_a_player_actions_get_their_advantage_and_draws_their_luc
             if onward
             else 0.0
         )
-        q, scale = exact.q_value[t, s, a], float(mdp.discount[0]) ** t
+        q, scale = exact.q_value[t, s, a], reference.discounting(mdp)[t]
         np.testing.assert_allclose(marginal[i, 2 * t], scale * (q - exact.value[t, s]), **EXACT)
         np.testing.assert_allclose(
             marginal[i, 2 * t + 1], scale * (batch.reward[i, t] + after - q), **EXACT

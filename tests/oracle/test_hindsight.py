@@ -24,7 +24,9 @@ solve = compiled(oracle.solve)
 
 def process(**settings):
     """A random process whose few rewards make few returns."""
-    mdp, policy = wide(*reference.random_mdp(5, observations=3, **settings))
+    mdp, policy = wide(
+        *reference.random_mdp(5, observations=3, **settings, discount=reference.BY_KERNEL)
+    )
     code = np.arange(mdp.reward.size) * 7 % 5 % 4
     return mdp._replace(
         reward=np.array([0.0, 0.0, -1.0, 0.5])[code].reshape(mdp.reward.shape)
@@ -32,10 +34,10 @@ def process(**settings):
 
 
 def all_returns(mdp):
-    """Every r_t + discount r_{t+1} + ... that the distinct rewards can make, of any length."""
+    """Every r_t + discount_t r_{t+1} + ... that the distinct rewards can make, of any length."""
     reward, now, out = np.unique(mdp.reward), np.zeros(1), np.zeros(1)
-    for _ in range(mdp.schedule.shape[0]):
-        now = np.unique(np.round(reward[:, None] + float(mdp.discount[0]) * now, 12))
+    for discount in reversed(reference.by_step(mdp)):
+        now = np.unique(np.round(reward[:, None] + discount * now, 12))
         out = np.union1d(out, now)
     return out
 
@@ -89,7 +91,7 @@ def test_return_hindsight_equals_counting():
     for t in range(mdp.schedule.shape[0]):
 
         def outcome(paths):
-            return np.abs(paths.returns(float(mdp.discount[0]))[:, None] - support[None, :]).argmin(
+            return np.abs(paths.returns(reference.by_step(mdp))[:, None] - support[None, :]).argmin(
                 1
             )
 
@@ -213,7 +215,7 @@ def test_contribution_coefficients_equal_counting():
     feature, value = hindsight.reward_feature(mdp)
     out = contribution(mdp, policy, 0, feature, len(value), table=True)
     alive = ~mdp.terminal
-    steps, discount = mdp.schedule.shape[0], float(mdp.discount[0])
+    steps, weight = mdp.schedule.shape[0], reference.discounting(mdp)
     total_action, total_state = 0.0, 0.0
     for k in range(1, steps):
 
@@ -225,8 +227,8 @@ def test_contribution_coefficients_equal_counting():
         with np.errstate(invalid="ignore"):
             wanted = given_action / given_state[:, None] - 1
         np.testing.assert_allclose(out.table[k][alive], wanted[alive], **EXACT)
-        total_action = total_action + discount**k * given_action
-        total_state = total_state + discount**k * given_state
+        total_action = total_action + weight[k] * given_action
+        total_state = total_state + weight[k] * given_state
     wanted = total_action[alive] / total_state[alive][:, None] - 1
     np.testing.assert_allclose(out.coefficient[alive], wanted, **EXACT)
     assert np.abs(wanted).max() > 0.1
@@ -273,7 +275,9 @@ def test_the_action_of_a_forced_step_is_certain_in_hindsight():
 @pytest.mark.parametrize("step", [0, 29_990])
 def test_thirty_thousand_steps_in_float32(step):
     with jax.enable_x64(False):
-        mdp, policy = reference.random_mdp(5, observations=3, terminal=False)
+        mdp, policy = reference.random_mdp(
+            5, observations=3, terminal=False, discount=reference.BY_KERNEL
+        )
         # Rows that miss 1 by a few roundings, and one reward at the very end.
         rows = np.float32((1 + 5e-7) * np.random.default_rng(0).dirichlet(np.ones(6), (3, 5, 2)))
         schedule = np.append(np.arange(29_999) % 2, 2)

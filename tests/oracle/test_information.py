@@ -34,7 +34,9 @@ def of_returns(mdp, policy, support, batch):
 
 def process(**settings):
     """A random process whose few rewards make few returns."""
-    mdp, policy = wide(*reference.random_mdp(5, observations=3, **settings))
+    mdp, policy = wide(
+        *reference.random_mdp(5, observations=3, **settings, discount=reference.BY_KERNEL)
+    )
     mdp = mdp._replace(start=np.array([0.25, 0.125, 0.125, 0.1875, 0.3125]))
     code = np.arange(mdp.reward.size) * 7 % 5 % 4
     return mdp._replace(
@@ -43,10 +45,10 @@ def process(**settings):
 
 
 def all_returns(mdp):
-    """Every r_t + discount r_{t+1} + ... that the distinct rewards can make, of any length."""
+    """Every r_t + discount_t r_{t+1} + ... that the distinct rewards can make, of any length."""
     reward, now, out = np.unique(mdp.reward), np.zeros(1), np.zeros(1)
-    for _ in range(mdp.schedule.shape[0]):
-        now = np.unique(np.round(reward[:, None] + float(mdp.discount[0]) * now, 12))
+    for discount in reversed(reference.by_step(mdp)):
+        now = np.unique(np.round(reward[:, None] + discount * now, 12))
         out = np.union1d(out, now)
     return out
 
@@ -87,7 +89,7 @@ def by_step(mdp, paths):
     """For each step: the paths that are live there, their return-to-go as a class, their weight."""
     for t in range(paths.state.shape[1]):
         live = paths.live[:, t]
-        gain = np.round(paths.returns(float(mdp.discount[0]), first=t), 9)
+        gain = np.round(paths.returns(reference.by_step(mdp, t), first=t), 9)
         yield t, live, group(gain)[live], paths.probability[live]
 
 
@@ -141,7 +143,7 @@ def test_what_steps_say_of_the_outcome_equals_counting(returns):
 
 def test_the_entropy_of_the_return_is_that_of_the_return_to_go_once_the_rewards_are_known(returns):
     mdp, paths, table, _, _ = returns
-    gain = group(np.round(paths.returns(float(mdp.discount[0])), 9))
+    gain = group(np.round(paths.returns(reference.by_step(mdp)), 9))
     for t in range(paths.state.shape[1]):
         live = paths.live[:, t]
         past = group(*paths.state[live, : t + 1].T, *(8 * paths.reward[live, :t].T))

@@ -24,7 +24,7 @@ from casim.oracle.moments import (
 from casim.tasks.variable_turns import VariableTurns
 from tests.enumeration import Rule
 from tests.oracle.test_moments_bias import anchor_mean, turn_leave_one_out
-from tests.reference import enumerate_paths, random_mdp
+from tests.reference import discounting, enumerate_paths, random_mdp
 
 EXACT = 1e-11
 """Relative; double precision and sums of up to 10^5 terms."""
@@ -66,7 +66,7 @@ class Tuples:
         """Mean and variance of every cell's credit, and of the gradient, from their definitions."""
         mdp, policy = self.mdp, self.policy
         steps, num = self.live.shape[2], self.live.shape[1]
-        schedule, discount = np.asarray(mdp.schedule), float(mdp.discount[0])
+        schedule, weight = np.asarray(mdp.schedule), discounting(mdp)
         shape = (steps, mdp.start.shape[0], policy.shape[2])
         mass, first, second = np.zeros((3, *shape))
         gradient = np.zeros((len(self.weight), *policy.shape))
@@ -82,7 +82,7 @@ class Tuples:
             score = (np.arange(policy.shape[2]) == self.action[:, i, t, None]) - policy[
                 schedule[t], seen
             ]
-            gradient[row, schedule[t], seen] += (discount**t * live * c / num)[:, None] * score
+            gradient[row, schedule[t], seen] += (weight[t] * live * c / num)[:, None] * score
         mean = self.weight @ gradient.reshape(len(row), -1)
         square = self.weight @ (gradient.reshape(len(row), -1) - mean) ** 2
         with np.errstate(invalid="ignore"):

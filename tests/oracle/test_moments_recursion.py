@@ -29,15 +29,22 @@ from casim.oracle.moments import (
 )
 from casim.types import MDP, Kind
 from tests.enumeration import Rule
-from tests.reference import enumerate_paths, exact, random_mdp
+from tests.reference import (
+    BY_KERNEL,
+    by_step,
+    discounting,
+    enumerate_paths,
+    exact,
+    random_mdp,
+    weights,
+)
 
 EXACT = 1e-11
 """Relative; double precision and sums of a few thousand terms."""
-DISCOUNT = 29 / 32
 
 
 def world(seed, **sizes):
-    mdp, policy = random_mdp(seed, **sizes)
+    mdp, policy = random_mdp(seed, discount=BY_KERNEL, **sizes)
     policy = np.asarray(policy, np.float64)
     return mdp, policy / policy.sum(axis=-1, keepdims=True)
 
@@ -62,7 +69,8 @@ class Written:
         self.q_value = known.q_value * live[:, None]
         time = np.arange(steps)[None]
         self.q_along = self.q_value[time, self.paths.state, self.paths.action]
-        self.schedule, self.discount = np.asarray(mdp.schedule), float(mdp.discount[0])
+        self.schedule, self.discount = np.asarray(mdp.schedule), by_step(mdp)
+        self.weight = discounting(mdp)
 
     def along(self, value):
         """A table `[T+1, S]` at s_t and at s_{t+1}, 0 after the end."""
@@ -71,10 +79,11 @@ class Written:
         return here, np.concatenate([here[:, 1:], np.zeros_like(here[:, :1])], axis=1)
 
     def future(self, earned, decay):
-        """sum_{u >= t} decay^(u - t) earned_u."""
-        out = np.zeros_like(earned)
-        for t in range(earned.shape[1]):
-            out[:, t] = earned[:, t:] @ decay ** np.arange(earned.shape[1] - t)
+        """Sums of earned_u over u >= t, weighed by the product of the decays from t to u - 1."""
+        out, steps = np.zeros_like(earned), earned.shape[1]
+        each = np.broadcast_to(decay, steps)
+        for t in range(steps):
+            out[:, t] = earned[:, t:] @ weights(each[t:], steps - t)
         return out
 
     def gae(self, value, decay):
@@ -103,7 +112,7 @@ class Written:
             chosen = policy[m, o]
             score = (np.arange(actions) == a[:, None]) - chosen
             share = chosen * (every[t, s] - (chosen * every[t, s]).sum(axis=1, keepdims=True))
-            scale = self.discount**t * live[:, None]
+            scale = self.weight[t] * live[:, None]
             gradient[row, m if tied else t, o] += scale * (credit[:, t, None] * score + share)
         flat = gradient.reshape(len(credit), -1)
         mean = paths.probability @ flat
@@ -147,16 +156,16 @@ def cases(w):
         acting = np.einsum("mso,moa->msa", np.asarray(w.mdp.emission), _forced(w))[w.schedule]
         value = np.concatenate([(acting * q_value).sum(axis=2), np.zeros((1, q_value.shape[1]))])
         _, after = w.along(value)
-        return w.future((earned + DISCOUNT * after - q_value[at]) * w.paths.live, DISCOUNT)
+        return w.future((earned + w.discount * after - q_value[at]) * w.paths.live, w.discount)
 
     nothing = np.zeros_like(earned)
     return {
         "whole_return": (whole_return(0.4, 0.8), (whole - 0.4) * np.ones_like(earned), None),
-        "reward_to_go": (reward_to_go, w.future(earned, DISCOUNT), None),
-        "value_baseline": (value_baseline, w.gae(w.value, DISCOUNT), None),
+        "reward_to_go": (reward_to_go, w.future(earned, w.discount), None),
+        "value_baseline": (value_baseline, w.gae(w.value, w.discount), None),
         "td_error": (td_error, w.gae(w.value, 0.0), None),
-        "gae": (gae(0.6), w.gae(w.value, 0.6 * DISCOUNT), None),
-        "gae_wrong_critic": (gae(0.6, critic), w.gae(masked, 0.6 * DISCOUNT), None),
+        "gae": (gae(0.6), w.gae(w.value, 0.6 * w.discount), None),
+        "gae_wrong_critic": (gae(0.6, critic), w.gae(masked, 0.6 * w.discount), None),
         "advantage": (advantage, w.q_along - w.along(w.value)[0], None),
         "all_action": (all_action(), nothing, w.q_value),
         "all_action_wrong": (all_action(guess), nothing, guess),
@@ -229,7 +238,7 @@ def test_a_baseline_of_peers_equals_the_enumerated_groups(num):
 
 def test_own_logits_under_a_baseline_of_peers(written):
     """Where every step has its own kernel the two recursions meet: tied or not is the same."""
-    wanted = group_moments(*OWN, casim.LeaveOneOut(), 2, by_return(float(OWN[0].discount[0])))
+    wanted = group_moments(*OWN, casim.LeaveOneOut(), 2, by_return(by_step(OWN[0])))
     same(recursion_moments(*OWN, peer_baseline(), 2), wanted)
     apart = recursion_moments(*OWN, peer_baseline(), 2, tied=False)
     np.testing.assert_allclose(

@@ -43,7 +43,7 @@ def values_by_enumeration(mdp, policy, batch, row, players):
     def value(imposed):
         paths = reference.enumerate_paths(mdp, policy, start=start, imposed=np.array(imposed))
         return float(
-            paths.probability @ paths.returns(float(mdp.discount[0])) / paths.probability.sum()
+            paths.probability @ paths.returns(reference.by_step(mdp)) / paths.probability.sum()
         )
 
     out = []

@@ -35,7 +35,7 @@ def advantage(values):
 
 
 def process(**settings):
-    mdp, policy = wide(*reference.random_mdp(5, **settings))
+    mdp, policy = wide(*reference.random_mdp(5, **settings, discount=reference.BY_KERNEL))
     return mdp._replace(start=np.array([0.25, 0.125, 0.125, 0.1875, 0.3125])), policy
 
 
@@ -63,7 +63,7 @@ def regularised_return(mdp, policy, prior, start):
     steps = np.arange(paths.state.shape[1])
     decides = paths.live & mdp.decision[None, :]
     price = np.where(decides, log_ratio(policy, prior)[steps, paths.state, paths.action], 0.0)
-    gain = (paths.reward - TEMPERATURE * price) @ float(mdp.discount[0]) ** steps
+    gain = (paths.reward - TEMPERATURE * price) @ reference.discounting(mdp)
     return float(paths.probability @ gain / paths.probability.sum())
 
 
@@ -72,7 +72,7 @@ def divergence(mdp, policy, best, start):
     paths = reference.enumerate_paths(mdp, policy, start=np.eye(mdp.start.shape[0])[start])
     steps = np.arange(paths.state.shape[1])
     kl = (policy * log_ratio(policy, best)).sum(-1) * mdp.decision[:, None]
-    spent = np.where(paths.live, kl[steps, paths.state], 0.0) @ float(mdp.discount[0]) ** steps
+    spent = np.where(paths.live, kl[steps, paths.state], 0.0) @ reference.discounting(mdp)
     return float(paths.probability @ spent)
 
 
@@ -146,7 +146,7 @@ def by_policy(mdp, prior, out, batch):
     table = of_states(mdp, prior)
     where = (steps, np.asarray(batch.state), np.asarray(batch.action))
     ratio = np.log(out.policy[where] / table[where]) * np.asarray(batch.live)
-    return TEMPERATURE * np.cumsum(float(mdp.discount[0]) ** steps * ratio, axis=1)
+    return TEMPERATURE * np.cumsum(reference.discounting(mdp) * ratio, axis=1)
 
 
 def trajectories(mdp, policy):
@@ -174,12 +174,12 @@ def test_the_identity_is_off_by_a_martingale_in_a_stochastic_process():
     out = soft_optimal(mdp, prior, TEMPERATURE)
     paths, batch = trajectories(mdp, prior)
     credit = implicit_reward(mdp, prior, out, batch)
-    live, scale = paths.live, float(mdp.discount[0]) ** np.arange(paths.state.shape[1])
+    live, scale = paths.live, reference.discounting(mdp)
     cumulative = by_policy(mdp, prior, out, batch) * live
     np.testing.assert_allclose(credit.cumulative, cumulative, **EXACT)
     start = out.value[0][paths.state[:, :1]]
     banked = np.cumsum(scale * paths.reward, axis=1)
-    progress = scale * float(mdp.discount[0]) * following(out.value, paths) + banked - start
+    progress = scale * reference.by_step(mdp) * following(out.value, paths) + banked - start
     np.testing.assert_allclose(credit.progress, np.where(live, progress, 0.0), **EXACT)
     luck = np.cumsum(scale * credit.noise, axis=1)
     np.testing.assert_allclose(credit.cumulative, (credit.progress - luck) * live, **EXACT)
@@ -251,7 +251,7 @@ def test_low_temperature_gives_the_optimal_values():
 
 
 def test_signs_can_disagree_with_the_advantage_at_a_low_temperature_and_not_at_a_high_one():
-    mdp, prior = wide(*reference.random_mdp(3, schedule=(0, 2, 0, 2)))
+    mdp, prior = wide(*reference.random_mdp(3, schedule=(0, 2, 0, 2), discount=reference.BY_KERNEL))
     truth = advantage(solve(mdp, prior))
     low, high = (advantage(soft_optimal(mdp, prior, b)) for b in (0.3, 1e5))
     assert (low * truth).min() < -0.01
@@ -273,7 +273,7 @@ def test_float32_keeps_its_digits_at_any_temperature(temperature):
 
 def test_float32_keeps_a_constant_value_over_thirty_thousand_steps():
     with jax.enable_x64(False):
-        mdp, prior = reference.random_mdp(5)
+        mdp, prior = reference.random_mdp(5, discount=reference.BY_KERNEL)
         schedule = np.arange(30_000) % 3
         zeros = np.zeros(30_000, int)
         mdp = mdp._replace(

@@ -38,7 +38,9 @@ def given():
 
     Agent 1 acts first and last.
     """
-    mdp, policy = reference.random_mdp(4, schedule=SCHEDULE, observations=3, successors=3)
+    mdp, policy = reference.random_mdp(
+        4, schedule=SCHEDULE, observations=3, successors=3, discount=reference.BY_KERNEL
+    )
     mdp = reference.as_float64(mdp)
     mdp = mdp._replace(**{name: np.array(LABELS[name]) for name in ("segment", "turn", "agent")})
     every = trajectories(mdp, policy)
@@ -59,16 +61,16 @@ def test_sizes_count_every_kind_of_unit(given):
 @pytest.mark.parametrize("name", LABELS)
 def test_skill_luck_and_gain_equal_their_definitions(given, name):
     mdp, exact, _, batch, parts, _ = given
-    label, got, discount = np.array(LABELS[name]), getattr(parts, name), float(mdp.discount[0])
+    label, got, discount = np.array(LABELS[name]), getattr(parts, name), reference.by_step(mdp)
     for g in range(label.max() + 1):
         steps = np.flatnonzero(label == g)
         assert got.first[g] == steps[0]
         skill, luck, gain = np.zeros((3, len(batch.live)))
         for i, t in ((i, t) for i in range(len(skill)) for t in steps if batch.live[i, t]):
-            s, a, scale = batch.state[i, t], batch.action[i, t], discount ** (t - steps[0])
+            s, a, scale = batch.state[i, t], batch.action[i, t], np.prod(discount[steps[0] : t])
             onward = t < 4 and batch.live[i, t + 1]
             after = batch.reward[i, t] + (
-                discount * exact.value[t + 1, batch.state[i, t + 1]] if onward else 0.0
+                discount[t] * exact.value[t + 1, batch.state[i, t + 1]] if onward else 0.0
             )
             skill[i] += scale * (exact.q_value[t, s, a] - exact.value[t, s])
             luck[i] += scale * (after - exact.q_value[t, s, a])
@@ -99,13 +101,14 @@ def test_skill_and_luck_of_a_unit_are_the_value_difference_across_it(given, name
 )
 def test_coarse_units_are_the_discounted_sums_of_their_parts(given, fine, coarse):
     mdp, _, _, _, parts, _ = given
+    discount = reference.by_step(mdp)
     inner, outer = getattr(parts, fine), getattr(parts, coarse)
     parent = np.array(LABELS[coarse])[inner.first]
     with jax.enable_x64(True):
         for field in ("skill", "luck", "gain"):
             arrays = (
                 jnp.asarray(x)
-                for x in (getattr(inner, field), inner.first, parent, outer.first, mdp.discount[0])
+                for x in (getattr(inner, field), inner.first, parent, outer.first, discount)
             )
             total = units.merge(*arrays)
             np.testing.assert_allclose(total, getattr(outer, field), **EXACT)
@@ -113,7 +116,7 @@ def test_coarse_units_are_the_discounted_sums_of_their_parts(given, fine, coarse
 
 def test_the_gain_of_the_episode_is_its_return_less_the_value_of_its_prompt(given):
     mdp, exact, _, batch, parts, _ = given
-    returns = batch.reward @ float(mdp.discount[0]) ** np.arange(5)
+    returns = batch.reward @ reference.discounting(mdp)
     live = batch.live[:, 0]
     wanted = np.where(live, returns - exact.value[0, batch.state[:, 0]], 0.0)
     np.testing.assert_allclose(parts.episode.gain[:, 0], wanted, **EXACT)
@@ -140,7 +143,7 @@ def test_skill_and_luck_have_mean_0_whatever_the_past_and_are_uncorrelated(given
 
 def test_the_parts_of_the_variance_add_up_to_that_of_the_return(given):
     mdp, exact, weight, batch, parts, variance = given
-    scale = float(mdp.discount[0]) ** np.arange(5)
+    scale = reference.discounting(mdp)
     returns = batch.reward @ scale
     wanted = weight @ (returns - exact.expected_return) ** 2
     np.testing.assert_allclose(

@@ -57,7 +57,7 @@ def assert_equals_enumeration(mdp, policy):
 
 
 def test_the_enumeration_is_a_distribution_and_consistent():
-    mdp, policy = reference.random_mdp(0)
+    mdp, policy = reference.random_mdp(0, discount=reference.BY_KERNEL)
     paths = reference.enumerate_paths(mdp, policy)
     assert len(paths.probability) > 1000
     assert abs(paths.probability.sum() - 1) < 1e-6  # float32 rows of the policy
@@ -75,7 +75,7 @@ def test_the_enumeration_is_a_distribution_and_consistent():
 @examples
 @given(seed=seeds)
 def test_solve_equals_the_enumeration_in_random_mdps(seed):
-    assert_equals_enumeration(*reference.random_mdp(seed))
+    assert_equals_enumeration(*reference.random_mdp(seed, discount=reference.BY_KERNEL))
 
 
 @examples
@@ -129,13 +129,13 @@ def test_solve_equals_the_enumeration_with_a_tool_chain_knob_at_0(knob):
 
 
 def test_solve_equals_the_enumeration_on_a_horizon_of_1():
-    assert_equals_enumeration(*reference.random_mdp(3, schedule=(2,)))
+    assert_equals_enumeration(*reference.random_mdp(3, schedule=(2,), discount=reference.BY_KERNEL))
 
 
 @pytest.fixture(scope="module", params=["random", "bifurcation", "tool_chain"])
 def case(request):
     if request.param == "random":
-        return reference.random_mdp(11)
+        return reference.random_mdp(11, discount=reference.BY_KERNEL)
     mdp = reference.small_tasks()[request.param].build()
     return mdp, reference.random_policy(4, mdp)
 
@@ -153,7 +153,7 @@ def test_gradient_equals_automatic_differentiation_of_the_expected_return(case):
 
 
 def test_gradient_is_zero_where_nothing_is_decided():
-    mdp, policy = reference.random_mdp(12)
+    mdp, policy = reference.random_mdp(12, discount=reference.BY_KERNEL)
     gradient = np.asarray(solve(mdp, jnp.asarray(policy)).gradient)
     assert not gradient[1].any()
     assert gradient[0].any()
@@ -176,13 +176,13 @@ def test_advantage_averages_to_0_over_the_policy(case):
 
 
 def test_occupancy_sums_to_1_without_terminal_states():
-    mdp, policy = reference.random_mdp(5, terminal=False)
+    mdp, policy = reference.random_mdp(5, terminal=False, discount=reference.BY_KERNEL)
     occupancy = solve(mdp, jnp.asarray(policy)).occupancy
     np.testing.assert_allclose(occupancy.sum(-1), 1, atol=8 * EPS)
 
 
 def test_occupancy_only_falls_with_terminal_states():
-    mdp, policy = reference.random_mdp(6)
+    mdp, policy = reference.random_mdp(6, discount=reference.BY_KERNEL)
     occupancy = np.asarray(solve(mdp, jnp.asarray(policy)).occupancy)
     alive = occupancy.sum(-1)
     assert np.all(np.diff(alive) <= 8 * EPS)
@@ -191,7 +191,7 @@ def test_occupancy_only_falls_with_terminal_states():
 
 
 def test_terminal_states_are_worth_nothing_whatever_their_tables_say():
-    mdp, policy = reference.random_mdp(7)
+    mdp, policy = reference.random_mdp(7, discount=reference.BY_KERNEL)
     assert np.asarray(mdp.reward)[:, 2].any()
     truth = solve(mdp, jnp.asarray(policy))
     assert not np.asarray(truth.value)[:, 2].any()
@@ -203,7 +203,7 @@ def test_terminal_states_are_worth_nothing_whatever_their_tables_say():
 @examples
 @given(seed=seeds)
 def test_optimal_equals_the_recursion_on_single_states(seed):
-    mdp, _ = reference.random_mdp(seed)
+    mdp, _ = reference.random_mdp(seed, discount=reference.BY_KERNEL)
     best = optimal(mdp)
     wanted = reference.optimal_value(mdp)
     size = max(1.0, np.abs(wanted).max())
@@ -221,7 +221,13 @@ def test_optimal_equals_the_recursion_on_single_states(seed):
 
 def test_the_best_of_all_deterministic_policies_attains_the_optimal_value():
     mdp, _ = reference.random_mdp(
-        13, schedule=(0, 1, 2), states=3, actions=2, terminal=False, hidden=False
+        13,
+        schedule=(0, 1, 2),
+        states=3,
+        actions=2,
+        terminal=False,
+        hidden=False,
+        discount=reference.BY_KERNEL,
     )
     # Kernels 0 and 2, one step each.
     tables = np.array(list(itertools.product(range(2), repeat=6))).reshape(-1, 2, 3)
@@ -233,7 +239,7 @@ def test_the_best_of_all_deterministic_policies_attains_the_optimal_value():
 
 
 def test_optimal_is_the_same_for_the_observed_twin_and_bounds_every_policy():
-    mdp, policy = reference.random_mdp(14)
+    mdp, policy = reference.random_mdp(14, discount=reference.BY_KERNEL)
     best, twin = optimal(mdp), optimal(observe(mdp))
     np.testing.assert_array_equal(best.value, twin.value)
     value = solve(mdp, jnp.asarray(policy)).value
@@ -310,7 +316,7 @@ def test_a_million_episodes_agree_with_the_exact_values(name):
 
 @pytest.mark.parametrize("seed", [3, 8])
 def test_in_double_precision_everything_equals_the_enumeration_to_10_digits(seed, float64):
-    mdp, policy = wide(*reference.random_mdp(seed))
+    mdp, policy = wide(*reference.random_mdp(seed, discount=reference.BY_KERNEL))
     exact = reference.exact(mdp, policy)
     truth = jax.tree.map(np.asarray, solve(jax.tree.map(jnp.asarray, mdp), jnp.asarray(policy)))
     for name in ("value", "occupancy", "gradient", "expected_return"):

@@ -130,7 +130,7 @@ def test_a_state_that_cannot_be_reached_fails_the_contract():
 def test_the_enumeration_equals_the_independent_one_of_the_tests():
     mdp, policy = reference.random_mdp(3)
     weight, paths = enumerate_trajectories(mdp, np.asarray(policy))
-    scaling = float(mdp.discount[0]) ** np.arange(paths.reward.shape[1])
+    scaling = reference.discounting(mdp)
     truth = casim.solve(mdp, jnp.asarray(policy))
     assert weight.sum() == pytest.approx(1.0, abs=1e-6)
     assert weight @ (paths.reward @ scaling) == pytest.approx(

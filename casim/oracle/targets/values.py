@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from casim.ops import run_sum, segment_broadcast, segment_sum, shift_left, shift_right
 from casim.oracle.along import Path, advantage_along, along
+from casim.oracle.prompts import start_values
 from casim.oracle.targets.given import Given
 from casim.recurrence import affine_scan
 from casim.targets import (
@@ -46,25 +46,9 @@ def trajectory_advantage(target: TrajectoryAdvantage, given: Given) -> Path:
     paid = weight * batch.reward
     earned = affine_scan(1.0, paid, exclusive=True)
     expected = earned + weight * q_value
-    prompt = _value_of_prompt(given)
-    return expected - prompt[:, None]
-
-
-def _value_of_prompt(given: Given) -> Float[Array, " N"]:
-    """V of the prompt of each trajectory: the mean over the start states that share it."""
-    mdp = given.mdp
-    states = mdp.start.shape[0]
-    value = given.truth.value[0]
-    earned = mdp.start * value
-    mass = segment_sum(mdp.start, mdp.prompt, states)
-    total = segment_sum(earned, mdp.prompt, states)
-    possible = mass > 0
-    mean = total / jnp.where(possible, mass, 1.0)
-    first = given.batch.state[:, 0]
-    label = mdp.prompt[first]
-    # Where all start states are one prompt, as it was solved: without the rounding of a sum.
-    single = jnp.max(mdp.prompt) == 0
-    return jnp.where(single, given.truth.expected_return, mean[label])
+    worth = start_values(given.mdp, truth)
+    start = batch.state[:, :1]
+    return expected - worth[start]
 
 
 def segment_advantage(target: SegmentAdvantage, given: Given) -> Path:
