@@ -90,10 +90,9 @@ def test_return_hindsight_equals_counting():
     alive = ~mdp.terminal
     for t in range(mdp.schedule.shape[0]):
 
-        def outcome(paths):
-            return np.abs(paths.returns(reference.by_step(mdp))[:, None] - support[None, :]).argmin(
-                1
-            )
+        def outcome(paths, t=t):
+            gain = paths.returns(reference.by_step(mdp, t))
+            return np.abs(gain[:, None] - support[None, :]).argmin(1)
 
         given_action, given_state, posterior = counted(mdp, policy, t, outcome, len(support))
         np.testing.assert_allclose(out.given_action[t][alive], given_action[alive], **EXACT)
