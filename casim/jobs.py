@@ -8,6 +8,8 @@ from typing import NamedTuple
 from casim.controls import Control
 from casim.identity import sources
 from casim.judges import Judge
+from casim.methods import Method as Published
+from casim.methods import recipe_of
 from casim.plan import Groups
 from casim.policies import Policy
 from casim.programs import Method
@@ -51,7 +53,7 @@ class Case(NamedTuple):
         jobs = []
         for seed in map(int, seeds):
             for method in methods:
-                recipes = (self.task, self.policy, self.judge, method)
+                recipes = (self.task, self.policy, self.judge, recipe_of(method))
                 numbers = (*sizes.groups, sizes.replicates, seed)
                 asked = question(sizes.study, *map(describe, recipes), *numbers)
                 jobs.append(Job(method, seed, asked, sources(classes(recipes))))
@@ -67,4 +69,4 @@ def questions(cases: Iterable[Case]) -> Iterator[tuple[str, dict[str, str]]]:
 
 def label_of(method: Method) -> str:
     """The name of a method in tables and figures."""
-    return method.name if isinstance(method, Control) else label(method)
+    return method.name if isinstance(method, Control | Published) else label(method)

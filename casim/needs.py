@@ -12,6 +12,7 @@ from typing import Any
 from casim.checks import check_integer
 from casim.estimators import Estimator
 from casim.judges import Judge
+from casim.methods import Method, recipe_of
 from casim.report import describe, label
 from casim.tasks import Task
 
@@ -59,13 +60,13 @@ def check_labels(field: str, labels: Sequence[str]) -> None:
 
 
 def check_needs(
-    estimator: Estimator,
+    estimator: Estimator | Method,
     tasks: Sequence[Task],
     judge: Judge | None,
     num_trajectories: int,
 ) -> None:
     """Raises `ValueError`, naming both, if an estimator needs what the study does not give."""
-    name, needs = label(estimator), estimator.needs
+    name, needs = label(recipe_of(estimator)), estimator.needs
     if "group" in needs and num_trajectories < 2:
         wanted = f"at least 2 for {name}, which needs a group"
         raise ValueError(f"num_trajectories must be {wanted}, got {num_trajectories}")

@@ -31,6 +31,8 @@ from casim.controls import Control
 from casim.devices import EVERYWHERE, GROUP, SPREAD, on_each, replicate, specify, spread
 from casim.estimators import Estimator
 from casim.identity import sources
+from casim.methods import Method as Published
+from casim.methods import recipe_of
 from casim.metrics import Sums, measure
 from casim.oracle import path_target
 from casim.plan import Groups, gigabytes, largest_divisor
@@ -40,7 +42,7 @@ from casim.simulate import Engine, World
 from casim.targets import Target
 from casim.types import Cost, Credit, Trajectory, Truth
 
-Method: TypeAlias = Estimator | Control
+Method: TypeAlias = Estimator | Published | Control
 FLOATS = (jnp.float32, jnp.float64)
 """Types that credit may have: what sums are made in."""
 MUST_RETURN = "a method must return a casim.Credit(value, weight, cost)"
@@ -179,6 +181,7 @@ def name_of(method: Method) -> int:
 
     It does not depend on whether a setting is spelled 1 or 1.0, as rows do not.
     """
+    method = recipe_of(method)
     changes = {}
     for field in dataclasses.fields(method):
         value = getattr(method, field.name)
@@ -326,12 +329,14 @@ class _Stages(NamedTuple):
         world = _with_engine(outline.world, engine)
         words = _words(mesh, chunk)
         name = _shape((), mesh, EVERYWHERE)
-        code = tuple(sources(classes(method)).items())
+        # What is known of a published method changes nothing of its numbers.
+        recipe, target = recipe_of(method), method.target
+        code = tuple(sources(classes(recipe)).items())
         rollout = _stage(_rollout, groups, None, mesh, (world,), (words,))
         batch = rollout.result
         exact = (world, truth)
-        credit = _stage(_credit, method, code, mesh, (*exact, name), (words, batch))
-        target = _stage(_target, method.target, None, mesh, exact, (batch,))
+        credit = _stage(_credit, recipe, code, mesh, (*exact, name), (words, batch))
+        target = _stage(_target, target, None, mesh, exact, (batch,))
         made = (batch, credit.result, target.result)
         sums = _stage(_sums, None, None, mesh, exact, made)
         return cls(rollout, credit, target, sums, engine)

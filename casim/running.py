@@ -23,6 +23,7 @@ from casim.controls import Control
 from casim.failures import EVERY_METHOD, Failure
 from casim.jobs import Case, Job, Sizes, label_of
 from casim.measuring import add_up, finish
+from casim.methods import recipe_of
 from casim.metrics import Sums
 from casim.preparing import Prepared, trace_all
 from casim.programs import Method, Program
@@ -193,7 +194,7 @@ class Runner:
             task=describe(case.task),
             policy=describe(case.policy),
             judge=describe(case.judge),
-            estimator=describe(method),
+            estimator=describe(recipe_of(method)),
             label=label_of(method),
             methodology="control" if isinstance(method, Control) else method.methodology,
             horizon=case.task.horizon,

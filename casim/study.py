@@ -26,6 +26,8 @@ from casim.estimators import Estimator
 from casim.failures import Interrupted, StudyError
 from casim.jobs import Case, Sizes, label_of, questions
 from casim.judges import Judge
+from casim.methods import Method as Published
+from casim.methods import recipe_of
 from casim.needs import as_tuple, check_labels, check_name, check_needs, check_recipe, check_seeds
 from casim.plan import MAX_BLOCKS, Groups, blocks_of
 from casim.policies import Policy, Uniform
@@ -46,7 +48,7 @@ class Study:
     Attributes:
         name: names the study and its files.
         tasks: worlds, all different.
-        estimators: methods, all different.
+        estimators: estimators, or published methods of `casim.methods`; all different.
         policies: behaviours, all different.
         judge: the judge that worlds have, if any estimator needs one.
         num_prompts: P, the groups of a batch, at least 1; prompts are drawn with replacement.
@@ -66,7 +68,7 @@ class Study:
 
     name: str
     tasks: tuple[Task, ...]
-    estimators: tuple[Estimator, ...]
+    estimators: tuple[Estimator | Published, ...]
     policies: tuple[Policy, ...] = (Uniform(),)
     judge: Judge | None = Judge()
     num_prompts: int = 1
@@ -105,7 +107,7 @@ class Study:
         kinds = {"tasks": Task, "policies": Policy, "estimators": Estimator}
         for field, kind in kinds.items():
             for value in getattr(self, field):
-                check_recipe(field, value, kind)
+                check_recipe(field, recipe_of(value), kind)
         if self.judge is not None:
             check_recipe("judge", self.judge, Judge)
         for control in self.controls:

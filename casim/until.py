@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators import Estimator
+from casim.methods import Method, recipe_of
 from casim.report import Row, describe
 from casim.scores import NAMES
 from casim.study import Study
@@ -127,9 +128,9 @@ def with_most_replicates(chosen: Iterable[Row], rows: Iterable[Row]) -> list[Row
 def _parts(study: Study, goal: Goal, best: dict[str, Row]) -> Iterator[Study]:
     """Studies of what is still too wide: methods on one task that need as many replicates."""
     for task, policy in itertools.product(study.tasks, study.policies):
-        needs: dict[int, list[Estimator]] = {}
+        needs: dict[int, list[Estimator | Method]] = {}
         for estimator in study.estimators:
-            setting = [describe(each) for each in (task, policy, study.judge, estimator)]
+            setting = [describe(each) for each in (task, policy, study.judge, recipe_of(estimator))]
             keys = [_name(setting, _groups(study), seed) for seed in study.seeds]
             if all(key in best for key in keys):
                 replicates = goal.more([best[key] for key in keys])

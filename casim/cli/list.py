@@ -14,14 +14,18 @@ import casim
 from casim.cli.command import Command
 from casim.cli.output import console, plain, settings
 from casim.controls import CONTROLS
+from casim.estimators import PARTS
 from casim.estimators.base import claimed
+from casim.methods import named_methods
 from casim.targets import TARGETS
 
 WIDTH = 100
 """Columns."""
 NAME = 20
 """Columns of a name."""
-Room = Literal["all", "tasks", "presets", "estimators", "policies", "targets", "controls"]
+Room = Literal[
+    "all", "tasks", "presets", "methods", "estimators", "parts", "policies", "targets", "controls"
+]
 
 
 class Entry(NamedTuple):
@@ -78,6 +82,26 @@ def _changed(recipe: object) -> Iterable[str]:
             yield f"{field.name}={value!r}"
 
 
+def _methods() -> Iterable[Entry]:
+    for name, method in named_methods().items():
+        number = "" if method.number is None else f", number {method.number} of the survey"
+        arxiv = "" if method.arxiv is None else f", arXiv:{method.arxiv}"
+        claims = (f"{c.what}{' (discount 1)' if c.undiscounted else ''}" for c in method.claims)
+        said = (
+            f"{method.reference}{arxiv}{number}",
+            f"unbiased for: {', '.join(claims) or '-'}",
+            method.stands_for,
+            "" if method.status == "checked" else method.status,
+        )
+        taxonomy = f"{method.granularity:<12}{method.methodology:<23}{method.name}"
+        yield Entry(name, taxonomy, "; ".join(filter(None, said)))
+
+
+def _parts() -> Iterable[Entry]:
+    for part in PARTS:
+        yield Entry(part.__name__, "", settings(part))
+
+
 def _estimators() -> Iterable[Entry]:
     for estimator in casim.ESTIMATORS:
         taxonomy = f"{estimator.granularity:<12}{estimator.methodology}"
@@ -109,7 +133,9 @@ def _controls() -> Iterable[Entry]:
 ROOMS: dict[str, Callable[[], Iterable[Entry]]] = {
     "tasks": _tasks,
     "presets": _presets,
+    "methods": _methods,
     "estimators": _estimators,
+    "parts": _parts,
     "policies": _policies,
     "targets": _targets,
     "controls": _controls,

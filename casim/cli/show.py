@@ -17,7 +17,10 @@ from casim.cli.command import Command
 from casim.cli.names import named
 from casim.cli.output import console, plain, save, settings
 from casim.cli.size import check_size
+from casim.estimators import PARTS
+from casim.estimators.chain import parts_of
 from casim.figures import style, task_figure, truth_figure
+from casim.methods import Method, named_methods
 from casim.oracle import optimal, solve
 from casim.targets import TARGETS, Target
 from casim.tasks import RuleTask, Size
@@ -36,7 +39,7 @@ class Show(Command):
     """Show one recipe in words and in maths, with its settings; a task is also drawn.
 
     Attributes:
-        name: of a task, a preset, an estimator or a policy, see `casim list`.
+        name: of a task, a preset, a method, an estimator or a policy, see `casim list`.
         horizon: draw the task at this value of its horizon knob.
         truth: of a task, draw this kind of truth along one trajectory instead, or a target by its
             name, see `casim list targets`; "all" draws every kind.
@@ -54,10 +57,14 @@ class Show(Command):
 
     def run(self) -> None:
         """Prints the documentation of the module and the class; draws a task."""
-        rooms = (*casim.TASKS, *casim.ESTIMATORS, *casim.POLICIES)
+        rooms = (*casim.TASKS, *casim.ESTIMATORS, *PARTS, *casim.POLICIES)
         recipes = {recipe.__name__: recipe for recipe in rooms}
         known = recipes | {name: type(task) for name, task in casim.PRESETS.items()}
-        recipe = named("name", self.name, known)
+        methods = named_methods()
+        recipe = named("name", self.name, methods | known)
+        if isinstance(recipe, Method):
+            self._method(recipe)
+            return
         if self.truth is not None:
             named("truth", self.truth, _kinds() | {"all": None})
         plain(inspect.getdoc(sys.modules[recipe.__module__]))
@@ -67,6 +74,17 @@ class Show(Command):
         if issubclass(recipe, casim.Task):
             task = casim.PRESETS.get(self.name) or recipe()
             self._task(task if self.horizon is None else task.with_horizon(self.horizon))
+
+    def _method(self, method: Method) -> None:
+        """What is known of a published method, and what its parts do."""
+        console.print(f"[bold]{method.name}[/bold]")
+        for field in dataclasses.fields(method):
+            value = getattr(method, field.name)
+            if field.name not in ("name", "recipe") and value not in (None, "", ()):
+                plain(f"{field.name}: {value}")
+        for part in parts_of(method.recipe):
+            console.print(f"\n[bold]{part!r}[/bold]")
+            plain(inspect.getdoc(sys.modules[type(part).__module__]))
 
     def _task(self, task: casim.Task) -> None:
         """Works a task out under the uniform policy, and draws it or truths along a trajectory."""

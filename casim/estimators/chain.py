@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import operator
 from collections.abc import Iterable
 from typing import Any, final
@@ -132,6 +133,13 @@ class Sum(_Compound):
         extra = [jax.tree.map(lambda x, y: x - y, given.cost, credit.cost) for given in each]
         total = add_costs(credit.cost, *extra)
         return Credit(value, each[0].weight, total), tuple(after)
+
+
+def parts_of(estimator: Estimator) -> tuple[Estimator, ...]:
+    """What an estimator is made of, however deep, in order; a part is made of itself."""
+    if not isinstance(estimator, Chain | Sum):
+        return (estimator,)
+    return tuple(itertools.chain.from_iterable(map(parts_of, estimator.parts)))
 
 
 def _keys(key, num: int):

@@ -25,7 +25,7 @@ from casim.methods.mechanisms import (
     VINEPPO,
     VINEPPO_STEP,
 )
-from casim.methods.method import STATUSES, Claim, Method
+from casim.methods.method import STATUSES, Claim, Method, recipe_of
 
 METHODS: tuple[Method, ...] = (
     REINFORCE,
@@ -51,6 +51,13 @@ METHODS: tuple[Method, ...] = (
     IGPO_LOG,
 )
 """Every method: contract tests, `casim list` and the docs are made from this."""
+
+
+def named_methods() -> dict[str, Method]:
+    """Every method by the name that it has in this module, in the order of `METHODS`."""
+    names = {id(value): name for name, value in globals().items() if isinstance(value, Method)}
+    return {names[id(method)]: method for method in METHODS}
+
 
 __all__ = [
     "DR_GRPO",
@@ -78,4 +85,6 @@ __all__ = [
     "VINEPPO_STEP",
     "Claim",
     "Method",
+    "named_methods",
+    "recipe_of",
 ]

@@ -69,6 +69,8 @@ GIGPO = Method(
     ),
     reference="Feng et al. 2025",
     arxiv="2505.10978",
+    number=27,
+    granularity="step",
 )
 """Group baseline of episodes, plus that of steps with the same observation; a step has a vote.
 

@@ -22,7 +22,8 @@ VINEPPO = Method(
     recipe=Vine(),
     reference="Kazemnejad et al. 2024",
     arxiv="2410.01679",
-    granularity="segment",
+    number=1,
+    granularity="token",
     claims=(Claim("target"), Claim("gradient", undiscounted=True)),
 )
 """Change of value from segment to segment, values by fresh rollouts."""
@@ -82,6 +83,7 @@ PURE_OPENRLHF = Method(
     recipe=ProcessReward("min", baseline="per_step"),
     reference="Cheng et al. 2025",
     arxiv="2504.15275",
+    number=8,
     stands_for="a judge of set fidelity scores the steps",
 )
 """Soft minimum of step scores, less the others' mean per step."""
@@ -91,6 +93,7 @@ PURE_VERL = Method(
     recipe=ProcessReward("min", baseline="constant"),
     reference="Cheng et al. 2025",
     arxiv="2504.15275",
+    number=8,
     stands_for="a judge of set fidelity scores the steps",
 )
 """Soft minimum of step scores, less the others' mean return."""
@@ -109,6 +112,7 @@ SCAR = Method(
     recipe=Shapley(),
     reference="Cao et al. 2025",
     arxiv="2505.20417",
+    number=6,
     claims=(Claim("target"),),
 )
 """Shapley values of segments in the interventional game, by random orders."""
@@ -118,6 +122,7 @@ IGPO = Method(
     recipe=InformationGain(),
     reference="Wang et al. 2025",
     arxiv="2510.14967",
+    number=32,
     granularity="turn",
     stands_for="a judge's score is the model's probability of the answer",
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
+
+from jaxtyping import Array, Key
 
 from casim.checks import check_choice
 from casim.estimators import Estimator
 from casim.estimators.base import CLAIMS, GRANULARITIES
+from casim.simulate import World
 from casim.targets import Target
+from casim.types import Batch, Credit
 
 STATUSES = ("checked", "second-hand", "analogue")
 """How sure the formula is: read in the paper or its code; told by others; or casim's own."""
@@ -34,7 +38,8 @@ class Method:
         reference: author and year.
         arxiv: the paper's id, or None.
         number: in the survey arXiv:2604.09459, or None where it is not one of its 47.
-        granularity: the unit that receives credit.
+        granularity: the unit that receives credit; left out, it is that of the recipe, as are
+            the two that follow.
         methodology: the family.
         target: what its credit is meant to be.
         claims: what it is unbiased for; each has a test.
@@ -50,8 +55,8 @@ class Method:
     reference: str
     arxiv: str | None = None
     number: int | None = None
-    granularity: str | None = None
-    methodology: str | None = None
+    granularity: str = ""
+    methodology: str = ""
     target: Target | None = None
     claims: tuple[Claim, ...] = ()
     stands_for: str = ""
@@ -60,14 +65,28 @@ class Method:
     def __post_init__(self) -> None:
         # What the recipe says of itself stands, unless the method says otherwise.
         for field in ("granularity", "methodology", "target"):
-            if getattr(self, field) is None:
+            if not getattr(self, field):
                 object.__setattr__(self, field, getattr(self.recipe, field))
         check_choice("granularity", self.granularity, GRANULARITIES)
         check_choice("status", self.status, STATUSES)
         for claim in self.claims:
             check_choice("claims", claim.what, CLAIMS)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it needs beyond the batch."""
+        return self.recipe.needs
+
+    def credit(self, key: Key[Array, ""], world: World | None, batch: Batch) -> Credit:
+        """See `Estimator.credit`."""
+        return self.recipe.credit(key, world, batch)
+
     def claims_at(self, discount: float) -> frozenset[str]:
         """What it is unbiased for in a world of this discount."""
         held = (c.what for c in self.claims if discount == 1 or not c.undiscounted)
         return frozenset(held)
+
+
+def recipe_of(method: Any) -> Any:
+    """The recipe of a published method; anything else is its own."""
+    return method.recipe if isinstance(method, Method) else method
