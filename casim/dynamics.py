@@ -47,7 +47,7 @@ def observe(mdp: MDP) -> MDP:
 
 def step_discount(mdp: MDP) -> Float[Array, " T"]:
     """What each step discounts the values after it by."""
-    return mdp.discount[mdp.schedule]
+    return jnp.asarray(mdp.discount)[mdp.schedule]
 
 
 def discounting(mdp: MDP) -> Float[Array, " T"]:

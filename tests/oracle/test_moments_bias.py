@@ -34,6 +34,7 @@ from tests import enumeration
 from tests.enumeration import Rule
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "group-bias.md"
+KEY = jax.random.key(0)
 SIZES = range(2, 9)
 FEW = [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 5, 6, 7, 8))]
 """Every estimator compiles anew for every size: most of them run with the slow tests."""
@@ -347,9 +348,7 @@ def test_a_ranking_by_200_samples_reverses():
         error = {
             name: squared_errors(
                 batch,
-                jax.vmap(lambda b, n=name: enumeration.credit(RULES[n], None, None, b).value)(
-                    batch
-                ),
+                jax.vmap(lambda b, n=name: enumeration.credit(RULES[n], KEY, None, b).value)(batch),
                 REVERSAL,
             )
             for name in PAIR
@@ -376,7 +375,7 @@ def test_the_samples_on_the_page_are_what_200_seeds_give():
     error = [
         squared_errors(
             groups,
-            jax.vmap(lambda b, n=name: enumeration.credit(RULES[n], None, None, b).value)(groups),
+            jax.vmap(lambda b, n=name: enumeration.credit(RULES[n], KEY, None, b).value)(groups),
             (mdp, world.policy),
         )
         for name in PAIR
