@@ -72,8 +72,7 @@ def _products(factor: Float[Array, " T"]) -> _Product:
     some = jnp.where(none, 1.0, factor)
     each = jnp.concatenate([jnp.ones_like(some[:1]), some])
     high, exponent = _split(each)
-    zeros = jnp.cumsum(none, dtype=jnp.int32)
-    zeros = jnp.concatenate([jnp.zeros_like(zeros[:1]), zeros])
+    zeros = jnp.concatenate([jnp.zeros(1, jnp.int32), none.astype(jnp.int32)])
     steps = jnp.arange(each.shape[0])
 
     def double(power: Array, now: _Product) -> _Product:
@@ -83,9 +82,8 @@ def _products(factor: Float[Array, " T"]) -> _Product:
         return _Product(*(jnp.where(there, x, y) for x, y in zip(joined, now, strict=True)))
 
     passes = factor.shape[0].bit_length()
-    found = _Product(high, jnp.zeros_like(high), exponent, jnp.zeros_like(exponent))
-    found = jax.lax.fori_loop(0, passes, double, found)
-    return found._replace(zeros=zeros)
+    alone = _Product(high, jnp.zeros_like(high), exponent, zeros)
+    return jax.lax.fori_loop(0, passes, double, alone)
 
 
 def _times(x: _Product, y: _Product) -> _Product:

@@ -420,7 +420,7 @@ def _sums(
     credit: Credit,
     target: Array,
 ) -> Sums:
-    sums = measure(world.mdp, world.policy, truth, batch, credit, target)
+    sums = measure(world.mdp, world.policy, truth, batch, credit, target, world.discount)
     # Only decision steps are summed, but credit that is not finite is an error anywhere, and so is
     # a cost below 0 in any batch.
     finite = jnp.isfinite(credit.value).all() & jnp.isfinite(credit.weight).all()

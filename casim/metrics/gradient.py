@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from casim.dynamics import discounting, force
+from casim.discounts import weights
+from casim.dynamics import force, step_discount
 from casim.metrics.by_label import kernel_sums
+from casim.ops import Discount
 from casim.types import MDP, Trajectory, Truth
 
 
@@ -33,6 +35,7 @@ def group_gradient(
     policy: Float[Array, "M O A"],
     batch: Trajectory,
     value: Float[Array, "N T *A"],
+    discount: Discount | None = None,
 ) -> Float[Array, "M O A"]:
     """The policy gradient of N trajectories, in the logits of the table.
 
@@ -40,11 +43,21 @@ def group_gradient(
     discounts of the steps before t and c the value times the weight; and sum_a c_it(a) grad pi(a |
     o_it) in place of the last factors where every action has a value. The derivative of log pi(a |
     o) in the logit of b is 1[a = b] - pi(b | o).
+
+    Args:
+        mdp: the process.
+        policy: whose gradient.
+        batch: trajectories.
+        value: the credit.
+        discount: that of a `World`, which is one number where all kernels share it: less to
+            compile; None is the process's.
     """
-    num, _ = batch.action.shape
+    num, steps = batch.action.shape
+    if discount is None:
+        discount = step_discount(mdp)
     decision = mdp.decision[mdp.schedule]
     decided = batch.live & decision[None, :]
-    weight = jnp.where(decided, discounting(mdp)[None, :], 0.0) / num
+    weight = jnp.where(decided, weights(discount, steps)[None, :], 0.0) / num
     seen = weighted(value, weight)
     if value.ndim == 2:
         taken = _by_action(mdp, policy, batch, seen, batch.action)
@@ -93,13 +106,14 @@ def gradient_sums(
     batch: Trajectory,
     value: Float[Array, "C N T *A"],
     scale: Float[Array, ""],
+    discount: Discount | None = None,
 ) -> tuple[Float[Array, "M O A"], Float[Array, "2"]]:
     """Sums over groups of g - g*, and of |g - g*|^2 and |g|^2, in units of the task.
 
     `value` is in these units already, the truth is multiplied by `scale`.
     """
-    of_group = jax.vmap(group_gradient, in_axes=(None, None, 0, 0))
-    gradient = of_group(mdp, policy, batch, value)
+    of_group = jax.vmap(group_gradient, in_axes=(None, None, 0, 0, None))
+    gradient = of_group(mdp, policy, batch, value, discount)
     error = gradient - scale * truth.gradient[None]
     squares = [jnp.sum(error**2), jnp.sum(gradient**2)]
     return jnp.sum(error, axis=0), jnp.stack(squares)

@@ -18,6 +18,7 @@ from casim.metrics.sizes import by_exponent, counted, largest_exponent
 from casim.metrics.steps import Steps, steps_of
 from casim.metrics.trajectory import leakage, precision_at_k, rank_correlation
 from casim.metrics.unit import unit_of
+from casim.ops import Discount
 from casim.types import MDP, Credit, Trajectory, Truth
 
 
@@ -53,6 +54,7 @@ def measure(
     batch: Trajectory,
     credit: Credit,
     target: Float[Array, "C *group T"],
+    discount: Discount | None = None,
 ) -> Sums:
     """Sums of one chunk: C batches, arrays `[C, P, N, T]` (costs `[C]`).
 
@@ -63,6 +65,7 @@ def measure(
         batch: the trajectories.
         credit: what the estimator gave to them.
         target: what the estimator aims at, NaN where that has no exact value.
+        discount: that of the world, see `group_gradient`.
     """
     groups, *of_group, horizon = batch.action.shape
     num = math.prod(of_group)
@@ -81,6 +84,7 @@ def measure(
         batch,
         weighted(scale * value, weight),
         scale,
+        discount,
     )
     count, error, square, target_error = _cells(steps, truth)
     exponent = largest_exponent(steps)

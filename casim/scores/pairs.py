@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from casim.dynamics import discounting
+from casim.discounts import weights
 from casim.metrics import Sums, unit_of
 from casim.scores.crossing import Found, Known, cross
 from casim.types import MDP, Truth
@@ -125,7 +125,7 @@ def _arguments(
 ) -> tuple[_Fixed, _Exact, tuple]:
     """What the program takes, after the width of a slab."""
     exact = _Exact(
-        weight=_weight(mdp),
+        weight=jax.device_put(_weights(mdp), truth.advantage.sharding),
         kernel=mdp.schedule,
         occupancy=truth.occupancy,
         advantage=truth.advantage,
@@ -140,8 +140,14 @@ def _arguments(
     return fixed, exact, cells
 
 
+def _weights(mdp: MDP) -> Float[Array, " T"]:
+    """The weight of each step. One discount for all kernels is one number: less to compile."""
+    each = np.asarray(mdp.discount, np.float64)[np.asarray(mdp.schedule)]
+    alike = np.all(each == each[0])
+    return weights(jnp.asarray(each[0] if alike else each), len(each))
+
+
 _unit = jax.jit(unit_of)
-_weight = jax.jit(discounting)
 _PROGRAMS: dict[object, Any] = {}
 
 
@@ -236,8 +242,7 @@ def _over_slab(
     )
     advantage = exact.advantage.astype(jnp.float64) / known.unit
     value = exact.value.astype(jnp.float64) / known.unit
-    weight = exact.weight.astype(jnp.float64)
-    reach = weight[:, None, None] * probability * jnp.abs(advantage)
+    reach = exact.weight[:, None, None] * probability * jnp.abs(advantage)
     return CellPairs(
         *crossed,
         square=jnp.sum(finite.square, axis=(1, 2, 3)),

@@ -87,7 +87,7 @@ def path_target(
     """
     given = _admitted(world.mdp, world.policy, world.reference, truth, batch)
     counts = (world.num_segments, world.num_turns, world.num_agents)
-    found = exact_value(target, Given(*given, *counts))
+    found = exact_value(target, Given(*given, world.discount, *counts))
     return None if found is None else jnp.where(given[-1].live, found, 0.0)
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from casim.discounts import product
-from casim.dynamics import discounting, step_discount
+from casim.discounts import product, weights
+from casim.dynamics import step_discount
 from casim.ops import shift_left
 from casim.oracle.along import Path, along
 from casim.targets import UNITS, Unit
@@ -28,6 +28,8 @@ class Given(NamedTuple):
     reference: Table | None
     truth: Truth
     batch: Trajectory
+    discount: Float[Array, ""] | Steps
+    """As of a `World`: one number if it is that of all kernels, which is less to compile."""
     num_segments: int
     """Static under jit, like the next two."""
     num_turns: int
@@ -87,13 +89,13 @@ class Given(NamedTuple):
 
     @property
     def weight(self) -> Steps:
-        """The weight of each step in the return, from `discounting`."""
-        return discounting(self.mdp)
+        """The weight of each step in the return."""
+        return weights(self.discount, self.num_steps)
 
     def weight_since(self, first: Int[Array, " T"]) -> Steps:
         """The weight of each step in the return from a step `first`."""
         steps = jnp.arange(self.num_steps)
-        return product(self.step_discount, first, steps)
+        return product(self.discount, first, steps)
 
     def one_step(self, value: Path) -> Path:
         """The reward of each step and the value after it, which is 0 where the episode ends."""
