@@ -304,7 +304,7 @@ def class_mean(
     """
     x = jax.lax.optimization_barrier(x)
     origin = jax.lax.stop_gradient(_class_max(jnp.where(where, x, -jnp.inf), index, size))
-    gap = jnp.where(where, _difference(x, class_value(origin, index)), 0.0)
+    gap = jnp.where(where, difference(x, class_value(origin, index)), 0.0)
     count = class_sum(where.astype(x.dtype), index, size)
     shift = class_sum(gap, index, size) / jnp.maximum(count, 1)
     return jnp.where(count > 0, origin + shift, mean(x, axis=0, where=where).T)
@@ -360,10 +360,12 @@ def _from_origin(x: Array, where: Array, axis: int | None) -> tuple[Array, Array
     x = jax.lax.optimization_barrier(x)
     largest = jnp.max(jnp.where(where, x, -jnp.inf), axis=axis, keepdims=True)
     origin = jax.lax.stop_gradient(largest)
-    return jnp.where(where, _difference(x, origin), 0.0), origin
+    return jnp.where(where, difference(x, origin), 0.0), origin
 
 
-def _difference(x: Array, origin: Array) -> Array:
+def difference(
+    x: Float[Array, "*shape"], origin: Float[Array, "*#shape"]
+) -> Float[Array, "*shape"]:
     """X less a constant, exactly 0 where they are equal."""
     gap = x - origin
     # Where a compiler fuses a product into the difference, equal numbers differ by its rounding.

@@ -24,6 +24,7 @@ from casim.compare import Estimate, scaling
 from casim.failures import StudyError
 from casim.figures import small_multiples
 from casim.judges import Judge
+from casim.methods import named_methods
 from casim.report import Row
 from casim.scores import NAMES
 from casim.tables import aligned, setting_cells, settings, tabulate, to_csv
@@ -43,7 +44,8 @@ class Ablate(Command):
 
     Attributes:
         over: NAME=8..2048 (doubling), NAME=0:0.5:6 (six numbers) or NAME=a,b,c; once or twice.
-        estimators: methods, with settings in brackets if need be: "Gae(lambda=0.5)".
+        estimators: published methods (GRPO), or estimators with settings in brackets if need be:
+            "Gae(lambda=0.5)".
         task: the world, a name that `casim list` prints, with settings in brackets if need be.
         policy: whose credit it is, likewise.
         judge: likewise; "none" for no judge.
@@ -101,7 +103,8 @@ class Ablate(Command):
         """What is measured, before anything is varied."""
         tasks = {kind.__name__: kind for kind in casim.TASKS} | casim.PRESETS
         policies = {kind.__name__: kind for kind in casim.POLICIES}
-        estimators = {kind.__name__: kind for kind in casim.ESTIMATORS}
+        kinds = {kind.__name__: kind for kind in casim.ESTIMATORS}
+        estimators = named_methods() | kinds
         judged = self.judge.lower() != "none"
         setup = Setup(
             task=recipe("task", self.task, tasks),

@@ -12,6 +12,7 @@ from casim.cli.names import named
 from casim.cli.words import expand, hints, parse
 from casim.estimators import Estimator
 from casim.judges import Judge
+from casim.methods import Method
 from casim.policies import Policy
 from casim.tasks import Task
 
@@ -53,7 +54,7 @@ class Setup:
     task: Task
     policy: Policy
     judge: Judge | None
-    estimators: tuple[Estimator, ...]
+    estimators: tuple[Estimator | Method, ...]
     num_prompts: int
     num_trajectories: int
     replicates: int

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union
 
 from casim.cli.names import named
+from casim.methods import Method
 
 T = TypeVar("T")
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -77,7 +78,9 @@ def split(text: str) -> list[str]:
 
 
 def hints(recipe: type) -> dict[str, Any]:
-    """The types of a recipe's fields."""
+    """The types of a recipe's fields; what is known of a published method is no setting."""
+    if issubclass(recipe, Method):
+        return {}
     known = typing.get_type_hints(recipe)
     fields = dataclasses.fields(recipe)  # pyright: ignore
     return {field.name: known[field.name] for field in fields}

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from casim.estimators.base import (
     Part,
     check_discount,
+    check_taken,
     discount_of,
     keeps_discount,
     time_weights,
@@ -55,6 +56,7 @@ class Whole(Part):
         return self.unbiased if exact else frozenset()
 
     def apply(self, world, batch, credit):
+        check_taken(credit, self)
         weight = time_weights(discount_of(world, batch, self.discount), batch)
         live = jnp.where(batch.live, weight * credit.value, 0.0)
         total = jnp.sum(live, axis=-1, keepdims=True)
@@ -86,5 +88,6 @@ class ToGo(Part):
         return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
 
     def apply(self, world, batch, credit):
+        check_taken(credit, self)
         discount = discount_of(world, batch, self.discount)
         return credit._replace(value=returns_to_go(credit.value, discount, batch.live))

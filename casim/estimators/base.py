@@ -161,10 +161,23 @@ class Part(Estimator):
 
 
 def begin(batch: Batch) -> Credit:
-    """What every chain begins with: the reward, with weight 1 where the policy decides."""
-    value = jnp.where(batch.live, batch.reward, 0.0)
-    counted = batch.decided & batch.counted[..., None]
-    return Credit(value, counted.astype(value.dtype), cost())
+    """What every chain begins with: the reward, with weight 1 where the policy decides.
+
+    Episodes that do not count have neither, whatever their rewards are.
+    """
+    counted = batch.counted[..., None]
+    value = jnp.where(batch.live & counted, batch.reward, 0.0)
+    weight = batch.decided & counted
+    return Credit(value, weight.astype(value.dtype), cost())
+
+
+def check_taken(credit: Credit, part: Estimator) -> None:
+    """Raises `ValueError`, naming the part, if every action has a credit, not only that taken."""
+    if credit.value.ndim > credit.weight.ndim:
+        name = type(part).__name__
+        raise ValueError(
+            f"{name} must be given credit of the action taken, got that of all actions"
+        )
 
 
 def cost(

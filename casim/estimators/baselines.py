@@ -31,8 +31,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import Part
+from casim.estimators.base import Part, check_taken
 from casim.estimators.peers import KINDS, Peers
+from casim.ops import difference
 from casim.types import Batch, Credit
 
 Kind = Literal["group", "batch", "step", "turn", "anchor", "state", "length", "prefix"]
@@ -91,6 +92,7 @@ class Baseline(Part):
         return frozenset({"group", "privileged"} if "state" in kinds else {"group"})
 
     def apply(self, world, batch, credit):
+        check_taken(credit, self)
         if self.single == "refused" and batch.action.shape[1] == 1:
             raise ValueError("groups must have at least 2 trajectories for a baseline, got 1")
         votes = self._votes(batch, credit)
@@ -159,7 +161,8 @@ class Baseline(Part):
         """What each trajectory adds to the sum of squares, in units of `unit` squared."""
         if not self._by_step:
             return (away / unit) ** 2
-        return over.ballot(votes * (away / over.spread(unit)) ** 2)
+        relative = jnp.where(votes > 0, away / over.spread(unit), 0.0)
+        return over.ballot(votes * relative**2)
 
     @property
     def _by_step(self) -> bool:
@@ -168,7 +171,8 @@ class Baseline(Part):
     def _ballots(
         self, peers: Peers, gap: Float[Array, "P N T"], votes: Float[Array, "P N T"]
     ) -> _Ballots:
-        total = peers.ballot(votes * gap)
+        # What has no vote may be no number.
+        total = peers.ballot(jnp.where(votes > 0, votes * gap, 0.0))
         count = peers.ballot(votes)
         voted = (count > 0).astype(count.dtype)
         if self._by_step:
@@ -218,4 +222,4 @@ def _gap(
     value = jax.lax.optimization_barrier(value)
     largest = peers.largest(peers.largest_vote(jnp.where(votes > 0, value, -jnp.inf)))
     origin = jax.lax.stop_gradient(peers.spread(largest))
-    return jnp.where(jnp.isfinite(origin), value - origin, value)
+    return jnp.where(jnp.isfinite(origin), difference(value, origin), value)

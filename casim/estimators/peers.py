@@ -8,7 +8,9 @@ length, equal prefix), they are sums over pairs.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
+from typing import final
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +21,19 @@ from casim.sums import label_max, label_sum
 from casim.types import Batch
 
 
-class Peers:
-    """The classes of one kind of peers in one batch: those of `Group`, unless overridden.
+class Peers(abc.ABC):
+    """The classes of one kind of peers in one batch; L is the number of classes in a prompt.
 
-    L is the number of classes in a prompt.
+    Unless a kind says otherwise, all trajectories of the group are peers.
     """
 
+    @abc.abstractmethod
     def ballot(self, x: Float[Array, "P N T"]) -> Float[Array, "P N L"]:
-        """Sums over the steps of each trajectory in each class: all steps in one, by default."""
-        return jnp.sum(x, axis=-1, keepdims=True)
+        """Sums over the steps of each trajectory in each class."""
 
+    @abc.abstractmethod
     def largest_vote(self, x: Float[Array, "P N T"]) -> Float[Array, "P N L"]:
         """The largest in each class."""
-        return jnp.max(x, axis=-1, keepdims=True)
 
     def spread(self, y: Float[Array, "P N L"]) -> Float[Array, "P N T"]:
         """Gives every step what its class has; one class is broadcast."""
@@ -46,11 +48,33 @@ class Peers:
         return jnp.max(y, axis=1, keepdims=True) + jnp.zeros_like(y)
 
 
-class Group(Peers):
+class OneClass(Peers):
+    """All steps of a trajectory are in one class."""
+
+    def ballot(self, x):
+        return jnp.sum(x, axis=-1, keepdims=True)
+
+    def largest_vote(self, x):
+        return jnp.max(x, axis=-1, keepdims=True)
+
+
+class ByStep(Peers):
+    """Every step is a class."""
+
+    def ballot(self, x):
+        return x
+
+    def largest_vote(self, x):
+        return x
+
+
+@final
+class Group(OneClass):
     """All steps of the group."""
 
 
-class Whole(Peers):
+@final
+class Everyone(OneClass):
     """All steps of the batch, whatever their prompt."""
 
     def total(self, y):
@@ -60,16 +84,12 @@ class Whole(Peers):
         return jnp.max(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
 
 
-class Step(Peers):
+@final
+class Step(ByStep):
     """The same step of the group."""
 
-    def ballot(self, x):
-        return x
 
-    def largest_vote(self, x):
-        return x
-
-
+@final
 @dataclasses.dataclass
 class Labelled(Peers):
     """Steps of the group with the same label."""
@@ -88,8 +108,9 @@ class Labelled(Peers):
         return jnp.take_along_axis(y, self.label, axis=-1)
 
 
+@final
 @dataclasses.dataclass
-class Paired(Group):
+class Paired(OneClass):
     """Trajectories of the group that are alike."""
 
     alike: Bool[Array, "P N N"]
@@ -103,8 +124,9 @@ class Paired(Group):
         return jnp.max(seen, axis=2)
 
 
+@final
 @dataclasses.dataclass
-class PairedSteps(Step):
+class PairedSteps(ByStep):
     """The same step of those trajectories of the group that are alike up to it."""
 
     alike: Bool[Array, "P N N T"]
@@ -123,9 +145,9 @@ def group(world: World | None, batch: Batch) -> Peers:
     return Group()
 
 
-def whole(world: World | None, batch: Batch) -> Peers:
+def everyone(world: World | None, batch: Batch) -> Peers:
     """All steps of the batch."""
-    return Whole()
+    return Everyone()
 
 
 def step(world: World | None, batch: Batch) -> Peers:
@@ -171,7 +193,7 @@ def prefix(world: World | None, batch: Batch) -> Peers:
 
 KINDS = {
     "group": group,
-    "batch": whole,
+    "batch": everyone,
     "step": step,
     "turn": turn,
     "anchor": anchor,

@@ -234,7 +234,8 @@ class World:
     ) -> Batch:
         """Draws P prompts, with replacement, and rolls out N episodes of each: `[P, N, T]`.
 
-        Episode i of group p has the address p N + i, so one group is what `rollout` gives.
+        Episode i of group p has the address p N + i, so where all start states are one prompt,
+        one group is what `rollout` gives.
 
         Args:
             key: keys the noise.
@@ -323,7 +324,8 @@ class World:
                 a world with replay noise, "restored" redraws it too, with that probability for each
                 copy.
             prompt: for "refed", the start state that the prefix is known to begin in; None knows
-                P(s_0) only. Where the prefix is impossible from there, the exact state is restored.
+                only the prompt of each row, and P(s_0) within it. Where the prefix is impossible
+                from there, the exact state is restored.
 
         Raises:
             ValueError: an unknown `replay`, a world without branching, a batch of another number of
@@ -358,7 +360,7 @@ class World:
         start = copies(here(old.state))
         lost = jnp.ones(()) if replay == "refed" else self.replay_noise
         if lost is not None:
-            belief = filter_to(self.mdp, old, step, self._prior(prompt))
+            belief = filter_to(self.mdp, old, step, self._prior(old, prompt))
             possible = here(old.live) & (jnp.sum(belief, axis=1) > 0)
             # At steps after the last there is noise that no rollout reads, also none under the same
             # key.
@@ -472,22 +474,29 @@ class World:
             return every
         steps = jnp.full_like(first, self.mdp.schedule.shape[0])
         some_start = draw(every, single(words, first, steps, LATENT))
-        prompt = self.mdp.prompt[some_start]
-        same = prompt[:, None] == self.mdp.prompt[None, :]
-        possible = jnp.where(same, self.mdp.start[None, :], 0.0)
-        return thresholds(possible / jnp.sum(possible, axis=1, keepdims=True))
+        return thresholds(self._within(self.mdp.prompt[some_start]))
 
     def _start_thresholds(self, num: int) -> Float[Array, "num _"]:
         """Those of P(s_0), for so many episodes."""
         each = thresholds(self.mdp.start)
         return jnp.broadcast_to(each[None, :], (num, *each.shape))
 
-    def _prior(self, prompt: Array | int | None) -> Float[Array, " S"]:
-        """What is known of the start state: P(s_0), or which it is."""
+    def _prior(
+        self, batch: Trajectory, prompt: Array | int | None
+    ) -> Float[Array, " S"] | Float[Array, "R S"]:
+        """What is known of the start state: which it is, or its prompt."""
         start = self.mdp.start
-        if prompt is None:
+        if prompt is not None:
+            return jax.nn.one_hot(prompt, start.shape[0], dtype=start.dtype)
+        if self.one_prompt:
             return start
-        return jax.nn.one_hot(prompt, start.shape[0], dtype=start.dtype)
+        return self._within(self.mdp.prompt[batch.state[:, 0]])
+
+    def _within(self, prompt: Int[Array, " R"]) -> Float[Array, "R S"]:
+        """P(s_0 | prompt), for each label."""
+        same = prompt[:, None] == self.mdp.prompt[None, :]
+        possible = jnp.where(same, self.mdp.start[None, :], 0.0)
+        return possible / jnp.sum(possible, axis=1, keepdims=True)
 
     def _check_prompt(self, prompt: Array | int | None) -> None:
         if prompt is not None:

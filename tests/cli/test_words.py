@@ -6,6 +6,7 @@ import pytest
 
 import casim
 from casim.cli.words import expand, hints, parse, recipe
+from casim.methods import named_methods
 
 ESTIMATORS = {kind.__name__: kind for kind in casim.ESTIMATORS}
 RECIPES = [*casim.TASKS, *casim.ESTIMATORS, *casim.POLICIES, casim.Judge]
@@ -113,3 +114,11 @@ def test_recipes_are_written_as_tables_label_them():
 def test_recipes_that_there_are_not_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         recipe("estimators", text, ESTIMATORS)
+
+
+def test_a_published_method_is_a_name_without_settings():
+    methods = named_methods()
+    assert recipe("estimators", "GRPO", methods) is methods["GRPO"]
+    assert hints(type(methods["GRPO"])) == {}
+    with pytest.raises(ValueError, match="a setting of GRPO must be one of"):
+        recipe("estimators", "GRPO(status=checked)", methods)

@@ -19,19 +19,20 @@ from tests import reference
 from tests.enumeration import cell_mean, trajectories
 
 EXACT = 1e-9
-DISCOUNTS = (1.0, 0.75)
 ENUMERABLE = [m for m in METHODS if m.claims and m.needs <= {"group"}]
 
 
-def small(discount):
+def small(discount, prompts=1):
     """A process with hidden state, steps of the environment, early ends and odd rewards."""
-    return reference.random_mdp(7, schedule=(0, 1, 2), discount=discount)
+    mdp, policy = reference.random_mdp(7, schedule=(0, 1, 2), discount=discount)
+    assert (np.asarray(mdp.start) > 0).sum() > prompts
+    return mdp._replace(prompt=np.arange(len(mdp.start)) % prompts), policy
 
 
-@pytest.mark.parametrize("discount", DISCOUNTS)
+@pytest.mark.parametrize(("discount", "prompts"), [(1.0, 1), (0.75, 2), (1.0, 2)])
 @pytest.mark.parametrize("method", ENUMERABLE, ids=lambda m: m.name)
-def test_claims_hold_exactly_where_they_are_made(method, discount):
-    mdp, policy = small(discount)
+def test_claims_hold_exactly_where_they_are_made(method, discount, prompts):
+    mdp, policy = small(discount, prompts)
     claims = method.claims_at(discount)
     moments = group_moments(mdp, policy, method, 2, by_reward)
     scores = exact_scores(mdp, policy, moments)

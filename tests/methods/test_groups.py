@@ -146,6 +146,30 @@ def test_the_entropy_mask_keeps_a_fifth_of_the_decisions(drawn):
     np.testing.assert_array_equal(given.weight > 0, decided & (entropy >= least - 1e-6))
 
 
+@pytest.mark.parametrize("name", ["GRPO", "RLOO", "REINFORCE_PP", "GIGPO", "ENTROPY_80_20"])
+def test_no_number_where_nothing_counts_stays_there(drawn, name):
+    """Padding, and a rollout that cannot be scored, may hold anything."""
+    world, batch = drawn
+    recipe = methods.named_methods()[name].recipe
+    scorable = jnp.ones((P, N), bool).at[1, 2].set(False)
+    lost = batch._replace(scorable=scorable)
+    dirty = lost.live & scorable[..., None]
+    reward = jnp.where(dirty, lost.reward, jnp.nan)
+    got, wanted = (run(recipe, world, x) for x in (lost._replace(reward=reward), lost))
+    np.testing.assert_array_equal(got.value, wanted.value)
+    np.testing.assert_array_equal(got.weight, wanted.weight)
+    assert not np.asarray(got.value[1, 2]).any()
+    assert np.isfinite(got.value).all()
+
+
+def test_parts_that_add_up_or_compare_refuse_credit_of_all_actions(drawn, unhooked):
+    world, batch = drawn
+    every = begin(batch)._replace(value=jnp.ones((*batch.reward.shape, 3)))
+    for part in (Whole(), ToGo(), Baseline()):
+        with pytest.raises(ValueError, match=f"{type(part).__name__} must be given credit of the"):
+            part.apply(world, batch, every)
+
+
 def test_without_a_world_the_log_is_enough(drawn):
     """A log says what its steps discount, and its own entropies."""
     world, batch = drawn

@@ -287,3 +287,38 @@ def test_exact_scores_lie_in_the_intervals_of_a_study(unhooked):
             half = (score.high - score.low) / 2
             assert 0 < half < 0.5 * max(1.0, abs(exact[name])), (name, half)
             assert abs(score.value - exact[name]) <= 4 * half, (row.label, name, exact[name], score)
+
+
+def test_groups_of_several_prompts_are_those_of_each_by_its_probability():
+    """As processes of one prompt each, whose moments are put together by hand."""
+    mdp, policy = random_mdp(4, schedule=(0, 1, 2))
+    label = np.array([0, 1, 1, 0, 1])
+    mdp = mdp._replace(prompt=label)
+    start = np.asarray(mdp.start, np.float64)
+    chance = np.array([start[label == which].sum() for which in (0, 1)])
+    assert chance.min() > 0.1
+    alone = []
+    for which in (0, 1):
+        given = np.where(label == which, start, 0.0) / chance[which]
+        one = mdp._replace(start=given, prompt=0 * label)
+        alone.append(group_moments(one, policy, casim.GroupRelative(), 2, by_reward))
+    got = group_moments(mdp, policy, casim.GroupRelative(), 2, by_reward)
+    probability = sum(q * x.probability for q, x in zip(chance, alone, strict=True))
+    mean, second = np.zeros((2, *probability.shape))
+    gradient, square = np.zeros((2, *got.gradient.shape))
+    for q, x in zip(chance, alone, strict=True):
+        cell = np.nan_to_num(x.expectation)
+        mean += q * x.probability * cell
+        second += q * x.probability * (cell**2 + np.nan_to_num(x.variance))
+        gradient += q * x.gradient
+        square += q * (x.gradient**2 + x.gradient_variance)
+    met = probability > 0
+    np.testing.assert_allclose(got.probability, probability, atol=EXACT)
+    mean, second = mean[met] / probability[met], second[met] / probability[met]
+    np.testing.assert_allclose(got.expectation[met], mean, atol=EXACT)
+    np.testing.assert_allclose(got.variance[met], second - mean**2, atol=EXACT)
+    np.testing.assert_allclose(got.gradient, gradient, atol=EXACT)
+    np.testing.assert_allclose(got.gradient_variance, square - gradient**2, atol=EXACT)
+    merged = mdp._replace(prompt=0 * label)
+    mixed = group_moments(merged, policy, casim.GroupRelative(), 2, by_reward)
+    assert np.abs(mixed.gradient - gradient).max() > 1e-4

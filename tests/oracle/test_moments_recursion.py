@@ -390,3 +390,10 @@ def test_hindsight_refuses_rewards_along_the_way():
 def test_settings_out_of_range_are_refused(make):
     with pytest.raises(ValueError, match=r"must be in \[0.0, 1.0\]"):
         make()
+
+
+def test_a_baseline_of_peers_is_refused_where_prompts_differ():
+    mdp, policy = OWN
+    mdp = mdp._replace(prompt=np.arange(len(mdp.start)) % 2)
+    with pytest.raises(ValueError, match=r"prompt must have one label .*, got \[0, 1\]"):
+        recursion_moments(mdp, policy, peer_baseline(), 2)

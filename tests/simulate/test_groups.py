@@ -70,6 +70,31 @@ def test_a_shared_state_is_one_for_the_group(world):
     reference.assert_frequencies(count[start > 0], start[start > 0])
 
 
+def test_a_refed_branch_knows_the_prompt_of_its_row(world):
+    """At the first step the belief is P(s_0 | prompt, o_0); the states of no other are drawn."""
+    group = world.groups(jax.random.key(1), 40, 2)
+    refed = jax.jit(
+        lambda world, batch: world.branch(KEY, batch, 0, 200, replay="refed"),
+        compiler_options=QUICK,
+    )
+    states = np.asarray(refed(world, group).state[..., 0]).astype(int)
+    start = np.asarray(world.mdp.start, np.float64)
+    shows = np.asarray(world.mdp.emission, np.float64)[int(world.mdp.schedule[0])]
+    counts = {}
+    for p, i in np.ndindex(40, 2):
+        key = int(group.prompt[p]), int(group.observation[p, i, 0])
+        if group.live[p, i, 0]:
+            count = np.bincount(states[p, i], minlength=len(start))
+            counts[key] = counts.get(key, 0) + count
+    assert {prompt for prompt, _ in counts} == {0, 1}
+    terminal = np.asarray(world.mdp.terminal)
+    for (prompt, seen), count in counts.items():
+        belief = np.where((prompt == LABEL) & ~terminal, start * shows[:, seen], 0.0)
+        assert not count[belief == 0].any()
+        if (belief > 0).sum() > 1:
+            reference.assert_frequencies(count[belief > 0], belief[belief > 0] / belief.sum())
+
+
 def test_one_group_is_a_rollout_where_all_is_one_prompt(world):
     mdp = world.mdp._replace(prompt=jnp.zeros_like(world.mdp.prompt))
     one = World.make(mdp, world.policy)

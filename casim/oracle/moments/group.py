@@ -1,11 +1,17 @@
 """Exact expectation and variance of any deterministic estimator, by enumerating groups.
 
 In maths, with the N members of a group independent, a group is a multiset of trajectory classes
-u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i), and with c the estimator's credit
-of it: E[c_t | s, a] = sum_groups P (1/N) sum_i c_it P(s_t = s, a_t = a | u_i) / P(s_t = s, a_t =
-a), likewise of c^2, and g = (1/N) sum_i sum_t c_it z_it has E[g | group] = (1/N) sum_i c_i . E[z |
-u_i] and Var(g | group) = (1/N^2) sum_i c_i' Cov(z | u_i) c_i, because credit is constant within
-classes.
+u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i), within the prompt that the group
+shares. With c the estimator's credit of it, and E[c_t^2 | s, a] likewise,
+
+    E[c_t | s, a] = sum_groups P (1/N) sum_i c_it P(s_t = s, a_t = a | u_i) / P(s_t = s, a_t = a).
+
+The gradient g = (1/N) sum_i sum_t c_it z_it has
+
+    E[g | group] = (1/N) sum_i c_i . E[z | u_i],
+    Var(g | group) = (1/N^2) sum_i c_i' Cov(z | u_i) c_i,
+
+because credit is constant within classes.
 
 References:
     Derived for casim; `tests/oracle/test_moments_group.py` checks it against the enumeration of
@@ -77,11 +83,13 @@ class Moments(NamedTuple):
 def group_moments(
     mdp: MDP, policy: Any, estimator: Rule, num: int, sees: View = whole, limit: int = 3_000_000
 ) -> Moments:
-    """Exact moments of an estimator on groups of `num` independent trajectories from P(s_0).
+    """Exact moments of an estimator on groups of `num` trajectories of one prompt.
 
-    The estimator runs in double precision. It must treat the members of a group alike, whatever
-    their order, must not draw from its key, and must not tell apart what `sees` merges: this is
-    tried on 2048 groups, with members permuted and replaced by others of their class.
+    As a study of one prompt a batch draws them: the prompt first, and given it independent
+    trajectories. The estimator runs in double precision. It must treat the members of a group
+    alike, whatever their order, must not draw from its key, and must not tell apart what `sees`
+    merges: this is tried on 2048 groups, with members permuted and replaced by others of their
+    class.
 
     Args:
         mdp: a world whose trajectories can be listed.
@@ -100,8 +108,9 @@ def group_moments(
     if getattr(estimator, "stateful", False):
         raise ValueError(f"estimator must remember nothing from call to call, got {estimator!r}")
     mdp, policy = precise(mdp, policy)
-    classes = make_classes(mdp, policy, enumerate_trajectories(mdp, policy), sees)
-    groups, weight = multisets(classes.probability, num, limit)
+    paths = enumerate_trajectories(mdp, policy)
+    classes = make_classes(mdp, policy, paths, lambda batch: _with_prompt(mdp, sees, batch))
+    groups, weight = _groups(mdp, classes, num, limit)
     credit = _scorer(estimator, num, mdp, policy)
     _check_symmetry(credit, classes, groups)
     totals = _Totals.zero(*classes.score.shape)
@@ -144,6 +153,30 @@ class _Totals(NamedTuple):
         score = classes.score[group].reshape(*flat.shape[::2], -1)
         gradient = (flat @ score)[:, 0] / num
         self.square[:] += share @ gradient**2
+
+
+def _with_prompt(mdp: MDP, sees: View, batch: Trajectory) -> np.ndarray:
+    """What is seen, and the prompt: classes are within one."""
+    prompt = mdp.prompt[batch.state[:, 0]]
+    return np.concatenate([sees(batch), prompt[:, None]], axis=1)
+
+
+def _groups(mdp: MDP, classes: Classes, num: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """All groups of one prompt, `[B, N]`, and their probabilities `[B]`.
+
+    Raises:
+        ValueError: there are more than `limit` of them.
+    """
+    prompt = mdp.prompt[classes.member.state[classes.first, 0]]
+    every, weight = [], []
+    for label in np.unique(prompt):
+        (own,) = np.nonzero(prompt == label)
+        chance = classes.probability[own].sum()
+        groups, share = multisets(classes.probability[own] / chance, num, limit)
+        limit = limit - len(groups)
+        every.append(own[groups])
+        weight.append(chance * share)
+    return np.concatenate(every), np.concatenate(weight)
 
 
 def multisets(

@@ -42,7 +42,7 @@ from casim.types import MDP
 def recursion_moments(
     mdp: MDP, policy: Any, form: Form, num: int = 1, tied: bool = True
 ) -> Moments:
-    """Exact moments of an estimator on groups of `num` independent trajectories from P(s_0).
+    """Exact moments of an estimator on groups of `num` independent trajectories of one prompt.
 
     Args:
         mdp: the process, of any horizon; the time is O(T) for each logit.
@@ -54,13 +54,18 @@ def recursion_moments(
             logits of its own, and gradients `[T, O, A]`, in O(T) for all of them.
 
     Raises:
-        ValueError: a setting out of its range, or an invalid MDP, policy or form.
+        ValueError: a setting out of its range, an invalid MDP, policy or form, or a baseline of
+            peers in a process of several prompts.
     """
     truth = precise_truth(mdp, policy)
     mdp, policy = precise(mdp, policy)
     made = tables(form, mdp, truth)
     peers = isinstance(made, Product) and made.peers
     check_integer("num", num, 2 if peers else 1)
+    prompts = np.unique(mdp.prompt[mdp.start > 0])
+    if peers and len(prompts) > 1:
+        wanted = "one label where peers share a prompt, see `group_moments` for several"
+        raise ValueError(f"prompt must have {wanted}, got {prompts.tolist()}")
     with jax.enable_x64(True):
         process, table = jax.tree.map(jnp.asarray, (mdp, policy))
         process, table, arrays = (
