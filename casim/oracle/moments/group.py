@@ -1,8 +1,8 @@
 """Exact expectation and variance of any deterministic estimator, by enumerating groups.
 
 In maths, with the N members of a group independent, a group is a multiset of trajectory classes
-u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i), within the prompt that the group
-shares. With c the estimator's credit of it, and E[c_t^2 | s, a] likewise,
+u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i), within the prompt, or the start
+state, that the group shares. With c the estimator's credit of it, and E[c_t^2 | s, a] likewise,
 
     E[c_t | s, a] = sum_groups P (1/N) sum_i c_it P(s_t = s, a_t = a | u_i) / P(s_t = s, a_t = a).
 
@@ -23,17 +23,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from casim.checks import check_integer
+from casim.checks import check_choice, check_integer
 from casim.oracle.moments.classes import Classes, View, make_classes, whole
 from casim.oracle.moments.paths import enumerate_trajectories, precise
-from casim.simulate import World
+from casim.simulate import SHARES, World
 from casim.types import MDP, Batch, Credit, Trajectory
 
 CHUNK = 2048
@@ -81,15 +81,21 @@ class Moments(NamedTuple):
 
 
 def group_moments(
-    mdp: MDP, policy: Any, estimator: Rule, num: int, sees: View = whole, limit: int = 3_000_000
+    mdp: MDP,
+    policy: Any,
+    estimator: Rule,
+    num: int,
+    sees: View = whole,
+    limit: int = 3_000_000,
+    share: Literal["prompt", "state"] = "prompt",
 ) -> Moments:
     """Exact moments of an estimator on groups of `num` trajectories of one prompt.
 
-    As a study of one prompt a batch draws them: the prompt first, and given it independent
-    trajectories. The estimator runs in double precision. It must treat the members of a group
-    alike, whatever their order, must not draw from its key, and must not tell apart what `sees`
-    merges: this is tried on 2048 groups, with members permuted and replaced by others of their
-    class.
+    As a study of one prompt a batch draws them: what the group shares first, and given it
+    independent trajectories. The estimator runs in double precision. It must treat the members of
+    a group alike, whatever their order, must not draw from its key, and must not tell apart what
+    `sees` merges: this is tried on 2048 groups, with members permuted and replaced by others of
+    their class.
 
     Args:
         mdp: a world whose trajectories can be listed.
@@ -99,18 +105,22 @@ def group_moments(
         sees: what of a trajectory the estimator sees, see `casim.oracle.moments.classes`; the
             coarser, the fewer groups.
         limit: the largest number of groups to enumerate.
+        share: what the members of a group have in common, as in `World.groups`: the "prompt", or
+            the start "state".
 
     Raises:
         ValueError: too many groups or trajectories, an invalid MDP or policy, credit that is not
-            finite, or an estimator that is not as described above.
+            finite, an unknown `share`, or an estimator that is not as described above.
     """
     check_integer("num", num, 1)
+    check_choice("share", share, SHARES)
     if getattr(estimator, "stateful", False):
         raise ValueError(f"estimator must remember nothing from call to call, got {estimator!r}")
     mdp, policy = precise(mdp, policy)
     paths = enumerate_trajectories(mdp, policy)
-    classes = make_classes(mdp, policy, paths, lambda batch: _with_prompt(mdp, sees, batch))
-    groups, weight = _groups(mdp, classes, num, limit)
+    shared = np.arange(len(mdp.start)) if share == "state" else mdp.prompt
+    classes = make_classes(mdp, policy, paths, lambda batch: _with_shared(shared, sees, batch))
+    groups, weight = _groups(shared, classes, num, limit)
     credit = _scorer(estimator, num, mdp, policy)
     _check_symmetry(credit, classes, groups)
     totals = _Totals.zero(*classes.score.shape)
@@ -155,22 +165,30 @@ class _Totals(NamedTuple):
         self.square[:] += share @ gradient**2
 
 
-def _with_prompt(mdp: MDP, sees: View, batch: Trajectory) -> np.ndarray:
-    """What is seen, and the prompt: classes are within one."""
-    prompt = mdp.prompt[batch.state[:, 0]]
-    return np.concatenate([sees(batch), prompt[:, None]], axis=1)
+def _with_shared(shared: np.ndarray, sees: View, batch: Trajectory) -> np.ndarray:
+    """What is seen, and what a group shares: classes are within one.
+
+    Args:
+        shared: a label `[S]` of each start state.
+        sees: what the estimator sees.
+        batch: trajectories `[num, T]`.
+    """
+    label = shared[batch.state[:, 0]]
+    return np.concatenate([sees(batch), label[:, None]], axis=1)
 
 
-def _groups(mdp: MDP, classes: Classes, num: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """All groups of one prompt, `[B, N]`, and their probabilities `[B]`.
+def _groups(
+    shared: np.ndarray, classes: Classes, num: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """All groups of start states with one label, `[B, N]`, and their probabilities `[B]`.
 
     Raises:
         ValueError: there are more than `limit` of them.
     """
-    prompt = mdp.prompt[classes.member.state[classes.first, 0]]
+    each = shared[classes.member.state[classes.first, 0]]
     every, weight = [], []
-    for label in np.unique(prompt):
-        (own,) = np.nonzero(prompt == label)
+    for label in np.unique(each):
+        (own,) = np.nonzero(each == label)
         chance = classes.probability[own].sum()
         groups, share = multisets(classes.probability[own] / chance, num, limit)
         limit = limit - len(groups)
