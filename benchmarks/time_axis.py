@@ -2,10 +2,11 @@
 
 GAE and lambda-returns are each computed by casim in blocks of steps, by one `lax.scan` over the
 steps with time moved to the front and back, and, where it is installed, by rlax
-(`truncated_generalized_advantage_estimation` and `lambda_returns`, vmapped over trajectories). All
-steps are live, since rlax has no masks; casim and the scan are given the mask all the same. Before
-timing, all are compared with each other and with NumPy in float64 on some of the rows. Medians, in
-alternating order.
+(`truncated_generalized_advantage_estimation` and `lambda_returns`, vmapped over trajectories). GAE
+is also computed by products with a matrix of powers of the factor, which casim once did on a CPU.
+All steps are live, since rlax has no masks; casim and the scan are given the mask all the same.
+Before timing, all are compared with each other and with NumPy in float64 on some of the rows.
+Medians, in alternating order.
 
     python benchmarks/time_axis.py [--quick] [--json FILE]
 """
@@ -33,6 +34,8 @@ SHAPES = {
     "gpu": ((4_096, 4_096), (1_024, 65_536), (64, 1_000_000)),
 }
 DISCOUNT, LAMBDA = 0.99, 0.95
+WIDTH, PIECE = 32, 2**20
+"""Steps to a block of `products`, and entries to a piece."""
 ROWS_CHECKED = 4
 TOLERANCE = 1e-4
 """Of differences, relative to the largest number."""
@@ -71,7 +74,40 @@ def rlax(reward: jax.Array, value: jax.Array, live: jax.Array, returns: bool) ->
     )
 
 
-WAYS: dict[str, Callable] = {"casim": casim, "scan": scan}
+def products(reward: jax.Array, value: jax.Array, live: jax.Array, returns: bool) -> jax.Array:
+    """Blocks of steps times a matrix of powers of the factor, in pieces that fit in cache."""
+    del live, returns
+    rows, steps = reward.shape
+    size = max(1, min(rows, PIECE // steps))
+
+    def piece(out: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+        at = jnp.minimum(index * size, rows - size)
+        here, now = (jax.lax.dynamic_slice_in_dim(x, at, size) for x in (reward, value))
+        later = jnp.pad(now[:, 1:], ((0, 0), (0, 1)))
+        total = by_powers(DISCOUNT * LAMBDA, here + (DISCOUNT * later - now))
+        return jax.lax.dynamic_update_slice_in_dim(out, total, at, 0), None
+
+    return jax.lax.scan(piece, jnp.zeros_like(reward), jnp.arange(-(-rows // size)))[0]
+
+
+def by_powers(factor: float, term: jax.Array) -> jax.Array:
+    """x_t = factor x_{t+1} + term_t: within blocks by a product, the blocks by the same rule."""
+    rows, steps = term.shape
+    blocks = -(-steps // WIDTH)
+    lanes = jnp.pad(term, ((0, 0), (0, blocks * WIDTH - steps))).reshape(rows * blocks, WIDTH)
+    power = jnp.asarray(factor ** np.arange(WIDTH + 1), term.dtype)
+    lag = jnp.arange(WIDTH)[:, None] - jnp.arange(WIDTH)[None, :]
+    matrix = jnp.where(lag >= 0, power[jnp.maximum(lag, 0)], 0)
+    within = jnp.matmul(lanes, matrix, precision="highest").reshape(rows, blocks, WIDTH)
+    first = within[:, :, 0]
+    if blocks > 1:
+        first = by_powers(factor**WIDTH, first)
+    following = jnp.pad(first[:, 1:], ((0, 0), (0, 1)))
+    joined = within + following[:, :, None] * power[None, None, :0:-1]
+    return joined.reshape(rows, blocks * WIDTH)[:, :steps]
+
+
+WAYS: dict[str, Callable] = {"casim": casim, "scan": scan, "products": products}
 if importlib.util.find_spec("rlax"):
     WAYS["rlax"] = rlax
 
@@ -101,6 +137,8 @@ def compare(rows: int, steps: int, returns: bool, repeats: int) -> dict:
     largest = np.abs(wanted).max()
     programs, compile_s, error, first = {}, {}, {}, None
     for name, way in WAYS.items():
+        if returns and name == "products":
+            continue
         begin = time.perf_counter()
         programs[name] = jax.jit(functools.partial(way, returns=returns)).lower(*args).compile()
         compile_s[name] = time.perf_counter() - begin
@@ -131,7 +169,7 @@ def compare(rows: int, steps: int, returns: bool, repeats: int) -> dict:
 
 
 def show(report: dict) -> None:
-    names = ("casim", "scan", "rlax")
+    names = ("casim", "scan", "products", "rlax")
     print(
         f"{report['device']}, JAX {report['jax']}; "
         f"ms, times casim's, compile s and error for {', '.join(names)}"

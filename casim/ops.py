@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from casim.recurrence import affine_scan, anywhere, by_products, by_rows, decayed_sum
+from casim.recurrence import affine_scan, anywhere, by_rows
 
 Discount = float | Float[Array, ""] | Float[Array, "*#batch T"]
 """One for all steps, or of each step."""
@@ -100,30 +100,34 @@ def gae(
         Schulman et al. 2016, arXiv:1506.02438.
     """
 
-    def rows(reward: Array, value: Array, live: Array, factor: Array | float = discount) -> Array:
-        def from_next(later: Array) -> Array:
-            delta = reward + (factor * later - value)
-            return jnp.where(live, affine_scan(factor * lambda_, delta, live, reverse=True), 0.0)
+    def general(
+        reward: Array, value: Array, live: Array, factor: Array | float = discount
+    ) -> Array:
+        later = affine_scan(0.0, value, live, reverse=True, exclusive=True)
+        delta = reward + (factor * later - value)
+        total = affine_scan(factor * lambda_, delta, live, reverse=True)
+        return jnp.where(live, total, 0.0)
 
-        # Where no live step follows a masked one, which is what termination leaves, the next
-        # value is one step away.
-        after = shift_left(live, False)
-        return jax.lax.cond(
-            anywhere(after & ~live),
-            lambda: from_next(affine_scan(0.0, value, live, reverse=True, exclusive=True)),
-            lambda: from_next(jnp.where(after, shift_left(value), 0.0)),
-        )
+    def no_gaps(
+        reward: Array, value: Array, live: Array, factor: Array | float = discount
+    ) -> Array:
+        # The next value is one step away, and steps after the end add 0 to 0: no mask is needed.
+        ends = ((0, 0), (0, 1))
+        after = jnp.pad(live[:, 1:], ends)  # faster here than `shift_left`
+        later = jnp.pad(value[:, 1:], ends)
+        delta = reward + (factor * jnp.where(after, later, 0.0) - value)
+        return affine_scan(factor * lambda_, jnp.where(live, delta, 0.0), reverse=True)
 
-    def no_gaps(otherwise: Callable[[], Array], reward: Array, value: Array, live: Array) -> Array:
-        # Faster here than `shift_left`.
-        after, later = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))) for x in (live, value))
-        delta = jnp.where(live, reward + (discount * jnp.where(after, later, 0.0) - value), 0.0)
-        return decayed_sum(discount * lambda_, delta, ~anywhere(after & ~live), otherwise)
-
-    each = _each(discount, reward)
-    if each:  # powers of one factor are what products are fast at
-        return by_rows(rows, reward, value, live, *each)
-    return by_products(no_gaps, rows, reward, value, live)
+    # Masked steps only follow the live ones where termination leaves them. Beyond a factor of 1
+    # gradients may grow to infinity on the steps after the end, which a mask keeps out.
+    gap = live[..., 1:] & ~live[..., :-1]
+    grows = jnp.abs(jnp.asarray(discount) * lambda_) > 1
+    given = (reward, value, live, *_each(discount, reward))
+    return jax.lax.cond(
+        anywhere(gap) | anywhere(grows),
+        lambda: by_rows(general, *given),
+        lambda: by_rows(no_gaps, *given),
+    )
 
 
 def lambda_returns(

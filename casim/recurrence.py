@@ -22,7 +22,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -39,13 +39,6 @@ A CPU loses little by each step of a loop, others much.
 SHORT_ELSEWHERE = 64
 CACHE = 2**17
 """Entries of an array that a CPU works on at once, few enough to stay in its cache."""
-WIDE = 32
-"""Steps to a block of `decayed_sum`, and so multiplications to a step.
-
-Fewer would make narrow, slow products.
-"""
-WIDE_CACHE = 2**20
-"""`CACHE` where `decayed_sum` is used, whose few large operations gain by larger pieces."""
 
 
 def affine_scan(
@@ -82,60 +75,6 @@ def affine_scan(
     return by_rows(scan, *given)
 
 
-def decayed_sum(
-    factor: float | Float[Array, ""],
-    term: Float[Array, "N T"],
-    trusted: bool | Bool[Array, ""],
-    otherwise: Callable[[], Array],
-) -> Float[Array, "N T"]:
-    """x_t = factor x_{t+1} + term_t, all steps live, by products with powers of the factor.
-
-    The powers are matrices: in maths, over a block of B steps,
-
-        x_i = sum_{j >= i} factor^{j - i} term_j + factor^{B - i} x_B,
-
-    where x_B starts the next block; the first numbers of all blocks are a sum of the same kind,
-    with factor^B, solved by the same rule.
-
-    A product spreads a term that is not finite over its whole block (0 times infinity), the first
-    number included. So if one of these is not finite, if the factor is beyond 1 and its powers may
-    not be, or if the call is not `trusted`, the result is that of `otherwise`. Sums within a block
-    must not pass the largest float on the way.
-    """
-    factor = jnp.asarray(factor, term.dtype)
-    bounded = jnp.abs(factor) <= 1
-    first, join = _products(jnp.where(bounded, factor, 0), jnp.zeros_like(factor), term)
-    finite = jnp.isfinite(jnp.sum(jnp.abs(first)))
-    return jax.lax.cond(anywhere(~(trusted & bounded & finite)), otherwise, join)
-
-
-def _products(factor: Array, low: Array, term: Array) -> tuple[Array, Callable[[], Array]]:
-    """`decayed_sum` at the first step of every block, and a function that gives all of it.
-
-    The factor is two floats.
-    """
-    rows, length = term.shape
-    blocks = -(-length // WIDE)
-    lanes = jnp.pad(term, ((0, 0), (0, blocks * WIDE - length))).reshape(rows * blocks, WIDE)
-    power, rest = powers(factor, low, WIDE)
-    lag = jnp.arange(WIDE)[:, None] - jnp.arange(WIDE)[None, :]
-    matrix = jnp.where(lag >= 0, power[jnp.maximum(lag, 0)], 0)
-    within = jnp.matmul(lanes, matrix, precision=jax.lax.Precision.HIGHEST).reshape(
-        rows, blocks, WIDE
-    )
-    first = within[:, :, 0]
-    if blocks > 1:
-        first = _products(power[WIDE], rest[WIDE], first)[1]()
-
-    def join() -> Array:
-        following = jnp.pad(first[:, 1:], ((0, 0), (0, 1)))
-        return (within + following[:, :, None] * power[None, None, :0:-1]).reshape(
-            rows, blocks * WIDE
-        )[:, :length]
-
-    return first, join
-
-
 @jax.custom_batching.custom_vmap
 def anywhere(flag: Bool[Array, "..."]) -> Bool[Array, ""]:
     """Whether any is True, among all rows that `vmap` adds too.
@@ -157,55 +96,31 @@ def by_rows(function: Callable[..., Array], *array: Array) -> Array:
     The function treats rows alike and keeps the shape. Only a CPU gains by that; elsewhere it is
     one call on arrays `[rows, T]`.
     """
-    return _pieces(lambda cut: function(*cut()), CACHE, *array)
-
-
-def by_products(quick: Callable[..., Array], general: Callable[..., Array], *array: Array) -> Array:
-    """`by_rows` of `general`, through `quick` where `decayed_sum` is faster.
-
-    That is on a CPU, unless rows are short.
-
-    Before the arrays `quick` gets what it hands to `decayed_sum` as `otherwise`: `general` of the
-    same rows, which cuts them out of the arrays itself, so that they are not copied where it is not
-    called.
-    """
-    if jax.default_backend() != "cpu" or array[0].shape[-1] <= SHORT["cpu"]:
-        return by_rows(general, *array)
-    return _pieces(lambda cut: quick(lambda: by_rows(general, *cut()), *cut()), WIDE_CACHE, *array)
-
-
-def _pieces(
-    call: Callable[[Callable[[], Sequence[Array]]], Array], entries: int, *array: Array
-) -> Array:
-    """Calls with a function that cuts the rows of a piece out of the arrays.
-
-    A piece has so many entries on a CPU, and all of them elsewhere.
-    """
     shape = array[0].shape
     length, rows = shape[-1], math.prod(shape[:-1])
     array = tuple(x.reshape(rows, length) for x in array)
-    size = max(1, entries // max(length, 1))
+    size = max(1, CACHE // max(length, 1))
     if rows <= size or jax.default_backend() != "cpu":
-        return call(lambda: array).reshape(shape)
+        return function(*array).reshape(shape)
 
     def rows_from(x: Array, at: Array) -> Array:
         if x.size >= 2**31:  # more than an index of 32 bits counts
             return jax.lax.dynamic_slice_in_dim(x, at, size)
         # A slice of the flat array is faster.
-        return jax.lax.dynamic_slice_in_dim(x.reshape(-1), at * length, size * length).reshape(
-            size, length
-        )
+        part = jax.lax.dynamic_slice_in_dim(x.reshape(-1), at * length, size * length)
+        return part.reshape(size, length)
 
     def piece(out: Array, index: Array) -> tuple[Array, None]:
         # The last piece may repeat rows of the one before.
         at = jnp.minimum(index * size, rows - size)
-        part = call(lambda: [rows_from(x, at) for x in array])
+        part = function(*(rows_from(x, at) for x in array))
         return jax.lax.dynamic_update_slice_in_dim(out, part, at, 0), None
 
-    like = jax.eval_shape(lambda: call(lambda: [x[:size] for x in array]))
-    return jax.lax.scan(piece, jnp.zeros((rows, length), like.dtype), jnp.arange(-(-rows // size)))[
-        0
-    ].reshape(shape)
+    like = jax.eval_shape(function, *(x[:size] for x in array))
+    empty = jnp.zeros((rows, length), like.dtype)
+    number = -(-rows // size)
+    out, _ = jax.lax.scan(piece, empty, jnp.arange(number))
+    return out.reshape(shape)
 
 
 class _Steps(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from casim import ops, recurrence
-from casim.recurrence import affine_scan, by_rows, decayed_sum
+from casim.recurrence import affine_scan, by_rows
 from tests.enumeration import QUICK
 from tests.reference import EPS
 
@@ -28,8 +28,6 @@ def _small_blocks(request, monkeypatch):
         monkeypatch.setattr(recurrence, "BLOCK", 4)
         monkeypatch.setattr(recurrence, "SHORT", {"cpu": 6})
         monkeypatch.setattr(recurrence, "CACHE", 100)
-        monkeypatch.setattr(recurrence, "WIDE", 4)
-        monkeypatch.setattr(recurrence, "WIDE_CACHE", 100)
 
 
 @pytest.fixture
@@ -197,9 +195,7 @@ def test_errors_do_not_grow_with_the_length(factor):
 
 
 LONG_SCAN = quick(lambda factor, term, live: affine_scan(factor, term, live, reverse=True))
-SUM = quick(
-    lambda factor, term: decayed_sum(factor, term, True, lambda: jnp.full_like(term, jnp.nan))
-)
+SUM = quick(functools.partial(affine_scan, reverse=True))
 
 
 @pytest.mark.parametrize("factor", [0.99999, 0.9, -0.7, 1.0, 0.0])
@@ -235,26 +231,6 @@ def test_small_advantages_beside_large_values_keep_their_digits(gaps):
         np.abs(np.where(early, out - wanted, 0)).max()
         < 1e-6 * np.abs(np.where(early, wanted, 0)).max()
     )
-
-
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("factor", [0.0, 0.9, -0.5, 1.0])
-def test_a_decayed_sum_equals_the_loop(length, factor):
-    _, term = draw(16, 3, length)
-    out = SUM(factor, term)
-    assert_close(out, *loop(np.full(term.shape, factor, np.float32), term, reverse=True))
-
-
-def test_a_decayed_sum_that_is_not_trusted_or_not_finite_is_left_to_the_other_way():
-    _, term = draw(17, 2, 33)
-    other = np.full(term.shape, 7, np.float32)
-    broken = term.copy()
-    broken[1, 20] = np.inf
-    scan = quick(lambda factor, term, trusted: decayed_sum(factor, term, trusted, lambda: other))
-    assert (scan(0.9, term, True) != other).all()
-    np.testing.assert_array_equal(scan(0.9, term, False), other)
-    np.testing.assert_array_equal(scan(0.9, broken, True), other)
-    np.testing.assert_array_equal(scan(1.1, term, True), other)
 
 
 def test_powers_that_are_no_floats_do_not_reach_the_gradients_of_short_episodes():
