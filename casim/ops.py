@@ -8,7 +8,6 @@ the largest sum of absolute terms of the recursion, at 10^5 steps (tested).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import jax
