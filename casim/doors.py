@@ -34,7 +34,7 @@ from casim.types import MDP, Batch, Trajectory, Truth, recorded
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TABLES = ("policy", "reference", "null")
+TABLES = ("policy", "behaviour", "reference", "null")
 """Arguments of these names are policy tables `[M, O, A]`."""
 UNITS = ("unit", "player")
 """Arguments of these names number the units of steps, `[T]`."""

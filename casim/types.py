@@ -139,6 +139,7 @@ class Batch(NamedTuple):
     row: Int[Array, "P N"] | None = None
     """Which row of the log is here."""
     policy_log_prob: Float[Array, "P N T"] | None = None
+    """Of the policy that is trained; see `World.policy_log_prob`."""
     reference_log_prob: Float[Array, "P N T"] | None = None
     entropy: Float[Array, "P N T"] | None = None
     """Of the policy at the step, in nats."""

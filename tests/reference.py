@@ -26,8 +26,8 @@ EPS = float(np.finfo(np.float32).eps)
 
 # One compilation of each shape serves the whole suite.
 rollout = jax.jit(World.rollout, static_argnames="num")
-branch = jax.jit(World.branch, static_argnames=("num", "replay"))
-intervene = jax.jit(World.intervene, static_argnames="num")
+branch = jax.jit(World.branch, static_argnames=("num", "replay", "follow"))
+intervene = jax.jit(World.intervene, static_argnames=("num", "follow"))
 
 
 class Paths(NamedTuple):

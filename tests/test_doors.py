@@ -217,8 +217,8 @@ def test_what_is_made_of_lists_has_the_numbers_of_the_enumeration():
 
 @pytest.mark.parametrize("kind", [numpy, lists])
 def test_a_world_of_numpy_arrays_or_lists_is_the_same_world(kind):
-    g, world = kind(), World.make(arrays().mdp, arrays().policy, arrays().policy)
-    made = World.make(g.mdp, g.policy, g.policy)
+    g, world = kind(), World.make(arrays().mdp, *[arrays().policy] * 3)
+    made = World.make(g.mdp, g.policy, g.policy, g.policy)
     assert jax.tree.structure(made) == jax.tree.structure(world)
     jax.tree.map(np.testing.assert_array_equal, made, world)
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(made))

@@ -1,9 +1,14 @@
-"""World: an MDP with a behaviour policy, and the only door through which an estimator acts."""
+"""World: an MDP and its policies, and the only door through which an estimator acts.
+
+Two policies may be at work. What was rolled out followed the *behaviour*; what is asked about, its
+values and its gradient, is the *policy*. They differ where a trainer updates on rollouts of older
+weights. Without a behaviour the policy is its own.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Protocol, final, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +39,10 @@ ADDRESSES = 2**31
 
 SHARES = ("prompt", "state")
 """What the episodes of a group can have in common."""
+FOLLOWED = ("policy", "behaviour")
+"""Who can act after a branch."""
+
+Followed: TypeAlias = Literal["policy", "behaviour"]
 
 
 @runtime_checkable
@@ -53,7 +62,7 @@ class Scorer(Protocol):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class World:
-    """An MDP, a policy table, optionally a reference policy and a judge. A JAX pytree.
+    """An MDP, a policy table, optionally a behaviour, a reference and a judge. A JAX pytree.
 
     Make one with `World.make`, which checks the arrays. Every number drawn here is addressed by
     (key, episode, step, channel): the same key gives the same noise to `rollout` and `branch`,
@@ -67,6 +76,9 @@ class World:
 
     mdp: MDP
     policy: Float[Array, "M O A"]
+    """Whose values and gradient are asked about."""
+    behaviour: Float[Array, "M O A"] | None = None
+    """Who acts in rollouts; None is the policy."""
     reference: Float[Array, "M O A"] | None = None
     scorer: Scorer | None = None
     replay_noise: Float[Array, ""] | None = None
@@ -89,12 +101,22 @@ class World:
     It changes no trajectory, only the time.
     """
     tables: Tables = dataclasses.field(init=False)
+    """What rollouts read: those of whoever acts in them."""
+    policy_tables: Tables | None = dataclasses.field(init=False)
+    """Those of the policy, where it is not who acts."""
 
     def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in ("mdp", "policy", "reference")}
+        names = ("mdp", "policy", "behaviour", "reference")
+        given = {name: getattr(self, name) for name in names}
         for name, value in admit(given).items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "tables", prepare(self.mdp, self.policy))
+        of_policy = prepare(self.mdp, self.policy)
+        if self.behaviour is None:
+            acting, other = of_policy, None
+        else:
+            acting, other = prepare(self.mdp, self.behaviour), of_policy
+        object.__setattr__(self, "tables", acting)
+        object.__setattr__(self, "policy_tables", other)
 
     @classmethod
     @door
@@ -102,6 +124,7 @@ class World:
         cls,
         mdp: MDP,
         policy: Array,
+        behaviour: Array | None = None,
         reference: Array | None = None,
         scorer: Scorer | None = None,
         replay: Replay | None = None,
@@ -112,8 +135,9 @@ class World:
         Args:
             mdp: the process; its arrays, and those of the policies, may be NumPy's, or nested
                 lists.
-            policy: the behaviour.
-            reference: a second policy, for estimators that need one.
+            policy: whose values and gradient are asked about.
+            behaviour: who acts in rollouts; None is the policy.
+            reference: a policy to compare with, for estimators that need one.
             scorer: a judge.
             replay: how well `branch` can go back to a step; None restores exactly.
             engine: what rolls out; None chooses by shape and device.
@@ -136,6 +160,7 @@ class World:
         return cls(
             mdp,
             policy,
+            behaviour,
             reference,
             scorer,
             noise,
@@ -203,7 +228,7 @@ class World:
         prompt: Int[Array, ""] | int | None = None,
         first: Int[Array, ""] | int = 0,
     ) -> Trajectory:
-        """Runs `num` episodes: a trajectory `[num, T]`.
+        """Runs `num` episodes of the behaviour: a trajectory `[num, T]`.
 
         Args:
             key: keys the noise; row i is the episode of address first + i.
@@ -304,13 +329,20 @@ class World:
         action: Int[Array, ""] | Int[Array, "*rows"] | int | None = None,
         replay: Literal["restored", "refed"] = "restored",
         prompt: Int[Array, ""] | int | None = None,
+        follow: Followed = "policy",
     ) -> Trajectory:
         """Continues each trajectory of a batch `[*rows, T]`, `num` times: `[*rows, num, T]`.
 
         The steps before `step`, and the observation at it, are those of the batch. Of R rows in
         all, copy k of row i uses episode address k R + i. So two calls with one key share their
         noise (common random numbers), and copy 0 under the key of the rollout repeats the original
-        suffix if the state is restored, the action is the same and the rollout began at address 0.
+        suffix if the state is restored, the action is the same, the rollout began at address 0, and
+        who acts is the same.
+
+        By default the policy acts, also where a behaviour rolled out the batch: a branch asks what
+        a step is worth, and values are the policy's, whereas a rollout is what an older policy left
+        behind. `log_prob` is of whoever took the action: of the batch before `step`, of `follow`
+        from there on.
 
         Args:
             key: keys the noise of the suffix.
@@ -326,13 +358,15 @@ class World:
             prompt: for "refed", the start state that the prefix is known to begin in; None knows
                 only the prompt of each row, and P(s_0) within it. Where the prefix is impossible
                 from there, the exact state is restored.
+            follow: who acts from `step` on, the "policy" or the "behaviour".
 
         Raises:
-            ValueError: an unknown `replay`, a world without branching, a batch of another number of
-                steps; or a step, an action, a prompt or a `num` out of its range, if it is known
-                before compilation.
+            ValueError: an unknown `replay` or `follow`, a world without branching, a batch of
+                another number of steps; or a step, an action, a prompt or a `num` out of its range,
+                if it is known before compilation.
         """
         check_choice("replay", replay, ("restored", "refed"))
+        check_choice("follow", follow, FOLLOWED)
         check_choice("branching", self.branching, (True,))
         check_batch(batch, self.mdp)
         check_integer("num", num, 0)
@@ -369,7 +403,7 @@ class World:
             start = jnp.where(redrawn, redraw(jnp.tile(belief, (num, 1)), noise), start)
         imposed = copies(-1 if action is None else each_row(action))
         script = Script(copies(step), copies(here(old.observation)), imposed)
-        new = self._roll(words, episode, start, script)
+        new = self._roll(words, episode, start, script, follow)
         before = (jnp.arange(steps)[None, :] < step[:, None])[None]
 
         def join(old: Array, now: Array) -> Array:
@@ -385,18 +419,21 @@ class World:
         batch: Trajectory | Batch,
         keep: Bool[Array, "*rows T"],
         num: int,
+        follow: Followed = "policy",
     ) -> Trajectory:
         """Reruns each episode from its start, some actions imposed: `[*rows, num, T]`.
 
         Where `keep` is True the action of the batch is taken, elsewhere and after the batch's own
-        end the policy's; the environment's noise is drawn afresh. Addresses as in `branch`.
+        end that of `follow`, the "policy" or the "behaviour", for the reason given at `branch`; the
+        environment's noise is drawn afresh. Addresses as in `branch`.
 
         Raises:
             ValueError: a batch of another number of steps, a `keep` of another shape or that is not
-                of booleans, or a negative `num`.
+                of booleans, a negative `num`, or an unknown `follow`.
         """
         check_batch(batch, self.mdp)
         check_integer("num", num, 0)
+        check_choice("follow", follow, FOLLOWED)
         *rows, steps = batch.action.shape
         if keep.shape != batch.action.shape or keep.dtype != bool:
             got = f"{keep.dtype} of shape {keep.shape}"
@@ -407,7 +444,7 @@ class World:
         imposed = jnp.where(keep & batch.live, batch.action, -1).reshape(count, steps)
         script = Script(jnp.zeros_like(nothing), nothing, nothing, jnp.tile(imposed, (num, 1)))
         start = jnp.tile(old.state[:, 0].astype(jnp.int32), num)
-        new = self._roll(key_words(key), jnp.arange(num * count), start, script)
+        new = self._roll(key_words(key), jnp.arange(num * count), start, script, follow)
 
         def arrange(x: Array) -> Array:
             return jnp.moveaxis(x.reshape(num, count, steps), 0, 1).reshape(*rows, num, steps)
@@ -420,15 +457,38 @@ class World:
         return self._along(self.policy, batch)
 
     @door
+    def behaviour_probability(self, batch: Trajectory | Batch) -> Float[Array, "*batch T A"]:
+        """The probabilities of who acts in rollouts, along each trajectory."""
+        acting = self.policy if self.behaviour is None else self.behaviour
+        return self._along(acting, batch)
+
+    @door
     def reference_probability(self, batch: Trajectory | Batch) -> Float[Array, "*batch T A"]:
         """The reference policy's probabilities along each trajectory.
 
         Raises:
             ValueError: the world has no reference policy.
         """
-        if self.reference is None:
-            raise ValueError("reference must be a policy table in this world, got None")
-        return self._along(self.reference, batch)
+        return self._along(self._reference(), batch)
+
+    @door
+    def policy_log_prob(self, batch: Trajectory | Batch) -> Float[Array, "*batch T"]:
+        """The log of pi(a_t | o_t) of the action taken; `batch.log_prob` is that of who took it.
+
+        0 on the environment's tokens and where the episode has ended, -inf for an action that the
+        policy never takes. Where the policy acts, a rollout's are the same to the last bit.
+        """
+        return self._log_prob(self._tables("policy").log_policy, batch)
+
+    @door
+    def reference_log_prob(self, batch: Trajectory | Batch) -> Float[Array, "*batch T"]:
+        """The same of the reference policy.
+
+        Raises:
+            ValueError: the world has no reference policy.
+        """
+        table = force(self.mdp, self._reference())
+        return self._log_prob(jnp.log(table), batch)
 
     @door
     def judge(self, key: Key[Array, ""], batch: Trajectory | Batch) -> Float[Array, "*rows T"]:
@@ -456,10 +516,22 @@ class World:
         return batch.state
 
     def _roll(
-        self, words: Array, episode: Array, start: Array, script: Script | None = None
+        self,
+        words: Array,
+        episode: Array,
+        start: Array,
+        script: Script | None = None,
+        follow: Followed = "behaviour",
     ) -> Trajectory:
-        request = Request(self.tables, self.mdp.schedule, words, episode, start, script)
+        tables = self._tables(follow)
+        request = Request(tables, self.mdp.schedule, words, episode, start, script)
         return roll(self.engine, request, self.noisy_emission)
+
+    def _tables(self, follow: Followed) -> Tables:
+        """Those of who acts; one and the same where there is no behaviour."""
+        if follow == "behaviour" or self.policy_tables is None:
+            return self.tables
+        return self.policy_tables
 
     def _start_of_prompts(self, words: Array, first: Int[Array, " R"]) -> Float[Array, "R _"]:
         """The thresholds of P(s_0 | the prompt of its group), for every episode.
@@ -504,10 +576,19 @@ class World:
 
     def _along(self, policy: Array, batch: Trajectory | Batch) -> Array:
         check_batch(batch, self.mdp)
-        schedule = self.mdp.schedule.reshape((1,) * (batch.action.ndim - 1) + (-1,))
-        return force(self.mdp, policy)[
-            jnp.broadcast_to(schedule, batch.action.shape), batch.observation
-        ]
+        kernel = jnp.broadcast_to(self.mdp.schedule, batch.action.shape)
+        return force(self.mdp, policy)[kernel, batch.observation]
+
+    def _log_prob(self, table: Array, batch: Trajectory | Batch) -> Array:
+        """What a table of log-probabilities says of the actions taken."""
+        check_batch(batch, self.mdp)
+        kernel = jnp.broadcast_to(self.mdp.schedule, batch.action.shape)
+        return jnp.where(batch.live, table[kernel, batch.observation, batch.action], 0.0)
+
+    def _reference(self) -> Array:
+        if self.reference is None:
+            raise ValueError("reference must be a policy table in this world, got None")
+        return self.reference
 
     def _scorer(self) -> Scorer:
         if self.scorer is None:

@@ -96,6 +96,16 @@ class Guard:
     def probability(self, batch: Trajectory | Batch) -> Array:
         return self.world.probability(batch)
 
+    def behaviour_probability(self, batch: Trajectory | Batch) -> Array:
+        return self.world.behaviour_probability(batch)
+
+    def policy_log_prob(self, batch: Trajectory | Batch) -> Array:
+        return self.world.policy_log_prob(batch)
+
+    def reference_log_prob(self, batch: Trajectory | Batch) -> Array:
+        self._declared("reference", "reference_log_prob")
+        return self.world.reference_log_prob(batch)
+
     def reference_probability(self, batch: Trajectory | Batch) -> Array:
         self._declared("reference", "reference_probability")
         return self.world.reference_probability(batch)
@@ -121,6 +131,7 @@ class Guard:
 LAYOUT = frozenset(
     {
         "agent",
+        "behaviour",
         "branching",
         "decision",
         "discount",
