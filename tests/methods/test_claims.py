@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,47 +14,107 @@ import casim
 from casim import methods
 from casim.estimators import Chain, Whole
 from casim.methods import METHODS, Claim, Method, named_methods
+from casim.metrics import group_gradient
 from casim.oracle import path_target, solve
-from casim.oracle.moments import by_reward, exact_scores, group_moments
+from casim.oracle.moments import exact_scores, group_moments
 from casim.report import describe, rebuild
 from casim.simulate import World
-from tests import reference
+from casim.types import recorded
 from tests.enumeration import cell_mean, trajectories
+from tests.methods.worlds import WORLDS, small
 
 EXACT = 1e-9
 ENUMERABLE = [m for m in METHODS if m.claims and m.needs <= {"group"}]
 
 
-def small(discount, prompts=1):
-    """A process with hidden state, steps of the environment, early ends and odd rewards."""
-    mdp, policy = reference.random_mdp(7, schedule=(0, 1, 2), discount=discount)
-    assert (np.asarray(mdp.start) > 0).sum() > prompts
-    return mdp._replace(prompt=np.arange(len(mdp.start)) % prompts), policy
+PLACES = [
+    ("hidden", 1.0, 1),
+    ("hidden", 0.75, 2),
+    *(
+        pytest.param(name, discount, prompts, marks=pytest.mark.slow)
+        for name in WORLDS
+        for discount, prompts in ((1.0, 1), (0.75, 2), (1.0, 2))
+        if (name, discount, prompts) not in {("hidden", 1.0, 1), ("hidden", 0.75, 2)}
+    ),
+]
 
 
-@pytest.mark.parametrize(("discount", "prompts"), [(1.0, 1), (0.75, 2), (1.0, 2)])
+@functools.cache
+def enumerated(name, discount, prompts):
+    """A world, what is known of it, and all its trajectories."""
+    mdp, policy = small(name, discount, prompts)
+    return World.make(mdp, policy), solve(mdp, policy), trajectories(mdp, policy)
+
+
+@functools.cache
+def wanted(target, *place):
+    """What credit should be in every cell on average, and the probability of the cell."""
+    world, truth, every = enumerated(*place)
+    aim = path_target(target, world, truth, every.batch)
+    return cell_mean(world.mdp, every, np.asarray(aim))
+
+
+@pytest.mark.parametrize(("name", "discount", "prompts"), PLACES)
 @pytest.mark.parametrize("method", ENUMERABLE, ids=lambda m: m.name)
-def test_claims_hold_exactly_where_they_are_made(method, discount, prompts):
-    mdp, policy = small(discount, prompts)
+def test_claims_hold_exactly_where_they_are_made(method, name, discount, prompts):
+    mdp, policy = small(name, discount, prompts)
     claims = method.claims_at(discount)
-    moments = group_moments(mdp, policy, method, 2, by_reward)
-    scores = exact_scores(mdp, policy, moments)
+    moments = group_moments(mdp, policy, method, 2)
     if "gradient" in claims:
-        assert scores["gradient_bias"] < EXACT
+        assert exact_scores(mdp, policy, moments)["gradient_bias"] < EXACT
     if "target" in claims:
-        world = World.make(mdp, policy)
-        every = trajectories(mdp, policy)
-        aim = path_target(method.target, world, solve(mdp, policy), every.batch)
-        wanted, mass = cell_mean(mdp, every, np.asarray(aim))
-        np.testing.assert_allclose(moments.expectation[mass > 0], wanted[mass > 0], atol=1e-5)
+        mean, mass = wanted(method.target, name, discount, prompts)
+        np.testing.assert_allclose(moments.expectation[mass > 0], mean[mass > 0], atol=1e-5)
+
+
+SEEDS = 2000
+SAMPLED = [m for m in METHODS if m.claims and not m.needs <= {"group"}]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def errors(method, world, truth, key):
+    """Of one group: its gradient less the exact one; and credit less target, summed by cell."""
+    rollout, own = jax.random.split(key)
+    batch = world.groups(rollout, 1, 3)
+    credit = method.credit(own, world, batch)
+    rows = jax.tree.map(lambda x: x[0], recorded(batch))
+    product = credit.value[0] * credit.weight[0]
+    gradient = group_gradient(world.mdp, world.policy, rows, product)
+    aim = path_target(method.target, world, truth, rows)
+    decided = batch.decided[0]
+    time = jnp.broadcast_to(jnp.arange(decided.shape[1]), decided.shape)
+    off = jnp.where(decided, credit.value[0] - aim, 0.0)
+    cell = jnp.zeros(truth.advantage.shape).at[time, rows.state, rows.action].add(off)
+    return gradient - truth.gradient, cell
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("discount", [1.0, 0.75])
+@pytest.mark.parametrize("method", SAMPLED, ids=lambda m: m.name)
+def test_claims_of_what_draws_hold_within_three_standard_errors(method, discount):
+    mdp, policy = small("hidden", discount)
+    world = World.make(mdp, policy)
+    truth = solve(mdp, policy)
+    keys = jax.random.split(jax.random.key(5), SEEDS)
+    gradient, cell = jax.lax.map(
+        lambda key: errors(method, world, truth, key), keys, batch_size=SEEDS // 10
+    )
+    claims = method.claims_at(discount)
+    assert claims or discount < 1
+    for name, error in (("gradient", gradient), ("target", cell)):
+        if name in claims:
+            each = np.asarray(error, np.float64).reshape(SEEDS, -1)
+            deviation = each.std(axis=0, ddof=1) / np.sqrt(SEEDS)
+            assert (np.abs(each.mean(axis=0)) <= 3 * deviation + 1e-6).all(), name
+            assert (deviation > 1e-4).any(), name
 
 
 def test_a_claim_for_discount_1_does_not_hold_below():
     for method in ENUMERABLE:
         if method.claims_at(1.0) == method.claims_at(0.75):
             continue
-        mdp, policy = small(0.75)
-        scores = exact_scores(mdp, policy, group_moments(mdp, policy, method, 2, by_reward))
+        mdp, policy = small("hidden", 0.75)
+        scores = exact_scores(mdp, policy, group_moments(mdp, policy, method, 2))
         assert scores["gradient_bias"] > 1e-4, method.name
 
 

@@ -20,6 +20,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_integer
 from casim.oracle.moments.classes import Classes, View, make_classes, whole
@@ -118,16 +119,17 @@ def group_moments(
         raise ValueError(f"estimator must remember nothing from call to call, got {estimator!r}")
     mdp, policy = precise(mdp, policy)
     paths = enumerate_trajectories(mdp, policy)
-    shared = np.arange(len(mdp.start)) if share == "state" else mdp.prompt
+    shared = np.arange(len(mdp.start)) if share == "state" else np.asarray(mdp.prompt)
     classes = make_classes(mdp, policy, paths, lambda batch: _with_shared(shared, sees, batch))
     groups, weight = _groups(shared, classes, num, limit)
     credit = _scorer(estimator, num, mdp, policy)
     _check_symmetry(credit, classes, groups)
     totals = _Totals.zero(*classes.score.shape)
     for begin in range(0, len(groups), CHUNK):
-        group, share = groups[begin : begin + CHUNK], weight[begin : begin + CHUNK]
+        some = slice(begin, begin + CHUNK)
+        group = groups[some]
         given = credit(_batch(classes.member, classes.first[group]))
-        totals.add(classes, group, share, given)
+        totals.add(classes, group, weight[some], given)
     return _assemble(classes, totals, num, policy.shape)
 
 
@@ -222,26 +224,31 @@ def multisets(
     return groups, weight
 
 
-def _scorer(estimator: Rule, num: int, mdp: MDP, policy: np.ndarray) -> Callable[[Any], Given]:
-    """Credit of up to CHUNK groups."""
-    with jax.enable_x64(True):
-        world = World.make(*jax.tree.map(jnp.asarray, (mdp, policy)))
+@functools.partial(jax.jit, static_argnums=0)
+def _credit(estimator: Rule, world: World, groups: Trajectory, key: Any) -> tuple[Array, Array]:
+    """Value and weight of groups `[B, N, T]`; compiled once for all worlds of one shape."""
 
-    def one(group: Trajectory, key: Any) -> tuple[Any, Any]:
+    def one(group: Trajectory) -> tuple[Array, Array]:
         batch = world.attach(jax.tree.map(lambda x: x[None], group))
         given = estimator.credit(key, world, batch)
         if given.value.ndim > given.weight.ndim:
             raise ValueError("estimator must credit the action taken, got credit of all actions")
         return given.value[0], given.weight[0]
 
-    program = jax.jit(jax.vmap(one, in_axes=(0, None)))
+    return jax.vmap(one)(groups)
+
+
+def _scorer(estimator: Rule, num: int, mdp: MDP, policy: np.ndarray) -> Callable[[Any], Given]:
+    """Credit of up to CHUNK groups."""
+    with jax.enable_x64(True):
+        world = World.make(*jax.tree.map(jnp.asarray, (mdp, policy)))
 
     def credit(batch: Any, seed: int = 0) -> Given:
         size = len(batch.action)
         padded = (np.resize(x, (CHUNK, *x.shape[1:])) if size < CHUNK else x for x in batch)
         with jax.enable_x64(True):
             group = Trajectory(*(jnp.asarray(x) for x in padded))
-            found = program(group, jax.random.key(seed))
+            found = _credit(estimator, world, group, jax.random.key(seed))
             value, weight = (np.asarray(x)[:size] for x in found)
         for x in (value, weight):
             if not np.isfinite(x).all():
