@@ -23,13 +23,24 @@ run = jax.jit(
 )
 
 
-@pytest.fixture(scope="module")
-def drawn():
-    """Episodes of unequal length, with steps of the environment, and rewards on the way."""
-    task = casim.VariableTurns(
+TASKS = {
+    "turns": casim.VariableTurns(
         num_turns=4, tokens_per_turn=2, stop_rewards=(0.2, 1.0, 0.4), noise=0.3, discount=0.9
-    )
-    mdp = task.build()
+    ),
+    "prompts": casim.ReasoningChain(
+        num_steps=3, tokens_per_step=4, difficulty=(0.1, 0.9), discount=0.9
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=["turns", pytest.param("prompts", marks=pytest.mark.slow)])
+def drawn(request):
+    """Episodes of unequal length.
+
+    The first task has steps of the environment and rewards on the way; the second a reward of 0 or
+    1 at the end, and prompts of different difficulty.
+    """
+    mdp = TASKS[request.param].build()
     world = casim.World.make(mdp, casim.Softmax(seed=2).table(mdp))
     batch = world.groups(KEY, P, N)
     assert len(np.unique(np.asarray(batch.live).sum(-1))) > 2
