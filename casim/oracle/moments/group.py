@@ -1,4 +1,4 @@
-"""Exact expectation and variance of any deterministic estimator, by enumerating groups.
+"""Exact expectation and variance of any deterministic estimator, by enumerating batches.
 
 In maths, with the N members of a group independent, a group is a multiset of trajectory classes
 u_1, ..., u_N of probability N! / prod_u count_u! prod_i P(u_i), within the prompt, or the start
@@ -11,7 +11,8 @@ The gradient g = (1/N) sum_i sum_t c_it z_it has
     E[g | group] = (1/N) sum_i c_i . E[z | u_i],
     Var(g | group) = (1/N^2) sum_i c_i' Cov(z | u_i) c_i,
 
-because credit is constant within classes.
+because credit is constant within classes. A batch of P groups is a multiset of groups in the same
+way, and the sums run over all its P N members.
 
 References:
     Derived for casim; `tests/oracle/test_moments_group.py` checks it against the enumeration of
@@ -52,7 +53,7 @@ class Rule(Protocol):
 
 
 class Given(NamedTuple):
-    """The credit of some groups, `[B, N, T]` in NumPy float64, 0 where not live."""
+    """The credit of the members of some batches, `[B, P N, T]`, in float64, 0 where not live."""
 
     value: np.ndarray
     product: np.ndarray
@@ -60,7 +61,7 @@ class Given(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Exact moments of an estimator over fresh groups; NumPy float64.
+    """Exact moments of an estimator over fresh batches; NumPy float64.
 
     Cells (t, s, a) are those of decisions; `expectation` and `variance` are NaN where the policy
     never goes.
@@ -73,7 +74,7 @@ class Moments(NamedTuple):
     variance: Float[np.ndarray, "T S A"]
     """Var(c_t | s_t = s, a_t = a)."""
     gradient: Float[np.ndarray, "M O A"]
-    """E[g], with g = (1/N) sum_i sum_t w_t c_it grad log pi(a_it | o_it) of one group.
+    """E[g], with g = (1/PN) sum_i sum_t w_t c_it grad log pi(a_it | o_it) of one batch.
 
     w_t is the product of the discounts of the steps before t.
     """
@@ -89,14 +90,18 @@ def group_moments(
     sees: View = whole,
     limit: int = 3_000_000,
     share: Literal["prompt", "state"] = "prompt",
+    num_prompts: int = 1,
 ) -> Moments:
-    """Exact moments of an estimator on groups of `num` trajectories of one prompt.
+    """Exact moments of an estimator on batches of groups of `num` trajectories of one prompt.
 
-    As a study of one prompt a batch draws them: what the group shares first, and given it
-    independent trajectories. The estimator runs in double precision. It must treat the members of
-    a group alike, whatever their order, must not draw from its key, and must not tell apart what
-    `sees` merges: this is tried on 2048 groups, with members permuted and replaced by others of
+    As a study draws them: what each group shares first, and given it independent trajectories. The
+    estimator runs in double precision. It must treat the members of a group alike, and the groups
+    of a batch, whatever their order, must not draw from its key, and must not tell apart what
+    `sees` merges: this is tried on 2048 batches, with members permuted and replaced by others of
     their class.
+
+    What a method does with one group is the same at any number of prompts, unless it compares
+    groups: only such methods need more than one here, and have many more batches.
 
     Args:
         mdp: a world whose trajectories can be listed.
@@ -105,15 +110,17 @@ def group_moments(
         num: N, the group size, at least 1.
         sees: what of a trajectory the estimator sees, see `casim.oracle.moments.classes`; the
             coarser, the fewer groups.
-        limit: the largest number of groups to enumerate.
+        limit: the largest number of batches to enumerate.
         share: what the members of a group have in common, as in `World.groups`: the "prompt", or
             the start "state".
+        num_prompts: P, the groups of a batch, at least 1.
 
     Raises:
-        ValueError: too many groups or trajectories, an invalid MDP or policy, credit that is not
+        ValueError: too many batches or trajectories, an invalid MDP or policy, credit that is not
             finite, an unknown `share`, or an estimator that is not as described above.
     """
     check_integer("num", num, 1)
+    check_integer("num_prompts", num_prompts, 1)
     check_choice("share", share, SHARES)
     if getattr(estimator, "stateful", False):
         raise ValueError(f"estimator must remember nothing from call to call, got {estimator!r}")
@@ -121,20 +128,21 @@ def group_moments(
     paths = enumerate_trajectories(mdp, policy)
     shared = np.arange(len(mdp.start)) if share == "state" else np.asarray(mdp.prompt)
     classes = make_classes(mdp, policy, paths, lambda batch: _with_shared(shared, sees, batch))
-    groups, weight = _groups(shared, classes, num, limit)
-    credit = _scorer(estimator, num, mdp, policy)
-    _check_symmetry(credit, classes, groups)
+    batches, weight = _batches(*_groups(shared, classes, num, limit), num_prompts, limit)
+    credit = _scorer(estimator, (num_prompts, num), mdp, policy)
+    _check_symmetry(credit, classes, batches)
     totals = _Totals.zero(*classes.score.shape)
-    for begin in range(0, len(groups), CHUNK):
+    for begin in range(0, len(batches), CHUNK):
         some = slice(begin, begin + CHUNK)
-        group = groups[some]
-        given = credit(_batch(classes.member, classes.first[group]))
-        totals.add(classes, group, weight[some], given)
-    return _assemble(classes, totals, num, policy.shape)
+        batch = batches[some]
+        given = credit(_members(classes.member, classes.first[batch]))
+        members = batch.reshape(len(batch), -1)
+        totals.add(classes, members, weight[some], given)
+    return _assemble(classes, totals, num_prompts * num, policy.shape)
 
 
 class _Totals(NamedTuple):
-    """Sums over groups, weighed by their probability and divided by N; added to in place."""
+    """Sums over batches, weighed by their probability and divided by P N; added to in place."""
 
     value: Float[np.ndarray, "C T"]
     value_square: Float[np.ndarray, "C T"]
@@ -147,13 +155,13 @@ class _Totals(NamedTuple):
 
     @classmethod
     def zero(cls, count: int, steps: int, parameters: int) -> _Totals:
-        """No groups."""
+        """No batches."""
         value, value_square, product = np.zeros((3, count, steps))
         products = np.zeros((count, steps, steps))
         return cls(value, value_square, product, products, np.zeros(parameters))
 
     def add(self, classes: Classes, group: np.ndarray, share: np.ndarray, given: Given) -> None:
-        """Adds groups `[B, N]` of these probabilities."""
+        """Adds batches, `[B, P N]` classes, of these probabilities."""
         num = group.shape[1]
         each = share[:, None, None] / num
         np.add.at(self.value, group, each * given.value)
@@ -199,6 +207,20 @@ def _groups(
     return np.concatenate(every), np.concatenate(weight)
 
 
+def _batches(
+    groups: np.ndarray, weight: np.ndarray, num_prompts: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """All batches of so many groups, `[B, P, N]`, and their probabilities `[B]`.
+
+    Raises:
+        ValueError: there are more than `limit` of them.
+    """
+    if num_prompts == 1:
+        return groups[:, None], weight
+    which, share = multisets(weight, num_prompts, limit)
+    return groups[which], share
+
+
 def multisets(
     probability: Float[np.ndarray, " C"], num: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -225,21 +247,22 @@ def multisets(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _credit(estimator: Rule, world: World, groups: Trajectory, key: Any) -> tuple[Array, Array]:
-    """Value and weight of groups `[B, N, T]`; compiled once for all worlds of one shape."""
+def _credit(estimator: Rule, world: World, batches: Trajectory, key: Any) -> tuple[Array, Array]:
+    """Value and weight of batches `[B, P, N, T]`; compiled once for all worlds of one shape."""
 
-    def one(group: Trajectory) -> tuple[Array, Array]:
-        batch = world.attach(jax.tree.map(lambda x: x[None], group))
-        given = estimator.credit(key, world, batch)
+    def one(batch: Trajectory) -> tuple[Array, Array]:
+        given = estimator.credit(key, world, world.attach(batch))
         if given.value.ndim > given.weight.ndim:
             raise ValueError("estimator must credit the action taken, got credit of all actions")
-        return given.value[0], given.weight[0]
+        return given.value, given.weight
 
-    return jax.vmap(one)(groups)
+    return jax.vmap(one)(batches)
 
 
-def _scorer(estimator: Rule, num: int, mdp: MDP, policy: np.ndarray) -> Callable[[Any], Given]:
-    """Credit of up to CHUNK groups."""
+def _scorer(
+    estimator: Rule, sizes: tuple[int, int], mdp: MDP, policy: np.ndarray
+) -> Callable[..., Given]:
+    """Credit of up to CHUNK batches of these sizes P and N."""
     with jax.enable_x64(True):
         world = World.make(*jax.tree.map(jnp.asarray, (mdp, policy)))
 
@@ -247,32 +270,35 @@ def _scorer(estimator: Rule, num: int, mdp: MDP, policy: np.ndarray) -> Callable
         size = len(batch.action)
         padded = (np.resize(x, (CHUNK, *x.shape[1:])) if size < CHUNK else x for x in batch)
         with jax.enable_x64(True):
-            group = Trajectory(*(jnp.asarray(x) for x in padded))
-            found = _credit(estimator, world, group, jax.random.key(seed))
+            batches = Trajectory(*(jnp.asarray(x) for x in padded))
+            found = _credit(estimator, world, batches, jax.random.key(seed))
             value, weight = (np.asarray(x)[:size] for x in found)
         for x in (value, weight):
             if not np.isfinite(x).all():
                 first = x[~np.isfinite(x)][0]
-                raise ValueError(f"credit of {estimator!r} must be finite, got {first} at N={num}")
+                where = f"P={sizes[0]}, N={sizes[1]}"
+                raise ValueError(f"credit of {estimator!r} must be finite, got {first} at {where}")
         value = np.where(batch.live, value, 0.0)
-        return Given(value, value * weight)
+        members = (size, -1, value.shape[-1])
+        return Given(value.reshape(members), (value * weight).reshape(members))
 
     return credit
 
 
-def _batch(members: Any, rows: np.ndarray) -> Any:
+def _members(members: Any, rows: np.ndarray) -> Any:
     return Trajectory(*(x[rows] for x in members))
 
 
-def _check_symmetry(credit: Callable[..., Given], classes: Classes, groups: np.ndarray) -> None:
-    """Compares groups with the same groups permuted, and of members drawn at random."""
+def _check_symmetry(credit: Callable[..., Given], classes: Classes, batches: np.ndarray) -> None:
+    """Compares batches with the same ones permuted, and of members drawn at random."""
     rng = np.random.default_rng(0)
-    some = groups[rng.choice(len(groups), CHUNK, replace=len(groups) < CHUNK)]
-    order = rng.permuted(np.broadcast_to(np.arange(some.shape[1]), some.shape), axis=1)
-    moved = np.take_along_axis(some, order, axis=1)
+    some = batches[rng.choice(len(batches), CHUNK, replace=len(batches) < CHUNK)]
+    order = _shuffled(rng, some.shape)
+    flat = some.reshape(len(some), -1)
+    moved = np.take_along_axis(flat, order, axis=1).reshape(some.shape)
     rows = classes.first[moved] + rng.integers(classes.size[moved])
-    one = credit(_batch(classes.member, classes.first[some]))
-    other = credit(_batch(classes.member, rows), seed=1)
+    one = credit(_members(classes.member, classes.first[some]))
+    other = credit(_members(classes.member, rows), seed=1)
     for wanted, found in zip(one, other, strict=True):
         wanted = np.take_along_axis(wanted, order[..., None], axis=1)
         error = np.abs(found - wanted).max()
@@ -281,6 +307,14 @@ def _check_symmetry(credit: Callable[..., Given], classes: Classes, groups: np.n
                 "estimator must draw nothing, treat members alike and see no more of a trajectory "
                 f"than `sees` keeps, got credits that differ by {error:.2g}"
             )
+
+
+def _shuffled(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """For each batch an order of its members, `[B, P N]`: of groups, and within each group."""
+    batches, prompts, num = shape
+    group = rng.permuted(np.tile(np.arange(prompts), (batches, 1)), axis=1)
+    member = rng.permuted(np.broadcast_to(np.arange(num), shape), axis=2)
+    return (num * group[..., None] + member).reshape(batches, -1)
 
 
 def _assemble(classes: Classes, totals: _Totals, num: int, shape: tuple[int, ...]) -> Moments:
