@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from casim.estimators import Chain, TopEntropy
+from casim.estimators.base import begin
 from casim.methods import DR_GRPO, REINFORCE_PP
 from casim.oracle.moments import by_anchor, by_reward, exact_scores, group_moments
 from casim.simulate import World
@@ -134,3 +135,16 @@ def test_whitening_over_the_batch_is_biased_however_many_prompts():
 def test_what_cannot_be_enumerated_is_refused(prompts, limit, message):
     with pytest.raises(ValueError, match=message):
         group_moments(*tiny(), REINFORCE_PP.recipe, N, limit=limit, num_prompts=prompts)
+
+
+class FirstGroup:
+    """Treats the first group of a batch apart."""
+
+    def credit(self, key, world, batch):
+        credit = begin(batch)
+        return credit._replace(value=credit.value.at[0].multiply(2.0))
+
+
+def test_what_treats_groups_unlike_is_refused():
+    with pytest.raises(ValueError, match="treat members alike"):
+        group_moments(*tiny(), FirstGroup(), N, num_prompts=P)
