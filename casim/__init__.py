@@ -23,7 +23,15 @@ from casim.estimators import (
 )
 from casim.judges import Judge
 from casim.oracle import solve
-from casim.policies import POLICIES, EntropyControlled, EpsilonOptimal, Policy, Softmax, Uniform
+from casim.policies import (
+    POLICIES,
+    EntropyControlled,
+    EpsilonOptimal,
+    Policy,
+    Softmax,
+    Stale,
+    Uniform,
+)
 from casim.report import Row
 from casim.simulate import World
 from casim.storage import load
@@ -79,6 +87,7 @@ __all__ = [
     "Row",
     "Shapley",
     "Softmax",
+    "Stale",
     "Study",
     "Task",
     "Team",

@@ -38,6 +38,7 @@ class Control:
 
     name: Literal["exact", "zero", "broadcast", "shuffled"]
     target: ClassVar[Target] = Advantage()
+    ratio_weighted: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_choice("name", self.name, CONTROLS)

@@ -11,9 +11,9 @@ from casim.judges import Judge
 from casim.methods import Method as Published
 from casim.methods import recipe_of
 from casim.plan import Groups
-from casim.policies import Policy
+from casim.policies import Behaviour, Policy
 from casim.programs import Method
-from casim.report import classes, describe, identity, label, question
+from casim.report import beside, classes, describe, identity, label, question
 from casim.tasks import Task
 
 
@@ -47,16 +47,21 @@ class Case(NamedTuple):
     policy: Policy
     judge: Judge | None
     jobs: list[Job]
+    behaviour: Behaviour | None = None
+    reference: Policy | None = None
 
     def asking(self, sizes: Sizes, methods: Iterable[Method], seeds: Iterable[int]) -> Case:
         """The same case with a job for every method and seed."""
         jobs = []
+        others = (self.behaviour, self.reference)
+        added = beside(*map(describe, others))
         for seed in map(int, seeds):
             for method in methods:
                 recipes = (self.task, self.policy, self.judge, recipe_of(method))
                 numbers = (*sizes.groups, sizes.replicates, seed)
-                asked = question(sizes.study, *map(describe, recipes), *numbers)
-                jobs.append(Job(method, seed, asked, sources(classes(recipes))))
+                asked = question(sizes.study, *map(describe, recipes), *numbers, *added)
+                made_by = sources(classes((*recipes, *others)))
+                jobs.append(Job(method, seed, asked, made_by))
         return self._replace(jobs=jobs)
 
 

@@ -13,6 +13,7 @@ from casim.checks import check_integer
 from casim.estimators import Estimator
 from casim.judges import Judge
 from casim.methods import Method, recipe_of
+from casim.policies import Policy
 from casim.report import describe, label
 from casim.tasks import Task
 
@@ -64,6 +65,7 @@ def check_needs(
     tasks: Sequence[Task],
     judge: Judge | None,
     num_trajectories: int,
+    reference: Policy | None = None,
 ) -> None:
     """Raises `ValueError`, naming both, if an estimator needs what the study does not give."""
     name, needs = label(recipe_of(estimator)), estimator.needs
@@ -72,9 +74,8 @@ def check_needs(
         raise ValueError(f"num_trajectories must be {wanted}, got {num_trajectories}")
     if "judge" in needs and judge is None:
         raise ValueError(f"judge must be set for {name}, which needs one, got None")
-    if "reference" in needs:
-        wanted = "without need of a reference policy, which a study does not have"
-        raise ValueError(f"estimators must be {wanted}, got {name}")
+    if "reference" in needs and reference is None:
+        raise ValueError(f"reference must be set for {name}, which needs one, got None")
     for task in tasks:
         if "reset" in needs and not task.replay.possible:
             wanted = f"such that one can go back to a step, which {name} needs"

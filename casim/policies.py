@@ -1,11 +1,15 @@
-"""Recipes for behaviour: frozen settings that become policy tables [M, O, A] for an MDP."""
+"""Recipes for policies: frozen settings that become policy tables [M, O, A] for an MDP.
+
+And who acts beside the policy that is asked about: another policy, or one and the same before some
+updates.
+"""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 import math
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +20,25 @@ from casim.checks import check_integer, check_range
 from casim.doors import door
 from casim.ops import rest_of_entropy
 from casim.oracle import optimal, solve
+from casim.oracle.blocks import solver
 from casim.types import MDP
 
 TIE = 1e-5
 """Action values closer than this, relative to the largest, count as equal."""
 
 
+class Acting(NamedTuple):
+    """The two policies of a world."""
+
+    policy: Float[Array, "M O A"]
+    """Whose values and gradient are asked about."""
+    behaviour: Float[Array, "M O A"]
+    """Who acts in rollouts."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Policy(abc.ABC):
-    """A recipe for a reactive policy."""
+class Behaviour(abc.ABC):
+    """A recipe for who acts in rollouts, where it is not the policy that is asked about."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Takes the digest of the source that defines the class.
@@ -33,6 +47,19 @@ class Policy(abc.ABC):
         """
         super().__init_subclass__(**kwargs)
         identity.remember(cls)
+
+    @abc.abstractmethod
+    def beside(self, mdp: MDP, policy: Float[Array, "M O A"]) -> Acting:
+        """The policy that is asked about and who acts, from the table of a policy's recipe."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy(Behaviour):
+    """A recipe for a reactive policy."""
+
+    @final
+    def beside(self, mdp: MDP, policy: Float[Array, "M O A"]) -> Acting:
+        return Acting(policy, self.table(mdp))
 
     @abc.abstractmethod
     def table(self, mdp: MDP) -> Float[Array, "M O A"]:
@@ -145,6 +172,46 @@ class EntropyControlled(Policy):
         off = [rest_of_entropy(x, actions) for x in (self.filler, self.pivot)]
         rest = jnp.where(jnp.all(best, axis=-1), off[0], off[1])[..., None]
         return chosen * (1 - rest) + (1 - chosen) * rest / max(actions - 1, 1)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Stale(Behaviour):
+    """Who acts is the policy's recipe; the policy is what some updates have made of it since.
+
+    In maths: with theta_0 the logarithms of the recipe's table, which is the behaviour, the policy
+    is softmax(theta_steps), where theta_{i+1} = theta_i + step_size grad J(theta_i) with the exact
+    gradient of the expected return. So staleness is a number of updates, as where a trainer takes
+    several of them on one batch of rollouts, or where rollouts lag behind. After no updates both
+    are the same table to the last bit. An action of probability 0 stays at 0.
+
+    Attributes:
+        steps: updates since the rollouts, at least 0.
+        step_size: of each update of the logits, positive.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    steps: int = 1
+    step_size: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_integer("steps", self.steps, 0)
+        check_range("step_size", self.step_size, 1e-12, math.inf)
+
+    @door
+    def beside(self, mdp: MDP, policy: Float[Array, "M O A"]) -> Acting:
+        if self.steps == 0:
+            return Acting(policy, policy)
+        exact = solver(mdp.schedule.shape[0], jax.default_backend())
+
+        def update(_: int, logits: Array) -> Array:
+            gradient = exact(mdp, jax.nn.softmax(logits)).gradient
+            return logits + self.step_size * gradient
+
+        logits = jax.lax.fori_loop(0, self.steps, update, jnp.log(policy))
+        return Acting(jax.nn.softmax(logits), policy)
 
 
 def _preference(mdp: MDP) -> Float[Array, "M O A"]:

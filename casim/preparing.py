@@ -35,7 +35,14 @@ class Prepared:
     def __init__(self, case: Case, missing: list[Job], sizes: Sizes, mesh: Mesh, memory: int):
         self.case, self.missing = case, missing
         self.failed: set[Method] = set()
-        self.outline = Outline.make(case.task, case.policy, case.judge, mesh)
+        self.outline = Outline.make(
+            case.task,
+            case.policy,
+            case.judge,
+            mesh,
+            case.behaviour,
+            case.reference,
+        )
         self.plan = Plan.make(
             sizes.replicates,
             sizes.groups.trajectories,

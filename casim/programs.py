@@ -71,7 +71,7 @@ class Program(NamedTuple):
         axis.
         """
         world = dataclasses.replace(setting.world, engine=self.engine)
-        truth, mesh = setting.truth, setting.mesh
+        truth, visited, mesh = setting.truth, setting.visited, setting.mesh
         name = replicate(jnp.uint32(self.name), mesh)
 
         def score(words: np.ndarray) -> Sums:
@@ -79,7 +79,7 @@ class Program(NamedTuple):
             batch = self.rollout(world, keys)
             given = self.credit(world, truth, name, keys, batch)
             aim = self.target(world, truth, batch)
-            return self.sums(world, truth, batch, given, aim)
+            return self.sums(world, visited, batch, given, aim)
 
         return score
 

@@ -44,6 +44,9 @@ class Row:
         versions: of casim, jax, numpy and python.
         device: what it ran on.
         compile_time, wall_time: seconds; wall_time excludes compilation.
+        behaviour: recipe of who acts in rollouts; None where the policy does, and then left out of
+            the row's JSON, as the next.
+        reference: recipe of the policy to compare with; None without one.
     """
 
     study: str
@@ -69,13 +72,16 @@ class Row:
     device: str
     compile_time: float
     wall_time: float
+    behaviour: dict[str, Any] | None = None
+    reference: dict[str, Any] | None = None
 
     @property
     def question(self) -> str:
         """What the row answers, as canonical JSON: the study, recipes, budgets and seed."""
         recipes = (self.task, self.policy, self.judge, self.estimator)
         groups = (self.num_prompts, self.num_trajectories, self.share)
-        return question(self.study, *recipes, *groups, self.replicates, self.seed)
+        added = beside(self.behaviour, self.reference)
+        return question(self.study, *recipes, *groups, self.replicates, self.seed, *added)
 
     @property
     def identity(self) -> str:
@@ -86,7 +92,10 @@ class Row:
         """One line of JSON; numbers that are not finite become null."""
         fields = {}
         for field in dataclasses.fields(self):
-            fields[field.name] = getattr(self, field.name)
+            value = getattr(self, field.name)
+            if field.name in _OPTIONAL and value is None:
+                continue
+            fields[field.name] = value
         for name in _LISTS:
             fields[name] = {}
             for key, numbers in getattr(self, name).items():
@@ -105,6 +114,8 @@ class Row:
         fields = json.loads(line)
         if not isinstance(fields, dict):
             raise ValueError(f"row must be a JSON object, got {fields!r}")
+        for name in _OPTIONAL:
+            fields.setdefault(name, None)
         _check_keys(fields, [field.name for field in dataclasses.fields(cls)])
         _check_kinds(fields)
         for name in _LISTS:
@@ -127,13 +138,14 @@ _WHOLE = ("horizon", "num_steps", "num_prompts", "num_trajectories", "replicates
 _SECONDS = ("compile_time", "wall_time")
 _LISTS = ("scores", "left_out")
 _RECIPES = ("task", "policy", "estimator")
+_OPTIONAL = ("behaviour", "reference")
 _NAMED = (*_RECIPES, *_LISTS, "notes", "exact", "sources", "versions")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(_TEXT, str),
     **dict.fromkeys(_WHOLE, int),
     **dict.fromkeys(_SECONDS, (int, float)),
     **dict.fromkeys(_NAMED, dict),
-    "judge": (dict, type(None)),
+    **dict.fromkeys(("judge", *_OPTIONAL), (dict, type(None))),
 }
 """What the values of a row must be in JSON."""
 
@@ -141,6 +153,16 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 def question(*parts: Any) -> str:
     """Canonical JSON of the parts that say what is measured, in the order of `Row.question`."""
     return json.dumps(parts, sort_keys=True)
+
+
+def beside(behaviour: Any, reference: Any) -> tuple[dict[str, Any], ...]:
+    """What a question says of described recipes that most studies do not have.
+
+    Nothing where none is set, so that those of other rows stay what they were.
+    """
+    given = {"behaviour": behaviour, "reference": reference}
+    found = {name: recipe for name, recipe in given.items() if recipe is not None}
+    return (found,) if found else ()
 
 
 def identity(question: str, sources: dict[str, str]) -> str:

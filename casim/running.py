@@ -170,7 +170,7 @@ class Runner:
         started = time.perf_counter()
         try:
             sums = add_up(score, program.chunk, prepared.plan, setting, job.seed)
-            finished = finish(setting, sums)
+            finished = finish(setting, sums, recipe_of(job.method).ratio_weighted)
         except Exception as error:
             self._fail(prepared.case, [job], label_of(job.method), error)
             return
@@ -213,6 +213,8 @@ class Runner:
             device=jax.devices()[0].device_kind,
             compile_time=compile_time,
             wall_time=wall_time,
+            behaviour=describe(case.behaviour),
+            reference=describe(case.reference),
         )
 
     def _finish(self, row: Row, new: bool) -> None:

@@ -1,4 +1,8 @@
-"""One task under one policy: first as shapes, from which programs are compiled, then solved."""
+"""One task under one policy: first as shapes, from which programs are compiled, then solved.
+
+Where another policy acts, credit is still of the policy, but scores are averaged where the other
+one goes: over its own exact visits.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from casim.devices import EVERYWHERE, mesh_of, replicate
 from casim.judges import Judge
 from casim.oracle import summary
 from casim.oracle.blocks import solver
-from casim.policies import Policy
+from casim.policies import Acting, Behaviour, Policy
 from casim.simulate import Engine, World, choose_engine
 from casim.tasks import Task
 from casim.types import MDP, Truth
@@ -26,8 +30,19 @@ class Setting(NamedTuple):
 
     world: World
     truth: Truth
+    """Of the policy."""
+    visited: Truth
+    """The same with the visits of whoever acts: what scores are averaged over."""
     exact: dict[str, float]
     mesh: Mesh
+
+    @property
+    def two_policies(self) -> bool:
+        """Whether who acts is not the policy."""
+        world = self.world
+        if world.behaviour is None:
+            return False
+        return not np.array_equal(world.policy, world.behaviour)
 
 
 class Outline(NamedTuple):
@@ -42,6 +57,9 @@ class Outline(NamedTuple):
     """Of shapes."""
     truth: Truth
     """Of shapes."""
+    behaviour: Behaviour | None = None
+    """Who acts; None is the policy."""
+    reference: Policy | None = None
 
     @classmethod
     def make(
@@ -50,17 +68,27 @@ class Outline(NamedTuple):
         policy: Policy,
         judge: Judge | None,
         mesh: Mesh | None = None,
+        behaviour: Behaviour | None = None,
+        reference: Policy | None = None,
     ) -> Outline:
         """Builds the process, and nothing that takes long."""
         mesh = mesh_of() if mesh is None else mesh
         mdp = task.build()
         table = _stand_in(policy, mdp)
         truth = jax.eval_shape(_solver(mdp), mdp, table)
-        world = World.make(mdp, table, replay=task.replay)
+        world = World.make(
+            mdp,
+            table,
+            behaviour=None if behaviour is None else table,
+            reference=None if reference is None else _stand_in(reference, mdp),
+            replay=task.replay,
+        )
         if judge is not None:
             scorer = jax.eval_shape(judge.model, mdp, truth)
             world = dataclasses.replace(world, scorer=scorer)
-        return cls(task, policy, judge, mesh, mdp, *_shapes((world, truth), mesh))
+        shapes = _shapes((world, truth), mesh)
+        others = {"behaviour": behaviour, "reference": reference}
+        return cls(task, policy, judge, mesh, mdp, *shapes, **others)
 
     @property
     def num_steps(self) -> int:
@@ -78,7 +106,7 @@ class Outline(NamedTuple):
 
     def solve(self) -> Setting:
         """Solves it; a task that its judges see as it is is solved once."""
-        table = self.policy.table(self.mdp)
+        table, behaviour = self._tables()
         truth = _solve(self.mdp, table)
         scorer = None
         if self.judge is not None:
@@ -86,8 +114,34 @@ class Outline(NamedTuple):
             fooled = not _same(self.mdp, believed)
             scorer = self.judge.model(believed, _solve(believed, table) if fooled else truth)
         exact = {name: float(x) for name, x in jax.jit(summary)(self.mdp, truth).items()}
-        world = World.make(self.mdp, table, scorer=scorer, replay=self.task.replay)
-        return Setting(*replicate((world, truth), self.mesh), exact, self.mesh)
+        reference = None if self.reference is None else self.reference.table(self.mdp)
+        world = World.make(
+            self.mdp,
+            table,
+            behaviour=behaviour,
+            reference=reference,
+            scorer=scorer,
+            replay=self.task.replay,
+        )
+        world, truth = replicate((world, truth), self.mesh)
+        visited = truth
+        if behaviour is not None:
+            acted = _solve(self.mdp, behaviour)
+            exact["behaviour_return"] = float(acted.expected_return)
+            visited = replicate(_at_visits(truth, acted), self.mesh)
+        return Setting(world, truth, visited, exact, self.mesh)
+
+    def _tables(self) -> Acting | tuple[Array, None]:
+        """The policy, and who acts if it is another."""
+        table = self.policy.table(self.mdp)
+        if self.behaviour is None:
+            return table, None
+        return self.behaviour.beside(self.mdp, table)
+
+
+def _at_visits(truth: Truth, acted: Truth) -> Truth:
+    """What is exact of the policy, in the states and at the actions of whoever acts."""
+    return truth._replace(occupancy=acted.occupancy, state_policy=acted.state_policy)
 
 
 def _stand_in(policy: Policy, mdp: MDP) -> Array:

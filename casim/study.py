@@ -30,7 +30,7 @@ from casim.methods import Method as Published
 from casim.methods import recipe_of
 from casim.needs import as_tuple, check_labels, check_name, check_needs, check_recipe, check_seeds
 from casim.plan import MAX_BLOCKS, Groups, blocks_of
-from casim.policies import Policy, Uniform
+from casim.policies import Behaviour, Policy, Uniform
 from casim.programs import Method
 from casim.progress import watched
 from casim.report import Row
@@ -49,7 +49,7 @@ class Study:
         name: names the study and its files.
         tasks: worlds, all different.
         estimators: estimators, or published methods of `casim.methods`; all different.
-        policies: behaviours, all different.
+        policies: whose credit it is, all different.
         judge: the judge that worlds have, if any estimator needs one.
         num_prompts: P, the groups of a batch, at least 1; prompts are drawn with replacement.
         num_trajectories: N, the size of a group, at least 1.
@@ -59,6 +59,10 @@ class Study:
             number of blocks.
         seeds: one row each, all different.
         controls: which controls run along.
+        behaviour: who acts in rollouts, a policy or `Stale` (the policy before some updates); None
+            is the policy. Truth and gradient are the policy's, averages over the behaviour's exact
+            visits; what weighs by ratios of the two has scores of the gradient only.
+        reference: the policy to compare with, if any estimator needs one.
 
     Raises:
         ValueError: an empty or repeated entry, a class in place of an instance, a number out of its
@@ -77,6 +81,8 @@ class Study:
     replicates: int = 200
     seeds: tuple[int, ...] = (0,)
     controls: tuple[Literal["exact", "zero", "broadcast", "shuffled"], ...] = CONTROLS
+    behaviour: Behaviour | None = None
+    reference: Policy | None = None
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -91,7 +97,7 @@ class Study:
         check_integer("number of estimators and controls", len(self.methods), 1)
         check_labels("estimators and controls", [label_of(method) for method in self.methods])
         for estimator in self.estimators:
-            check_needs(estimator, self.tasks, self.judge, self.num_trajectories)
+            check_needs(estimator, self.tasks, self.judge, self.num_trajectories, self.reference)
 
     def _check_numbers(self) -> None:
         check_integer("num_prompts", self.num_prompts, 1)
@@ -108,8 +114,15 @@ class Study:
         for field, kind in kinds.items():
             for value in getattr(self, field):
                 check_recipe(field, recipe_of(value), kind)
-        if self.judge is not None:
-            check_recipe("judge", self.judge, Judge)
+        single = {
+            "judge": Judge,
+            "behaviour": Behaviour,
+            "reference": Policy,
+        }
+        for field, kind in single.items():
+            value = getattr(self, field)
+            if value is not None:
+                check_recipe(field, value, kind)
         for control in self.controls:
             check_choice("controls", control, CONTROLS)
 
@@ -187,5 +200,6 @@ class Study:
 
     def _cases(self) -> list[Case]:
         pairs = itertools.product(self.tasks, self.policies)
-        cases = (Case(task, policy, self.judge, []) for task, policy in pairs)
+        others = (self.behaviour, self.reference)
+        cases = (Case(task, policy, self.judge, [], *others) for task, policy in pairs)
         return [case.asking(self._sizes, self.methods, self.seeds) for case in cases]

@@ -18,6 +18,8 @@ from casim.metrics import Score
 from casim.report import RESERVED, Row
 
 RECIPES = ("task", "policy", "judge", "estimator")
+OPTIONAL = ("behaviour", "reference")
+"""Recipes that most rows do not have."""
 BUDGETS = ("num_prompts", "num_trajectories", "share", "replicates", "seed")
 ALWAYS = ("study", *RECIPES, "label", "methodology", "num_steps", *BUDGETS)
 """Settings that every record has, whether they vary or not."""
@@ -32,7 +34,7 @@ Lines = list[list[str]]
 def settings(row: Row) -> Record:
     """All that was set to measure a row, by name: recipes as their class names and their fields."""
     found: Record = {"study": row.study}
-    for name in RECIPES:
+    for name in (*RECIPES, *OPTIONAL):
         found |= _flat(name, getattr(row, name))
     for name in ("label", "methodology", "num_steps", *BUDGETS):
         found[name] = getattr(row, name)

@@ -130,7 +130,9 @@ def _parts(study: Study, goal: Goal, best: dict[str, Row]) -> Iterator[Study]:
     for task, policy in itertools.product(study.tasks, study.policies):
         needs: dict[int, list[Estimator | Method]] = {}
         for estimator in study.estimators:
-            setting = [describe(each) for each in (task, policy, study.judge, recipe_of(estimator))]
+            shared = (study.judge, study.behaviour, study.reference)
+            recipes = (task, policy, *shared, recipe_of(estimator))
+            setting = [describe(each) for each in recipes]
             keys = [_name(setting, _groups(study), seed) for seed in study.seeds]
             if all(key in best for key in keys):
                 replicates = goal.more([best[key] for key in keys])
@@ -149,7 +151,8 @@ def _parts(study: Study, goal: Goal, best: dict[str, Row]) -> Iterator[Study]:
 
 def _key(row: Row) -> str:
     """What a row measures, whatever its replicates and its code."""
-    setting = [row.task, row.policy, row.judge, row.estimator]
+    shared = (row.judge, row.behaviour, row.reference)
+    setting = [row.task, row.policy, *shared, row.estimator]
     return _name(setting, _groups(row), row.seed)
 
 

@@ -432,7 +432,10 @@ def namesake(setting):
             r"tasks must be such that one can go back to a step, which Vine needs, "
             r"got ToolChain\(branching=False\)",
         ),
-        ({"estimators": (Referred(),)}, "without need of a reference policy, .* got Referred"),
+        (
+            {"estimators": (Referred(),)},
+            "reference must be set for Referred, which needs one, got None",
+        ),
     ],
 )
 def test_bad_settings_raise(changes, message):

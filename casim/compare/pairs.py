@@ -57,7 +57,8 @@ def pair(rows: Sequence[Row], against: str) -> list[Pairing]:
 def _setting(row: Row) -> str:
     """What two rows must share to be compared, but for replicates and seeds."""
     groups = (row.num_prompts, row.num_trajectories, row.share)
-    return json.dumps([row.task, row.policy, row.judge, *groups], sort_keys=True)
+    recipes = (row.task, row.policy, row.judge, row.behaviour, row.reference)
+    return json.dumps([*recipes, *groups], sort_keys=True)
 
 
 def _groups(row: Row) -> tuple[Any, ...]:
@@ -93,6 +94,8 @@ def _parts(row: Row) -> dict[str, Any]:
         "task": row.task,
         "policy": row.policy,
         "judge": row.judge,
+        "behaviour": row.behaviour,
+        "reference": row.reference,
         "num_prompts": row.num_prompts,
         "num_trajectories": row.num_trajectories,
         "share": row.share,

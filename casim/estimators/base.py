@@ -48,6 +48,9 @@ class Estimator(abc.ABC):
         unbiased: what it is unbiased for, from `CLAIMS`: its "target" or the "advantage" in every
             cell (t, s, a), or the policy "gradient". `claims` says at which settings; each has a
             test.
+        ratio_weighted: whether its weights are ratios of the policy's probabilities to the
+            behaviour's. Then its value alone is not what it gives: where the two differ, it has
+            scores of the gradient only.
     """
 
     granularity: ClassVar[str] = "step"
@@ -55,6 +58,7 @@ class Estimator(abc.ABC):
     target: ClassVar[Target] = Advantage()
     needs: ClassVar[frozenset[str]] = frozenset()
     unbiased: ClassVar[frozenset[str]] = frozenset()
+    ratio_weighted: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Takes the digest of the class's source, by which rows of other code are told apart."""

@@ -46,6 +46,10 @@ class _Compound(Estimator):
         return self._first.target
 
     @property
+    def ratio_weighted(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(part.ratio_weighted for part in self.parts)
+
+    @property
     def stateful(self) -> bool:
         return any(part.stateful for part in self.parts)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from casim.report import RESERVED, Row
 
-RECIPES = ("task", "policy", "judge", "estimator")
+RECIPES = ("task", "policy", "judge", "estimator", "behaviour", "reference")
 
 MEASURED = (
     "scores",

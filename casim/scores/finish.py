@@ -15,7 +15,7 @@ import numpy as np
 
 from casim.metrics import Sums
 from casim.scores import gradient, identification, trajectories
-from casim.scores.entry import Entry
+from casim.scores.entry import Entry, missing
 from casim.scores.numbers import Finished, interval, over_blocks
 from casim.scores.pairs import CELLS, cell_pairs
 from casim.types import MDP, Truth
@@ -33,18 +33,34 @@ NAMES = (
     *COSTS,
 )
 """Every score of a row, in its order."""
+OF_VALUE = (*identification.NAMES, *trajectories.OF_VALUE)
+"""Those that judge the value, whatever its weight."""
 
 
 class NotFiniteError(ValueError):
     """An estimator gave credit that is NaN or infinite."""
 
 
+PRODUCT_ONLY = (
+    "its weights are ratios of two policies that differ here: only value x weight is meant, which "
+    "the scores of the gradient judge"
+)
+
+
 def finalise(
     mdp: MDP,
     truth: Truth,
     blocks: Sums,
+    product_only: bool = False,
 ) -> Finished:
     """All scores with their intervals, from sums per block (leading axis).
+
+    Args:
+        mdp: the process.
+        truth: the exact values of the policy, at the exact visits of whoever acts.
+        blocks: the sums.
+        product_only: whether only the product of value and weight means anything, so that what
+            judges the value is missing.
 
     Raises:
         ValueError: fewer than two groups in all, or blocks of different numbers of groups.
@@ -63,6 +79,9 @@ def finalise(
         **gradient.gradient_scores(exact, cells.reach, sums),
         **_costs(sums),
     }
+    if product_only:
+        nothing = missing(len(sums.groups), PRODUCT_ONLY)
+        entries |= dict.fromkeys(OF_VALUE, nothing)
     return _finished(entries)
 
 

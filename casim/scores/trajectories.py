@@ -9,11 +9,14 @@ from casim.metrics import CREDIT_BITS, Sums
 from casim.scores.entry import Entry, missing
 from casim.scores.numbers import PerBlock, divide, over_blocks
 
-NAMES = (
+OF_VALUE = (
     "sign_accuracy",
     "rank_correlation",
     "precision_at_k",
     "leakage",
+)
+NAMES = (
+    *OF_VALUE,
     "effective_sample",
     "support",
 )
