@@ -35,12 +35,12 @@ Beyond so many steps only the chosen engine is timed.
 def engines(num: int, steps: int, sizes) -> dict[str, Engine]:
     """The chosen engine, and the others that can run here."""
     chosen = choose_engine(num, steps, sizes)
-    found = {f"{chosen.name} {chosen.chunks}": chosen}
+    found = {f"{chosen.name} {chosen.blocks}": chosen}
     if jax.default_backend() != "cpu" and steps > SCAN_STEPS:
         return found
     found.setdefault("scan 1", Engine.make("scan"))
-    if num <= 4_096 and chosen.chunks > 1:
-        found.setdefault(f"parallel {chosen.chunks}", Engine.make("parallel", chosen.chunks))
+    if num <= 4_096 and chosen.blocks > 1:
+        found.setdefault(f"parallel {chosen.blocks}", Engine.make("parallel", chosen.blocks))
         if chosen.name == "fused":
             found.setdefault("fused 1", Engine.make("fused"))
     return found

@@ -162,7 +162,7 @@ def compare(num: int, steps: int, repeats: int) -> dict:
     return {
         "episodes": num,
         "steps": steps,
-        "engine": f"{engine.name} {engine.chunks}",
+        "engine": f"{engine.name} {engine.blocks}",
         "steps_per_s": {name: num * steps / time for name, time in times.items()},
         "ratio": times["peer"] / times["casim"],
         "compile_s": {name: time for name, (_, time) in programs.items()},

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from casim.blocks import Blocks, cut
 from casim.checks import check_choice, check_integer, check_range
 from casim.doors import door
 from casim.dynamics import discounting, step_discount
@@ -34,7 +35,8 @@ from casim.pytree import pytree
 from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair, single
 from casim.types import MDP, Trajectory, Truth
 
-LABEL_BLOCK = 1024
+LABEL_CHUNK = 1024
+"""Steps whose labels are added up at once: what of them is in memory."""
 """Steps whose labels are weighed at once."""
 
 
@@ -180,19 +182,12 @@ class Judge:
 def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Array, Array]:
     """Mean, mean square, smallest and largest label over the live steps of on-policy episodes.
 
-    They are added up in blocks of steps.
+    They are added up chunk by chunk of steps.
     """
     steps = mdp.schedule.shape[0]
-    size = min(LABEL_BLOCK, steps)
-    count = -(-steps // size)
+    chunks = Blocks.of_length(steps, min(LABEL_CHUNK, steps))
 
-    def blocks(x: Array) -> Array:
-        """Whole blocks; what fills the last has occupancy 0."""
-        return jnp.pad(x, [(0, count * size - steps)] + [(0, 0)] * (x.ndim - 1)).reshape(
-            count, size, *x.shape[1:]
-        )
-
-    def block(carry, inputs):
+    def chunk(carry, inputs):
         kernel, occupancy, later, advantage = inputs
         weight = (occupancy[:, :, None] * truth.state_policy[kernel])[..., None] * mdp.prob[kernel]
         if signal == "advantage":
@@ -200,7 +195,8 @@ def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Arr
         else:
             after = mdp.successor[kernel]
             ahead = jnp.where(mdp.terminal[None, :], 0.0, later)
-            ahead = jnp.take_along_axis(ahead, after.reshape(size, -1), axis=1).reshape(after.shape)
+            each = after.reshape(chunks.length, -1)
+            ahead = jnp.take_along_axis(ahead, each, axis=1).reshape(after.shape)
             label = mdp.reward[kernel] + mdp.discount[kernel][:, None, None, None] * ahead
         mass, total, square, low, high = carry
         seen = weight > 0
@@ -213,7 +209,9 @@ def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Arr
         ), None
 
     zero = jnp.zeros((), truth.value.dtype)
-    xs = tuple(blocks(x) for x in (mdp.schedule, truth.occupancy, truth.value[1:], truth.advantage))
+    # What fills up the last chunk has occupancy 0.
+    given = (mdp.schedule, truth.occupancy, truth.value[1:], truth.advantage)
+    xs = tuple(cut(x, chunks) for x in given)
     init = (zero, zero, zero, zero + jnp.inf, zero - jnp.inf)
-    (mass, total, square, low, high), _ = jax.lax.scan(block, init, xs)
+    (mass, total, square, low, high), _ = jax.lax.scan(chunk, init, xs)
     return total / mass, square / mass, low, high

@@ -113,7 +113,7 @@ class Prepared:
             f"{plan.num_blocks} blocks of {plan.per_block:,} groups, ",
             f"in chunks of {groups} on {len(devices)} x {kind}; ",
             f"a chunk takes up to {gigabytes(needed)} of {gigabytes(plan.memory)}; ",
-            f"engine {engine.name}, {engine.chunks} chunks of steps",
+            f"engine {engine.name}, {engine.blocks} blocks of steps",
         )
         return "".join(parts)
 

@@ -29,6 +29,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from casim.blocks import Blocks, ceil, cut, join
+
 BLOCK = 16
 """Steps to a block: as many single-precision numbers as a cache line holds."""
 SHORT = {"cpu": 512}
@@ -118,8 +120,7 @@ def by_rows(function: Callable[..., Array], *array: Array) -> Array:
 
     like = jax.eval_shape(function, *(x[:size] for x in array))
     empty = jnp.zeros((rows, length), like.dtype)
-    number = -(-rows // size)
-    out, _ = jax.lax.scan(piece, empty, jnp.arange(number))
+    out, _ = jax.lax.scan(piece, empty, jnp.arange(ceil(rows, size)))
     return out.reshape(shape)
 
 
@@ -154,20 +155,20 @@ def _scan(steps: _Steps, reverse: bool, exclusive: bool) -> Array:
     if length <= SHORT.get(jax.default_backend(), SHORT_ELSEWHERE):
         start = jnp.zeros((rows,), steps.term.dtype)
         return _run(steps.arrange(jnp.transpose), start, reverse, exclusive).T
-    blocks = -(-length // BLOCK)
+    blocks = Blocks.of_length(length, BLOCK)
 
     def side_by_side(x: Array) -> Array:
         """Steps within a block on the first axis, all blocks of all rows on the second."""
-        return jnp.pad(x, ((0, 0), (0, blocks * BLOCK - length))).reshape(-1, BLOCK).T
+        return cut(x, blocks, axis=1).reshape(-1, BLOCK).T
+
+    def by_row(x: Array) -> Array:
+        return x if x.ndim == 0 else x.reshape(rows, blocks.number)
 
     lanes = steps.arrange(side_by_side)
-    factor, term, low = (
-        x.reshape(rows, blocks) if x.ndim > 0 else x for x in _fold(lanes, reverse)
-    )
+    factor, term, low = map(by_row, _fold(lanes, reverse))
     start = _scan(_Steps(factor, term, None, low), reverse, True)
-    return _run(lanes, start.reshape(-1), reverse, exclusive).T.reshape(rows, blocks * BLOCK)[
-        :, :length
-    ]
+    out = _run(lanes, start.reshape(-1), reverse, exclusive)
+    return join(out.T.reshape(rows, blocks.number, BLOCK), blocks, axis=1)
 
 
 def _fold(lanes: _Steps, reverse: bool) -> tuple[Array, Array, Array]:

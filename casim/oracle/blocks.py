@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from casim.blocks import Blocks, cut, fold, join
 from casim.checks import check_integer
 from casim.doors import door
 from casim.dynamics import absorb, discounting, state_policy
@@ -70,25 +71,24 @@ def solve_in_blocks(mdp: MDP, policy: Float[Array, "M O A"], block: int = 1024) 
         ValueError: a block without steps.
     """
     check_integer("block", block, 1)
-    steps, kernels = mdp.schedule.shape[0], mdp.prob.shape[0]
-    count = -(-steps // block)
+    blocks = Blocks.of_length(mdp.schedule.shape[0], block)
+    idle = mdp.prob.shape[0]
     mdp = likely_first(absorb(mdp))
     acting = state_policy(mdp, policy)
-    padded, rows = _with_idle(mdp), jnp.concatenate([acting, acting[:1]])
-    schedule = jnp.pad(mdp.schedule, (0, count * block - steps), constant_values=kernels).reshape(
-        count, block
-    )
+    padded = _with_idle(mdp)
+    rows = jnp.concatenate([acting, acting[:1]])
+    schedule = cut(mdp.schedule, blocks, fill=idle)
     flow = flows(padded, rows)
     runs = _runs(padded, flow, schedule)
     solve_all = jax.vmap(lambda steps, after: evaluate(padded, rows, steps, after))
     after = _after(runs)
-    _, value, advantage = solve_all(schedule, _refine(runs, after, solve_all(schedule, after)[0]))
+    found, _, _ = solve_all(schedule, after)
+    _, value, advantage = solve_all(schedule, _refine(runs, after, found))
     weight = discounting(mdp)
-    weights = jnp.pad(weight, (0, count * block - steps)).reshape(count, block)
-    start = _before(mdp, runs)
-    reached, past = jax.vmap(lambda *x: arrive(flow, *x))(schedule, *start, weights)
-    flat = [x.reshape(-1, *x.shape[2:])[:steps] for x in (value, advantage, reached, past)]
-    value, advantage, reached, past = flat
+    arrive_all = jax.vmap(lambda *block: arrive(flow, *block))
+    reached, past = arrive_all(schedule, *_before(mdp, runs), cut(weight, blocks))
+    in_blocks = (value, advantage, reached, past)
+    value, advantage, reached, past = (join(x, blocks) for x in in_blocks)
     return assemble(mdp, policy, acting, value, advantage, reached, past, weight)
 
 
@@ -109,13 +109,12 @@ def _runs(mdp: MDP, flow: tuple[Array, Array], schedule: Int[Array, "B block"]) 
     count, states = schedule.shape[0], mdp.start.shape[0]
     eye = jnp.broadcast_to(jnp.eye(states, dtype=mdp.prob.dtype), (count, states, states))
 
-    def step(run: Run, kernel: Int[Array, " B"]) -> tuple[Run, None]:
+    def step(run: Run, kernel: Int[Array, ""]) -> Run:
         one = Run(flow[0][kernel], flow[1][kernel], mdp.discount[kernel])
-        return _compose(run, one), None
+        return _compose(run, one)
 
-    return jax.lax.scan(
-        step, Run(eye, jnp.zeros_like(eye), jnp.ones((count,), eye.dtype)), schedule.T
-    )[0]
+    nothing = Run(eye, jnp.zeros_like(eye), jnp.ones((count,), eye.dtype))
+    return fold(step, nothing, schedule)
 
 
 def _compose(first: Run, second: Run) -> Run:

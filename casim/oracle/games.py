@@ -27,7 +27,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,6 +34,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from casim.blocks import Blocks, cut, fold
 from casim.checks import check_integer
 from casim.doors import door
 from casim.dynamics import absorb, force, state_policy
@@ -309,29 +309,25 @@ def _by_run(
     for every run.
     """
     steps = run.shape[0]
-    count = math.isqrt(steps) if steps > LONG and num <= FEW else 1
-    size = -(-steps // count)
+    side_by_side = steps > LONG and num <= FEW
+    blocks = Blocks.roots(steps) if side_by_side else Blocks.of_number(steps, 1)
 
-    def blocks(x: Array, fill: int) -> Array:
-        pad = [(0, count * size - steps)] + [(0, 0)] * (x.ndim - 1)
-        return jnp.pad(x, pad, constant_values=fill).reshape(count, size, *x.shape[1:])
+    def one(maps: tuple[_Map, _Map], now: tuple[Any, Array]) -> tuple[_Map, _Map]:
+        given, at = now
+        present, absent = step(given)
+        return _prepend(maps[0], present, at), _prepend(maps[1], absent, at)
 
-    def fold(now: tuple[Any, Array]) -> tuple[_Map, _Map]:
-        def one(maps: tuple[_Map, _Map], now: tuple[Any, Array]) -> tuple[tuple[_Map, _Map], None]:
-            present, absent = step(now[0])
-            return (_prepend(maps[0], present, now[1]), _prepend(maps[1], absent, now[1])), None
-
-        return jax.lax.scan(one, (identity, identity), now, reverse=True)[0]
-
-    def join(later: tuple[_Map, ...], block: tuple[_Map, ...]) -> tuple[tuple[_Map, ...], None]:
-        return tuple(
-            jax.vmap(_then)(first, second) for first, second in zip(block, later, strict=True)
-        ), None
+    def before(later: tuple[_Map, ...], block: tuple[_Map, ...]) -> tuple[tuple[_Map, ...], None]:
+        pairs = zip(block, later, strict=True)
+        return tuple(jax.vmap(_then)(first, second) for first, second in pairs), None
 
     identity = _identity(num, like)
+    nothing = (identity, identity)
+    of_each = jax.tree.map(lambda x: jnp.stack([x] * blocks.number), nothing)
+    parts = jax.tree.map(lambda x: cut(x, blocks), inputs)
     # What fills up the last block belongs to a run that there is not: it is written nowhere.
-    parts = jax.vmap(fold)((jax.tree.map(lambda x: blocks(x, 0), inputs), blocks(run, num)))
-    present, absent = jax.lax.scan(join, (identity, identity), parts, reverse=True)[0]
+    maps = fold(one, of_each, (parts, cut(run, blocks, fill=num)), reverse=True)
+    (present, absent), _ = jax.lax.scan(before, nothing, maps, reverse=True)
     return present, absent
 
 

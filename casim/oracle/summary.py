@@ -19,13 +19,12 @@ References:
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from casim.blocks import Blocks, cut, fold, starts
 from casim.doors import door
 from casim.dynamics import absorb, discounting
 from casim.ops import expectation
@@ -40,7 +39,7 @@ Longer ones run in about sqrt(T) blocks side by side.
 
 
 class _Steps(NamedTuple):
-    """Inputs of the backward recursion at each step, `[T, ...]` or in blocks `[B, C, ...]`."""
+    """Inputs of the backward recursion at each step, `[T, ...]` or in blocks `[B, L, ...]`."""
 
     weight: Float[Array, "*steps"]
     kernel: Int[Array, "*steps"]
@@ -62,20 +61,19 @@ def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
     mdp = absorb(mdp)
     blocks = _blocks(mdp, truth)
 
-    def step(carry: tuple[Array, Array], now: _Steps) -> tuple[tuple[Array, Array], None]:
+    def step(carry: tuple[Array, Array], now: _Steps) -> tuple[Array, Array]:
         total, later_square = carry
-        square = jax.vmap(lambda *x: _square(mdp, *x))(now, later_square)
-        terms = jax.vmap(lambda *x: _terms(mdp, truth, *x))(now, square)
-        before = jax.vmap(lambda kernel, x: expectation(truth.state_policy[kernel], x))(
-            now.kernel, square
+        square = _square(mdp, now, later_square)
+        terms = _terms(mdp, truth, now, square)
+        before = expectation(truth.state_policy[now.kernel], square)
+        return (
+            total + jnp.where(now.counts, terms, 0.0),
+            jnp.where(now.counts, before, later_square),
         )
-        before = jnp.where(now.counts[:, None], before, later_square)
-        return (total + jnp.where(now.counts[:, None], terms, 0.0), before), None
 
     after = _after(mdp, truth, blocks)
-    (total, square), _ = jax.lax.scan(
-        step, (jnp.zeros((after.shape[0], 5), after.dtype), after), blocks, reverse=True
-    )
+    nothing = jnp.zeros((after.shape[0], 5), after.dtype)
+    total, square = fold(step, (nothing, after), blocks, reverse=True)
     total = jnp.sum(total, axis=0)
     return {
         "expected_return": truth.expected_return,
@@ -89,15 +87,9 @@ def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
 
 
 def _blocks(mdp: MDP, truth: Truth) -> _Steps:
-    """Blocks side by side: steps within a block on the first axis, blocks on the second."""
+    """The steps in blocks."""
     steps = mdp.schedule.shape[0]
-    count = 1 if steps <= BLOCK_FROM else math.isqrt(steps)
-    size = -(-steps // count)
-
-    def split(x: Array) -> Array:
-        x = jnp.pad(x, [(0, count * size - steps)] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(count, size, *x.shape[1:]).swapaxes(0, 1)
-
+    blocks = Blocks.of_number(steps, 1) if steps <= BLOCK_FROM else Blocks.roots(steps)
     value, later = truth.value[:-1], truth.value[1:]
     given = (
         discounting(mdp),
@@ -108,7 +100,7 @@ def _blocks(mdp: MDP, truth: Truth) -> _Steps:
         truth.occupancy,
         truth.past_reward,
     )
-    return _Steps(*(split(x) for x in (*given, jnp.ones(steps, bool))))
+    return _Steps(*(cut(x, blocks) for x in (*given, jnp.ones(steps, bool))))
 
 
 def _square(mdp: MDP, now: _Steps, later_square: Float[Array, " S"]) -> Float[Array, "S A"]:
@@ -136,42 +128,37 @@ def _terms(mdp: MDP, truth: Truth, now: _Steps, square: Float[Array, "S A"]) -> 
     return jnp.stack([jnp.sum(weight * term) for term in terms])
 
 
-def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "C S"]:
+def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "B S"]:
     """E[G^2 | s] after each block.
 
     Every block is made one map x -> move x + own, and these are run through.
     """
-    count, states = blocks.kernel.shape[1], mdp.start.shape[0]
+    count, states = blocks.kernel.shape[0], mdp.start.shape[0]
     nothing = jnp.zeros((count, states), truth.value.dtype)
     if count == 1:
         return nothing
     flow = flows(mdp, truth.state_policy)[0]
     eye = jnp.broadcast_to(jnp.eye(states, dtype=flow.dtype)[None], (count, states, states))
 
-    def fold(
-        carry: tuple[Array, Array, Array], now: _Steps
-    ) -> tuple[tuple[Array, Array, Array], None]:
+    def step(carry: tuple[Array, Array, Array], now: _Steps) -> tuple[Array, Array, Array]:
         own, move, scale = carry
-        square = jax.vmap(lambda *x: _square(mdp, *x))(now, own)
-        before = jax.vmap(lambda kernel, x: expectation(truth.state_policy[kernel], x))(
-            now.kernel, square
-        )
+        square = _square(mdp, now, own)
+        before = expectation(truth.state_policy[now.kernel], square)
         onward = jnp.matmul(flow[now.kernel], move, precision="highest")
         # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number
         # of steps.
         onward = onward / jnp.sum(onward, axis=-1, keepdims=True)
-        there = now.counts
-        own, move = (
-            jnp.where(there[:, None], before, own),
-            jnp.where(there[:, None, None], onward, move),
+        further = mdp.discount[now.kernel] ** 2 * scale
+        return (
+            jnp.where(now.counts, before, own),
+            jnp.where(now.counts, onward, move),
+            jnp.where(now.counts, further, scale),
         )
-        return (own, move, jnp.where(there, mdp.discount[now.kernel] ** 2 * scale, scale)), None
 
-    init = (nothing, eye, jnp.ones((count,), flow.dtype))
-    maps, _ = jax.lax.scan(fold, init, blocks, reverse=True)
-
-    def join(later: Array, block: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def through(later: Array, block: tuple[Array, Array, Array]) -> Array:
         own, move, scale = block
-        return own + scale * jnp.matmul(move, later, precision="highest"), later
+        return own + scale * jnp.matmul(move, later, precision="highest")
 
-    return jax.lax.scan(join, nothing[0], maps, reverse=True)[1]
+    identity = (nothing, eye, jnp.ones((count,), flow.dtype))
+    maps = fold(step, identity, blocks, reverse=True)
+    return starts(through, nothing[0], maps, reverse=True)

@@ -21,13 +21,13 @@ References:
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from casim.blocks import Blocks, cut, fold, join, starts
 from casim.simulate.noise import draw, thresholds
 from casim.types import MDP, Trajectory
 
@@ -94,8 +94,8 @@ def filter_to(
     table = Filter.make(mdp)
     blocks, before = _starts(table, mdp, batch, start)
     rows = jnp.arange(step.shape[0])
-    block = step // blocks.index.shape[0]
-    mine = jax.tree.map(lambda x: x[:, block, rows], blocks)
+    block = step // _blocks(mdp).length
+    mine = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1)[:, block, rows], blocks)
 
     def update(belief: Array, now: Evidence) -> tuple[Array, None]:
         return jnp.where((now.index <= step)[:, None], _posterior(table, belief, now), belief), None
@@ -110,16 +110,16 @@ def filter_all(mdp: MDP, batch: Trajectory, start: Float[Array, "N S"]) -> Float
     """
     table = Filter.make(mdp)
     blocks, before = _starts(table, mdp, batch, start)
-    size, count, rows = blocks.index.shape
+    number, length, rows = blocks.index.shape
 
     def update(belief: Array, now: Evidence) -> tuple[Array, Array]:
         belief = _posterior(table, belief, now)
         return belief, belief
 
-    lanes = jax.tree.map(lambda x: x.reshape(size, count * rows), blocks)
-    belief = jax.lax.scan(update, before.reshape(count * rows, -1), lanes)[1]
-    belief = jnp.transpose(belief.reshape(size, count, rows, -1), (2, 1, 0, 3))
-    return belief.reshape(rows, count * size, -1)[:, : mdp.schedule.shape[0]]
+    lanes = jax.tree.map(_side_by_side, blocks)
+    _, belief = jax.lax.scan(update, before.reshape(number * rows, -1), lanes)
+    belief = jnp.transpose(belief.reshape(length, number, rows, -1), (2, 1, 0, 3))
+    return join(belief, _blocks(mdp), axis=1)
 
 
 def redraw(belief: Float[Array, "N S"], noise: Float[Array, " N"]) -> Int[Array, " N"]:
@@ -129,16 +129,14 @@ def redraw(belief: Float[Array, "N S"], noise: Float[Array, " N"]) -> Int[Array,
 
 def _starts(
     table: Filter, mdp: MDP, batch: Trajectory, start: Array
-) -> tuple[Evidence, Float[Array, "C N S"]]:
-    """The evidence in blocks `[B, C, N]`, and the belief that each block starts from."""
+) -> tuple[Evidence, Float[Array, "B N S"]]:
+    """The evidence in blocks `[B, L, N]`, and the belief that each block starts from."""
     steps, rows = mdp.schedule.shape[0], batch.action.shape[0]
-    count = 1 if steps <= SHORT or jax.default_backend() == "cpu" else math.isqrt(steps)
-    size = -(-steps // count)
+    cuts = _blocks(mdp)
 
     def split(x: Array) -> Array:
-        x = jnp.broadcast_to(x, (rows, steps)).astype(jnp.int32)
-        x = jnp.pad(x, ((0, 0), (0, count * size - steps)), constant_values=-1)
-        return jnp.transpose(x.reshape(rows, count, size), (2, 1, 0))
+        each = jnp.broadcast_to(x, (rows, steps)).astype(jnp.int32)
+        return jnp.moveaxis(cut(each, cuts, axis=1, fill=-1), 0, -1)
 
     def before(x: Array) -> Array:
         return jnp.concatenate([x[..., :1], x[..., :-1]], axis=-1)
@@ -153,35 +151,41 @@ def _starts(
     blocks = Evidence(*(split(x if x.ndim > 1 else x[None]) for x in evidence))
     states = start.shape[-1]
     first = jnp.broadcast_to(start, (rows, states))
-    if count == 1:
+    if cuts.number == 1:
         return blocks, first[None]
+    maps = _fold(table, blocks, states)
+    return blocks, starts(lambda belief, map_: _through(belief, *map_), first, maps)
 
-    def join(belief: Array, block: tuple[Array, Array]) -> tuple[Array, Array]:
-        return _through(belief, *block), belief
 
-    return blocks, jax.lax.scan(join, first, _fold(table, blocks, states))[1]
+def _blocks(mdp: MDP) -> Blocks:
+    steps = mdp.schedule.shape[0]
+    at_once = steps <= SHORT or jax.default_backend() == "cpu"
+    return Blocks.of_number(steps, 1) if at_once else Blocks.roots(steps)
+
+
+def _side_by_side(x: Array) -> Array:
+    """Steps within a block on the first axis, all blocks of all rows on the second."""
+    number, length, rows = x.shape
+    return jnp.swapaxes(x, 0, 1).reshape(length, number * rows)
 
 
 def _fold(
     table: Filter, blocks: Evidence, states: int
-) -> tuple[Float[Array, "C N S S"], Int[Array, "C N S"]]:
+) -> tuple[Float[Array, "B N S S"], Int[Array, "B N S"]]:
     """What each block makes of each state: rows, each to be multiplied by its power of two."""
-    size, count, rows = blocks.index.shape
-    eye = jnp.broadcast_to(
-        jnp.eye(states, dtype=table.matrix.dtype)[None], (count * rows, states, states)
-    )
+    number, _, rows = blocks.index.shape
+    eye = jnp.eye(states, dtype=table.matrix.dtype)
+    eye = jnp.broadcast_to(eye, (number, rows, states, states))
 
-    def step(carry: tuple[Array, Array], now: Evidence) -> tuple[tuple[Array, Array], None]:
+    def step(carry: tuple[Array, Array], now: Evidence) -> tuple[Array, Array]:
         row, power = carry
         joint = table.advance(row, now)
         change = jnp.frexp(jnp.sum(joint, axis=-1))[1]
         keep = (now.index < 0)[:, None]
         row = jnp.where(keep[..., None], row, jnp.ldexp(joint, -change[..., None]))
-        return (row, jnp.where(keep, power, power + change)), None
+        return row, jnp.where(keep, power, power + change)
 
-    lanes = jax.tree.map(lambda x: x.reshape(size, count * rows), blocks)
-    row, power = jax.lax.scan(step, (eye, jnp.zeros(eye.shape[:2], jnp.int32)), lanes)[0]
-    return row.reshape(count, rows, states, states), power.reshape(count, rows, states)
+    return fold(step, (eye, jnp.zeros(eye.shape[:3], jnp.int32)), blocks)
 
 
 def _through(

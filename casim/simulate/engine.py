@@ -12,6 +12,7 @@ from typing import Literal, final, get_args
 
 import jax
 
+from casim.blocks import ceil
 from casim.checks import check_choice, check_integer
 from casim.simulate.fused import MAX_ENTRIES, MAX_STATES, fused_paths, padded, request_size
 from casim.simulate.parallel import parallel_paths
@@ -26,17 +27,17 @@ FULL = {"cpu": 128, "gpu": 2**17}
 Measured; see docs/performance.md.
 """
 FULL_ELSEWHERE = 2**14
-HAS_KERNELS = importlib.util.find_spec("jax.experimental.pallas.triton") is not None
-"""Whether this JAX compiles the kernels; without, the other engines run.
+HAS_ROUTINES = importlib.util.find_spec("jax.experimental.pallas.triton") is not None
+"""Whether this JAX compiles the routines; without, the other engines run.
 
 JAX deprecates Pallas on Triton since 0.11.
 """
-MIN_CHUNK = {"gpu": 128}
-"""Steps of a chunk, at least.
+MIN_BLOCK = {"gpu": 128}
+"""Steps of a block, at least.
 
 With 16 states, episodes of up to 2,000 steps then run whole, which is as fast there.
 """
-MIN_CHUNK_ELSEWHERE = 32
+MIN_BLOCK_ELSEWHERE = 32
 
 
 @final
@@ -45,20 +46,20 @@ class Engine:
     """How trajectories are rolled out; `Engine.make` checks one that is asked for."""
 
     name: Name
-    chunks: int = 1
+    blocks: int = 1
     """Parts of equal length in which the steps are cut, to run side by side."""
     reason: str = dataclasses.field(default="asked for", compare=False)
 
     @classmethod
-    def make(cls, name: Name, chunks: int = 1) -> Engine:
+    def make(cls, name: Name, blocks: int = 1) -> Engine:
         """An engine to force.
 
         Raises:
-            ValueError: an unknown name, fewer than 1 chunk, or several chunks for the scan.
+            ValueError: an unknown name, fewer than 1 block, or several blocks for the scan.
         """
         check_choice("engine", name, get_args(Name))
-        check_integer("chunks", chunks, 1, 1 if name == "scan" else math.inf)
-        return cls(name, chunks)
+        check_integer("blocks", blocks, 1, 1 if name == "scan" else math.inf)
+        return cls(name, blocks)
 
 
 def choose_engine(
@@ -67,8 +68,8 @@ def choose_engine(
     """The engine for a shape and a device, and why.
 
     A device is full from a number of lanes on. With fewer episodes than that, steps can be cut in
-    chunks that run side by side; but every chunk is run from every state first, up to 1 + S
-    rollouts in all, so steps are cut where there is room for more than 1 + S chunks.
+    blocks that run side by side; but every block is run from every state first, up to 1 + S
+    rollouts in all, so steps are cut where there is room for more than 1 + S blocks.
 
     Args:
         num_episodes: N.
@@ -78,24 +79,24 @@ def choose_engine(
     """
     platform = jax.default_backend() if platform is None else platform
     full, work = FULL.get(platform, FULL_ELSEWHERE), 1 + sizes.states
-    shortest = MIN_CHUNK.get(platform, MIN_CHUNK_ELSEWHERE)
-    chunks = max(1, min(-(-full // max(num_episodes, 1)), num_steps // shortest))
+    shortest = MIN_BLOCK.get(platform, MIN_BLOCK_ELSEWHERE)
+    blocks = max(1, min(ceil(full, max(num_episodes, 1)), num_steps // shortest))
     fused = (
         platform == "gpu"
-        and HAS_KERNELS
-        and 0 < padded(num_episodes, num_steps, chunks) <= MAX_ENTRIES
+        and HAS_ROUTINES
+        and 0 < padded(num_episodes, num_steps, blocks) <= MAX_ENTRIES
     )
     shape = f"{num_episodes} x {num_steps} steps on {platform}"
-    room = f"{full} lanes fill the device, room for {chunks} chunks at up to {work} times the work"
-    if chunks <= work or (fused and sizes.states > MAX_STATES):
-        kernel = "one kernel, a thread to an episode" if fused else "all episodes side by side"
+    room = f"{full} lanes fill the device, room for {blocks} blocks at up to {work} times the work"
+    if blocks <= work or (fused and sizes.states > MAX_STATES):
+        routine = "one routine, a thread to an episode" if fused else "all episodes side by side"
         return Engine(
             "fused" if fused else "scan",
             1,
-            f"{shape}: {kernel}, as cutting the steps does not pay ({room})",
+            f"{shape}: {routine}, as cutting the steps does not pay ({room})",
         )
     return Engine(
-        "fused" if fused else "parallel", chunks, f"{shape}: the steps are cut in chunks ({room})"
+        "fused" if fused else "parallel", blocks, f"{shape}: the steps are cut in blocks ({room})"
     )
 
 
@@ -116,13 +117,13 @@ def draw_paths(engine: Engine | None, request: Request, noisy_emission: bool) ->
     """
     num, steps = request_size(request)
     if engine is None or (
-        engine.name == "fused" and not 0 < padded(num, steps, engine.chunks) <= MAX_ENTRIES
+        engine.name == "fused" and not 0 < padded(num, steps, engine.blocks) <= MAX_ENTRIES
     ):
         engine = choose_engine(num, steps, request.tables.sizes)
     if engine.name == "fused":
         return fused_paths(
-            request, noisy_emission, engine.chunks, interpret=jax.default_backend() != "gpu"
+            request, noisy_emission, engine.blocks, interpret=jax.default_backend() != "gpu"
         )
     if engine.name == "parallel":
-        return parallel_paths(request, noisy_emission, engine.chunks)
+        return parallel_paths(request, noisy_emission, engine.blocks)
     return scan_paths(request, noisy_emission)

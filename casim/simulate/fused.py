@@ -1,9 +1,9 @@
-"""The fused engine: a GPU kernel whose threads carry a lane each from first step to last.
+"""The fused engine: a GPU routine whose threads carry a lane each from first step to last.
 
 State and noise live in registers; the tables are read through the caches; what is written, once,
 are the two numbers of a path in their narrowest types, in stores of 16 bytes. With few long
-episodes the steps are cut in chunks as in `casim.simulate.parallel`: a first kernel finds the map
-of every chunk, and writes what does not depend on its start.
+episodes the steps are cut in blocks as in `casim.simulate.parallel`: a first routine finds the map
+of every block, and writes what does not depend on its start.
 
 Thresholds are compared as integers: n 2^-24 >= c exactly if n >= ceil(2^24 c).
 """
@@ -21,54 +21,54 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jaxtyping import Array
 
+from casim.blocks import Blocks, ceil, cut
 from casim.checks import check_integer
-from casim.simulate.kernels import LANES, LINE, Inputs, Shape, map_kernel, path_kernel
-from casim.simulate.parallel import chunk_starts
+from casim.simulate.parallel import block_starts
+from casim.simulate.routines import LANES, LINE, Inputs, Shape, map_routine, path_routine
 from casim.simulate.scan import Request
 from casim.simulate.tables import Path, flatten, path_types
 
 MAX_STATES = 32
-"""The most states whose maps are worth a kernel."""
+"""The most states whose maps are worth a routine."""
 MAX_ENTRIES = 2**31 - 1
 """Entries [episode, step] that 32-bit indices can address."""
 NEVER_REACHED = 2**31 - 1
 
 
 def fused_paths(
-    request: Request, noisy_emission: bool, chunks: int = 1, interpret: bool = False
+    request: Request, noisy_emission: bool, blocks: int = 1, interpret: bool = False
 ) -> Path:
-    """Rolls out in one kernel, or in two where there are several chunks.
+    """Rolls out in one routine, or in two where there are several blocks.
 
     Args:
         request: see `Request`. What a script leaves out before its first step is undefined.
         noisy_emission: False promises that every emission row is one-hot, which saves draws.
-        chunks: parts of equal length in which the steps are cut.
-        interpret: runs the kernels without a GPU, to test them.
+        blocks: parts of equal length in which the steps are cut.
+        interpret: runs the routines without a GPU, to test them.
 
     Raises:
-        ValueError: several chunks of a world with too many states, or more entries than 32-bit
+        ValueError: several blocks of a world with too many states, or more entries than 32-bit
             indices can address.
     """
-    if chunks > 1:
+    if blocks > 1:
         check_integer("states", request.tables.terminal.shape[0], 1, MAX_STATES)
-    check_integer("padded entries", padded(*request_size(request), chunks), 0, MAX_ENTRIES)
+    check_integer("padded entries", padded(*request_size(request), blocks), 0, MAX_ENTRIES)
     num_steps = request.schedule.shape[0]
-    lines = -(-num_steps // (chunks * LINE))
-    shape = Shape(request.tables.sizes, noisy_emission, request.start.shape[0], chunks, lines)
+    lines = ceil(num_steps, blocks * LINE)
+    shape = Shape(request.tables.sizes, noisy_emission, request.start.shape[0], blocks, lines)
     tables = flatten(request.tables)
     cuts = {
         name: levels_of(getattr(request.tables, name))
         for name in ("action", "transition", "observation")
     }
-    pad = chunks * shape.length - num_steps
+    whole = Blocks(num_steps, blocks, shape.length)
     script = request.script
     if script is not None and script.action is not None:
-        script = script._replace(
-            action=jnp.pad(script.action, ((0, 0), (0, pad)), constant_values=-1).ravel()
-        )
+        imposed = cut(script.action, whole, axis=1, fill=-1)
+        script = script._replace(action=imposed.ravel())
     inputs = Inputs(
         tables=tables._replace(**cuts),
-        schedule=jnp.pad(request.schedule, (0, pad)),
+        schedule=cut(request.schedule, whole).ravel(),
         words=request.words,
         episode=request.episode,
         state=request.start,
@@ -80,15 +80,17 @@ def fused_paths(
         for kind in kinds
     ]
     written = []
-    if chunks > 1:
+    if blocks > 1:
         size = jax.ShapeDtypeStruct((shape.sizes.states, shape.lanes), jnp.int32)
         found = [size, jax.ShapeDtypeStruct((shape.programs,), jnp.int32), *words]
         maps, still_open, *written = _call(
-            functools.partial(map_kernel, shape), found, shape, inputs, interpret
+            functools.partial(map_routine, shape), found, shape, inputs, interpret
         )
-        starts = chunk_starts(maps.reshape(-1, chunks, shape.num), request.start)
+        starts = block_starts(maps.reshape(-1, blocks, shape.num), request.start)
         inputs = inputs._replace(state=starts.ravel(), open=still_open)
-    written = _call(functools.partial(path_kernel, shape), words, shape, inputs, interpret, written)
+    written = _call(
+        functools.partial(path_routine, shape), words, shape, inputs, interpret, written
+    )
     return Path(
         *(
             _unpack(x, kind, shape.num)[:, :num_steps]
@@ -102,9 +104,9 @@ def request_size(request: Request) -> tuple[int, int]:
     return request.start.shape[0], request.schedule.shape[0]
 
 
-def padded(num: int, steps: int, chunks: int) -> int:
-    """Entries [episode, step] that the kernel addresses: chunks are filled up to whole lines."""
-    return num * chunks * -(-steps // (chunks * LINE)) * LINE
+def padded(num: int, steps: int, blocks: int) -> int:
+    """Entries [episode, step] that the routine addresses: blocks are filled up to whole lines."""
+    return num * blocks * ceil(steps, blocks * LINE) * LINE
 
 
 def levels_of(threshold: Array) -> tuple[Array, ...]:
@@ -140,21 +142,21 @@ def _unpack(words: Array, kind: np.dtype, num: int) -> Array:
 
 
 def _call(
-    kernel: functools.partial,
+    routine: functools.partial,
     out_shape: Any,
     shape: Shape,
     inputs: Inputs,
     interpret: bool,
     written: Sequence[Array] = (),
 ) -> Any:
-    """Runs a kernel `(shape, inputs, *outputs)` on as many programs as there are lanes.
+    """Runs a routine `(shape, inputs, *outputs)` on as many programs as there are lanes.
 
     Outputs that are written in part already are given in `written`; their memory is used again.
     """
     leaves, structure = jax.tree.flatten(inputs)
 
     def body(*refs):
-        kernel(jax.tree.unflatten(structure, refs[: len(leaves)]), *refs[len(leaves) :])
+        routine(jax.tree.unflatten(structure, refs[: len(leaves)]), *refs[len(leaves) :])
 
     call = pl.pallas_call(
         body,
@@ -163,7 +165,7 @@ def _call(
         interpret=interpret,
         input_output_aliases={len(leaves) + i: i for i in range(len(written))},
         compiler_params=None if interpret else _compiler_params(),
-        name=kernel.func.__name__,
+        name=routine.func.__name__,
     )
     return call(*leaves, *written)
 

@@ -1,6 +1,6 @@
-"""The scan engine: all lanes advance together, one step at a time, with noise drawn block by block.
+"""The scan engine: all lanes advance together, one step at a time, with noise drawn chunk by chunk.
 
-A lane is an episode or, when time is cut in chunks, a chunk of an episode: arrays `[chunks, N]`.
+A lane is an episode or, when time is cut in blocks, a block of an episode: arrays `[blocks, N]`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt32
 
+from casim.blocks import Blocks, ceil, cut, join
 from casim.simulate.noise import step_noise
 from casim.simulate.tables import Now, Path, Script, Tables, flatten, path_types, step
 
-BLOCK = 64
+CHUNK = 64
+"""Steps whose noise is drawn at once, at most: what they write is turned while it is in cache."""
 
 
 class Request(NamedTuple):
@@ -34,26 +36,26 @@ class Request(NamedTuple):
 
 
 def scan_paths(
-    request: Request, noisy_emission: bool, starts: Int[Array, "chunks N"] | None = None
+    request: Request, noisy_emission: bool, starts: Int[Array, "blocks N"] | None = None
 ) -> Path:
-    """Rolls out, from the state at the start of every chunk of steps.
+    """Rolls out, from the state at the start of every block of steps.
 
     Args:
         request: see `Request`. What a script leaves out before its first step is undefined.
         noisy_emission: False promises that every emission row is one-hot, which saves draws.
-        starts: one state per chunk; chunks are of equal length, see `cut`. None is one chunk, from
+        starts: one state per block; blocks are of equal length, see `Plan`. None is one block, from
             the start states.
     """
     single = starts is None
     starts = request.start[None, :] if single else starts
-    plan = cut(request, starts.shape[0])
-    num_blocks, size, chunks = plan.kernel.shape
+    plan = Plan.make(request, starts.shape[0])
+    chunks, size, blocks = plan.kernel.shape
     num = request.start.shape[0]
 
-    def block(index: Array, carry: tuple[Array, Path]) -> tuple[Array, Path]:
+    def chunk(index: Array, carry: tuple[Array, Path]) -> tuple[Array, Path]:
         state, path = carry
         state, new = advance(request, plan, index, noisy_emission, state)
-        # Turned block by block, while it is in cache, into the layout of the trajectory.
+        # Turned chunk by chunk, while it is in cache, into the layout of the trajectory.
         written = (
             jax.lax.dynamic_update_slice_in_dim(
                 x, y.transpose(2, 1, 0).astype(x.dtype), index * size, axis=2
@@ -64,7 +66,7 @@ def scan_paths(
 
     empty = Path(
         *(
-            jnp.zeros((num, chunks, num_blocks * size), kind)
+            jnp.zeros((num, blocks, chunks * size), kind)
             for kind in path_types(request.tables.sizes)
         )
     )
@@ -72,42 +74,43 @@ def scan_paths(
     if single and request.script is not None:
         # Of no lanes there is no minimum: nothing is left to simulate.
         skip = jnp.min(request.script.begin, initial=request.schedule.shape[0]) // size
-    _, path = jax.lax.fori_loop(skip, num_blocks, block, (starts, empty))
-    return jax.tree.map(
-        lambda x: x.reshape(num, chunks * num_blocks * size)[:, : request.schedule.shape[0]], path
-    )
+    _, path = jax.lax.fori_loop(skip, chunks, chunk, (starts, empty))
+    return jax.tree.map(lambda x: join(x, plan.whole, axis=1), path)
 
 
 class Plan(NamedTuple):
-    """A request cut in chunks, and those in blocks of steps: axes `[num_blocks, size, chunks]`."""
+    """A request cut in blocks of steps, and those in chunks: axes `[chunks, size, blocks]`."""
 
-    kernel: Int[Array, "num_blocks size chunks"]
-    time: Int[Array, "num_blocks size chunks"]
-    action: Int[Array, "num_blocks size chunks N"] | None
+    kernel: Int[Array, "chunks size blocks"]
+    time: Int[Array, "chunks size blocks"]
+    action: Int[Array, "chunks size blocks N"] | None
+    whole: Blocks
+    """The blocks, chunks joined."""
 
+    @classmethod
+    def make(cls, request: Request, number: int) -> Plan:
+        """Cuts the steps in so many blocks, filled up at the end; block b begins at its step b L.
 
-def cut(request: Request, chunks: int) -> Plan:
-    """Cuts the steps in chunks of equal length, padded at the end.
+        Every chunk of a block has the same number of steps.
+        """
+        (steps,) = request.schedule.shape
+        chunks = ceil(ceil(steps, number), CHUNK)
+        size = ceil(ceil(steps, number), chunks)
+        whole = Blocks(steps, number, chunks * size)
+        script = request.script
 
-    Chunk c begins at step c num_blocks size.
-    """
-    length = -(-request.schedule.shape[0] // chunks)
-    num_blocks = -(-length // BLOCK)
-    size = -(-length // num_blocks)
+        def in_chunks(x: Array) -> Array:
+            """`[blocks, steps of a block, ...]` becomes `[chunks, size, blocks, ...]`."""
+            return jnp.moveaxis(x.reshape(number, chunks, size, *x.shape[2:]), 0, 2)
 
-    def split(x: Array) -> Array:
-        """Time to the front: `[T]` or `[N, T]` becomes `[num_blocks, size, chunks, ...]`."""
-        x = jnp.moveaxis(x, -1, 0)
-        pad = [(0, chunks * num_blocks * size - x.shape[0])] + [(0, 0)] * (x.ndim - 1)
-        return jnp.moveaxis(jnp.pad(x, pad).reshape(chunks, num_blocks, size, *x.shape[1:]), 0, 2)
+        def split(x: Array) -> Array:
+            """`[T]` or `[N, T]` becomes `[chunks, size, blocks, ...]`."""
+            return in_chunks(cut(jnp.moveaxis(x, -1, 0), whole))
 
-    time = jnp.arange(chunks * num_blocks * size)
-    action = (
-        None
-        if request.script is None or request.script.action is None
-        else split(request.script.action)
-    )
-    return Plan(split(request.schedule), split(time), action)
+        time = jnp.arange(number * whole.length).reshape(number, -1)
+        scripted = script is not None and script.action is not None
+        action = split(script.action) if scripted else None
+        return cls(split(request.schedule), in_chunks(time), action, whole)
 
 
 def advance(
@@ -115,17 +118,18 @@ def advance(
     plan: Plan,
     index: Array,
     noisy_emission: bool,
-    state: Int[Array, "*copies chunks N"],
+    state: Int[Array, "*copies blocks N"],
 ) -> tuple[Array, Path]:
-    """One block of steps of all lanes: the states after it, and the path.
+    """One chunk of steps of all lanes: the states after it, and the path.
 
-    The path is `[size, *copies, chunks, N]`. Copies of a lane start in different states and meet
+    The path is `[size, *copies, blocks, N]`. Copies of a lane start in different states and meet
     the same noise.
     """
     lead = (1,) * (state.ndim - 2)
     tables, sizes, script = flatten(request.tables), request.tables.sizes, request.script
     kernel, time, action = jax.tree.map(
-        lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), plan
+        lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False),
+        (plan.kernel, plan.time, plan.action),
     )
     noise = step_noise(request.words, request.episode, time, noisy_emission)
 

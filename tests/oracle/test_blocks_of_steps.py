@@ -102,7 +102,7 @@ def test_sums_in_blocks_equal_sums_step_by_step(given, signal, monkeypatch):
     truth = jax.jit(solve)(mdp, policy)
     wanted = jax.jit(summary)(mdp, truth), judges._label_range(mdp, truth, signal)
     monkeypatch.setattr(summaries, "BLOCK_FROM", 5)
-    monkeypatch.setattr(judges, "LABEL_BLOCK", 4)
+    monkeypatch.setattr(judges, "LABEL_CHUNK", 4)
     for name, value in jax.jit(lambda *x: summary(*x))(mdp, truth).items():
         np.testing.assert_allclose(value, wanted[0][name], rtol=1e-12, err_msg=name)
     np.testing.assert_allclose(

@@ -5,6 +5,7 @@ The worth of a coalition is written out.
 
 from __future__ import annotations
 
+import math
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -192,7 +193,7 @@ def test_steps_folded_in_blocks_give_the_same_game(monkeypatch):
 
     whole, roots = both(), []
     monkeypatch.setattr(games, "LONG", 3)
-    monkeypatch.setattr(games.math, "isqrt", lambda n: roots.append(n) or 2)
+    monkeypatch.setattr(math, "isqrt", lambda n: roots.append(n) or 2)
     blocked = both()
     for one, two in zip(blocked, whole, strict=True):
         for x, y in zip(one, two, strict=True):

@@ -10,7 +10,7 @@ from casim.simulate import World
 from tests import reference
 
 KEY, OTHER = jax.random.key(7), jax.random.key(8)
-HORIZON = 149  # three blocks of 50 steps, the last one padded
+HORIZON = 149  # three chunks of 50 steps, the last one padded
 LONG = tuple((0, 2, 1, 2, 0, 2, 2)[t % 7] for t in range(HORIZON))
 ROWS, COPIES, MANY = 13, 3, 4096  # rows of the small world, and copies of each
 SIGMA = 5.0  # two-sided false alarm 6e-7 per comparison; a few hundred comparisons in this file

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.simulate import Engine, World, choose_engine, fused, kernels
+from casim.simulate import Engine, World, choose_engine, fused, routines
 from casim.simulate.tables import Sizes, count_passed, label_type, path_types
 from tests import reference
 from tests.enumeration import QUICK
@@ -94,8 +94,8 @@ def test_engines_agree_where_the_state_is_shown(shown, engine):
         assert_same(one, two)
 
 
-def test_chunks_are_right_where_start_states_never_meet():
-    """A process whose state is a permutation of its start: every map of a chunk is one to one."""
+def test_blocks_are_right_where_start_states_never_meet():
+    """A process whose state is a permutation of its start: every map of a block is one to one."""
     mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)
     states = mdp.start.shape[0]
     turned = (
@@ -113,10 +113,10 @@ def test_chunks_are_right_where_start_states_never_meet():
 
 
 @pytest.mark.slow
-def test_a_chunk_is_finished_by_the_kernel_of_maps_once_its_states_have_met():
+def test_a_block_is_finished_by_the_routine_of_maps_once_its_states_have_met():
     """A process that forgets its state at every step.
 
-    The second kernel writes the first line of a chunk only.
+    The second routine writes the first line of a block only.
     """
     mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)
     alike = {
@@ -132,7 +132,7 @@ def test_a_chunk_is_finished_by_the_kernel_of_maps_once_its_states_have_met():
 
 @pytest.mark.slow
 def test_wide_labels_are_packed_and_unpacked():
-    """More than 256 observations and outcomes: two bytes in the kernel, int16 in the trajectory."""
+    """More than 256 observations and outcomes: two bytes in the routine, int16 outside it."""
     rng = np.random.default_rng(3)
     mdp, _ = reference.random_mdp(45, schedule=(0, 0, 1) * 7)
     s, a, k, o, m = 130, 3, 2, 300, 2
@@ -219,7 +219,7 @@ def test_the_fused_engine_refuses_the_maps_of_too_many_states():
         world.rollout(KEY, 2)
 
 
-def test_padding_counts_towards_the_indices_of_the_kernel():
+def test_padding_counts_towards_the_indices_of_the_routine():
     assert fused.padded(3, 17, 1) == 3 * 32
     assert fused.padded(3, 17, 2) == 3 * 2 * 16
     assert choose_engine(2**27, 1, SMALL, "gpu").name == "scan"
@@ -240,15 +240,15 @@ def test_labels_are_stored_in_the_narrowest_types():
 
 @functools.partial(quick, static_argnums=1)
 def descend(cut, width, row, noise):
-    """The search of the kernel, outside it."""
-    return kernels.descend(fused.levels_of(cut), width, row, noise)
+    """The search of the routine, outside it."""
+    return routines.descend(fused.levels_of(cut), width, row, noise)
 
 
 counted = quick(count_passed, static_argnums=1)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
-def test_the_search_of_the_kernel_counts_like_the_scan(bits):
+def test_the_search_of_the_routine_counts_like_the_scan(bits):
     """At every threshold and its neighbours on the grid.
 
     It does so also where thresholds repeat or are never reached.
@@ -275,7 +275,7 @@ SMALL, LARGE = Sizes(4, 4, 2, 2), Sizes(60, 60, 2, 2)
 
 
 @pytest.mark.parametrize(
-    ("num", "steps", "sizes", "platform", "name", "chunked"),
+    ("num", "steps", "sizes", "platform", "name", "blocked"),
     [
         (4096, 128, SMALL, "cpu", "scan", False),
         (2, 100_000, SMALL, "cpu", "parallel", True),
@@ -292,21 +292,21 @@ SMALL, LARGE = Sizes(4, 4, 2, 2), Sizes(60, 60, 2, 2)
         (0, 64, LARGE, "gpu", "scan", False),
     ],
 )
-def test_the_engine_is_chosen_by_shape_and_device(num, steps, sizes, platform, name, chunked):
+def test_the_engine_is_chosen_by_shape_and_device(num, steps, sizes, platform, name, blocked):
     engine = choose_engine(num, steps, sizes, platform)
     assert engine.name == name
-    assert (engine.chunks > 1) == chunked
-    assert engine.chunks <= max(1, steps // (128 if platform == "gpu" else 32))
+    assert (engine.blocks > 1) == blocked
+    assert engine.blocks <= max(1, steps // (128 if platform == "gpu" else 32))
     assert f"{num} x {steps} steps on {platform}" in engine.reason
 
 
-def test_without_the_compiler_of_the_kernels_a_gpu_scans(monkeypatch):
-    monkeypatch.setattr("casim.simulate.engine.HAS_KERNELS", False)
+def test_without_the_compiler_of_the_routines_a_gpu_scans(monkeypatch):
+    monkeypatch.setattr("casim.simulate.engine.HAS_ROUTINES", False)
     assert choose_engine(65_536, 512, SMALL, "gpu").name == "scan"
     assert choose_engine(64, 100_000, SMALL, "gpu").name == "parallel"
 
 
-@pytest.mark.parametrize(("name", "chunks"), [("scan", 2), ("parallel", 0)])
-def test_an_engine_that_does_not_exist_is_refused(name, chunks):
-    with pytest.raises(ValueError, match="chunks must be"):
-        Engine.make(name, chunks)
+@pytest.mark.parametrize(("name", "blocks"), [("scan", 2), ("parallel", 0)])
+def test_an_engine_that_does_not_exist_is_refused(name, blocks):
+    with pytest.raises(ValueError, match="blocks must be"):
+        Engine.make(name, blocks)

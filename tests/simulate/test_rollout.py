@@ -27,10 +27,10 @@ def test_a_rollout_from_the_same_key_is_the_same_to_the_last_bit(long, long_batc
     assert np.any(rollout(long, OTHER, 6).state != long_batch.state)
 
 
-def test_episodes_do_not_depend_on_how_many_are_run_nor_on_the_blocks_of_the_engine(
+def test_episodes_do_not_depend_on_how_many_are_run_nor_on_the_chunks_of_the_engine(
     long, long_batch, monkeypatch
 ):
-    monkeypatch.setattr(scan, "BLOCK", 7)
+    monkeypatch.setattr(scan, "CHUNK", 7)
     more = jax.jit(lambda world: world.rollout(KEY, 43))(long)
     assert_same(jax.tree.map(lambda x: x[:6], more), long_batch)
 

@@ -1,9 +1,9 @@
-"""The kernels of the fused engine, written for the 128 lanes of one program.
+"""The routines of the fused engine, written for the 128 lanes of one program.
 
 `casim.simulate.fused` calls them.
 
-One writes paths. Where the steps are cut in chunks, another goes first and finds the map of every
-chunk: it carries all start states side by side, fewer as they meet, and when one is left it writes
+One writes paths. Where the steps are cut in blocks, another goes first and finds the map of every
+block: it carries all start states side by side, fewer as they meet, and when one is left it writes
 the rest of the path itself. States soon meet where the process forgets, and never where its state
 is a memory.
 """
@@ -36,7 +36,7 @@ They are also the steps between two looks at who has met.
 
 
 class Inputs(NamedTuple):
-    """What a kernel reads: arrays outside, references to them inside."""
+    """What a routine reads: arrays outside, references to them inside."""
 
     tables: Tables
     schedule: Int[Array, " L"]
@@ -45,31 +45,31 @@ class Inputs(NamedTuple):
     state: Int[Array, " lanes"]
     script: Script | None
     open: Int[Array, " programs"] | None = None
-    """Lines that `map_kernel` has not written, at the start of every chunk of a program.
+    """Lines that `map_routine` has not written, at the start of every block of a program.
 
     None stands for all lines.
     """
 
 
 class Shape(NamedTuple):
-    """What a kernel knows when it is compiled."""
+    """What a routine knows when it is compiled."""
 
     sizes: Sizes
     noisy_emission: bool
     num: int
-    chunks: int
+    blocks: int
     lines: int
-    """Of steps, in a chunk."""
+    """Of steps, in a block."""
 
     @property
     def length(self) -> int:
-        """Steps in a chunk."""
+        """Steps in a block."""
         return self.lines * LINE
 
     @property
     def lanes(self) -> int:
-        """One lane per chunk and episode; episodes vary fastest."""
-        return self.num * self.chunks
+        """One lane per block and episode; episodes vary fastest."""
+        return self.num * self.blocks
 
     @property
     def programs(self) -> int:
@@ -98,8 +98,8 @@ def _lanes(shape: Shape, inputs: Inputs) -> _Lane:
         begin, observation, first = (ref[row] for ref in inputs.script[:3])
         fixed = (inputs.state[row], begin, observation, first)
     words = (inputs.words[0], inputs.words[1])
-    # Of one chunk it is one number for all lanes, which is cheaper.
-    first = 0 if shape.chunks == 1 else lane // shape.num * shape.length
+    # Of one block it is one number for all lanes, which is cheaper.
+    first = 0 if shape.blocks == 1 else lane // shape.num * shape.length
     return _Lane(lane, row, first, words, inputs.episode[row].astype(jnp.uint32), fixed)
 
 
@@ -123,7 +123,7 @@ def _movers(
         if inputs.script is not None and at.fixed is not None:
             imposed = inputs.script.action
             if imposed is not None:
-                imposed = imposed[at.row * (shape.chunks * shape.length) + time]
+                imposed = imposed[at.row * (shape.blocks * shape.length) + time]
             now = Now(time, *at.fixed, imposed)
         return step(inputs.tables, shape.sizes, kernel, noise, state, now, _read, descend)
 
@@ -153,8 +153,8 @@ def descend(levels: tuple[Any, ...], width: int, row: Array, noise: Array) -> Ar
     return node - row * (width + 1)
 
 
-def path_kernel(shape: Shape, inputs: Inputs, *refs: Any) -> None:
-    """Writes the paths of a program's lanes, or of them what `map_kernel` has not written."""
+def path_routine(shape: Shape, inputs: Inputs, *refs: Any) -> None:
+    """Writes the paths of a program's lanes, or of them what `map_routine` has not written."""
     at = _lanes(shape, inputs)
     # The last two are the outputs; the refs before them are the same memory as inputs.
     line = _writer(shape, inputs, at, refs[-2:])
@@ -162,11 +162,11 @@ def path_kernel(shape: Shape, inputs: Inputs, *refs: Any) -> None:
     jax.lax.fori_loop(0, lines, line, inputs.state[at.lane])
 
 
-def map_kernel(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs: Any) -> None:
-    """Finds the state after its chunk from every state before it, for a program's lanes.
+def map_routine(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs: Any) -> None:
+    """Finds the state after its block from every state before it, for a program's lanes.
 
     The states are `[S, lanes]`. As soon as all of them have met, the rest of the path is the same
-    whatever the chunk started from: it is written at once, and `open_ref` tells how many lines
+    whatever the block started from: it is written at once, and `open_ref` tells how many lines
     before it are not.
     """
     at, packing = _lanes(shape, inputs), Packing(shape.sizes.states)
@@ -181,7 +181,7 @@ def map_kernel(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs:
 
     index, ends = jax.lax.while_loop(apart, onward, (jnp.int32(0), packing.every(LANES)))
     open_ref[pl.program_id(0)] = index
-    # Either they have met, or the chunk is over and nothing is left to write.
+    # Either they have met, or the block is over and nothing is left to write.
     line = _writer(shape, inputs, at, refs)
     met = jax.lax.fori_loop(index, shape.lines, line, packing.get(ends, 0))
     for s in range(shape.sizes.states):
@@ -197,7 +197,7 @@ def _every_state(
 
     Args:
         shape: of the problem.
-        inputs: of the kernel.
+        inputs: of the routine.
         at: where the lanes are.
         packing: of states.
         first: the first step of the line, per lane.
@@ -264,7 +264,7 @@ def _writer(
         zero = jnp.zeros((LANES,), jnp.uint32)
         empty = [[zero] * (LINE * kind.itemsize // 4) for kind in kinds]
         state, lines = jax.lax.fori_loop(0, LINE // GROUP, group, (state, empty))
-        place = at.row * (shape.chunks * shape.lines) + at.first // LINE + index
+        place = at.row * (shape.blocks * shape.lines) + at.first // LINE + index
         for ref, words in zip(refs, lines, strict=True):
             _store(ref, place * len(words), words)
         return state
