@@ -6,6 +6,7 @@ The worth of a coalition is written out.
 from __future__ import annotations
 
 import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
