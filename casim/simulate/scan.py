@@ -97,7 +97,7 @@ class Plan(NamedTuple):
         chunks = ceil(ceil(steps, number), CHUNK)
         size = ceil(ceil(steps, number), chunks)
         whole = Blocks(steps, number, chunks * size)
-        script = request.script
+        imposed = None if request.script is None else request.script.action
 
         def in_chunks(x: Array) -> Array:
             """`[blocks, steps of a block, ...]` becomes `[chunks, size, blocks, ...]`."""
@@ -108,8 +108,7 @@ class Plan(NamedTuple):
             return in_chunks(cut(jnp.moveaxis(x, -1, 0), whole))
 
         time = jnp.arange(number * whole.length).reshape(number, -1)
-        scripted = script is not None and script.action is not None
-        action = split(script.action) if scripted else None
+        action = None if imposed is None else split(imposed)
         return cls(split(request.schedule), in_chunks(time), action, whole)
 
 
