@@ -36,17 +36,28 @@ class Blocks(NamedTuple):
     """L, in steps."""
 
     @classmethod
-    def of_length(cls, steps: int, length: int) -> Blocks:
+    def of_length(
+        cls,
+        steps: int,
+        length: int,
+    ) -> Blocks:
         """As many blocks of `length` steps as hold all of them."""
         return cls(steps, ceil(steps, length), length)
 
     @classmethod
-    def of_number(cls, steps: int, number: int) -> Blocks:
+    def of_number(
+        cls,
+        steps: int,
+        number: int,
+    ) -> Blocks:
         """So many blocks, as short as hold all steps."""
         return cls(steps, number, ceil(steps, number))
 
     @classmethod
-    def roots(cls, steps: int) -> Blocks:
+    def roots(
+        cls,
+        steps: int,
+    ) -> Blocks:
         """About sqrt(T) blocks of about sqrt(T) steps: the least depth of a fold and a loop."""
         return cls.of_number(steps, math.isqrt(steps))
 
@@ -61,7 +72,10 @@ class Blocks(NamedTuple):
         return jnp.arange(self.steps) // self.length
 
 
-def ceil(steps: int, length: int) -> int:
+def ceil(
+    steps: int,
+    length: int,
+) -> int:
     """How many runs of `length` steps hold all of them."""
     return -(-steps // length)
 
@@ -121,8 +135,14 @@ def fold(
         reverse: from the last step of a block to its first.
     """
 
-    def of_block(start: Carry, part: Any) -> Carry:
-        def one(carry: Carry, now: Any) -> tuple[Carry, None]:
+    def of_block(
+        start: Carry,
+        part: Any,
+    ) -> Carry:
+        def one(
+            carry: Carry,
+            now: Any,
+        ) -> tuple[Carry, None]:
             return step(carry, now), None
 
         last, _ = jax.lax.scan(
@@ -151,7 +171,10 @@ def starts(
         reverse: from the last block to the first.
     """
 
-    def one(start: Array, map_: Any) -> tuple[Array, Array]:
+    def one(
+        start: Array,
+        map_: Any,
+    ) -> tuple[Array, Array]:
         return through(start, map_), start
 
     _, found = jax.lax.scan(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from casim.recurrence import affine_scan, anywhere, by_rows
+from casim.sums import axis_sum, class_max, class_sum
 
 Discount = float | Float[Array, ""] | Float[Array, "*#batch T"]
 """One for all steps, or of each step."""
@@ -250,7 +251,7 @@ def segment_sum(
 
     Segments may be in any order. For runs of steps, `run_sum` is faster.
     """
-    return jnp.zeros((*x.shape[:-1], num_segments), x.dtype).at[..., segment].add(x)
+    return axis_sum(x, segment, num_segments, axis=-1)
 
 
 def run_sum(
@@ -276,25 +277,6 @@ def segment_broadcast(
     return y[..., segment]
 
 
-def class_sum(x: Float[Array, "N T"], index: Int[Array, "N T"], size: int) -> Float[Array, "T C"]:
-    """Sums over the trajectories at each step, apart for each of `size` classes.
-
-    In a fixed order: trajectory by trajectory on a CPU, where no two numbers meet in one cell at
-    once; elsewhere by comparing with every class, since a loop over many trajectories would be slow
-    there.
-    """
-    if jax.default_backend() != "cpu":
-        member = index[None] == jnp.arange(size)[:, None, None]
-        return jnp.sum(jnp.where(member, x[None], 0.0), axis=1).T
-    time = jnp.arange(x.shape[1])
-
-    def add(total: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
-        value, at = now
-        return total.at[time, at].add(value, unique_indices=True, mode="promise_in_bounds"), None
-
-    return jax.lax.scan(add, jnp.zeros((x.shape[1], size), x.dtype), (x, index))[0]
-
-
 def class_mean(
     x: Float[Array, "N T"],
     index: Int[Array, "N T"],
@@ -306,20 +288,11 @@ def class_mean(
     A class that holds no entry in `where` gets the mean of its step.
     """
     x = jax.lax.optimization_barrier(x)
-    origin = jax.lax.stop_gradient(_class_max(jnp.where(where, x, -jnp.inf), index, size))
+    origin = jax.lax.stop_gradient(class_max(jnp.where(where, x, -jnp.inf), index, size))
     gap = jnp.where(where, difference(x, class_value(origin, index)), 0.0)
     count = class_sum(where.astype(x.dtype), index, size)
     shift = class_sum(gap, index, size) / jnp.maximum(count, 1)
     return jnp.where(count > 0, origin + shift, mean(x, axis=0, where=where).T)
-
-
-def _class_max(x: Float[Array, "N T"], index: Int[Array, "N T"], size: int) -> Float[Array, "T C"]:
-    """The largest of each class at each step, -inf in one without members; cut as `class_sum`."""
-    if jax.default_backend() != "cpu":
-        member = index[None] == jnp.arange(size)[:, None, None]
-        return jnp.max(jnp.where(member, x[None], -jnp.inf), axis=1).T
-    time = jnp.broadcast_to(jnp.arange(x.shape[1])[None, :], x.shape)
-    return jnp.full((x.shape[1], size), -jnp.inf, x.dtype).at[time, index].max(x)
 
 
 def class_value(

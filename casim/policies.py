@@ -21,6 +21,7 @@ from casim.doors import door
 from casim.ops import rest_of_entropy
 from casim.oracle import optimal, solve
 from casim.oracle.blocks import solver
+from casim.sums import axis_sum
 from casim.types import MDP
 
 TIE = 1e-5
@@ -224,7 +225,7 @@ def _preference(mdp: MDP) -> Float[Array, "M O A"]:
     occupancy = solve(mdp, jnp.full(shape, 1.0 / shape[-1])).occupancy
     # Differences to the first action keep the sum over a million steps from drowning them.
     gain = occupancy[:, :, None] * (q_value - q_value[:, :, :1])
-    total = jax.ops.segment_sum(gain, mdp.schedule, num_segments=shape[0])
+    total = axis_sum(gain, mdp.schedule, shape[0])
     return jnp.einsum("mso,msa->moa", mdp.emission, total, precision="highest")
 
 

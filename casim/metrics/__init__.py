@@ -22,14 +22,6 @@ References:
     the best number is derived for casim.
 """
 
-from casim.metrics.by_label import (
-    cell_sums,
-    cells_by_comparing,
-    cells_by_scattering,
-    kernel_sums,
-    kernels_by_comparing,
-    kernels_by_scattering,
-)
 from casim.metrics.exact import exact_sum
 from casim.metrics.gradient import group_gradient, of_taken, weighted
 from casim.metrics.matters import (
@@ -55,14 +47,8 @@ __all__ = [
     "Score",
     "Sums",
     "advantage_on_path",
-    "cell_sums",
-    "cells_by_comparing",
-    "cells_by_scattering",
     "exact_sum",
     "group_gradient",
-    "kernel_sums",
-    "kernels_by_comparing",
-    "kernels_by_scattering",
     "leakage",
     "matters_mask",
     "measure",

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, Int
 
 from casim.discounts import weights
 from casim.dynamics import force, step_discount
-from casim.metrics.by_label import kernel_sums
 from casim.ops import Discount
+from casim.sums import kernel_sums
 from casim.types import MDP, Trajectory, Truth
 
 

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from casim.metrics.by_label import cell_sums
 from casim.metrics.exact import exact_sum, with_count
 from casim.metrics.gradient import gradient_sums, of_taken, weighted
 from casim.metrics.matters import TOLERANCE, advantage_on_path, pivotal_steps
@@ -19,6 +18,7 @@ from casim.metrics.steps import Steps, steps_of
 from casim.metrics.trajectory import leakage, precision_at_k, rank_correlation
 from casim.metrics.unit import unit_of
 from casim.ops import Discount
+from casim.sums import cell_sums
 from casim.types import MDP, Credit, Trajectory, Truth
 
 

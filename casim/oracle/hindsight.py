@@ -53,6 +53,7 @@ from casim.doors import door
 from casim.dynamics import absorb, can_act, state_policy, step_discount
 from casim.oracle.values import solve
 from casim.simulate.belief import transition_matrix
+from casim.sums import outcome_sum
 from casim.types import MDP
 
 SUPPORT_TOLERANCE = 1e-5
@@ -249,9 +250,10 @@ def contribution(
     acting = state_policy(mdp, policy)
     live = jnp.where(mdp.terminal, 0.0, jnp.ones_like(mdp.start))[None, :, None, None]
     joint = acting[..., None] * mdp.prob * live
-    code = jax.nn.one_hot(feature, num_features, dtype=joint.dtype)
-    seen = jnp.einsum("msak,msaku->msu", joint, code, precision="highest")
-    paid = jnp.einsum("msak,msaku->msu", joint * mdp.reward, code, precision="highest")
+    rows = (*joint.shape[:2], -1)
+    code = jnp.broadcast_to(feature, joint.shape).reshape(rows)
+    seen = outcome_sum(joint.reshape(rows), code, num_features)
+    paid = outcome_sum((joint * mdp.reward).reshape(rows), code, num_features)
     gain, seen, paid, ratio = _look_ahead(mdp, acting, step, seen, paid, table)
     mean, taken = _mean_reward(mdp)[mdp.schedule[step]], acting[mdp.schedule[step]]
     now = mean - jnp.sum(taken * mean, axis=-1, keepdims=True) - jnp.sum(paid, axis=-1)[:, None]

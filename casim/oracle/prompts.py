@@ -13,13 +13,13 @@ References:
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from casim.checks import check_integer
 from casim.doors import door
+from casim.sums import axis_sum
 from casim.types import MDP, Truth
 
 
@@ -40,7 +40,7 @@ def prompt_values(mdp: MDP, truth: Truth, num_prompts: int | None = None) -> Flo
     check_integer("num_prompts", num_prompts, 1)
 
     def of_prompt(x: Float[Array, " S"]) -> Float[Array, " P"]:
-        return jax.ops.segment_sum(x, mdp.prompt, num_segments=num_prompts)
+        return axis_sum(x, mdp.prompt, num_prompts)
 
     # As differences to J: with one prompt nothing is lost.
     mean = truth.expected_return

@@ -37,6 +37,7 @@ from jaxtyping import Array, Float, Key
 from casim.checks import check_integer
 from casim.doors import door
 from casim.oracle.games import Game, all_coalitions, taken_game, worth
+from casim.sums import axis_sum
 from casim.types import MDP, Trajectory
 
 MAX_PLAYERS = 12
@@ -137,7 +138,8 @@ def shapley_by_counts(game: Game, num_players: int) -> Float[Array, "N G"]:
             return total + share * jnp.sum(reached * change, axis=-1), None
 
         by_run = jax.lax.scan(at_chance, jnp.zeros_like(gain[:, 0]), nodes)[0]
-        return jnp.where(runs == 1, 0.0, jnp.nan).astype(by_run.dtype).at[game.owner].add(by_run)
+        by_player = axis_sum(by_run, game.owner, len(runs))
+        return jnp.where(runs == 1, by_player, jnp.nan)
 
     there, gone = (game.present_gain, game.present_move), (game.absent_gain, game.absent_move)
     return jnp.where(jnp.all(runs == 1), jax.vmap(row)(game.start, there, gone), jnp.nan)

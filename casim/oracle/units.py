@@ -44,6 +44,7 @@ from casim.doors import door
 from casim.dynamics import absorb, discounting, step_discount
 from casim.ops import segment_sum, shift_left, shift_right
 from casim.oracle.along import along
+from casim.sums import first_of
 from casim.types import MDP, Trajectory, Truth
 
 
@@ -114,7 +115,7 @@ def unit_truth(
     each = step_discount(mdp)
     later = each[None, :] * later
     td_error = batch.reward + later - value
-    first = jnp.full(num_units, unit.shape[0] - 1).at[unit].min(time)
+    first = first_of(unit, num_units)
     scale = product(each, first[unit], time)[None, :]
 
     def total(x: Float[Array, "N T"]) -> Float[Array, "N G"]:

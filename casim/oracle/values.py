@@ -35,10 +35,8 @@ from jaxtyping import Array, Float, Int
 from casim.doors import door
 from casim.dynamics import absorb, discounting, force, state_policy
 from casim.ops import expectation
+from casim.sums import outcome_sum, schedule_sum
 from casim.types import MDP, Truth
-
-SUM_BLOCK = 1024
-"""Steps that are added up one by one."""
 
 
 class Optimal(NamedTuple):
@@ -175,12 +173,14 @@ def flows(
 ) -> tuple[Float[Array, "M S S"], Float[Array, "M S S"]]:
     """P(s' | s) and E[r; s' | s] of every kernel under the policy; `mdp` has absorbing tables."""
     joint = acting[..., None] * mdp.prob
-    onehot = jax.nn.one_hot(mdp.successor, mdp.start.shape[0], dtype=mdp.prob.dtype)
-    move, earn = (
-        jnp.einsum("msak,msakz->msz", x, onehot, precision="highest")
-        for x in (joint, joint * mdp.reward)
-    )
-    return move, earn
+    states = mdp.start.shape[0]
+    rows = (*joint.shape[:2], -1)
+    successor = mdp.successor.reshape(rows)
+
+    def towards(x: Float[Array, "M S A K"]) -> Float[Array, "M S S"]:
+        return outcome_sum(x.reshape(rows), successor, states)
+
+    return towards(joint), towards(joint * mdp.reward)
 
 
 def arrive(
@@ -234,15 +234,7 @@ def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array, weigh
     """The policy gradient `[M, O, A]`; zero on kernels that are no decision."""
     kernels = mdp.decision.shape[0]
     weighted = (weight[:, None] * occupancy)[:, :, None] * advantage
-    # First within blocks of steps, then over blocks: a float that adds up a million steps one
-    # by one loses digits.
-    steps = mdp.schedule.shape[0]
-    blocks = max(1, min(-(-steps // SUM_BLOCK), steps // kernels))
-    block = jnp.arange(steps) // -(-steps // blocks)
-    total = jax.ops.segment_sum(
-        weighted, block * kernels + mdp.schedule, num_segments=blocks * kernels
-    )
-    total = jnp.sum(total.reshape(blocks, kernels, *total.shape[1:]), axis=0)
+    total = schedule_sum(weighted, mdp.schedule, kernels)
     seen = jnp.einsum("mso,msa->moa", mdp.emission, total, precision="highest")
     table = force(mdp, policy)
     centred = seen - jnp.sum(table * seen, axis=-1, keepdims=True)

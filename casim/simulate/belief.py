@@ -29,6 +29,7 @@ from jaxtyping import Array, Float, Int
 
 from casim.blocks import Blocks, cut, fold, join, starts
 from casim.simulate.noise import draw, thresholds
+from casim.sums import outcome_sum
 from casim.types import MDP, Trajectory
 
 SHORT = 1024
@@ -76,8 +77,7 @@ class Filter(NamedTuple):
 def transition_matrix(mdp: MDP) -> Float[Array, "M S A S"]:
     """P(s' | s, a) as a dense table, successors that repeat added up."""
     states = mdp.terminal.shape[0]
-    onehot = jax.nn.one_hot(mdp.successor, states, dtype=mdp.prob.dtype)
-    return jnp.einsum("msak,msakz->msaz", mdp.prob, onehot, precision="highest")
+    return outcome_sum(mdp.prob, mdp.successor, states)
 
 
 def filter_to(

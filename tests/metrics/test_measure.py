@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from casim import metrics
+from casim import sums as sums_by_label
 from casim.metrics import Sums
 from casim.tasks import Bifurcation
 from casim.types import Cost, Credit
@@ -61,11 +62,11 @@ def test_sums_by_scattering_and_by_comparing_equal_loops():
         by_step, by_kernel = np.zeros((steps, 6, 2)), np.zeros((kernels, 6))
         np.add.at(by_step, (np.arange(steps)[None, :], index), x)
         np.add.at(by_kernel, (schedule[None, :], index), x[..., 0].astype(np.float64))
-        for way in (metrics.cells_by_scattering, metrics.cells_by_comparing):
+        for way in (sums_by_label.cells_by_scattering, sums_by_label.cells_by_comparing):
             np.testing.assert_allclose(
                 jax.jit(way, static_argnums=2)(x, index, 6), by_step, atol=1e-6
             )
-        for way in (metrics.kernels_by_scattering, metrics.kernels_by_comparing):
+        for way in (sums_by_label.kernels_by_scattering, sums_by_label.kernels_by_comparing):
             got = jax.jit(way, static_argnums=(3, 4))(x[..., 0], index, schedule, kernels, 6)
             # Sums of 20,000 numbers of size 1.
             np.testing.assert_allclose(got, by_kernel, atol=1e-4)

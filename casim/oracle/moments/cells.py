@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from casim.dynamics import discounting
 from casim.ops import expectation
 from casim.oracle.moments.forms import Product, Trace
+from casim.sums import axis_sum
 from casim.types import MDP
 
 
@@ -85,7 +86,7 @@ def _past(mdp: MDP, acting: Array) -> tuple[Array, Array]:
         earned = mean[:, None, None] + scale * mdp.reward[kernel]
 
         def collect(x: Array) -> Array:
-            return jax.ops.segment_sum((joint * x).ravel(), target, num_segments=states)
+            return axis_sum((joint * x).ravel(), target, states)
 
         onward = collect(jnp.ones_like(joint))
         safe = jnp.where(onward > 0, onward, 1.0)

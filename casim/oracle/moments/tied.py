@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from casim.oracle.moments.forms import Product, Trace
+from casim.sums import axis_sum
 from casim.types import MDP
 
 
@@ -78,7 +79,7 @@ def tied_moments(
         joint = weight[:, :, :, None, :] * mdp.prob[kernel][None, :, :, :, None]
         half = jnp.einsum("ijhsakn,sjln->ilhsakn", move, second)
         onward = jnp.einsum("hsakn,ilhsakn,mlhsakn->sakimn", joint, half, move)
-        second = jax.ops.segment_sum(onward.reshape(-1, *onward.shape[3:]), target.ravel(), states)
+        second = axis_sum(onward.reshape(-1, *onward.shape[3:]), target.ravel(), states)
         return (second, scale * mdp.discount[kernel], earning * worth[kernel]), None
 
     carry = (second, jnp.ones(()), jnp.ones(()))

@@ -9,6 +9,7 @@ from casim.oracle.along import Path, advantage_along, along
 from casim.oracle.prompts import start_values
 from casim.oracle.targets.given import Given
 from casim.recurrence import affine_scan
+from casim.sums import first_of
 from casim.targets import (
     Advantage,
     LogGain,
@@ -58,10 +59,7 @@ def segment_advantage(target: SegmentAdvantage, given: Given) -> Path:
         return error
     unit = given.unit(target.unit)
     size = given.count(target.unit)
-    num_steps = given.num_steps
-    steps = jnp.arange(num_steps)
-    last = jnp.full(size, num_steps - 1)
-    first = last.at[unit].min(steps)
+    first = first_of(unit, size)
     weight = given.weight_since(first[unit])
     weighted = weight[None, :] * error
     live = given.batch.live
