@@ -45,9 +45,9 @@ SCORES = (
     "snr_aligned",
 )
 ESTIMATORS = (
-    casim.LeaveOneOut(),
-    casim.GroupRelative(scale="none"),
-    casim.GroupRelative(),
+    casim.methods.RLOO,
+    casim.methods.DR_GRPO,
+    casim.methods.GRPO,
 )
 
 

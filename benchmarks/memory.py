@@ -20,7 +20,7 @@ def run_study(replicates: int) -> None:
     import casim
 
     task = casim.Bifurcation(horizon=64, noise=0.05)
-    estimators = (casim.LeaveOneOut(), casim.Gae(), casim.Vine())
+    estimators = (casim.methods.RLOO, casim.Gae(), casim.Vine())
     casim.Study("memory", (task,), estimators, replicates=replicates, controls=()).run()
     unit = 1024 if sys.platform == "darwin" else 1
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit / 1024)

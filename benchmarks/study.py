@@ -41,14 +41,16 @@ def measure(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     import jax
 
+    from casim.jobs import label_of
+
     jax.config.update("jax_compilation_cache_dir", args.cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     study = load(args.study, args.quick)
     if args.horizon or args.groups or args.estimators:
         tasks = tuple(task.with_horizon(args.horizon or task.horizon) for task in study.tasks)
-        estimators = tuple(
-            x for x in study.estimators if type(x).__name__ in (args.estimators or type(x).__name__)
-        )
+        labels = {label_of(method): method for method in study.estimators}
+        chosen = args.estimators or labels
+        estimators = tuple(method for name, method in labels.items() if name in chosen)
         controls = () if args.estimators else study.controls
         study = dataclasses.replace(
             study,
@@ -115,7 +117,7 @@ def main() -> None:
         "--groups", type=int, help="groups of 8 of the million study instead of 128"
     )
     parser.add_argument(
-        "--estimators", nargs="+", help="some of its estimators, without the controls"
+        "--estimators", nargs="+", help="labels of some of its estimators, without the controls"
     )
     parser.add_argument("--devices", type=int)
     for hidden in ("--study", "--cache", "--state"):

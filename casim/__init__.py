@@ -6,18 +6,15 @@ credit-assignment methods of the literature run on the same trajectories and sco
 truth, with their cost.
 """
 
+from casim import methods
 from casim.estimators import (
     ESTIMATORS,
     Estimator,
     Gae,
     GaeNetwork,
-    GroupRelative,
     Hindsight,
     InformationGain,
-    LeaveOneOut,
     ProcessReward,
-    Return,
-    RewardToGo,
     Shapley,
     Vine,
 )
@@ -70,20 +67,16 @@ __all__ = [
     "Estimator",
     "Gae",
     "GaeNetwork",
-    "GroupRelative",
     "HackableProcess",
     "HiddenCause",
     "Hindsight",
     "InformationGain",
     "InformationSeeking",
     "Judge",
-    "LeaveOneOut",
     "MemoryChain",
     "Policy",
     "ProcessReward",
     "ReasoningChain",
-    "Return",
-    "RewardToGo",
     "Row",
     "Shapley",
     "Softmax",
@@ -100,6 +93,7 @@ __all__ = [
     "World",
     "__version__",
     "load",
+    "methods",
     "solve",
     "tabulate",
     "to_csv",

@@ -11,8 +11,9 @@ from typing import Any
 
 from casim.checks import check_integer
 from casim.estimators import Estimator
+from casim.jobs import label_of
 from casim.judges import Judge
-from casim.methods import Method, recipe_of
+from casim.methods import Method
 from casim.policies import Policy
 from casim.report import describe, label
 from casim.tasks import Task
@@ -68,7 +69,7 @@ def check_needs(
     reference: Policy | None = None,
 ) -> None:
     """Raises `ValueError`, naming both, if an estimator needs what the study does not give."""
-    name, needs = label(recipe_of(estimator)), estimator.needs
+    name, needs = label_of(estimator), estimator.needs
     if "group" in needs and num_trajectories < 2:
         wanted = f"at least 2 for {name}, which needs a group"
         raise ValueError(f"num_trajectories must be {wanted}, got {num_trajectories}")

@@ -89,7 +89,7 @@ class Study:
         for field in ("tasks", "estimators", "policies", "seeds", "controls"):
             values = as_tuple(field, getattr(self, field))
             object.__setattr__(self, field, values)
-            check_distinct(field, values)
+            check_distinct(field, list(map(recipe_of, values)))
         for field in ("tasks", "policies", "seeds"):
             check_integer(f"number of {field}", len(getattr(self, field)), 1)
         self._check_numbers()

@@ -17,11 +17,11 @@ from casim.jobs import label_of
 from casim.oracle import closed_forms
 
 ESTIMATORS = (
-    casim.Return(),
-    casim.RewardToGo(),
-    casim.GroupRelative(),
-    casim.GroupRelative(scale="none"),
-    casim.LeaveOneOut(),
+    casim.methods.REINFORCE,
+    casim.methods.REWARD_TO_GO,
+    casim.methods.GRPO,
+    casim.methods.DR_GRPO,
+    casim.methods.RLOO,
     casim.Vine(),
     casim.Gae(),
     casim.Gae(lambda_=1.0, fit="td"),
@@ -35,10 +35,6 @@ ESTIMATORS = (
     casim.Shapley(),
 )
 NAMES = {
-    "RewardToGo": "return-to-go",
-    "GroupRelative": "GRPO",
-    "GroupRelative(scale=none)": "Dr. GRPO",
-    "LeaveOneOut": "RLOO",
     "Vine": "VinePPO",
     "Gae": "GAE",
     "Gae(lambda=1.0, fit=td)": "GAE, λ = 1, TD",
@@ -51,11 +47,11 @@ NAMES = {
 }
 """What the literature calls the methods, short."""
 FORMS = {
-    casim.Return(): closed_forms.plain_return,
-    casim.RewardToGo(): closed_forms.plain_return,
-    casim.LeaveOneOut(): closed_forms.leave_one_out,
-    casim.GroupRelative(scale="none"): closed_forms.group_mean,
-    casim.GroupRelative(): closed_forms.group_relative,
+    casim.methods.REINFORCE: closed_forms.plain_return,
+    casim.methods.REWARD_TO_GO: closed_forms.plain_return,
+    casim.methods.RLOO: closed_forms.leave_one_out,
+    casim.methods.DR_GRPO: closed_forms.group_mean,
+    casim.methods.GRPO: closed_forms.group_relative,
     Control("exact"): closed_forms.exact_advantage,
 }
 """The exact scores of methods that have closed forms."""

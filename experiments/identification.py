@@ -27,8 +27,12 @@ from casim.oracle.contrast import Protocol, contrast, sample_contrast
 
 WORLDS = (1, -1)
 LOGGED = {
-    kind.__name__: kind() for kind in casim.ESTIMATORS if not kind.needs - {"group", "outcome"}
+    "REINFORCE": casim.methods.REINFORCE,
+    "reward-to-go": casim.methods.REWARD_TO_GO,
+    "GRPO": casim.methods.GRPO,
+    "RLOO": casim.methods.RLOO,
 }
+"""What reads nothing but logs."""
 RESTORED, REFED = "Contrast, restored", "Contrast, re-fed"
 WEIGHTED = "InversePropensity"
 METHODS = (*LOGGED, WEIGHTED, RESTORED, REFED)

@@ -15,11 +15,11 @@ from casim.figures.scales import score_caption
 from casim.figures.style import dark
 
 ESTIMATORS = (
-    casim.Return(),
-    casim.RewardToGo(),
-    casim.GroupRelative(),
-    casim.GroupRelative(scale="none"),
-    casim.LeaveOneOut(),
+    casim.methods.REINFORCE,
+    casim.methods.REWARD_TO_GO,
+    casim.methods.GRPO,
+    casim.methods.DR_GRPO,
+    casim.methods.RLOO,
     casim.Vine(),
     casim.Gae(),
     casim.GaeNetwork(),
@@ -29,10 +29,6 @@ ESTIMATORS = (
     casim.Shapley(),
 )
 NAMES = {
-    "RewardToGo": "return-to-go",
-    "GroupRelative": "GRPO",
-    "GroupRelative(scale=none)": "Dr. GRPO",
-    "LeaveOneOut": "RLOO",
     "Vine": "VinePPO",
     "Gae": "GAE",
     "GaeNetwork": "GAE, network",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from casim.estimators import GroupRelative
+from casim.estimators import Vine
 from casim.metrics import Score
 from casim.report import Row, describe, label
 from casim.tasks import Bifurcation
@@ -18,8 +18,8 @@ def row(**changes) -> Row:
         "task": describe(Bifurcation(horizon=7, pivots=(1, 4))),
         "policy": {"recipe": "Uniform", "module": "casim.policies"},
         "judge": None,
-        "estimator": describe(GroupRelative(ddof=0)),
-        "label": label(GroupRelative(ddof=0)),
+        "estimator": describe(Vine(num_branches=2)),
+        "label": label(Vine(num_branches=2)),
         "methodology": "monte_carlo",
         "horizon": 7,
         "num_steps": 7,

@@ -16,7 +16,7 @@ from casim.figures import panel, style
 def study(name, replicates):
     task = casim.Bifurcation(horizon=5, pivots=(2,))
     return casim.Study(
-        name, (task,), (casim.LeaveOneOut(),), replicates=replicates, controls=("exact",)
+        name, (task,), (casim.methods.RLOO,), replicates=replicates, controls=("exact",)
     )
 
 STUDY, QUICK, SCORES = study("full", 20), study("small", 10), ("bias", "snr")
@@ -45,11 +45,20 @@ def test_list_names_every_recipe(capsys):
 
 
 def test_show_prints_formula_source_and_defaults(capsys):
-    main(["show", "LeaveOneOut"])
+    main(["show", "Vine"])
     out = capsys.readouterr().out
     assert "In maths" in out
-    assert "2402.14740" in out
-    assert "LeaveOneOut(discount=None)" in out
+    assert "2410.01679" in out
+    assert "Vine(num_branches=4, unit='segment', discount=None)" in out
+
+
+def test_show_prints_what_is_known_of_a_method_and_its_parts(capsys):
+    main(["show", "RLOO"])
+    out = capsys.readouterr().out
+    assert "In maths" in out
+    assert "arxiv: 2402.14740" in out
+    for part in casim.methods.RLOO.recipe.parts:
+        assert f"{type(part).__name__}(" in out
 
 
 def test_list_names_every_preset_and_every_horizon_knob(capsys):
@@ -85,9 +94,9 @@ def test_show_of_an_unknown_name_says_which_there_are():
 def test_run_saves_rows_and_a_figure_and_draws_again_from_the_rows(experiment, tmp_path, capsys):
     main(["run", str(experiment), "--quick", "--out", str(tmp_path / "out")])
     rows = casim.load(tmp_path / "out" / "small.jsonl")
-    assert [row.label for row in rows] == ["LeaveOneOut", "exact"]
+    assert [row.label for row in rows] == ["RLOO", "exact"]
     assert (tmp_path / "out" / "small.png").stat().st_size > 1000
-    assert "LeaveOneOut" in capsys.readouterr().out
+    assert "RLOO" in capsys.readouterr().out
     main(
         [
             "figure",

@@ -39,7 +39,7 @@ import json, sys
 import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 counts = [int(x) for x in sys.argv[2].split(",")]
-trial = study((casim.LeaveOneOut(),), ())
+trial = study((casim.methods.RLOO,), ())
 if sys.argv[3] == "all":
     trial = study((casim.Gae(), casim.Vine(), casim.ProcessReward()))
 if sys.argv[3] == "ranks":  # programs in which sums came in another order on each number of devices
@@ -75,9 +75,9 @@ process, address, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.config.update("jax_num_cpu_devices", 2)
 jax.distributed.initialize(address, num_processes=2, process_id=process)
 assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
-rows = study((casim.LeaveOneOut(), casim.Gae())).run(path)
+rows = study((casim.methods.RLOO, casim.Gae())).run(path)
 assert len(rows) == 3
-again = study((casim.LeaveOneOut(), casim.Gae())).run(
+again = study((casim.methods.RLOO, casim.Gae())).run(
     path, progress=lambda row, new: print(row.label, new)
 )
 """
@@ -109,7 +109,7 @@ def same(one, other):
 def test_two_devices_score_what_one_scores():
     one, two = json.loads(finish(start(ONE_PROCESS, "2", "1,2", "cheap")))
     same(one, two)
-    assert [label for label, _ in one] == ["LeaveOneOut"]
+    assert [label for label, _ in one] == ["RLOO"]
     assert all(math.isfinite(scores["rmse"][1]) for _, scores in one)
 
 
@@ -143,9 +143,9 @@ def test_two_processes_write_the_rows_that_one_writes(tmp_path):
     processes = [start(MANY_PROCESSES, str(index), address, str(path)) for index in range(2)]
     outs = [finish(process) for process in processes]
     for out in outs:  # after lines of the collectives' own
-        assert out.endswith("LeaveOneOut False\nGae False\nshuffled False\n")
+        assert out.endswith("RLOO False\nGae False\nshuffled False\n")
     alone = tmp_path / "alone.jsonl"
-    script = "import sys\nstudy((casim.LeaveOneOut(), casim.Gae())).run(sys.argv[1], devices=1)"
+    script = "import sys\nstudy((casim.methods.RLOO, casim.Gae())).run(sys.argv[1], devices=1)"
     finish(start(script, str(alone)))
     rows = [[json.loads(line) for line in file.read_text().splitlines()] for file in (path, alone)]
     assert len(rows[0]) == 3

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from casim import plan, progress, setting
 from casim.devices import GIGABYTE
-from casim.estimators import Estimator, Return
+from casim.estimators import Estimator
 from casim.estimators.base import cost
 from casim.failures import Failure, Interrupted, StudyError, reason_of
+from casim.methods import REINFORCE
 from casim.policies import EntropyControlled, Uniform
 from casim.storage import load
 from casim.study import Study
@@ -100,7 +101,7 @@ def trial(**changes) -> Study:
     settings = {
         "name": "trial",
         "tasks": (TASK,),
-        "estimators": (Return(),),
+        "estimators": (REINFORCE,),
         "num_trajectories": 3,
         "replicates": 10,
         "controls": ("zero",),
@@ -118,9 +119,9 @@ def test_a_faulty_method_fails_alone_and_is_named_with_the_task_and_the_reason(t
     path = tmp_path / "rows.jsonl"
     faulty = tuple(Faulty(fault) for fault in REASONS)
     lines = []
-    error = failing(trial(estimators=(Return(), *faulty)), path, notify=lines.append)
-    assert [row.label for row in error.rows] == ["Return", "zero"]
-    assert [row.label for row in load(path)] == ["Return", "zero"]
+    error = failing(trial(estimators=(REINFORCE, *faulty)), path, notify=lines.append)
+    assert [row.label for row in error.rows] == ["REINFORCE", "zero"]
+    assert [row.label for row in load(path)] == ["REINFORCE", "zero"]
     task = "Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=2)"
     wanted = [
         f"Faulty(fault={name}) on {task}, Uniform, seed 0: {why}" for name, why in REASONS.items()
@@ -203,7 +204,7 @@ def test_sums_that_do_not_fit_the_memory_say_what_they_need_before_anything_is_s
 def test_a_group_that_does_not_fit_the_memory_is_not_run(unsolved):
     """The sums of 20 cells fit, with a kilobyte to spare; no group does."""
     error = failing(trial(), memory=(SUMS_OF_20_CELLS + 1000) / GIGABYTE)
-    assert [failure.method for failure in error.failures] == ["Return", "zero"]
+    assert [failure.method for failure in error.failures] == ["REINFORCE", "zero"]
     for failure in error.failures:
         assert failure.reason.startswith("memory must exceed ")
         assert "for a single batch of 3 trajectories of 5 steps, got 1e-06 GB" in failure.reason
@@ -222,9 +223,8 @@ def test_an_interruption_is_not_contained_and_says_how_to_go_on(tmp_path):
         "run it again to measure the others"
     )
     assert str(caught.value) == kept
-    assert (
-        [row.label for row in load(path)] == [row.label for row in caught.value.rows] == ["Return"]
-    )
+    for rows in (load(path), caught.value.rows):
+        assert [row.label for row in rows] == ["REINFORCE"]
     with pytest.raises(KeyboardInterrupt, match="in `rows` of this exception, and in no file"):
         trial().run(progress=stop)
 

@@ -12,7 +12,7 @@ import pytest
 
 import casim
 from casim.controls import CONTROLS, Control
-from casim.estimators import Gae, GroupRelative, Vine
+from casim.estimators import Gae, Vine
 from casim.metrics import Score
 from casim.report import Row, classes, describe, label, rebuild
 from casim.tasks import Bifurcation, Forced, Observed
@@ -86,7 +86,7 @@ def test_a_score_that_is_not_four_numbers_raises_and_is_named(score):
 
 
 def test_labels_show_what_differs_from_the_defaults():
-    assert label(GroupRelative()) == "GroupRelative"
+    assert label(Gae()) == "Gae"
     assert label(Gae(lambda_=0.5, fit="td")) == "Gae(lambda=0.5, fit=td)"
     assert label(Observed(Bifurcation(horizon=7))) == "Observed(task=Bifurcation(horizon=7))"
 
@@ -111,6 +111,7 @@ RECIPES = (
     *casim.PRESETS.values(),
     *(kind() for kind in casim.ESTIMATORS),
     *(kind() for kind in casim.POLICIES),
+    *(method.recipe for method in casim.methods.METHODS),
     *(Control(name) for name in CONTROLS),
     casim.Judge(),
     casim.Judge(signal="advantage", fidelity=0.5, resolution=3, density=0.25),

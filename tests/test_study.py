@@ -19,15 +19,12 @@ from casim.controls import CONTROLS
 from casim.estimators import (
     Estimator,
     Gae,
-    GroupRelative,
-    LeaveOneOut,
     ProcessReward,
-    Return,
-    RewardToGo,
     Vine,
 )
 from casim.jobs import label_of
 from casim.judges import Judge
+from casim.methods import GRPO, REINFORCE, REWARD_TO_GO, RLOO
 from casim.policies import Softmax, Uniform
 from casim.running import Runner
 from casim.scores import NAMES, pairs, stream
@@ -38,7 +35,7 @@ from casim.tasks import Bifurcation, HackableProcess, ToolChain
 from casim.types import Credit
 
 TASK = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=2)
-METHODS = (Return(), LeaveOneOut(), RewardToGo())
+METHODS = (REINFORCE, RLOO, REWARD_TO_GO)
 
 
 @pytest.fixture(autouse=True)
@@ -109,11 +106,11 @@ def test_an_interrupted_run_goes_on_without_losing_or_repeating_a_row(tmp_path, 
     path = tmp_path / "deep" / "rows.jsonl"
     with pytest.raises(StopHereError):
         trial().run(path, progress=stop_after(2))
-    assert [label for label, _ in measured] == ["Return", "LeaveOneOut"]
+    assert [label for label, _ in measured] == ["REINFORCE", "RLOO"]
     assert len(load(path)) == 2
     seen = []
     rows = trial().run(path, progress=lambda row, new: seen.append((row.label, new)))
-    assert seen == [("Return", False), ("LeaveOneOut", False), ("RewardToGo", True), ("zero", True)]
+    assert seen == [("REINFORCE", False), ("RLOO", False), ("reward-to-go", True), ("zero", True)]
     assert collections.Counter(label for label, _ in measured) == dict.fromkeys(
         (x.label for x in whole), 1
     )
@@ -130,7 +127,7 @@ def test_a_run_killed_while_writing_repeats_that_row_only(tmp_path, measured, wh
     lines = [row.to_json() + "\n" for row in whole]
     path.write_text(lines[0] + lines[1] + lines[2][:-9], encoding="utf-8")
     rows = trial().run(path)
-    assert [label for label, _ in measured] == ["RewardToGo", "zero"]
+    assert [label for label, _ in measured] == ["reward-to-go", "zero"]
     assert [x.identity for x in load(path)] == [x.identity for x in whole]
     for one, other in zip(rows, whole, strict=True):
         same_scores(one.scores, other.scores)
@@ -143,8 +140,8 @@ def write(path, rows):
 def test_rows_that_the_study_does_not_ask_for_are_kept_and_left_out(tmp_path, measured, whole):
     path = tmp_path / "rows.jsonl"
     write(path, whole)
-    rows = trial(estimators=(Return(),), controls=()).run(path)
-    assert [row.label for row in rows] == ["Return"]
+    rows = trial(estimators=(REINFORCE,), controls=()).run(path)
+    assert [row.label for row in rows] == ["REINFORCE"]
     assert not measured
     assert len(load(path)) == 4
 
@@ -157,9 +154,9 @@ def test_rows_of_another_study_are_neither_reused_nor_returned(tmp_path, measure
     path = tmp_path / "rows.jsonl"
     write(path, renamed(whole, study="other"))
     lines = []
-    rows = trial(estimators=(Return(),), controls=()).run(path, notify=lines.append)
-    assert [(row.study, row.label) for row in rows] == [("trial", "Return")]
-    assert measured == [("Return", 0)]
+    rows = trial(estimators=(REINFORCE,), controls=()).run(path, notify=lines.append)
+    assert [(row.study, row.label) for row in rows] == [("trial", "REINFORCE")]
+    assert measured == [("REINFORCE", 0)]
     assert [row.study for row in load(path)] == ["other"] * 4 + ["trial"]
     assert not any("left out" in line for line in lines)
 
@@ -171,7 +168,7 @@ def test_rows_of_other_code_are_kept_and_counted_and_measured_again(tmp_path, me
     lines = []
     rows = trial(controls=()).run(path, notify=lines.append)
     assert lines[0] == f"2 rows of another version left out; they stay in {path}"
-    assert [label for label, _ in measured] == ["Return", "LeaveOneOut"]
+    assert [label for label, _ in measured] == ["REINFORCE", "RLOO"]
     assert [row.identity for row in rows] == [row.identity for row in whole[:3]]
     assert [row.sources["casim"] for row in read(path)][:2] == ["older", "older"]
     assert {row.identity for row in load(path)} == {row.identity for row in whole[:3]}
@@ -187,10 +184,10 @@ def test_fresh_puts_the_rows_of_the_study_aside_and_measures_anew(tmp_path, meas
     lines = []
     trial(estimators=METHODS[:1], controls=()).run(path, notify=lines.append, fresh=True)
     assert lines[0] == f"3 rows of trial put aside in {beside(path, '.old')}"
-    assert measured == [("Return", 0)]
+    assert measured == [("REINFORCE", 0)]
     assert [(row.study, row.label) for row in read(path)] == [
-        ("other", "Return"),
-        ("trial", "Return"),
+        ("other", "REINFORCE"),
+        ("trial", "REINFORCE"),
     ]
     aside = read(beside(path, ".old"))
     assert [row.identity for row in aside] == [row.identity for row in (*stale, *whole[:2])]
@@ -211,7 +208,7 @@ def test_the_rows_that_a_study_asks_for_are_selected_in_its_order(whole):
     stale = renamed(whole[:1], sources={"casim": "older"})
     rows = [*other, *stale, *more, *whole[::-1]]
     assert [id(row) for row in trial().select(rows)] == [id(row) for row in whole]
-    assert trial(estimators=(LeaveOneOut(),), controls=()).select(rows) == [whole[1]]
+    assert trial(estimators=(RLOO,), controls=()).select(rows) == [whole[1]]
     assert trial(name="third").select(rows) == []
 
 
@@ -236,7 +233,7 @@ def test_rows_say_what_was_measured(whole):
     assert row.policy == {"recipe": "Uniform", "module": "casim.policies"}
     assert list(row.sources) == ["casim"]
     assert row.judge == report.describe(Judge())
-    assert report.rebuild(row.estimator) == LeaveOneOut()
+    assert report.rebuild(row.estimator) == RLOO.recipe
     assert (row.methodology, whole[3].methodology) == ("monte_carlo", "control")
     assert (row.horizon, row.num_steps, row.num_trajectories, row.replicates, row.seed) == (
         5,
@@ -298,7 +295,7 @@ def test_the_trajectories_of_a_replicate_depend_on_the_seed_and_its_number_alone
 
 
 def test_seeds_are_rows_of_their_own():
-    rows = trial(estimators=(LeaveOneOut(),), controls=(), seeds=(4, 0)).run()
+    rows = trial(estimators=(RLOO,), controls=(), seeds=(4, 0)).run()
     assert [row.seed for row in rows] == [4, 0]
     assert rows[0].scores["rmse"].value != rows[1].scores["rmse"].value
     assert rows[0].exact == rows[1].exact
@@ -306,7 +303,7 @@ def test_seeds_are_rows_of_their_own():
 
 def test_tasks_and_policies_are_crossed():
     tasks, policies = (TASK, dataclasses.replace(TASK, gap=0.3)), (Uniform(), Softmax())
-    rows = trial(tasks=tasks, policies=policies, estimators=(Return(),), controls=()).run()
+    rows = trial(tasks=tasks, policies=policies, estimators=(REINFORCE,), controls=()).run()
     crossed = [
         (report.describe(task), report.describe(policy)) for task in tasks for policy in policies
     ]
@@ -370,8 +367,8 @@ def namesake(setting):
     [
         ({"seeds": (1, 2, 1)}, "seeds must hold distinct values, got 1 twice"),
         (
-            {"estimators": (Return(), GroupRelative(), Return())},
-            r"estimators must hold distinct values, got Return\(",
+            {"estimators": (REINFORCE, GRPO, REINFORCE)},
+            r"estimators must hold distinct values, got Chain\(parts=\(Whole\(",
         ),
         ({"tasks": (TASK, TASK)}, "tasks must hold distinct values"),
         ({"policies": (Uniform(), Uniform())}, "policies must hold distinct values"),
@@ -396,7 +393,7 @@ def namesake(setting):
         ({"name": "a b"}, "name must be"),
         ({"name": "x" * 101}, "name must be"),
         ({"name": None}, "name must be"),
-        ({"estimators": (LeaveOneOut,)}, r"got the class LeaveOneOut: write LeaveOneOut\(\)"),
+        ({"estimators": (Vine,)}, r"got the class Vine: write Vine\(\)"),
         (
             {"tasks": (Bifurcation,)},
             r"tasks must .* got the class Bifurcation: write Bifurcation\(\)",
@@ -406,7 +403,7 @@ def namesake(setting):
         ({"tasks": TASK}, r"tasks must be a tuple, got Bifurcation\("),
         ({"seeds": 3}, "seeds must be a tuple, got 3"),
         ({"controls": "exact"}, "controls must be a tuple, got 'exact'"),
-        ({"tasks": (Return(),)}, r"tasks must hold a casim.Task, got Return\("),
+        ({"tasks": (Vine(),)}, r"tasks must hold a casim.Task, got Vine\("),
         ({"estimators": (len,)}, "estimators must hold a casim.Estimator, got <built-in"),
         ({"judge": "kind"}, "judge must hold a casim.Judge, got 'kind'"),
         ({"estimators": (), "controls": ()}, "number of estimators and controls must be"),
@@ -421,7 +418,7 @@ def namesake(setting):
         ),
         (
             {"num_trajectories": 1},
-            "num_trajectories must be at least 2 for LeaveOneOut, which needs a group, got 1",
+            "num_trajectories must be at least 2 for RLOO, which needs a group, got 1",
         ),
         (
             {"judge": None, "estimators": (ProcessReward(),)},
@@ -455,7 +452,7 @@ def test_what_a_method_draws_does_not_depend_on_how_its_settings_are_spelled():
         assert report.describe(other) == report.describe(one)
         assert programs.name_of(other) == programs.name_of(one)
     assert programs.name_of(Gae(lambda_=0.5)) != programs.name_of(one)
-    assert programs.name_of(Return()) == zlib.crc32(repr(Return()).encode())
+    assert programs.name_of(REINFORCE) == zlib.crc32(repr(REINFORCE.recipe).encode())
 
 
 def test_lists_are_as_good_as_tuples():
@@ -481,7 +478,7 @@ def test_nothing_is_compiled_again_when_only_values_change(monkeypatch):
     tasks = (TASK, dataclasses.replace(TASK, gap=0.3, recovery=0.2))
     policies = (Softmax(seed=1), Softmax(seed=2))
     rows = trial(
-        tasks=tasks, policies=policies, seeds=(0, 1), estimators=(Return(),), controls=()
+        tasks=tasks, policies=policies, seeds=(0, 1), estimators=(REINFORCE,), controls=()
     ).run()
     assert len({row.scores["rmse"].value for row in rows}) == 8
 
@@ -516,21 +513,21 @@ def test_an_outline_has_the_shapes_of_what_is_solved():
 def test_a_method_that_needs_more_memory_gets_smaller_chunks():
     outline = setting.Outline.make(TASK, Uniform(), Judge())
     groups = plan.Groups(1, 3, "prompt")
-    roomy = programs.program(LeaveOneOut(), groups, outline, 8, 1e9)
-    tight = programs.program(LeaveOneOut(), groups, outline, 8, roomy.bytes / 3)
+    roomy = programs.program(RLOO, groups, outline, 8, 1e9)
+    tight = programs.program(RLOO, groups, outline, 8, roomy.bytes / 3)
     assert roomy.chunk == 8
     assert tight.chunk in (1, 2)
     assert tight.bytes <= roomy.bytes / 3
-    single = programs.program(LeaveOneOut(), groups, outline, 1, 1e9)
+    single = programs.program(RLOO, groups, outline, 1, 1e9)
     with pytest.raises(
         ValueError,
         match=r"memory must exceed .* for a single batch of 3 .*, got .* beside the sums",
     ):
-        programs.program(LeaveOneOut(), groups, outline, 8, single.bytes - 1)
+        programs.program(RLOO, groups, outline, 8, single.bytes - 1)
 
 
 def test_a_study_says_how_it_is_measured():
     lines = []
-    trial(estimators=(Return(),), controls=()).run(notify=lines.append)
+    trial(estimators=(REINFORCE,), controls=()).run(notify=lines.append)
     assert len(lines) == 1
     assert "Bifurcation at 5: T = 5, 10 blocks of 2 groups, in chunks of 2 on 1 x" in lines[0]

@@ -37,13 +37,11 @@ ROWS = [
     of(casim.Gae(lambda_=0.9)),
     of(casim.Gae(lambda_=1), policy=casim.Softmax(scale=0.5), seed=4),
     of(
-        casim.LeaveOneOut(),
+        casim.Hindsight(),
         task=casim.Bifurcation(horizon=9, pivots=1),
         judge=casim.Judge(fidelity=0.75),
     ),
-    of(
-        casim.LeaveOneOut(), task=casim.ToolChain(num_turns=3, repair=0.5).observed(), replicates=40
-    ),
+    of(casim.Hindsight(), task=casim.ToolChain(num_turns=3, repair=0.5).observed(), replicates=40),
 ]
 
 
@@ -126,7 +124,7 @@ def test_pandas_takes_the_records_as_they_are():
     frame = pandas.DataFrame(to_records(ROWS))
     assert frame[frame.score == "bias"].groupby("estimator").value.mean().to_dict() == {
         "Gae": 0.25,
-        "LeaveOneOut": 0.25,
+        "Hindsight": 0.25,
     }
 
 
@@ -152,7 +150,7 @@ def test_a_table_has_a_line_per_row_and_aligned_columns():
     text = tabulate([row(), other], ["bias", "snr"])
     head, first, second = text.split("\n")
     assert head.split() == ["task", "horizon", "estimator", "bias", "snr"]
-    assert first.split() == ["Bifurcation", "7", "GroupRelative(ddof=0)", "0.25", "-"]
+    assert first.split() == ["Bifurcation", "7", "Vine(num_branches=2)", "0.25", "-"]
     assert second.split() == ["Bifurcation", "7", "Other", "-1.23e+03", "2"]
     assert len({len(line) for line in text.split("\n")}) == 1
 

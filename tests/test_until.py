@@ -9,8 +9,10 @@ import pytest
 import casim
 from casim.cli import main
 from casim.controls import Control
+from casim.jobs import label_of
+from casim.methods import recipe_of
 from casim.metrics import Score
-from casim.report import describe, label
+from casim.report import describe
 from casim.until import Goal, run_until, with_most_replicates
 from tests.compare.samples import scored
 from tests.rows import NAN, row
@@ -19,13 +21,13 @@ GOAL = Goal("snr", 0.1, 6400)
 STUDY = casim.Study(
     name="s",
     tasks=(casim.Bifurcation(horizon=4), casim.Bifurcation(horizon=9)),
-    estimators=(casim.LeaveOneOut(), casim.Vine()),
+    estimators=(casim.methods.RLOO, casim.Vine()),
     replicates=100,
     seeds=(0, 1),
     controls=("exact",),
 )
 # Half widths of the intervals at 100 replicates, of a value of 2.
-HALF = {(4, "LeaveOneOut"): 0.1, (9, "LeaveOneOut"): 0.5, (4, "Vine"): 3.0, (9, "Vine"): 0.25}
+HALF = {(4, "RLOO"): 0.1, (9, "RLOO"): 0.5, (4, "Vine"): 3.0, (9, "Vine"): 0.25}
 
 
 def measured(value, half, replicates=100, **changes):
@@ -42,13 +44,13 @@ def run(study, log):
     rows = []
     for task, seed, method in itertools.product(study.tasks, study.seeds, study.methods):
         control = isinstance(method, Control)
-        name = method.name if control else label(method)
+        name = label_of(method)
         half = 9.0 if control else HALF[task.horizon, name]
         recipes = {
             "task": describe(task),
             "policy": describe(study.policies[0]),
             "judge": describe(study.judge),
-            "estimator": describe(method),
+            "estimator": describe(recipe_of(method)),
         }
         names = {"label": name, "horizon": task.horizon, "seed": seed, "num_trajectories": 8}
         kind = "control" if control else "monte_carlo"
@@ -91,11 +93,11 @@ def test_only_what_is_too_wide_is_measured_again_and_controls_never():
     outcome = run_until(STUDY, GOAL, lambda study: run(study, log))
     found = {(one.horizon, one.label, one.seed): one.replicates for one in outcome.rows}
     # Seed 1 is a tenth wider: 100 (1.1 x half / 0.2)^2, rounded up.
-    wanted = {(4, "LeaveOneOut"): 100, (9, "LeaveOneOut"): 800, (4, "Vine"): 6400, (9, "Vine"): 200}
+    wanted = {(4, "RLOO"): 100, (9, "RLOO"): 800, (4, "Vine"): 6400, (9, "Vine"): 200}
     wanted |= {(4, "exact"): 100, (9, "exact"): 100}
     assert found == {(*key, seed): count for key, count in wanted.items() for seed in (0, 1)}
     assert [(one.horizon, one.label) for one in outcome.rows[:3]] == [
-        (4, "LeaveOneOut"),
+        (4, "RLOO"),
         (4, "Vine"),
         (4, "exact"),
     ]
@@ -166,7 +168,8 @@ from casim.figures import small_multiples
 
 def study(name, replicates):
     tasks = (casim.Bifurcation(horizon=3), casim.Bifurcation(horizon=5))
-    return casim.Study(name, tasks, (casim.RewardToGo(),), replicates=replicates, controls=())
+    estimators = (casim.methods.REWARD_TO_GO,)
+    return casim.Study(name, tasks, estimators, replicates=replicates, controls=())
 
 STUDY, QUICK, SCORES = study("full", 40), study("small", 20), ("bias", "snr_aligned")
 
@@ -186,7 +189,7 @@ def test_a_run_measures_again_until_what_is_asked_and_its_figure_is_drawn_again(
     rows = casim.load(tmp_path / "small.jsonl")
     assert sorted(one.replicates for one in rows) == [20, 20, 160, 160]
     assert "up to 160 replicates for snr_aligned within 0.05 of its value" in out
-    assert out.count("times too wide: RewardToGo at") == 2
+    assert out.count("times too wide: reward-to-go at") == 2
     main([*arguments, "--out", str(tmp_path)])
     assert "0 new rows" in capsys.readouterr().out
     again = ["figure", str(path), str(tmp_path / "small.jsonl"), "--out", str(tmp_path / "x.png")]

@@ -7,19 +7,13 @@ from casim.estimators.chain import Chain, Sum
 from casim.estimators.sources.branches import Vine
 from casim.estimators.sources.critics import Gae
 from casim.estimators.sources.games import Shapley
-from casim.estimators.sources.groups import GroupRelative, LeaveOneOut
 from casim.estimators.sources.hindsight import Hindsight
 from casim.estimators.sources.information import InformationGain
 from casim.estimators.sources.judges import ProcessReward
 from casim.estimators.sources.network import GaeNetwork
-from casim.estimators.sources.returns import Return, RewardToGo
 from casim.estimators.weights import OverLength, TopEntropy
 
 ESTIMATORS: tuple[type[Estimator], ...] = (
-    Return,
-    RewardToGo,
-    GroupRelative,
-    LeaveOneOut,
     Vine,
     Gae,
     GaeNetwork,
@@ -44,15 +38,11 @@ __all__ = [
     "Estimator",
     "Gae",
     "GaeNetwork",
-    "GroupRelative",
     "Hindsight",
     "InformationGain",
-    "LeaveOneOut",
     "OverLength",
     "Part",
     "ProcessReward",
-    "Return",
-    "RewardToGo",
     "Shapley",
     "Source",
     "Sum",

@@ -28,11 +28,11 @@ from typing import Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Part, check_taken
-from casim.estimators.peers import KINDS, Peers
+from casim.estimators.peers import KINDS, WHOLE, Peers
 from casim.ops import difference
 from casim.types import Batch, Credit
 
@@ -49,8 +49,9 @@ class Baseline(Part):
         peers: who is compared: the "group" of the prompt, the whole "batch", the same "step" or
             "turn" of the group, the same "anchor" (observation) or "state", trajectories of the
             same "length", or the same "prefix".
-        votes: who has a vote in a mean: each "trajectory" one, with the mean of its steps there, or
-            each decided "step" one.
+        votes: who has a vote in a mean: each "trajectory" one, with the mean of its decided steps
+            there, or each decided "step" one. Where whole trajectories are compared, one that ended
+            before its first decision votes with all its steps.
         own: whether one's own trajectory is among the peers; False leaves it out.
         scale: divide by the deviation of the peers.
         scale_over: whose deviation, of the same kinds as `peers`; None is that of the peers.
@@ -106,9 +107,20 @@ class Baseline(Part):
 
     def _votes(self, batch: Batch, credit: Credit) -> Float[Array, "P N T"]:
         """How much each step says in the mean of its class."""
-        decided = batch.decided & batch.counted[..., None]
         weight = credit.weight if self.weighted else jnp.ones_like(credit.value)
-        return jnp.where(decided, weight, 0.0)
+        return jnp.where(self._voting(batch), weight, 0.0)
+
+    def _voting(self, batch: Batch) -> Bool[Array, "P N T"]:
+        """The steps that vote: those decided."""
+        counted = batch.counted[..., None]
+        voting = batch.decided & counted
+        if self._by_step or self.peers not in WHOLE:
+            return voting
+        # Who ended before the first decision, or the first step, is a member all the same.
+        for steps in (batch.live & counted, jnp.broadcast_to(counted, voting.shape)):
+            silent = ~jnp.any(voting, axis=-1, keepdims=True)
+            voting = voting | (silent & steps)
+        return voting
 
     def _centred(
         self, peers: Peers, value: Float[Array, "P N T"], votes: Float[Array, "P N T"]

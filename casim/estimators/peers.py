@@ -202,6 +202,8 @@ KINDS = {
     "prefix": prefix,
 }
 """Each kind of peers, by the name that is a setting of `Baseline`."""
+WHOLE = ("group", "batch", "length")
+"""The kinds that compare trajectories as a whole, and not their steps."""
 
 
 def _by_rank(label: Int[Array, "P N T"]) -> Labelled:

@@ -77,6 +77,11 @@ class Method:
         """What it needs beyond the batch."""
         return self.recipe.needs
 
+    @property
+    def stateful(self) -> bool:
+        """Whether it learns or remembers anything from call to call."""
+        return self.recipe.stateful
+
     def credit(self, key: Key[Array, ""], world: World | None, batch: Batch) -> Credit:
         """See `Estimator.credit`."""
         return self.recipe.credit(key, world, batch)

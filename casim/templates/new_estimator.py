@@ -9,7 +9,7 @@ Check it against the contract, which tests every claim below:
 Then put it into a study, in an experiment file (`casim new experiment NAME` writes one):
 
     from new_estimator import NewEstimator
-    casim.Study("name", tasks, (NewEstimator(), casim.LeaveOneOut()))
+    casim.Study("name", tasks, (NewEstimator(), casim.methods.RLOO))
 
 References:
     Author, year, arXiv id.

@@ -11,7 +11,7 @@ from casim.cli.experiment import blaming, opened
 PARTS = """
 import casim
 
-STUDY = casim.Study("full", (casim.Bifurcation(5, (2,)),), (casim.LeaveOneOut(),), replicates=20)
+STUDY = casim.Study("full", (casim.Bifurcation(5, (2,)),), (casim.methods.RLOO,), replicates=20)
 QUICK = STUDY
 SCORES = ("bias",)
 

@@ -10,7 +10,7 @@ SETUP = Setup(
     policy=casim.Softmax(scale=0.5),
     judge=casim.Judge(),
     estimators=(
-        casim.LeaveOneOut(),
+        casim.methods.RLOO,
         casim.Gae(),
         casim.InformationGain(),
         casim.ProcessReward(),

@@ -35,7 +35,8 @@ class Mine(casim.Estimator):
 
 def study(name, replicates):
     task = casim.Bifurcation(horizon=5, pivots=(2,))
-    return casim.Study(name, (task,), (casim.Return(), Mine()), replicates=replicates, controls=())
+    estimators = (casim.methods.REINFORCE, Mine())
+    return casim.Study(name, (task,), estimators, replicates=replicates, controls=())
 
 
 STUDY, QUICK, SCORES = study("full", 20), study("small", 10), ("rmse", "batch_steps")
@@ -87,7 +88,7 @@ def test_a_method_that_fails_leaves_table_rows_and_figure_of_the_others_and_stat
     out = capsys.readouterr().out
     assert f"failed: {why}" in out
     assert "1 new rows" in out
-    assert [row.label for row in casim.load(tmp_path / "small.jsonl")] == ["Return"]
+    assert [row.label for row in casim.load(tmp_path / "small.jsonl")] == ["REINFORCE"]
     assert (tmp_path / "small.png").exists()
 
 

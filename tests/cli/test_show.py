@@ -84,7 +84,7 @@ def test_the_telling_trajectory_is_the_one_whose_decisions_spread_most():
             ["show", "Bifurcatoin"],
             "name must be a known name, got 'Bifurcatoin': did you mean Bifurcation?",
         ),
-        (["show", "leaveoneout"], "did you mean LeaveOneOut?"),
+        (["show", "rloo"], "did you mean RLOO?"),
         (["show", "agentic_1k"], "did you mean agentic_1m or agentic_100_turns?"),
         (["show", "softmax"], "did you mean Softmax?"),
         (

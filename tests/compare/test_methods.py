@@ -196,7 +196,7 @@ def saved(tmp_path):
     rng = np.random.default_rng(8)
     gradient = {"gradient_slope": 1.0, "gradient_bias": 0.0, "batch_steps": 8.0, "env_steps": 0.0}
     rows = []
-    for label, noise in (("LeaveOneOut", 9.0), ("Vine", 4.0), ("exact", 1.0)):
+    for label, noise in (("RLOO", 9.0), ("Vine", 4.0), ("exact", 1.0)):
         variance = noise + 0.01 * rng.standard_normal(BLOCKS)
         blocks = {name: [x] * BLOCKS for name, x in gradient.items()}
         blocks |= {"gradient_variance": variance, "snr_aligned": 1 / variance}
@@ -208,22 +208,22 @@ def saved(tmp_path):
 
 
 def test_the_command_prints_verdicts_and_what_a_budget_buys(saved, capsys):
-    main(["compare", str(saved), "--against", "LeaveOneOut"])
+    main(["compare", str(saved), "--against", "RLOO"])
     out = capsys.readouterr().out
-    assert "snr_aligned against LeaveOneOut; p by Holm over 1 comparisons" in out
+    assert "snr_aligned against RLOO; p by Holm over 1 comparisons" in out
     assert out.split("\n")[3].split()[-1] == "better"
-    main(["compare", str(saved), "--against", "LeaveOneOut", "--controls", "--by", "ratio"])
+    main(["compare", str(saved), "--against", "RLOO", "--controls", "--by", "ratio"])
     assert "exact" in capsys.readouterr().out
-    main(["compare", str(saved), "--against", "LeaveOneOut", "--budget", "800"])
+    main(["compare", str(saved), "--against", "RLOO", "--budget", "800"])
     out = capsys.readouterr().out
-    assert "error at 800 steps against LeaveOneOut" in out
+    assert "error at 800 steps against RLOO" in out
     assert "1 / error at 800 steps: what the budget buys" in out
     # 100 groups: error = 1 - 1 / (1 + 9 / 100), 1 / error = 1 + 100 / 9.
     lines = {
         line.split()[2]: line.split()
         for line in out.split("what the budget buys")[1].strip().split("\n")
     }
-    assert float(lines["LeaveOneOut"][3]) == pytest.approx(1 + 100 / 9, rel=0.01)
+    assert float(lines["RLOO"][3]) == pytest.approx(1 + 100 / 9, rel=0.01)
     assert float(lines["Vine"][3]) == pytest.approx(1 + 100 / 4, rel=0.01)
 
 
@@ -231,8 +231,8 @@ def test_the_command_prints_verdicts_and_what_a_budget_buys(saved, capsys):
     ("arguments", "message"),
     [
         (
-            ["--against", "LeaveOneOt"],
-            "against must be a known name, got 'LeaveOneOt': did you mean LeaveOneOut",
+            ["--against", "Vin"],
+            "against must be a known name, got 'Vin': did you mean Vine",
         ),
         (
             ["--against", "Vine", "--score", "snr_alined"],

@@ -10,25 +10,21 @@ import numpy as np
 import pytest
 
 import casim
-from casim.estimators import (
-    ESTIMATORS,
-    GroupRelative,
-    LeaveOneOut,
-    Return,
-    RewardToGo,
-    Shapley,
-    Vine,
-)
+from casim.estimators import ESTIMATORS, PARTS, Gae, Shapley, ToGo, Vine, Whole
 from casim.estimators.base import claimed, discount_of
+from casim.methods import GRPO, REINFORCE, REWARD_TO_GO, RLOO
 from casim.oracle.moments import by_reward, exact_scores, group_moments
 from casim.simulate import World
 from casim.tasks import Bifurcation, VariableTurns
+from tests.chains import rloo
 from tests.enumeration import credit, expected_gradient, returns_to_go, solved
 
 KEY = jax.random.key(0)
 DISCOUNTS = (1.0, 0.8)
 WITH_DISCOUNT = [
-    kind for kind in ESTIMATORS if "discount" in {x.name for x in dataclasses.fields(kind)}
+    kind
+    for kind in (*ESTIMATORS, *PARTS)
+    if "discount" in {x.name for x in dataclasses.fields(kind)}
 ]
 
 
@@ -44,29 +40,27 @@ def slope(estimator, discount):
     return exact_scores(*chain(discount), moments)["gradient_slope"]
 
 
-@pytest.mark.parametrize("estimator", [RewardToGo(), LeaveOneOut(), Return()], ids=repr)
-def test_the_gradient_is_exact_where_it_is_claimed_and_only_there(estimator):
+@pytest.mark.parametrize("method", [REWARD_TO_GO, RLOO, REINFORCE], ids=lambda x: x.name)
+def test_the_gradient_is_exact_where_it_is_claimed_and_only_there(method):
     """A return from the first step is worth 0.8^3 of the reward-to-go at step 3."""
     for discount in DISCOUNTS:
-        exact = "gradient" in estimator.claims(discount)
+        exact = "gradient" in method.claims_at(discount)
         wanted = 1.0 if exact else 0.8**3
-        assert slope(estimator, discount) == pytest.approx(wanted, rel=1e-6)
+        assert slope(method, discount) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_a_discount_of_ones_own_is_kept_and_takes_the_claim_away():
     """Undiscounted, the reward at the last step counts 0.8^-4 times too much at step 3."""
-    assert slope(RewardToGo(1.0), 0.8) == pytest.approx(0.8**-4, rel=1e-6)
-    assert slope(LeaveOneOut(1.0), 0.8) == pytest.approx(0.8**-4, rel=1e-6)
-    assert not RewardToGo(1.0).claims(0.8)
+    assert slope(ToGo(1.0), 0.8) == pytest.approx(0.8**-4, rel=1e-6)
+    assert slope(rloo(1.0), 0.8) == pytest.approx(0.8**-4, rel=1e-6)
+    assert not ToGo(1.0).claims(0.8)
 
 
 @pytest.mark.parametrize(
     ("estimator", "undiscounted", "discounted"),
     [
-        (Return(), {"gradient"}, set()),
-        (RewardToGo(), {"gradient"}, {"gradient"}),
-        (LeaveOneOut(), {"gradient", "target"}, {"target"}),
-        (GroupRelative(), set(), set()),
+        (Whole(), {"gradient"}, set()),
+        (ToGo(), {"gradient"}, {"gradient"}),
         (Vine(), {"gradient", "target"}, {"target"}),
         (Vine(unit="step"), {"gradient", "target"}, {"gradient", "target"}),
         (Shapley(), {"target"}, {"target"}),
@@ -81,10 +75,25 @@ def test_claims_name_their_discounts(estimator, undiscounted, discounted):
     assert not dataclasses.replace(estimator, discount=0.7).claims(single)
 
 
+@pytest.mark.parametrize(
+    ("method", "undiscounted", "discounted"),
+    [
+        (REINFORCE, {"gradient"}, set()),
+        (REWARD_TO_GO, {"gradient"}, {"gradient"}),
+        (RLOO, {"gradient", "target"}, {"target"}),
+        (GRPO, set(), set()),
+    ],
+    ids=lambda x: str(sorted(x)) if isinstance(x, set) else x.name,
+)
+def test_claims_of_methods_name_their_discounts(method, undiscounted, discounted):
+    assert method.claims_at(1.0) == undiscounted
+    assert method.claims_at(0.8) == discounted
+
+
 def test_claims_in_words():
-    assert claimed(LeaveOneOut()) == "gradient (discount 1), target"
-    assert claimed(RewardToGo()) == "gradient"
-    assert claimed(GroupRelative()) == "-"
+    assert claimed(Vine()) == "gradient (discount 1), target"
+    assert claimed(ToGo()) == "gradient"
+    assert claimed(Gae()) == "-"
 
 
 def test_none_is_the_discount_of_the_world_and_1_without_one():
@@ -116,7 +125,7 @@ def test_no_credit_is_weighed_by_the_discount_of_its_own_step():
     reward = np.asarray(batch.reward)[:, -1]
     assert 0 < reward.sum() < 5
     whole, to_go = (
-        np.asarray(credit(x, KEY, world, batch).value) for x in (Return(), RewardToGo())
+        np.asarray(credit(x, KEY, world, batch).value) for x in (REINFORCE, REWARD_TO_GO)
     )
     np.testing.assert_allclose(whole, np.repeat(0.8**7 * reward[:, None], 8, axis=1), rtol=1e-6)
     np.testing.assert_allclose(to_go, reward[:, None] * 0.8 ** (7 - np.arange(8)), rtol=1e-6)
@@ -143,7 +152,7 @@ def test_a_study_has_the_discount_of_its_world():
     """The reward-to-go has slope 1 there, where the same without discount has 2.4."""
     task = Bifurcation(8, (3,), gap=1.0, discount=0.8)
     study = casim.Study(
-        "discount", (task,), (RewardToGo(),), replicates=20, num_trajectories=50, controls=()
+        "discount", (task,), (REWARD_TO_GO,), replicates=20, num_trajectories=50, controls=()
     )
     (row,) = study.run()
     score = row.scores["gradient_slope"]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from casim.checks import check_mdp
-from casim.estimators import LeaveOneOut, Return, RewardToGo, Vine
+from casim.estimators import Vine
 from casim.judges import Judge
+from casim.methods import REINFORCE, REWARD_TO_GO, RLOO
 from casim.metrics import group_gradient
 from casim.oracle import path_target
 from casim.oracle.moments import by_return, exact_scores, group_moments, recursion_moments
@@ -47,9 +48,9 @@ def test_a_world_knows_one_discount_from_several(given):
 
 def test_returns_follow_the_discounts_of_the_steps(given, tail):
     batch = given.all.batch
-    to_go = enumeration.credit(RewardToGo(), KEY, given.world, batch).value
+    to_go = enumeration.credit(REWARD_TO_GO, KEY, given.world, batch).value
     np.testing.assert_allclose(to_go, tail, **CLOSE)
-    whole = enumeration.credit(Return(), KEY, given.world, batch).value
+    whole = enumeration.credit(REINFORCE, KEY, given.world, batch).value
     live = np.asarray(batch.live)
     np.testing.assert_allclose(whole, np.where(live, tail[:, :1], 0.0), **CLOSE)
 
@@ -94,7 +95,7 @@ def test_branches_measure_segments_exactly_where_nothing_is_left_to_chance():
 def test_moments_of_rloo_by_recursion_equal_those_by_classes(given):
     mdp, policy = given.mdp, given.policy
     sees = by_return(reference.by_step(mdp))
-    by_class = group_moments(mdp, policy, LeaveOneOut(), 2, sees)
+    by_class = group_moments(mdp, policy, RLOO, 2, sees)
     by_time = recursion_moments(mdp, policy, peer_baseline(), 2)
     for name in ("gradient", "gradient_variance", "expectation", "variance"):
         one, two = (getattr(x, name) for x in (by_class, by_time))

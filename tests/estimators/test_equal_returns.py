@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from casim.estimators import GroupRelative, LeaveOneOut, Vine
+from casim.estimators import Vine
+from casim.methods import GRPO, RLOO
 from casim.simulate import World
 from casim.tasks import InformationSeeking
+from tests.chains import grpo, rloo
 from tests.enumeration import credit
 
 KEY = jax.random.key(0)
@@ -26,11 +28,11 @@ def always_asking() -> World:
 
 def test_equal_returns_earn_nothing():
     estimators = (
-        GroupRelative(),
-        GroupRelative("batch", discount=0.7),
-        GroupRelative("none", discount=0.9),
-        LeaveOneOut(),
-        LeaveOneOut(0.9),
+        GRPO,
+        grpo(0.7, scale_over="batch"),
+        grpo(0.9, scale=False),
+        RLOO,
+        rloo(0.9),
         Vine(num_branches=7, unit="step"),
         Vine(num_branches=7),
     )

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.estimators import GroupRelative, LeaveOneOut
+from casim.methods import DR_GRPO, GRPO, RLOO
 from casim.types import MDP, Trajectory
+from tests.chains import grpo, rloo
 from tests.enumeration import (
     Weighted,
     assert_cells,
@@ -107,18 +108,18 @@ def test_the_groups_are_a_distribution(pairs, triples):
 def test_leave_one_out_has_q_minus_the_value_of_the_prompt_as_its_mean(pairs):
     given, every = pairs
     wanted = given.exact.q_value - given.exact.value[0, 1]
-    assert_cells(every, given.mdp, credit(LeaveOneOut(), every.batch), wanted)
+    assert_cells(every, given.mdp, credit(RLOO, every.batch), wanted)
 
 
 def test_leave_one_out_has_its_target_as_its_mean_with_rewards_on_the_way(triples):
     given, every = triples
     wanted = given.exact.q_value + given.exact.past_reward[:, :, None] - given.exact.expected_return
-    assert_cells(every, given.mdp, credit(LeaveOneOut(), every.batch), wanted)
+    assert_cells(every, given.mdp, credit(RLOO, every.batch), wanted)
 
 
 def test_leave_one_out_has_no_action_centred_bias(triples):
     given, every = triples
-    mean, mass = cell_mean(given.mdp, every, credit(LeaveOneOut(), every.batch))
+    mean, mass = cell_mean(given.mdp, every, credit(RLOO, every.batch))
     visited = (mass > 0).all(axis=-1)
     assert visited.sum() > 5
     centred = centre(given.policy, given.mdp.schedule, np.where(mass > 0, mean, 0.0))
@@ -127,16 +128,14 @@ def test_leave_one_out_has_no_action_centred_bias(triples):
 
 def test_leave_one_out_has_the_exact_gradient(pairs, triples):
     for given, every in (pairs, triples):
-        gradient = expected_gradient(
-            given.mdp, given.policy, every, credit(LeaveOneOut(), every.batch)
-        )
+        gradient = expected_gradient(given.mdp, given.policy, every, credit(RLOO, every.batch))
         np.testing.assert_allclose(gradient, given.exact.gradient, atol=1e-5)
 
 
 def test_leave_one_out_keeps_its_target_but_not_the_gradient_at_a_discount_below_1():
     given = case(binary=False, actions=2, prompt=False, discount=0.875)
     every = groups(given.all, 2)
-    value = credit(LeaveOneOut(0.875), every.batch)
+    value = credit(rloo(0.875), every.batch)
     scaling = (0.875 ** np.arange(4))[:, None, None]
     wanted = (
         scaling * given.exact.q_value
@@ -155,17 +154,15 @@ def test_leave_one_out_equals_dr_grpo_times_n_over_n_minus_1(triples):
     returns = np.asarray(every.batch.reward, np.float64).sum(-1)
     wanted = 3 / 2 * (returns - returns.mean(axis=1, keepdims=True))
     live = np.asarray(every.batch.live)
-    np.testing.assert_allclose(
-        credit(LeaveOneOut(), every.batch), wanted[..., None] * live, atol=1e-5
-    )
-    shrunk = credit(GroupRelative(scale="none"), every.batch)
+    np.testing.assert_allclose(credit(RLOO, every.batch), wanted[..., None] * live, atol=1e-5)
+    shrunk = credit(DR_GRPO, every.batch)
     np.testing.assert_allclose(3 / 2 * shrunk, wanted[..., None] * live, atol=1e-5)
 
 
 def test_dr_grpo_has_n_minus_1_over_n_of_it_for_any_returns(pairs, triples):
     for given, every in (pairs, triples):
         share = 1 - 1 / every.batch.action.shape[1]
-        value = credit(GroupRelative(scale="none"), every.batch)
+        value = credit(DR_GRPO, every.batch)
         wanted = (
             given.exact.q_value + given.exact.past_reward[:, :, None] - given.exact.expected_return
         )
@@ -179,7 +176,7 @@ def test_dr_grpo_has_n_minus_1_over_n_of_it_for_any_returns(pairs, triples):
 def test_binary_grpo_is_c_p_times_q_minus_the_value_of_the_prompt(num, ddof):
     given = bandit((0.875, 0.25, 0.5), (0.25, 0.625, 0.125))
     every = groups(given.all, num)
-    value = credit(GroupRelative(ddof=ddof, epsilon=1e-12), every.batch)
+    value = credit(grpo(ddof=ddof, epsilon=1e-12), every.batch)
     mean, mass = cell_mean(given.mdp, every, value)
     p = given.exact.expected_return
     wanted = scale_by_binomial(num, p, ddof) * (given.exact.q_value[0, 0] - p)
@@ -191,7 +188,7 @@ def test_binary_grpo_has_the_right_direction_and_the_wrong_length(pairs):
     given, every = pairs
     p = given.exact.expected_return
     kappa = scale_by_binomial(2, p, 1)
-    value = credit(GroupRelative(), every.batch)
+    value = credit(GRPO, every.batch)
     assert_cells(every, given.mdp, value, kappa * (given.exact.q_value - p), atol=3e-5)
     gradient = expected_gradient(given.mdp, given.policy, every, value)
     np.testing.assert_allclose(gradient, kappa * given.exact.gradient, atol=3e-5)
@@ -221,7 +218,7 @@ def test_c_p_in_its_second_form_is_symmetric_and_constant_for_groups_of_two_and_
             jnp.asarray(reward.reshape(shape)),
             jnp.ones(shape, bool),
         )
-        own = credit(GroupRelative(epsilon=1e-12), batch)[:, 0, 0].reshape(2, num)
+        own = credit(grpo(epsilon=1e-12), batch)[:, 0, 0].reshape(2, num)
         return own[1] - own[0]
 
     def second_form(num, p):
@@ -242,24 +239,20 @@ def test_c_p_in_its_second_form_is_symmetric_and_constant_for_groups_of_two_and_
 
 def test_population_and_bessel_standard_deviations_differ_by_a_constant(pairs):
     _, every = pairs
-    bessel, population = (
-        credit(GroupRelative(ddof=ddof, epsilon=1e-12), every.batch) for ddof in (1, 0)
-    )
+    bessel, population = (credit(grpo(ddof=ddof, epsilon=1e-12), every.batch) for ddof in (1, 0))
     np.testing.assert_allclose(population, math.sqrt(2) * bessel, atol=1e-5)
 
 
 def test_with_more_than_two_return_values_even_the_direction_is_lost(triples):
     given, every = triples
-    value = credit(GroupRelative(), every.batch)
+    value = credit(GRPO, every.batch)
     gradient, wanted = (
         expected_gradient(given.mdp, given.policy, every, value),
         given.exact.gradient,
     )
     cosine = np.vdot(gradient, wanted) / np.linalg.norm(gradient) / np.linalg.norm(wanted)
     assert cosine < 0.999
-    unscaled = expected_gradient(
-        given.mdp, given.policy, every, credit(GroupRelative(scale="none"), every.batch)
-    )
+    unscaled = expected_gradient(given.mdp, given.policy, every, credit(DR_GRPO, every.batch))
     cosine = np.vdot(unscaled, wanted) / np.linalg.norm(unscaled) / np.linalg.norm(wanted)
     assert cosine > 1 - 1e-6
 
@@ -267,7 +260,7 @@ def test_with_more_than_two_return_values_even_the_direction_is_lost(triples):
 def test_scaling_by_the_batch_is_scaling_by_the_group(triples):
     _, every = triples
     some = Weighted(every.weight[:50], jax.tree.map(lambda x: x[:50], every.batch))
-    both = [credit(GroupRelative(scale=scale), some.batch) for scale in ("batch", "group")]
+    both = [credit(grpo(scale_over=over), some.batch) for over in ("batch", "group")]
     np.testing.assert_allclose(*both, atol=1e-6)
 
 
@@ -277,7 +270,7 @@ def test_grpo_is_the_standard_score_of_the_return(triples):
     scored = (returns - returns.mean(1, keepdims=True)) / (
         returns.std(1, ddof=1, keepdims=True) + 0.01
     )
-    value = credit(GroupRelative(discount=0.5, epsilon=0.01), every.batch)
+    value = credit(grpo(0.5, epsilon=0.01), every.batch)
     np.testing.assert_allclose(value, scored[..., None] * np.asarray(every.batch.live), atol=1e-4)
 
 
@@ -285,5 +278,5 @@ def test_a_group_of_one_keeps_its_return_or_gets_nothing():
     given = case()
     one = jax.tree.map(lambda x: x[:, None], given.all.batch)
     returns = np.asarray(one.reward).sum(-1, keepdims=True) * np.asarray(one.live)
-    np.testing.assert_array_equal(credit(LeaveOneOut(), one), returns)
-    assert not credit(GroupRelative(), one).any()
+    np.testing.assert_array_equal(credit(RLOO, one), returns)
+    assert not credit(GRPO, one).any()

@@ -9,6 +9,7 @@ import pytest
 
 import casim
 from casim.estimators import ESTIMATORS, Gae, GaeNetwork, Hindsight, Shapley, Vine
+from casim.methods import GRPO, REINFORCE, REWARD_TO_GO, RLOO
 from casim.simulate import World
 from tests.enumeration import run
 
@@ -20,6 +21,8 @@ SMALL = {
     Shapley: Shapley(1),
     Vine: Vine(1),
 }
+RECIPES = {kind.__name__: SMALL.get(kind, kind()) for kind in ESTIMATORS}
+RECIPES |= {method.name: method for method in (REINFORCE, REWARD_TO_GO, GRPO, RLOO)}
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +44,10 @@ def imposed():
     return world, batch
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS, ids=lambda kind: kind.__name__)
-def test_credit_is_finite(kind, imposed):
+@pytest.mark.parametrize("name", RECIPES)
+def test_credit_is_finite(name, imposed):
     world, batch = imposed
-    credit = run(SMALL.get(kind, kind()), KEY, world, batch)
+    credit = run(RECIPES[name], KEY, world, batch)
     assert np.isfinite(credit.value).all()
     assert np.asarray(credit.value).any()
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.estimators import Return, RewardToGo
+from casim.estimators import ToGo, Whole
+from casim.methods import REINFORCE, REWARD_TO_GO
 from tests import reference
 from tests.enumeration import assert_cells, case, credit, expected_gradient, run, solved
 
@@ -29,7 +30,7 @@ def undiscounted(hidden):
 
 def test_both_are_what_they_say_on_every_trajectory(hidden):
     batch, discount = hidden.all.batch, hidden.discount
-    to_go, whole = value_of(RewardToGo(discount), batch), value_of(Return(discount), batch)
+    to_go, whole = value_of(ToGo(discount), batch), value_of(Whole(discount), batch)
     for row in range(0, len(hidden.all.weight), 29):
         reward, live = np.asarray(batch.reward, np.float64)[row], np.asarray(batch.live)[row]
         later = [
@@ -46,7 +47,7 @@ def test_return_has_the_advantage_plus_a_function_of_the_state_as_its_mean_at_di
     assert_cells(
         given.all,
         given.mdp,
-        value_of(Return(), given.all.batch),
+        value_of(REINFORCE, given.all.batch),
         given.advantage + offset[:, :, None],
     )
 
@@ -56,13 +57,13 @@ def test_return_has_the_exact_gradient_at_discount_1(undiscounted):
         undiscounted.mdp,
         undiscounted.policy,
         undiscounted.all,
-        value_of(Return(), undiscounted.all.batch),
+        value_of(REINFORCE, undiscounted.all.batch),
     )
     np.testing.assert_allclose(gradient, undiscounted.exact.gradient, atol=1e-5)
 
 
 def test_return_is_biased_at_a_discount_below_1(hidden):
-    value = value_of(Return(hidden.discount), hidden.all.batch)
+    value = value_of(Whole(hidden.discount), hidden.all.batch)
     gradient = expected_gradient(hidden.mdp, hidden.policy, hidden.all, value)
     wanted = hidden.exact.gradient
     assert np.linalg.norm(gradient - wanted) > 0.01 * np.linalg.norm(wanted)
@@ -72,20 +73,18 @@ def test_return_is_biased_at_a_discount_below_1(hidden):
 
 def test_reward_to_go_has_q_as_its_mean():
     given = case(binary=False, actions=2, prompt=False, discount=0.875)
-    assert_cells(
-        given.all, given.mdp, value_of(RewardToGo(0.875), given.all.batch), given.exact.q_value
-    )
+    assert_cells(given.all, given.mdp, value_of(ToGo(0.875), given.all.batch), given.exact.q_value)
 
 
 def test_reward_to_go_has_the_exact_gradient_at_any_discount(hidden, undiscounted):
     for given in (hidden, undiscounted):
-        value = value_of(RewardToGo(given.discount), given.all.batch)
+        value = value_of(ToGo(given.discount), given.all.batch)
         gradient = expected_gradient(given.mdp, given.policy, given.all, value)
         np.testing.assert_allclose(gradient, given.exact.gradient, atol=1e-5)
 
 
 def test_both_are_free_of_cost(hidden):
-    for estimator in (Return(), RewardToGo()):
+    for estimator in (REINFORCE, REWARD_TO_GO):
         assert all(
             float(x) == 0.0
             for x in credit(estimator, jax.random.key(0), None, hidden.all.batch).cost

@@ -136,19 +136,24 @@ def test_a_study_calls_a_method_by_its_name_and_keeps_its_recipe(unhooked):
     study = casim.Study(
         "named",
         (casim.Bifurcation(horizon=5, pivots=(2,)),),
-        (methods.RLOO, casim.LeaveOneOut(), methods.GRPO),
+        (methods.RLOO, methods.DR_GRPO, methods.GRPO),
         num_prompts=2,
         num_trajectories=3,
         replicates=10,
         controls=("exact",),
     )
     rows = {row.label: row for row in study.run(progress=False)}
-    assert list(rows) == ["RLOO", "LeaveOneOut", "GRPO", "exact"]
+    assert list(rows) == ["RLOO", "Dr. GRPO", "GRPO", "exact"]
     assert rebuild(rows["RLOO"].estimator) == methods.RLOO.recipe
     assert rows["RLOO"].num_prompts == 2
-    for name, score in rows["RLOO"].scores.items():
-        same = rows["LeaveOneOut"].scores[name]
-        np.testing.assert_allclose(score, same, rtol=1e-5, atol=1e-6, err_msg=name)
+    # Dr. GRPO is RLOO times (N - 1) / N.
+    shrunk = 2 / 3
+    for name, factor in (("gradient_slope", shrunk), ("variance", shrunk**2)):
+        ratio = rows["Dr. GRPO"].scores[name].value / rows["RLOO"].scores[name].value
+        assert ratio == pytest.approx(factor, rel=1e-4), name
+    for name in ("gradient_cosine", "snr_aligned", "sign_accuracy", "leakage"):
+        one, other = (rows[label].scores[name] for label in ("RLOO", "Dr. GRPO"))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5, err_msg=name)
     assert rows["GRPO"].scores["support"].value == 1.0
     assert rows["GRPO"].scores["effective_sample"].value == pytest.approx(1.0)
 

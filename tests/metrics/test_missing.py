@@ -62,7 +62,7 @@ def rows_of(task, policy=UNIFORM, controls=("exact", "zero")):
     study = casim.Study(
         "missing",
         (task,),
-        (casim.LeaveOneOut(),),
+        (casim.methods.RLOO,),
         (policy,),
         judge=None,
         num_trajectories=3,

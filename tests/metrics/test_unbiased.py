@@ -81,7 +81,7 @@ def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group()
     batch = batch._replace(
         reward=batch.reward.astype(jnp.float32), log_prob=batch.log_prob.astype(jnp.float32)
     )
-    estimator = casim.LeaveOneOut()
+    estimator = casim.methods.RLOO
 
     def group(batch):
         given = credit(estimator, jax.random.key(0), None, batch)

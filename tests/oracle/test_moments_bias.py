@@ -31,6 +31,7 @@ from casim.oracle.moments import (
 from casim.oracle.moments.group import multisets
 from casim.tasks.variable_turns import VariableTurns
 from tests import enumeration
+from tests.chains import grpo
 from tests.enumeration import Rule
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "group-bias.md"
@@ -128,14 +129,14 @@ def length_mean(group):
 
 
 RULES = {
-    "RLOO": casim.LeaveOneOut(),
+    "RLOO": casim.methods.RLOO,
     "turn leave-one-out, raw return if alone": turn_leave_one_out("return"),
     "turn leave-one-out, ended peers count 0": turn_leave_one_out("padded"),
     "row-weighted leave-one-out": row_mean(True),
     "anchor leave-one-out": anchor_mean(True),
-    "Dr. GRPO": casim.GroupRelative(scale="none"),
-    "GRPO, ddof 1": casim.GroupRelative(),
-    "GRPO, ddof 0": casim.GroupRelative(ddof=0),
+    "Dr. GRPO": casim.methods.DR_GRPO,
+    "GRPO, ddof 1": casim.methods.GRPO,
+    "GRPO, ddof 0": grpo(ddof=0),
     "turn leave-one-out, 0 if alone": turn_leave_one_out("zero"),
     "turn mean": turn_mean(False),
     "turn mean and std": turn_mean(True),
@@ -301,7 +302,7 @@ def test_the_page_states_the_binary_factors_of_grpo():
     for ddof in (1, 0):
         cells = []
         for n in SIZES:
-            estimator = casim.GroupRelative(ddof=ddof, epsilon=1e-12)
+            estimator = grpo(ddof=ddof, epsilon=1e-12)
             wanted = binary_group_scale(success, n) * (1.0 if ddof else math.sqrt(n / (n - 1)))
             cells.append(f"{wanted:.4f}")
             if n in (3, 8):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import casim
+from casim.estimators import Whole
 from casim.estimators.base import to_steps
 from casim.oracle.moments import (
     by_anchor,
@@ -22,6 +23,7 @@ from casim.oracle.moments import (
     whole,
 )
 from casim.tasks.variable_turns import VariableTurns
+from tests import chains
 from tests.enumeration import Rule
 from tests.oracle.test_moments_bias import anchor_mean, turn_leave_one_out
 from tests.reference import discounting, enumerate_paths, random_mdp
@@ -152,14 +154,14 @@ def same(moments, wanted):
         (
             WIDE,
             2,
-            casim.GroupRelative(discount=0.9),
+            chains.grpo(0.9),
             lambda b: grpo(b, 0.9, 1, 1e-6),
             (by_reward, by_return(0.9)),
         ),
         (
             SMALL,
             3,
-            casim.GroupRelative("group", 0, 1e-3, 1.0),
+            chains.grpo(1.0, ddof=0, epsilon=1e-3),
             lambda b: grpo(b, 1.0, 0, 1e-3),
             (whole, by_return()),
         ),
@@ -179,13 +181,13 @@ def test_moments_equal_those_over_all_ordered_groups(place, num, estimator, form
 
 
 def test_a_group_of_one_and_a_world_that_is_shown():
-    """RewardToGo alone: unbiased for Q in every cell and for the gradient.
+    """The return-to-go alone: unbiased for Q in every cell and for the gradient.
 
     Both come from dynamic programming.
     """
     mdp, policy = world(7, (2, 0), states=4, successors=3, hidden=False)
     truth = precise_truth(mdp, policy)
-    moments = group_moments(mdp, policy, casim.RewardToGo(), 1)
+    moments = group_moments(mdp, policy, casim.methods.REWARD_TO_GO, 1)
     met = moments.probability > 0
     np.testing.assert_allclose(moments.expectation[met], truth.q_value[met], rtol=0, atol=EXACT)
     np.testing.assert_allclose(moments.gradient, truth.gradient, rtol=0, atol=EXACT)
@@ -199,7 +201,7 @@ def test_a_group_of_one_and_a_world_that_is_shown():
 def test_probabilities_of_groups_sum_to_one():
     paths = enumerate_trajectories(*WIDE)
     np.testing.assert_allclose(paths.probability.sum(), 1.0, rtol=1e-13)
-    moments = group_moments(*WIDE, casim.Return(1.0), 2, by_return())
+    moments = group_moments(*WIDE, Whole(1.0), 2, by_return())
     occupancy = (
         precise_truth(*WIDE).occupancy.sum(axis=1)
         * np.asarray(WIDE[0].decision)[np.asarray(WIDE[0].schedule)]
@@ -235,8 +237,8 @@ def undefined(_key, _world, batch):
         (Rule(first_only), (2, by_return()), "treat members alike"),
         (Rule(weighted_actions), (2, by_return()), "see no more of a trajectory"),
         (Rule(undefined), (2, by_return()), "must be finite"),
-        (casim.Return(), (0,), r"num must be in \[1, inf\]"),
-        (casim.Return(), (4, whole, 1000), r"must be in \[1, 1000\], got"),
+        (casim.methods.REINFORCE, (0,), r"num must be in \[1, inf\]"),
+        (casim.methods.REINFORCE, (4, whole, 1000), r"must be in \[1, 1000\], got"),
     ],
 )
 def test_what_cannot_be_enumerated_is_refused(estimator, arguments, message):
@@ -250,7 +252,7 @@ def test_a_world_with_too_many_trajectories_is_refused():
 
 
 def test_exact_scores_ask_for_gradients_of_the_table():
-    moments = group_moments(*SMALL, casim.Return(), 1)
+    moments = group_moments(*SMALL, casim.methods.REINFORCE, 1)
     with pytest.raises(ValueError, match="gradient must have shape"):
         exact_scores(*SMALL, moments._replace(gradient=moments.gradient[:1]))
 
@@ -274,7 +276,7 @@ def test_exact_scores_lie_in_the_intervals_of_a_study(unhooked):
     With t of 9 degrees of freedom the false alarm is about 1e-5 each.
     """
     task, policy = VariableTurns(num_turns=4, noise=0.5, discount=0.9), casim.Softmax(seed=3)
-    estimators = (casim.GroupRelative(), casim.LeaveOneOut(discount=0.9))
+    estimators = (casim.methods.GRPO, chains.rloo(0.9))
     rows = casim.Study(
         "moments", (task,), estimators, (policy,), num_trajectories=3, replicates=3000, controls=()
     )
@@ -301,8 +303,8 @@ def test_groups_of_several_prompts_are_those_of_each_by_its_probability():
     for which in (0, 1):
         given = np.where(label == which, start, 0.0) / chance[which]
         one = mdp._replace(start=given, prompt=0 * label)
-        alone.append(group_moments(one, policy, casim.GroupRelative(), 2, by_reward))
-    got = group_moments(mdp, policy, casim.GroupRelative(), 2, by_reward)
+        alone.append(group_moments(one, policy, casim.methods.GRPO, 2, by_reward))
+    got = group_moments(mdp, policy, casim.methods.GRPO, 2, by_reward)
     probability = sum(q * x.probability for q, x in zip(chance, alone, strict=True))
     mean, second = np.zeros((2, *probability.shape))
     gradient, square = np.zeros((2, *got.gradient.shape))
@@ -320,5 +322,5 @@ def test_groups_of_several_prompts_are_those_of_each_by_its_probability():
     np.testing.assert_allclose(got.gradient, gradient, atol=EXACT)
     np.testing.assert_allclose(got.gradient_variance, square - gradient**2, atol=EXACT)
     merged = mdp._replace(prompt=0 * label)
-    mixed = group_moments(merged, policy, casim.GroupRelative(), 2, by_reward)
+    mixed = group_moments(merged, policy, casim.methods.GRPO, 2, by_reward)
     assert np.abs(mixed.gradient - gradient).max() > 1e-4

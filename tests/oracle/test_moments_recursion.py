@@ -28,6 +28,7 @@ from casim.oracle.moments import (
     whole_return,
 )
 from casim.types import MDP, Kind
+from tests.chains import rloo
 from tests.enumeration import Rule
 from tests.reference import (
     BY_KERNEL,
@@ -232,13 +233,13 @@ def test_a_baseline_of_peers_equals_the_enumerated_groups(num):
     """RLOO: the recursion's polynomial in moments of one trajectory, against groups of classes."""
     # Returns that often coincide.
     mdp, policy = TIED[0]._replace(reward=np.round(TIED[0].reward / 2)), TIED[1]
-    wanted = group_moments(mdp, policy, casim.LeaveOneOut(1.0), num, by_return())
+    wanted = group_moments(mdp, policy, rloo(1.0), num, by_return())
     same(recursion_moments(mdp, policy, peer_baseline(1.0), num), wanted)
 
 
 def test_own_logits_under_a_baseline_of_peers(written):
     """Where every step has its own kernel the two recursions meet: tied or not is the same."""
-    wanted = group_moments(*OWN, casim.LeaveOneOut(), 2, by_return(by_step(OWN[0])))
+    wanted = group_moments(*OWN, casim.methods.RLOO, 2, by_return(by_step(OWN[0])))
     same(recursion_moments(*OWN, peer_baseline(), 2), wanted)
     apart = recursion_moments(*OWN, peer_baseline(), 2, tied=False)
     np.testing.assert_allclose(

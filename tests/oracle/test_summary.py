@@ -78,11 +78,11 @@ def test_closed_forms_lie_in_the_intervals_of_a_study():
     With t of 9 degrees of freedom the false alarm is about 1e-5 each.
     """
     forms = {
-        casim.Return(): closed_forms.plain_return,
-        casim.RewardToGo(): closed_forms.plain_return,
-        casim.LeaveOneOut(): closed_forms.leave_one_out,
-        casim.GroupRelative(): closed_forms.group_relative,
-        casim.GroupRelative(scale="none"): closed_forms.group_mean,
+        casim.methods.REINFORCE: closed_forms.plain_return,
+        casim.methods.REWARD_TO_GO: closed_forms.plain_return,
+        casim.methods.RLOO: closed_forms.leave_one_out,
+        casim.methods.GRPO: closed_forms.group_relative,
+        casim.methods.DR_GRPO: closed_forms.group_mean,
         Control("exact"): closed_forms.exact_advantage,
     }
     estimators = tuple(forms)[:-1]

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.estimators import ProcessReward, Return
+from casim.estimators import ProcessReward
 from casim.judges import Judge
+from casim.methods import REINFORCE
 from casim.ops import gae
 from casim.oracle import expected_return, optimal, solve
 from casim.simulate import World
@@ -159,7 +160,7 @@ def test_a_broadcast_rewards_echoes_of_successful_episodes_and_exact_credit_neve
     assert (advantage[..., 1] <= 1e-12).all()
     every = enumeration.trajectories(mdp, policy)
     success = np.asarray(every.batch.reward).sum(1) == 1
-    credit = enumeration.run(Return(), jax.random.key(0), None, every.batch).value
+    credit = enumeration.run(REINFORCE, jax.random.key(0), None, every.batch).value
     mean, _ = enumeration.cell_mean(mdp, every, np.asarray(credit))
     open_, echo = 0, 1
     assert mean[0, open_, echo] > 0.3  # the plain broadcast pays the first echo

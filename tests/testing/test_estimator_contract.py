@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import pytest
 
 import casim
+from casim.estimators import ToGo, Whole
 from casim.estimators.base import cost, episode_return, to_steps
 from casim.ops import returns_to_go
 from casim.targets import Advantage, Subgoal
 from casim.testing import check_estimator
+
+BROADCAST = (casim.methods.GRPO, casim.methods.DR_GRPO, casim.methods.RLOO)
 
 
 def written(call, **attributes):
@@ -219,17 +222,23 @@ def test_declared_needs_and_a_methodology_of_ones_own_pass(call, needs):
 
 def test_a_class_in_place_of_an_instance_fails(unhooked):
     with pytest.raises(AssertionError, match="estimator must be an instance"):
-        check_estimator(casim.LeaveOneOut)
+        check_estimator(casim.Vine)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", casim.ESTIMATORS)
+@pytest.mark.parametrize("kind", [*casim.ESTIMATORS, Whole, ToGo])
 def test_every_estimator_passes_its_contract(kind):
     check_estimator(kind())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator", [casim.RewardToGo(0.9), casim.Vine(2, "step", 0.9)], ids=repr)
+@pytest.mark.parametrize("method", BROADCAST, ids=lambda method: method.name)
+def test_methods_of_groups_pass_the_contract(method):
+    check_estimator(method.recipe)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", [ToGo(0.9), casim.Vine(2, "step", 0.9)], ids=repr)
 def test_claims_at_a_discount_of_ones_own_are_tested_there(estimator):
     assert estimator.claims(0.9)
     assert not estimator.claims(1.0)
