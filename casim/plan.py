@@ -10,18 +10,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import jax
-
 from casim.devices import GIGABYTE
+from casim.platforms import numbers
 from casim.scores import BYTES_PER_CELL
 
 MAX_BLOCKS = 10
 """Most blocks of replicates, over which intervals are computed."""
-CHUNK_ENTRIES = {"cpu": 2**16}
-"""Most entries [replicate, trajectory, step] that a device scores at once, by platform: what fits
-the cache of a CPU."""
-ACCELERATOR_ENTRIES = 2**24
-"""The same elsewhere: what fills an accelerator."""
 BYTES_PER_ENTRY = 256
 """A first guess of the memory of an entry; a method that needs more gets smaller chunks."""
 ROUNDS_AHEAD = 2
@@ -82,8 +76,7 @@ class Plan(NamedTuple):
                 f"memory must exceed {gigabytes(fixed)} for the sums of {num_cells:,} cells "
                 f"(t, s, a) in {num_blocks} blocks, got {gigabytes(memory)}"
             )
-        most = CHUNK_ENTRIES.get(jax.default_backend(), ACCELERATOR_ENTRIES)
-        entries = min(most, left // BYTES_PER_ENTRY)
+        entries = min(numbers().chunk, left // BYTES_PER_ENTRY)
         groups = entries // (num * num_steps)
         return cls(num_blocks, per_block, largest_divisor(per_block, groups), left)
 

@@ -36,6 +36,7 @@ from casim.methods import recipe_of
 from casim.metrics import Sums, measure
 from casim.oracle import path_target
 from casim.plan import Groups, gigabytes, largest_divisor
+from casim.platforms import numbers
 from casim.report import classes
 from casim.setting import Outline, Setting
 from casim.simulate import Engine, World
@@ -216,16 +217,10 @@ def _pick(mesh: Mesh) -> Callable[[Sums, Any], Sums]:
     return jax.jit(spread)
 
 
-COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
-    "cpu": {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
-}
-"""By platform. On a CPU these halve the time that compiling takes; programs run as fast."""
-
-
 @functools.cache
 def _compiler_options() -> dict[str, Any]:
     """Those of the options that this version of XLA knows."""
-    wanted = COMPILER_OPTIONS.get(jax.default_backend(), {})
+    wanted = numbers().compiler
     trial = jax.jit(lambda x: x).lower(0.0)
     known = {}
     for name, value in wanted.items():

@@ -30,17 +30,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from casim.blocks import Blocks, ceil, cut, join
+from casim.platforms import numbers
 
 BLOCK = 16
 """Steps to a block: as many single-precision numbers as a cache line holds."""
-SHORT = {"cpu": 512}
-"""Sequences up to this length are scanned step by step.
-
-A CPU loses little by each step of a loop, others much.
-"""
-SHORT_ELSEWHERE = 64
-CACHE = 2**17
-"""Entries of an array that a CPU works on at once, few enough to stay in its cache."""
 
 
 def affine_scan(
@@ -101,9 +94,10 @@ def by_rows(function: Callable[..., Array], *array: Array) -> Array:
     shape = array[0].shape
     length, rows = shape[-1], math.prod(shape[:-1])
     array = tuple(x.reshape(rows, length) for x in array)
-    size = max(1, CACHE // max(length, 1))
-    if rows <= size or jax.default_backend() != "cpu":
+    entries = numbers().piece
+    if rows * length <= entries or rows <= 1:
         return function(*array).reshape(shape)
+    size = max(1, int(entries) // length)
 
     def rows_from(x: Array, at: Array) -> Array:
         if x.size >= 2**31:  # more than an index of 32 bits counts
@@ -152,7 +146,7 @@ class _Steps(NamedTuple):
 def _scan(steps: _Steps, reverse: bool, exclusive: bool) -> Array:
     """`affine_scan` of arrays `[N, T]`."""
     rows, length = steps.term.shape
-    if length <= SHORT.get(jax.default_backend(), SHORT_ELSEWHERE):
+    if length <= numbers().scanned:
         start = jnp.zeros((rows,), steps.term.dtype)
         return _run(steps.arrange(jnp.transpose), start, reverse, exclusive).T
     blocks = Blocks.of_length(length, BLOCK)

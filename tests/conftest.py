@@ -14,12 +14,14 @@ import jax
 import jaxtyping
 import pytest
 
-from casim import programs
+from casim import platforms
 from tests.quick import FLAGS, QUICK
 
 # Compilation is the budget of the suite.
 os.environ.setdefault("XLA_FLAGS", FLAGS)
-programs.COMPILER_OPTIONS["cpu"] = QUICK  # studies choose for themselves
+platforms.TABLE["cpu"] = platforms.TABLE["cpu"]._replace(
+    compiler=QUICK
+)  # studies choose for themselves
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -13,6 +13,7 @@ from casim import ops, recurrence
 from casim.recurrence import affine_scan, by_rows
 from tests.enumeration import QUICK
 from tests.reference import EPS
+from tests.small import small_numbers
 
 quick = functools.partial(jax.jit, compiler_options=QUICK)
 LENGTHS = (1, 7, 16, 33, 83)
@@ -26,8 +27,7 @@ The blocks are whole or not.
 def _small_blocks(request, monkeypatch):
     if "long" not in request.fixturenames:
         monkeypatch.setattr(recurrence, "BLOCK", 4)
-        monkeypatch.setattr(recurrence, "SHORT", {"cpu": 6})
-        monkeypatch.setattr(recurrence, "CACHE", 100)
+        small_numbers(monkeypatch, scanned=6, piece=100)
 
 
 @pytest.fixture
@@ -116,14 +116,14 @@ def test_pieces_of_rows_give_what_all_rows_give_together(rows, monkeypatch):
     """Of 100 entries at a time, so 3 rows of 33: the last piece of 7 repeats two rows."""
     factor, term = draw(10, rows, 33)
     pieces = quick(lambda f, c: by_rows(lambda f, c: affine_scan(f, c) - c, f, c))(factor, term)
-    monkeypatch.setattr(recurrence, "CACHE", 10_000)
+    small_numbers(monkeypatch, scanned=6, piece=10_000)
     whole = quick(lambda f, c: affine_scan(f, c) - c)(factor, term)
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=4 * EPS * np.abs(whole).max())
 
 
 def test_other_devices_start_blocks_at_shorter_sequences_and_take_all_rows_at_once(monkeypatch):
     factor, term = draw(15, 7, 33)
-    monkeypatch.setattr(recurrence, "SHORT_ELSEWHERE", 2)
+    small_numbers(monkeypatch, "gpu", scanned=2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     out = quick(lambda f, c: affine_scan(f, c, exclusive=True))(factor, term)
     assert_close(out, *loop(factor, term, exclusive=True))

@@ -282,7 +282,7 @@ def test_the_order_and_the_company_of_estimators_change_nothing(whole):
 
 
 def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch, whole):
-    monkeypatch.setattr(plan, "CHUNK_ENTRIES", {jax.default_backend(): 1})
+    small_numbers(monkeypatch, jax.default_backend(), chunk=1)
     for one, other in zip(trial().run(), whole, strict=True):
         same_scores(one.scores, other.scores, rtol=1e-4)
 

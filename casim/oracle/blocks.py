@@ -37,19 +37,17 @@ from casim.checks import check_integer
 from casim.doors import door
 from casim.dynamics import absorb, discounting, state_policy
 from casim.oracle.values import arrive, assemble, evaluate, flows, likely_first, solve
+from casim.platforms import numbers
 from casim.types import MDP, Truth
-
-LONG = 10_000
-"""Steps from which an accelerator solves in blocks."""
 
 
 def solver(num_steps: int, platform: str) -> Callable[[MDP, Array], Truth]:
     """The faster of `solve` and `solve_in_blocks` at this length; their answers differ by rounding.
 
     A CPU scans: there both take as long. An accelerator, where a scan pays for every step, solves
-    in blocks from `LONG` steps on. To be called outside jit, with `jax.default_backend()`.
+    long episodes in blocks. To be called outside jit, with `jax.default_backend()`.
     """
-    return solve if platform == "cpu" or num_steps < LONG else solve_in_blocks
+    return solve if num_steps < numbers(platform).solved else solve_in_blocks
 
 
 class Run(NamedTuple):

@@ -16,15 +16,13 @@ from jaxtyping import Array, Bool, Float
 
 from casim.discounts import weights
 from casim.metrics import Sums, unit_of
+from casim.platforms import numbers
 from casim.scores.crossing import Found, Known, cross
 from casim.types import MDP, Truth
 
 CELLS = ("count", "error", "square", "target_error")
 """Fields of `Sums` over cells (t, s, a)."""
 BYTES_PER_CELL = 8 * len(CELLS)
-SLAB_CELLS = {"cpu": 2**13}
-ACCELERATOR_SLAB_CELLS = 2**19
-"""Cells that are read at once, by platform: on a CPU what fits its cache."""
 
 
 class CellPairs(NamedTuple):
@@ -168,12 +166,8 @@ def _program(arguments: tuple[_Fixed, _Exact, tuple]) -> Any:
 def _slab_width(shape: tuple[int, ...]) -> int:
     """How many steps are read at once."""
     steps, *cells = shape
-    slab = SLAB_CELLS.get(
-        jax.default_backend(),
-        ACCELERATOR_SLAB_CELLS,
-    )
     of_step = max(1, math.prod(cells))
-    return max(1, min(steps, slab // of_step))
+    return max(1, min(steps, numbers().slab // of_step))
 
 
 def _slabs(

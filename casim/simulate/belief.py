@@ -28,15 +28,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from casim.blocks import Blocks, cut, fold, join, starts
+from casim.platforms import numbers
 from casim.simulate.noise import draw, thresholds
 from casim.sums import outcome_sum
 from casim.types import MDP, Trajectory
-
-SHORT = 1024
-"""Sequences up to this length are filtered step by step.
-
-On a CPU, which loses little by each step, all are.
-"""
 
 
 class Evidence(NamedTuple):
@@ -159,8 +154,8 @@ def _starts(
 
 def _blocks(mdp: MDP) -> Blocks:
     steps = mdp.schedule.shape[0]
-    at_once = steps <= SHORT or jax.default_backend() == "cpu"
-    return Blocks.of_number(steps, 1) if at_once else Blocks.roots(steps)
+    whole = steps <= numbers().filtered
+    return Blocks.of_number(steps, 1) if whole else Blocks.roots(steps)
 
 
 def _side_by_side(x: Array) -> Array:

@@ -14,6 +14,7 @@ import jax
 
 from casim.blocks import ceil
 from casim.checks import check_choice, check_integer
+from casim.platforms import numbers
 from casim.simulate.fused import MAX_ENTRIES, MAX_STATES, fused_paths, padded, request_size
 from casim.simulate.parallel import parallel_paths
 from casim.simulate.scan import Request, scan_paths
@@ -21,23 +22,11 @@ from casim.simulate.tables import Path, Sizes, record
 from casim.types import Trajectory
 
 Name = Literal["scan", "parallel", "fused"]
-FULL = {"cpu": 128, "gpu": 2**17}
-"""Lanes from which more lanes no longer raise the steps per second.
-
-Measured; see docs/performance.md.
-"""
-FULL_ELSEWHERE = 2**14
 HAS_ROUTINES = importlib.util.find_spec("jax.experimental.pallas.triton") is not None
 """Whether this JAX compiles the routines; without, the other engines run.
 
 JAX deprecates Pallas on Triton since 0.11.
 """
-MIN_BLOCK = {"gpu": 128}
-"""Steps of a block, at least.
-
-With 16 states, episodes of up to 2,000 steps then run whole, which is as fast there.
-"""
-MIN_BLOCK_ELSEWHERE = 32
 
 
 @final
@@ -78,9 +67,10 @@ def choose_engine(
         platform: "cpu", "gpu", "tpu"; None is JAX's default backend.
     """
     platform = jax.default_backend() if platform is None else platform
-    full, work = FULL.get(platform, FULL_ELSEWHERE), 1 + sizes.states
-    shortest = MIN_BLOCK.get(platform, MIN_BLOCK_ELSEWHERE)
-    blocks = max(1, min(ceil(full, max(num_episodes, 1)), num_steps // shortest))
+    number = numbers(platform)
+    full, work = number.lanes, 1 + sizes.states
+    wanted = ceil(full, max(num_episodes, 1))
+    blocks = max(1, min(wanted, num_steps // number.block))
     fused = (
         platform == "gpu"
         and HAS_ROUTINES

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from casim.metrics import Sums
-from casim.scores import STUDENT, Blocks, finalise, pairs
+from casim.scores import STUDENT, Blocks, finalise
 from tests.enumeration import case, solve
+from tests.small import small_numbers
 
 BLOCKS = 4
 
@@ -121,7 +122,7 @@ def test_scores_equal_numpys_whatever_the_slab(given, blocks, monkeypatch, slab)
 
     3 do not divide 4. Intervals leave out pairs of blocks; what centres the others stays.
     """
-    monkeypatch.setitem(pairs.SLAB_CELLS, jax.default_backend(), slab)
+    small_numbers(monkeypatch, jax.default_backend(), slab=slab)
     scores = finalise(*given, blocks).scores
     thirds = [[0, 1], [2], [3]]
     wanted = identification(*given, blocks, thirds)

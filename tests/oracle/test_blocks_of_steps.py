@@ -16,11 +16,11 @@ from casim import judges
 from casim.oracle import belief, summary
 from casim.oracle.values import solve
 from casim.simulate import World
-from casim.simulate import belief as simulated
 from casim.simulate.belief import filter_to
 from casim.types import Trajectory
 from tests import reference
 from tests.precise import compiled, wide
+from tests.small import small_numbers
 
 STEPS = 11
 """In 3 blocks of 4, the last one short."""
@@ -52,7 +52,7 @@ def test_the_filter_in_blocks_equals_the_filter_step_by_step(given, monkeypatch)
         return compiled(belief.beliefs)(mdp, batch), compiled(filter_to)(mdp, batch, ends, start)
 
     wanted = both()
-    monkeypatch.setattr(simulated, "SHORT", 5)
+    small_numbers(monkeypatch, "gpu", filtered=5)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     for out, one in zip(both(), wanted, strict=True):
         np.testing.assert_allclose(out, one, rtol=0, atol=1e-13)
@@ -88,7 +88,7 @@ def test_a_state_that_was_unlikely_for_a_block_is_not_lost(monkeypatch):
     batch = Trajectory(
         jnp.asarray(seen), jnp.asarray(seen), jnp.asarray(seen) * 0, zero, zero, live
     )
-    monkeypatch.setattr(simulated, "SHORT", 5)
+    small_numbers(monkeypatch, "gpu", filtered=5)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     out = jax.jit(filter_to)(mdp, batch, jnp.asarray([steps - 1]), mdp.start)
     wanted = np.array([0.0, 1.5**2, 1.0]) / (1 + 1.5**2)
