@@ -33,6 +33,7 @@ from casim.study import Study
 from casim.targets import Advantage, Target
 from casim.tasks import Bifurcation, HackableProcess, ToolChain
 from casim.types import Credit
+from tests.small import small_numbers
 
 TASK = Bifurcation(horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=2)
 METHODS = (REINFORCE, RLOO, REWARD_TO_GO)
