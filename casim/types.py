@@ -145,6 +145,10 @@ class Batch(NamedTuple):
     """Of the policy at the step, in nats."""
     value: Float[Array, "P N T"] | None = None
     """A critic's value of the observation."""
+    reward_baseline: Float[Array, "P N"] | None = None
+    """What a rollout of the greedy policy earned on the prompt."""
+    sum_pi_squared: Float[Array, "P N T"] | None = None
+    """The squared probabilities of all actions of the step, added up."""
 
     @property
     def decided(self) -> Bool[Array, "P N T"]:
@@ -202,6 +206,8 @@ class Batch(NamedTuple):
         reference_log_prob: Any = None,
         entropy: Any = None,
         value: Any = None,
+        reward_baseline: Any = None,
+        sum_pi_squared: Any = None,
     ) -> Batch:
         """A batch of a trainer's arrays, a row for each rollout, in any order. Not under `jit`.
 
@@ -230,6 +236,8 @@ class Batch(NamedTuple):
             reference_log_prob: of a reference policy.
             entropy: of the policy, in nats.
             value: of a critic.
+            reward_baseline: what a rollout of the greedy policy earned on the prompt, `[R]`.
+            sum_pi_squared: the squared probabilities of all tokens, added up, `[R, T]`.
 
         Raises:
             ValueError: no rows, or an array of another shape than the rewards.
@@ -261,8 +269,13 @@ class Batch(NamedTuple):
             "reference_log_prob": reference_log_prob,
             "entropy": entropy,
             "value": value,
+            "sum_pi_squared": sum_pi_squared,
         }
-        rows = {"scorable": _flags(scorable), "truncated": _flags(truncated)}
+        rows = {
+            "scorable": _flags(scorable),
+            "truncated": _flags(truncated),
+            "reward_baseline": reward_baseline,
+        }
         for name, x in {**steps, "component": component, **rows, "prompt": prompt}.items():
             wanted = reward.shape[:1] if name in (*rows, "prompt") else reward.shape
             if x is not None and np.shape(x)[: len(wanted)] != wanted:

@@ -1,17 +1,25 @@
 """Parts that credit-assignment methods are made of, and the ways to put them together."""
 
-from casim.estimators.accumulate import ToGo, Whole
+from casim.estimators.accumulate import FromEnds, FromStart, OntoDecisions, ToGo, Whole
 from casim.estimators.base import Estimator, Part, Source
 from casim.estimators.baselines import Baseline
 from casim.estimators.chain import Chain, Sum
+from casim.estimators.components import PerComponent
+from casim.estimators.energy import TokenBaseline
+from casim.estimators.prefixes import PrefixGain
+from casim.estimators.sampling import DynamicSampling
+from casim.estimators.scales import Best, OverMean, PerNonzero, Times
+from casim.estimators.shaping import Overlong
 from casim.estimators.sources.branches import Vine
 from casim.estimators.sources.critics import Gae
 from casim.estimators.sources.games import Shapley
+from casim.estimators.sources.greedy import LessGreedy
 from casim.estimators.sources.hindsight import Hindsight
 from casim.estimators.sources.information import InformationGain
 from casim.estimators.sources.judges import ProcessReward
 from casim.estimators.sources.network import GaeNetwork
-from casim.estimators.weights import OverLength, TopEntropy
+from casim.estimators.sources.references import LessDivergence, LogRatio
+from casim.estimators.weights import OverConstant, OverLength, TopEntropy, Traces
 
 ESTIMATORS: tuple[type[Estimator], ...] = (
     Vine,
@@ -27,27 +35,67 @@ ESTIMATORS: tuple[type[Estimator], ...] = (
 Contract tests, `casim list` and the docs are made from this.
 """
 
-PARTS: tuple[type[Estimator], ...] = (Whole, ToGo, Baseline, OverLength, TopEntropy)
-"""Every part that changes credit: chains are made of them."""
+PARTS: tuple[type[Estimator], ...] = (
+    Whole,
+    ToGo,
+    FromStart,
+    FromEnds,
+    OntoDecisions,
+    Overlong,
+    Baseline,
+    TokenBaseline,
+    PrefixGain,
+    LessGreedy,
+    LessDivergence,
+    OverMean,
+    PerNonzero,
+    Best,
+    Times,
+    DynamicSampling,
+    OverLength,
+    OverConstant,
+    TopEntropy,
+    Traces,
+    PerComponent,
+    LogRatio,
+)
+"""Every part that chains are made of and that does not stand alone."""
 
 __all__ = [
     "ESTIMATORS",
     "PARTS",
     "Baseline",
+    "Best",
     "Chain",
+    "DynamicSampling",
     "Estimator",
+    "FromEnds",
+    "FromStart",
     "Gae",
     "GaeNetwork",
     "Hindsight",
     "InformationGain",
+    "LessDivergence",
+    "LessGreedy",
+    "LogRatio",
+    "OntoDecisions",
+    "OverConstant",
     "OverLength",
+    "OverMean",
+    "Overlong",
     "Part",
+    "PerComponent",
+    "PerNonzero",
+    "PrefixGain",
     "ProcessReward",
     "Shapley",
     "Source",
     "Sum",
+    "Times",
     "ToGo",
+    "TokenBaseline",
     "TopEntropy",
+    "Traces",
     "Vine",
     "Whole",
 ]

@@ -1,7 +1,9 @@
 """From what each step earned to what it is worth: sums over time.
 
 In maths, of the value c that is handed in: `Whole` gives sum_u gamma_u c_u to every step, with
-gamma_u the discounts of the steps before u; `ToGo` gives c_t + discount_t c_{t+1} + ...
+gamma_u the discounts of the steps before u; `ToGo` gives c_t + discount_t c_{t+1} + ...;
+`FromStart` gives c_0 + ... + c_t; `FromEnds` gives c of the end of the stretch; `OntoDecisions`
+moves c of the environment's steps to the last decision.
 
 References:
     Williams 1992; Sutton et al. 1999 (REINFORCE, and with rewards from each step on).
@@ -10,20 +12,25 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
+from casim.checks import check_choice, check_integer
 from casim.estimators.base import (
     Part,
     check_discount,
     check_taken,
     discount_of,
     keeps_discount,
+    time_of,
     time_weights,
 )
-from casim.ops import returns_to_go
+from casim.ops import returns_to_go, shift_left
+from casim.recurrence import affine_scan
 from casim.targets import Target, TrajectoryAdvantage
+from casim.types import Batch
 
 
 @final
@@ -73,21 +80,105 @@ class ToGo(Part):
 
     Attributes:
         discount: of the sum, in [0, 1]; None is the world's, see `discount_of`.
+        gaps: what the steps of the environment do: they "count" like any other; they are "skipped",
+            neither earning nor discounting; or the sum is "reset" there, so that decisions before
+            them get nothing of what comes after.
 
     Raises:
-        ValueError: discount out of its range.
+        ValueError: a setting out of its range.
     """
 
     discount: float | None = None
+    gaps: Literal["count", "skipped", "reset"] = "count"
     unbiased: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
         check_discount(self.discount)
+        check_choice("gaps", self.gaps, ("count", "skipped", "reset"))
 
     def claims(self, discount: float) -> frozenset[str]:
-        return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
+        exact = self.gaps == "count" and keeps_discount(self.discount, discount)
+        return self.unbiased if exact else frozenset()
 
     def apply(self, world, batch, credit):
         check_taken(credit, self)
         discount = discount_of(world, batch, self.discount)
-        return credit._replace(value=returns_to_go(credit.value, discount, batch.live))
+        where = batch.decided if self.gaps == "skipped" else batch.live
+        if self.gaps == "reset":
+            goes_on = shift_left(batch.decided, False)
+            discount = jnp.where(goes_on, discount, 0.0)
+        return credit._replace(value=returns_to_go(credit.value, discount, where))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class FromStart(Part):
+    """The undiscounted sum of the decisions up to each step, its own included."""
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        decided = jnp.where(batch.decided, credit.value, 0.0)
+        total = jnp.cumsum(decided, axis=-1)
+        return credit._replace(value=jnp.where(batch.live, total, 0.0))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class FromEnds(Part):
+    """What the end of its stretch is worth, on every decision of a stretch of steps.
+
+    The last decision of a trajectory is always an end. Ends whose value is exactly 0 are passed
+    over, as in the public code of PRL.
+
+    Attributes:
+        length: of a stretch, in steps from the first, at least 1; None takes segments.
+
+    Raises:
+        ValueError: a length out of its range.
+    """
+
+    length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.length is not None:
+            check_integer("length", self.length, 1)
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        decided = batch.decided
+        ends = last_of(decided) | (decided & self._boundary(batch))
+        from_next = affine_scan(0.0, credit.value, ends & (credit.value != 0), reverse=True)
+        return credit._replace(value=jnp.where(decided, from_next, 0.0))
+
+    def _boundary(self, batch: Batch) -> Bool[Array, "P N T"]:
+        """The last step of each stretch."""
+        if self.length is None:
+            return batch.segment != shift_left(batch.segment, -1)
+        return (time_of(batch) + 1) % self.length == 0
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class OntoDecisions(Part):
+    """What the environment's steps earn, given to the last decision of the trajectory.
+
+    So does OpenRLHF, which puts the score on the last token that the policy wrote.
+    """
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        return credit._replace(value=onto_decisions(credit.value, batch))
+
+
+def onto_decisions(value: Float[Array, "P N T"], batch: Batch) -> Float[Array, "P N T"]:
+    """See `OntoDecisions`; a trajectory without decisions keeps nothing."""
+    mine = batch.decided
+    others = jnp.where(batch.live & ~mine, value, 0.0)
+    moved = jnp.sum(others, axis=-1, keepdims=True)
+    return jnp.where(mine, value, 0.0) + jnp.where(last_of(mine), moved, 0.0)
+
+
+def last_of(mask: Bool[Array, "*rows T"]) -> Bool[Array, "*rows T"]:
+    """The last step of each row at which the mask is True, if there is one."""
+    not_after = jnp.cumsum(mask[..., ::-1], axis=-1)[..., ::-1]
+    return mask & (not_after == 1)

@@ -6,6 +6,7 @@ literature:
 - GRPO: `Baseline(scale=True)`; Dr. GRPO: `Baseline()`; RLOO: `Baseline(own=False, single="raw")`,
   each after `Whole()`.
 - TRL's batch scale: `Baseline(scale=True, scale_over="batch")`.
+- OPO: `Baseline(votes="length", single="raw")`.
 - REINFORCE++: `Baseline("batch", votes="step", scale=True, epsilon=1e-8, epsilon_at="inside")`
   after `ToGo()`.
 - GiGPO's steps: `Baseline("anchor", votes="step")` after `ToGo(0.95)`.
@@ -37,6 +38,8 @@ from casim.ops import difference
 from casim.types import Batch, Credit
 
 Kind = Literal["group", "batch", "step", "turn", "anchor", "state", "length", "prefix"]
+Votes = Literal["trajectory", "length", "step", "live"]
+VOTES = ("trajectory", "length", "step", "live")
 WHERE = ("outside", "inside", "floor")
 
 
@@ -50,17 +53,21 @@ class Baseline(Part):
             "turn" of the group, the same "anchor" (observation) or "state", trajectories of the
             same "length", or the same "prefix".
         votes: who has a vote in a mean: each "trajectory" one, with the mean of its decided steps
-            there, or each decided "step" one. Where whole trajectories are compared, one that ended
-            before its first decision votes with all its steps.
+            there, or as many as its "length" in decisions; each decided "step" one; or each "live"
+            step, the environment's too. For the first two, other trajectories are peers, for the
+            others other steps. Where whole trajectories are compared, one that ended before its
+            first decision votes with all its steps.
         own: whether one's own trajectory is among the peers; False leaves it out.
+        centre: take off the mean of the peers.
         scale: divide by the deviation of the peers.
         scale_over: whose deviation, of the same kinds as `peers`; None is that of the peers.
         ddof: the variance divides by the number of votes less this, 0 or 1; too few votes give 0.
         epsilon: keeps the divisor from 0, at least 0.
         epsilon_at: "outside" adds it to the deviation, "inside" to the variance, and as a "floor"
             the deviation is at least that.
-        single: what a step without peers gets: its "raw" credit, "zero", or "refused", an error
-            where groups have one trajectory.
+        floor: the least deviation, before an epsilon outside is added, at least 0.
+        single: what a step without peers gets: its "raw" credit, as if they had mean 0 and
+            deviation 1; "zero"; or "refused", an error where groups have one trajectory.
         weighted: whether a step's vote counts by its weight.
 
     Raises:
@@ -68,23 +75,26 @@ class Baseline(Part):
     """
 
     peers: Kind = "group"
-    votes: Literal["trajectory", "step"] = "trajectory"
+    votes: Votes = "trajectory"
     own: bool = True
+    centre: bool = True
     scale: bool = False
     scale_over: Kind | None = None
     ddof: int = 1
     epsilon: float = 1e-6
     epsilon_at: Literal["outside", "inside", "floor"] = "outside"
+    floor: float = 0.0
     single: Literal["raw", "zero", "refused"] = "zero"
     weighted: bool = False
 
     def __post_init__(self) -> None:
         check_choice("peers", self.peers, tuple(KINDS))
-        check_choice("votes", self.votes, ("trajectory", "step"))
+        check_choice("votes", self.votes, VOTES)
         check_choice("scale_over", self.scale_over, (None, *KINDS))
         check_integer("ddof", self.ddof, 0, 1)
         check_range("epsilon", self.epsilon, 0.0, 1.0)
         check_choice("epsilon_at", self.epsilon_at, WHERE)
+        check_range("floor", self.floor, 0.0, 1.0)
         check_choice("single", self.single, ("raw", "zero", "refused"))
 
     @property
@@ -98,7 +108,7 @@ class Baseline(Part):
             raise ValueError("groups must have at least 2 trajectories for a baseline, got 1")
         votes = self._votes(batch, credit)
         peers = KINDS[self.peers](world, batch)
-        value = self._centred(peers, credit.value, votes)
+        value = self._centred(peers, credit.value, votes) if self.centre else credit.value
         if self.scale:
             over = peers if self.scale_over is None else KINDS[self.scale_over](world, batch)
             value = self._scaled(over, value, credit.value, votes)
@@ -111,9 +121,9 @@ class Baseline(Part):
         return jnp.where(self._voting(batch), weight, 0.0)
 
     def _voting(self, batch: Batch) -> Bool[Array, "P N T"]:
-        """The steps that vote: those decided."""
+        """The steps that vote: those decided, or all."""
         counted = batch.counted[..., None]
-        voting = batch.decided & counted
+        voting = (batch.live if self.votes == "live" else batch.decided) & counted
         if self._by_step or self.peers not in WHOLE:
             return voting
         # Who ended before the first decision, or the first step, is a member all the same.
@@ -140,7 +150,7 @@ class Baseline(Part):
         """How many other votes there are: of other trajectories, or also of one's other steps."""
         number = peers.ballot(jnp.where(votes > 0, 1.0, 0.0).astype(votes.dtype))
         one = jnp.minimum(number, 1.0)
-        if not self._by_step:
+        if self.votes in ("trajectory", "length"):
             return peers.total(one) - one
         return peers.total(number) - (one if self.own else number)
 
@@ -165,6 +175,10 @@ class Baseline(Part):
         square = self._squares(over, away, unit, votes)
         free = count - self.ddof
         variance = over.total(square) / jnp.where(free > 0, free, 1.0)
+        if self.single == "raw":
+            alone = self._others(over, votes) <= 0
+            variance = jnp.where(alone, 1 / unit / unit, variance)
+            free = jnp.where(alone, 1.0, free)
         divisor = over.spread(self._divisor(variance, unit))
         defined = (over.spread(free) > 0) & (divisor > 0)
         return jnp.where(defined, centred / jnp.where(defined, divisor, 1.0), 0.0)
@@ -178,7 +192,7 @@ class Baseline(Part):
 
     @property
     def _by_step(self) -> bool:
-        return self.votes == "step"
+        return self.votes != "trajectory"
 
     def _ballots(
         self, peers: Peers, gap: Float[Array, "P N T"], votes: Float[Array, "P N T"]
@@ -209,6 +223,7 @@ class Baseline(Part):
         square = variance + inside
         positive = square > 0
         deviation = jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+        deviation = jnp.maximum(deviation, self.floor)
         if self.epsilon_at == "floor":
             return jnp.maximum(deviation, self.epsilon)
         return deviation + self.epsilon if self.epsilon_at == "outside" else deviation

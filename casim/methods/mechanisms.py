@@ -1,4 +1,4 @@
-"""Methods that are one mechanism: branches, critics, hindsight, judges, games, information.
+"""Methods that are one mechanism: branches, hindsight, judges, games, information.
 
 References:
     See each method and the part that it is made of.
@@ -7,8 +7,6 @@ References:
 from __future__ import annotations
 
 from casim.estimators import (
-    Gae,
-    GaeNetwork,
     Hindsight,
     InformationGain,
     ProcessReward,
@@ -36,30 +34,6 @@ VINEPPO_STEP = Method(
     claims=(Claim("target"), Claim("gradient")),
 )
 """The same from step to step."""
-
-GAE = Method(
-    name="GAE",
-    recipe=Gae(),
-    reference="Schulman et al. 2016",
-    arxiv="1506.02438",
-)
-"""Over a table of values, fitted to fresh rollouts."""
-
-GAE_TD = Method(
-    name="GAE, TD critic",
-    recipe=Gae(fit="td"),
-    reference="Schulman et al. 2016; Sutton 1988",
-    arxiv="1506.02438",
-)
-"""The same, the table fitted by TD(lambda)."""
-
-GAE_NETWORK = Method(
-    name="GAE, network critic",
-    recipe=GaeNetwork(),
-    reference="Schulman et al. 2016",
-    arxiv="1506.02438",
-)
-"""Over a network."""
 
 HINDSIGHT_RETURN = Method(
     name="return-conditional hindsight",

@@ -45,6 +45,8 @@ class Method:
         claims: what it is unbiased for; each has a test.
         stands_for: what replaces a part that needs an LLM; empty where nothing does.
         status: "checked", "second-hand" or "analogue", see `STATUSES`.
+        enumerable: whether `casim.oracle.moments.group_moments` gives its exact moments; left out,
+            that is so where it needs nothing but the group.
 
     Raises:
         ValueError: a word that is none of those allowed.
@@ -61,12 +63,15 @@ class Method:
     claims: tuple[Claim, ...] = ()
     stands_for: str = ""
     status: Literal["checked", "second-hand", "analogue"] = "checked"
+    enumerable: bool | None = None
 
     def __post_init__(self) -> None:
         # What the recipe says of itself stands, unless the method says otherwise.
         for field in ("granularity", "methodology", "target"):
             if not getattr(self, field):
                 object.__setattr__(self, field, getattr(self.recipe, field))
+        if self.enumerable is None:
+            object.__setattr__(self, "enumerable", self.needs <= {"group", "privileged"})
         check_choice("granularity", self.granularity, GRANULARITIES)
         check_choice("status", self.status, STATUSES)
         for claim in self.claims:

@@ -511,6 +511,12 @@ class World:
         check_batch(batch, self.mdp)
         return self._scorer().prompt(key, _flat(batch)).reshape(batch.action.shape[:-1])
 
+    def greedy(self) -> World:
+        """This world under the policy that takes the likeliest action, the first of equals."""
+        best = jnp.argmax(self.policy, axis=-1)
+        certain = jax.nn.one_hot(best, self.policy.shape[-1], dtype=self.policy.dtype)
+        return dataclasses.replace(self, policy=certain)
+
     def privileged(self, batch: Trajectory | Batch) -> Int[Array, "*batch T"]:
         """The latent state: information of training time only."""
         return batch.state

@@ -110,6 +110,9 @@ class Guard:
         self._declared("reference", "reference_probability")
         return self.world.reference_probability(batch)
 
+    def greedy(self) -> Guard:
+        return dataclasses.replace(self, world=self.world.greedy())
+
     def privileged(self, batch: Trajectory | Batch) -> Array:
         self._declared("privileged", "privileged")
         return self.world.privileged(batch)

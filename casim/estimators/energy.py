@@ -1,0 +1,103 @@
+"""The baseline of each position that is best for the variance, from the scores of the policy.
+
+In maths, with w = 1 - 2 pi(a) + sum_a' pi(a')^2 the squared norm of the score of a decision,
+W_{i,t} = sum_{u <= t} w_{i,u} over the decisions of trajectory i, and c the value handed in:
+B_t = sum_i c_{i,t} W_{i,t} / (sum_i W_{i,t} + 1e-8), over the decisions of the group at the same
+position, one's own included; and c_{i,t} - B_t.
+
+References:
+    The code and documentation of verl (optimal_token_baseline, tir_optimal_token_baseline).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal, final
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from casim.checks import check_choice
+from casim.estimators.base import Part, check_taken, time_of
+from casim.simulate import World
+from casim.sums import label_sum
+from casim.types import Batch
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class TokenBaseline(Part):
+    """The value less the mean of the group at the same position, weighed by squared scores.
+
+    A group of one has no baseline. In a log the probabilities are those of the log: `log_prob`,
+    and `sum_pi_squared`.
+
+    Attributes:
+        position: what is the same position: the same "step", or the same number of "decisions"
+            before.
+        tail: whether the longest trajectory of a group, if there is one, has a baseline of 0 where
+            it goes beyond the second. The place is found by counting decisions, and is cut at the
+            step of that number where the position is the step, as in verl: too early after steps of
+            the environment.
+
+    Raises:
+        ValueError: a setting out of its range, or a log without the squared probabilities.
+    """
+
+    position: Literal["step", "decisions"] = "step"
+    tail: bool = True
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def __post_init__(self) -> None:
+        check_choice("position", self.position, ("step", "decisions"))
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        decided = batch.decided & batch.counted[..., None]
+        steps = batch.action.shape[-1]
+        norm = jnp.where(decided, score_norm(world, batch), 0.0)
+        energy = jnp.where(decided, jnp.cumsum(norm, axis=-1), 0.0)
+        place = time_of(batch)
+        if self.position == "decisions":
+            place = jnp.maximum(jnp.cumsum(decided, axis=-1) - 1, 0)
+
+        def at_place(x: Array) -> Array:
+            return jnp.sum(label_sum(x, place, steps), axis=1, keepdims=True)
+
+        total = at_place(energy * jnp.where(decided, credit.value, 0.0))
+        baseline = total / (at_place(energy) + 1e-8)
+        every = jnp.broadcast_to(baseline, batch.action.shape)
+        own = jnp.take_along_axis(every, place, axis=-1)
+        without = self._without(decided, place)
+        value = credit.value - jnp.where(without, 0.0, own)
+        return credit._replace(value=jnp.where(decided, value, 0.0))
+
+    def _without(
+        self, decided: Bool[Array, "P N T"], place: Int[Array, "P N T"]
+    ) -> Bool[Array, "P N T"]:
+        """Where there is no baseline."""
+        length = jnp.sum(decided, axis=-1)
+        alone = (jnp.sum(length > 0, axis=1) == 1)[:, None, None]
+        if not self.tail:
+            return jnp.broadcast_to(alone, decided.shape)
+        longest = jnp.max(length, axis=1, keepdims=True)
+        is_longest = length == longest
+        only = jnp.sum(is_longest, axis=1, keepdims=True) == 1
+        second = jnp.max(jnp.where(is_longest, 0, length), axis=1, keepdims=True)
+        beyond = (is_longest & only)[..., None] & (place >= second[..., None])
+        return alone | beyond
+
+
+def score_norm(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+    """1 - 2 pi(a) + sum pi^2 of each step: the squared norm of the gradient in the logits.
+
+    Raises:
+        ValueError: neither the log nor a world has the squared probabilities.
+    """
+    if batch.sum_pi_squared is not None:
+        return 1 - 2 * jnp.exp(batch.log_prob) + batch.sum_pi_squared
+    if world is None:
+        raise ValueError("batch.sum_pi_squared must be given where there is no world, got None")
+    chance = world.probability(batch)
+    taken = jnp.take_along_axis(chance, batch.action[..., None].astype(jnp.int32), axis=-1)
+    return 1 - 2 * taken[..., 0] + jnp.sum(chance**2, axis=-1)

@@ -1,0 +1,94 @@
+"""Which groups are trained on: those in which something differs.
+
+References:
+    Yu et al. 2025, arXiv:2503.14476 (DAPO, dynamic sampling).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from casim.checks import check_integer
+from casim.estimators.base import Estimator, add_costs, cost
+from casim.simulate import World
+from casim.types import Batch
+
+
+class _Drawn(NamedTuple):
+    """What has been drawn so far."""
+
+    batches: Array
+    mixed: Array
+    """Groups in which outcomes differ."""
+    env_steps: Array
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class DynamicSampling(Estimator):
+    """Groups whose outcomes are all equal weigh nothing, and others are drawn in their place.
+
+    Whole batches are drawn until there are as many mixed groups as the batch has groups, and all
+    their steps are charged. The credit is that of the groups at hand: those drawn later are
+    independent and alike in distribution, so the mixed ones at hand stand for them; a loss that is
+    a mean over what is kept (`OverLength("mean")` after it) has the same expectation up to the
+    number of groups that it averages over. The outcome is the undiscounted sum of the rewards. A
+    group of one is kept. In a log nothing is drawn.
+
+    Attributes:
+        max_batches: batches in all, the one at hand included, at least 1; what is missing then
+            stays missing.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    max_batches: int = 10
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def __post_init__(self) -> None:
+        check_integer("max_batches", self.max_batches, 1)
+
+    def __call__(self, key, world, batch, credit, state):
+        kept = mixed_groups(batch)
+        weight = jnp.where(kept[:, None, None], credit.weight, 0.0)
+        used = 0.0 if world is None else self._redrawn(key, world, batch, kept)
+        paid = add_costs(credit.cost, cost(env_steps=used))
+        return credit._replace(weight=weight, cost=paid), state
+
+    def _redrawn(
+        self, key: Key[Array, ""], world: World, batch: Batch, kept: Bool[Array, " P"]
+    ) -> Float[Array, ""]:
+        """Environment steps of the batches that were drawn after the one at hand."""
+        groups, members, _ = batch.action.shape
+
+        def wanting(so_far: _Drawn) -> Any:
+            return (so_far.mixed < groups) & (so_far.batches < self.max_batches)
+
+        def draw(so_far: _Drawn) -> _Drawn:
+            own = jax.random.fold_in(key, so_far.batches)
+            new = world.groups(own, groups, members)
+            return _Drawn(
+                so_far.batches + 1,
+                so_far.mixed + jnp.sum(mixed_groups(new)),
+                so_far.env_steps + jnp.sum(new.live, dtype=jnp.float32),
+            )
+
+        begin = _Drawn(jnp.asarray(1), jnp.sum(kept), jnp.zeros((), jnp.float32))
+        return jax.lax.while_loop(wanting, draw, begin).env_steps
+
+
+def mixed_groups(batch: Batch) -> Bool[Array, " P"]:
+    """Groups in which not all outcomes are equal, or that have one member."""
+    counted = batch.counted
+    earned = jnp.where(batch.live & counted[..., None], batch.reward, 0.0)
+    outcome = jnp.sum(earned, axis=-1)
+    largest = jnp.max(jnp.where(counted, outcome, -jnp.inf), axis=1)
+    smallest = jnp.min(jnp.where(counted, outcome, jnp.inf), axis=1)
+    alone = jnp.sum(counted, axis=1) == 1
+    return alone | (largest > smallest)

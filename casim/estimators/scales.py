@@ -1,0 +1,141 @@
+"""Scales that are not of a baseline.
+
+In maths, of the values c that are handed in, alike for all steps of a trajectory: `OverMean` gives
+c_i / (mean_j c_j + epsilon) over the group, `PerNonzero` c times the number of trajectories of the
+batch over the number of those whose c is not 0, `Best` max c - the second largest c on the best
+trajectory of the group and 0 on the others, `Times` factor x c.
+
+References:
+    Tajwar et al. 2026, arXiv:2602.02710 (MaxRL); Chu et al. 2025, arXiv:2504.02546 (GPG); Tang et
+    al. 2025, arXiv:2503.19595 (pass@k).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal, final
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from casim.checks import check_choice, check_range
+from casim.estimators.base import Part, check_taken
+from casim.types import Batch
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class OverMean(Part):
+    """The value over the mean of its group.
+
+    Attributes:
+        epsilon: added to the mean, at least 0.
+        nonpositive: what the group gets if its mean is not above 0: "zero", or "divided", which
+            turns the signs around.
+        single: what a group of one gets: its "raw" value, or is "divided" like the others.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    epsilon: float = 0.0
+    nonpositive: Literal["zero", "divided"] = "zero"
+    single: Literal["raw", "divided"] = "divided"
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def __post_init__(self) -> None:
+        check_range("epsilon", self.epsilon, 0.0, 1.0)
+        check_choice("nonpositive", self.nonpositive, ("zero", "divided"))
+        check_choice("single", self.single, ("raw", "divided"))
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        each, present = per_trajectory(credit.value, batch)
+        number = jnp.sum(present, axis=1, keepdims=True)
+        mean = jnp.sum(each, axis=1, keepdims=True) / jnp.maximum(number, 1)
+        divisor = (mean + self.epsilon)[..., None]
+        allowed = divisor != 0
+        if self.nonpositive == "zero":
+            allowed = allowed & (mean > 0)[..., None]
+        value = jnp.where(allowed, credit.value / jnp.where(allowed, divisor, 1.0), 0.0)
+        if self.single == "raw":
+            value = jnp.where((number > 1)[..., None], value, credit.value)
+        return credit._replace(value=value)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class PerNonzero(Part):
+    """The value times the trajectories of the batch over those whose value is not 0.
+
+    With outcomes of 0 and 1 it is divided by the share of successes in the batch.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        each, present = per_trajectory(credit.value, batch)
+        number = jnp.sum(present)
+        nonzero = jnp.sum(each != 0)
+        scale = number / jnp.maximum(nonzero, 1)
+        return credit._replace(value=scale.astype(each.dtype) * credit.value)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Best(Part):
+    """How much better the best trajectory of the group is than the next, on the best one only.
+
+    A group of one has no next, and gets 0.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        each, present = per_trajectory(credit.value, batch)
+        shown = jnp.where(present, each, -jnp.inf)
+        best = jnp.max(shown, axis=1, keepdims=True)
+        is_best = shown == best
+        alone = jnp.sum(is_best, axis=1, keepdims=True) == 1
+        next_best = jnp.max(jnp.where(is_best, -jnp.inf, shown), axis=1, keepdims=True)
+        wins = is_best & alone & jnp.isfinite(next_best)
+        lead = jnp.where(wins, each - jnp.where(wins, next_best, 0.0), 0.0)
+        return credit._replace(value=jnp.where(batch.live, lead[..., None], 0.0))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Times(Part):
+    """The value times a number.
+
+    Attributes:
+        factor: the number, finite.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    factor: float = 1.0
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_range("factor", self.factor, -1e12, 1e12)
+
+    def apply(self, world, batch, credit):
+        return credit._replace(value=self.factor * credit.value)
+
+
+def per_trajectory(
+    value: Float[Array, "P N T"], batch: Batch
+) -> tuple[Float[Array, "P N"], Bool[Array, "P N"]]:
+    """The value of each trajectory, which all of its decisions share, and which have one.
+
+    0 where a trajectory does not count or decides nothing.
+    """
+    decided = batch.decided & batch.counted[..., None]
+    present = jnp.any(decided, axis=-1)
+    first = jnp.argmax(decided, axis=-1)[..., None]
+    each = jnp.take_along_axis(value, first, axis=-1)[..., 0]
+    return jnp.where(present, each, 0.0), present

@@ -1,0 +1,221 @@
+"""Recipes of public trainers, on one nasty log in double precision, against their formulas."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from casim import methods
+from casim.estimators import Chain, Gae
+from casim.types import Batch, to_rows
+from tests.methods import reference_trainers as ref
+from tests.quick import QUICK
+
+EXACT = 1e-12
+WHITE = 1e-7
+"""Verl's means divide by n + 1e-8."""
+KEY = jax.random.key(0)
+run = jax.jit(
+    lambda recipe, batch: recipe.credit(KEY, None, batch),
+    static_argnums=0,
+    compiler_options=QUICK,
+)
+VALUES = {
+    "GRPO_VERL": (ref.grpo_verl, EXACT),
+    "GRPO_VERL_VECTORIZED": (ref.grpo_verl_vectorized, EXACT),
+    "GRPO_TRL": (ref.grpo_trl, EXACT),
+    "GRPO_TRL_BATCH": (ref.grpo_trl_batch, EXACT),
+    "GRPO_OPENRLHF": (ref.grpo_openrlhf, EXACT),
+    "GRPO_SPO": (ref.grpo_spo, EXACT),
+    "GRPO_DR": (ref.grpo_dr, EXACT),
+    "DR_GRPO": (ref.dr_grpo, EXACT),
+    "DR_GRPO_CONSTANT": (ref.dr_grpo, EXACT),
+    "DR_GRPO_VERL": (ref.dr_grpo_verl, EXACT),
+    "DR_GRPO_TRL": (ref.grpo_trl, EXACT),
+    "DR_GRPO_TRL_UNSCALED": (ref.dr_grpo, EXACT),
+    "DAPO": (ref.grpo_verl, EXACT),
+    "MAXRL": (ref.maxrl, EXACT),
+    "MAXRL_SKYRL": (ref.maxrl_skyrl, EXACT),
+    "GPG": (ref.gpg, EXACT),
+    "PASS_AT_K": (ref.pass_at_k, EXACT),
+    "RLOO": (ref.rloo, EXACT),
+    "RLOO_VERL_VECTORIZED": (ref.rloo_zero, EXACT),
+    "RLOO_TRL": (ref.rloo_zero, EXACT),
+    "RLOO_TRL_KL": (ref.rloo_trl_kl, EXACT),
+    "RLOO_TRL_NORMALIZED": (ref.rloo_trl_normalized, EXACT),
+    "RLOO_OPENRLHF": (ref.rloo_zero, EXACT),
+    "REINFORCE_PP_VERL": (ref.reinforce_pp_verl, WHITE),
+    "REINFORCE_PP_VERL_CARRIED": (ref.reinforce_pp_verl_carried, WHITE),
+    "REINFORCE_PP_OPENRLHF": (ref.reinforce_pp_openrlhf, EXACT),
+    "REINFORCE_PP_BASELINE": (ref.reinforce_pp_baseline, WHITE),
+    "REINFORCE_PP_BASELINE_OPENRLHF": (ref.reinforce_pp_baseline_openrlhf, EXACT),
+    "REMAX": (ref.remax, EXACT),
+    "OPO": (ref.opo, EXACT),
+    "OTB": (ref.otb, EXACT),
+    "OTB_TIR": (ref.otb_tir, EXACT),
+    "GDPO": (ref.gdpo, WHITE),
+    "GDPO_TRL": (ref.gdpo_trl, EXACT),
+    "GDPO_REVERSED": (ref.gdpo_reversed, EXACT),
+    "GAE_VERL": (ref.gae_verl, WHITE),
+    "GAE_OPENRLHF": (ref.gae_openrlhf, EXACT),
+    "GAE_SKYRL": (ref.gae_skyrl, WHITE),
+    "TEMPO": (ref.tempo, EXACT),
+    "TEMPO_HISTORY": (functools.partial(ref.tempo, stop=False), EXACT),
+    "PRL": (ref.prl, EXACT),
+    "PRL_TOKEN": (ref.prl_token, EXACT),
+    "SPRO": (ref.spro, EXACT),
+    "ENTROPY_80_20_VERL": (ref.grpo_verl, EXACT),
+    "ENTROPY_80_20_TRL": (ref.grpo_trl, EXACT),
+    "GRPO_LAMBDA": (ref.grpo_spo, EXACT),
+}
+"""What the credit is, and to which share of the largest."""
+WEIGHTS = {
+    "GRPO_VERL": lambda log: log["mask"],
+    "GRPO_DR": ref.own_share,
+    "DR_GRPO_CONSTANT": lambda log: log["mask"] / 3000,
+    "DR_GRPO_VERL": ref.padded_share,
+    "DR_GRPO_TRL": lambda log: log["mask"] / 512,
+    "DAPO": ref.dapo_share,
+    "ENTROPY_80_20": ref.top_entropy,
+    "ENTROPY_80_20_VERL": ref.entropy_verl,
+    "ENTROPY_80_20_TRL": ref.entropy_trl,
+    "GRPO_LAMBDA": functools.partial(ref.traces, form="recent"),
+    "GRPO_LAMBDA_BOTH": functools.partial(ref.traces, form="both"),
+    "GRPO_LAMBDA_LATE": functools.partial(ref.traces, form="late"),
+}
+
+
+def batch_of(log, **changes):
+    return Batch.from_arrays(**{**log, **changes})
+
+
+def rows(name, log, part="value", **changes):
+    """What the recipe gives to the rows of the log, in its order."""
+    recipe = name if not isinstance(name, str) else getattr(methods, name).recipe
+    with jax.enable_x64(True):
+        batch = batch_of(log, **changes)
+        return to_rows(getattr(run(recipe, batch), part), batch)
+
+
+def agree(found, wanted, log, share, name):
+    found, wanted = found[log["mask"]], wanted[log["mask"]]
+    assert found.dtype == np.float64
+    assert np.abs(wanted).max() > 0.01
+    np.testing.assert_allclose(
+        found, wanted, rtol=share, atol=share * np.abs(wanted).max(), err_msg=name
+    )
+
+
+@pytest.fixture(scope="module")
+def log():
+    return ref.nasty()
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_are_the_formula(log, name):
+    formula, share = VALUES[name]
+    agree(rows(name, log), formula(log), log, share, name)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_are_the_formula(log, name):
+    found = rows(name, log, "weight")
+    np.testing.assert_allclose(found, WEIGHTS[name](log), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("REINFORCE_PP_VERL", ref.reinforce_pp_verl),
+        ("REINFORCE_PP_VERL_CARRIED", ref.reinforce_pp_verl_carried),
+        ("REINFORCE_PP_OPENRLHF", ref.reinforce_pp_openrlhf),
+        ("GAE_VERL", ref.gae_verl),
+        ("GAE_OPENRLHF", ref.gae_openrlhf),
+        ("GAE_SKYRL", ref.gae_skyrl),
+    ],
+)
+def test_a_discount_counts_the_tokens_that_the_trainer_counts(log, name, formula):
+    agree(rows(name, log, discount=0.9), formula(log, gamma=0.9), log, WHITE, name)
+    assert np.abs(formula(log, 0.9) - formula(log))[log["mask"]].max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("gaps", "formula"),
+    [("skipped", ref.gae_verl), ("zeroed", ref.gae_openrlhf), ("count", ref.gae_skyrl)],
+)
+def test_lambda_tells_the_conventions_apart(log, gaps, formula):
+    for lam in (0.0, 0.95):
+        recipe = Chain(Gae(lambda_=lam, gaps=gaps))
+        wanted = formula(log, 0.9, lam, white=False)
+        agree(rows(recipe, log, discount=0.9), wanted, log, EXACT, gaps)
+
+
+@pytest.mark.parametrize(("gaps", "wanted"), [("skipped", 0.1), ("zeroed", -0.6), ("count", 0.3)])
+def test_the_decision_before_a_tool(gaps, wanted):
+    """The example of the docstring."""
+    log = {
+        "reward": np.array([[0, 0, 0, 0, 0, 1.0]]),
+        "mask": np.array([[1, 1, 0, 0, 1, 1]]) > 0,
+        "value": np.array([[0.5, 0.6, 0.9, 0.1, 0.7, 0.8]]),
+        "prompt": np.array([0]),
+    }
+    for lam, at_lambda in ((0.0, wanted), (1.0, 0.4)):
+        found = rows(Chain(Gae(lambda_=lam, gaps=gaps)), log)
+        assert found[0, 1] == pytest.approx(at_lambda, abs=1e-12)
+
+
+def test_what_cannot_be_scored_is_left_out_as_in_trl(log):
+    """Their rewards are no numbers; a group with one that can be scored gets 0 throughout."""
+    scorable = np.ones(len(log["prompt"]), bool)
+    scorable[[0, 3, 7]] = False
+    lost = {**log, "reward": np.where(scorable[:, None], log["reward"], np.nan)}
+    kept = {name: x[scorable] for name, x in log.items()}
+    for name in ("GRPO_TRL", "GRPO_TRL_BATCH", "RLOO_TRL", "RLOO_TRL_NORMALIZED"):
+        found = rows(name, lost, scorable=scorable)
+        agree(found[scorable], VALUES[name][0](kept), kept, EXACT, name)
+        assert not found[~scorable].any()
+        if name != "RLOO_TRL_NORMALIZED":
+            assert not found[log["prompt"] == 9].any()
+
+
+def test_a_component_that_is_missing_counts_nowhere(log):
+    """TRL's reward functions may give None: a sum leaves it out, a mean is over the others."""
+    component = log["component"].copy()
+    component[[0, 6], :, 1] = np.nan
+    each = component.sum(axis=1)
+    total = np.zeros(len(each))
+    for k in range(2):
+        there = ~np.isnan(each[:, k])
+        some = {"prompt": log["prompt"][there]}
+        total[there] += ref.z_score(some, epsilon=1e-4, score=each[there, k])
+    wanted = (total - total.mean()) / (ref.deviation(total) + 1e-4)
+    agree(rows("GDPO_TRL", log, component=component), ref.spread(wanted, log), log, EXACT, "NaN")
+
+
+def test_weights_of_components_and_their_number(log, unhooked):
+    each = methods.GDPO.recipe.parts[0]
+    weighted = type(each)(each.each, (2.0, -0.5))
+    first, second = (ref.z_score(log, single="raw", score=x) for x in ref.components(log).T)
+    agree(rows(weighted, log), ref.spread(2 * first - 0.5 * second, log), log, EXACT, "weights")
+    with pytest.raises(ValueError, match="weights must be 2, one for each component"):
+        rows(type(each)(each.each, (1.0,)), log)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("OTB", "sum_pi_squared"),
+        ("PRL", "reference_log_prob"),
+        ("GDPO", "component"),
+        ("REMAX", "reward_baseline"),
+        ("GAE_VERL", "value"),
+        ("ENTROPY_80_20", "entropy"),
+    ],
+)
+def test_a_log_must_have_what_the_method_reads(log, name, column, unhooked):
+    without = {key: x for key, x in log.items() if key != column}
+    with pytest.raises(ValueError, match="must"):
+        rows(name, without)
