@@ -58,17 +58,17 @@ class Baseline(Part):
             others other steps. Where whole trajectories are compared, one that ended before its
             first decision votes with all its steps.
         own: whether one's own trajectory is among the peers; False leaves it out.
-        centre: take off the mean of the peers.
         scale: divide by the deviation of the peers.
         scale_over: whose deviation, of the same kinds as `peers`; None is that of the peers.
         ddof: the variance divides by the number of votes less this, 0 or 1; too few votes give 0.
         epsilon: keeps the divisor from 0, at least 0.
         epsilon_at: "outside" adds it to the deviation, "inside" to the variance, and as a "floor"
             the deviation is at least that.
-        floor: the least deviation, before an epsilon outside is added, at least 0.
         single: what a step without peers gets: its "raw" credit, as if they had mean 0 and
             deviation 1; "zero"; or "refused", an error where groups have one trajectory.
         weighted: whether a step's vote counts by its weight.
+        centre: whether the mean of the peers is taken off.
+        floor: the least deviation, before an epsilon outside is added, at least 0.
 
     Raises:
         ValueError: a setting out of its range.
@@ -77,15 +77,15 @@ class Baseline(Part):
     peers: Kind = "group"
     votes: Votes = "trajectory"
     own: bool = True
-    centre: bool = True
     scale: bool = False
     scale_over: Kind | None = None
     ddof: int = 1
     epsilon: float = 1e-6
     epsilon_at: Literal["outside", "inside", "floor"] = "outside"
-    floor: float = 0.0
     single: Literal["raw", "zero", "refused"] = "zero"
     weighted: bool = False
+    centre: bool = True
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("peers", self.peers, tuple(KINDS))

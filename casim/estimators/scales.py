@@ -130,12 +130,10 @@ class Times(Part):
 def per_trajectory(
     value: Float[Array, "P N T"], batch: Batch
 ) -> tuple[Float[Array, "P N"], Bool[Array, "P N"]]:
-    """The value of each trajectory, which all of its decisions share, and which have one.
+    """The value of each trajectory, which all of its steps share, and which of them count.
 
-    0 where a trajectory does not count or decides nothing.
+    0 for the others.
     """
-    decided = batch.decided & batch.counted[..., None]
-    present = jnp.any(decided, axis=-1)
-    first = jnp.argmax(decided, axis=-1)[..., None]
+    first = jnp.argmax(batch.decided, axis=-1)[..., None]
     each = jnp.take_along_axis(value, first, axis=-1)[..., 0]
-    return jnp.where(present, each, 0.0), present
+    return jnp.where(batch.counted, each, 0.0), batch.counted

@@ -51,8 +51,9 @@ GRPO_LAMBDA = Method(
 )
 """On policy decision j weighs (1 - (gamma lambda)^(L - j)) / (1 - gamma lambda), early ones most.
 
-It is A_i on e^(sum_{j <= t} (gamma lambda)^(t - j) log ratio_j); lambda 0 is GRPO. A_i is GRPO's with G in the deviation, as in the two codes that cite the paper; their clamp of
-negative A_i is left out.
+It is A_i on e^(sum_{j <= t} (gamma lambda)^(t - j) log ratio_j); lambda 0 is GRPO. A_i is GRPO's
+with G in the deviation, as in the two codes that cite the paper; their clamp of negative A_i is
+left out.
 """
 
 GRPO_LAMBDA_BOTH = Method(

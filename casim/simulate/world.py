@@ -515,7 +515,7 @@ class World:
         """This world under the policy that takes the likeliest action, the first of equals."""
         best = jnp.argmax(self.policy, axis=-1)
         certain = jax.nn.one_hot(best, self.policy.shape[-1], dtype=self.policy.dtype)
-        return dataclasses.replace(self, policy=certain)
+        return dataclasses.replace(self, policy=certain, behaviour=None)
 
     def privileged(self, batch: Trajectory | Batch) -> Int[Array, "*batch T"]:
         """The latent state: information of training time only."""

@@ -305,6 +305,8 @@ def test_what_it_claims_to_be_unbiased_for_it_is(name, task):
         (Gae, "discount", 1.1),
         (Gae, "learning_rate", 0.0),
         (Gae, "learning_rate", 1.5),
+        (Gae, "gaps", "filled"),
+        (Gae, "steps", 0),
         (GaeNetwork, "num_rollouts", 0),
         (GaeNetwork, "hidden", 0),
         (GaeNetwork, "num_updates", 0),

@@ -1,7 +1,7 @@
 """Advantage functions of public trainers, by plain loops in NumPy float64, from their formulas.
 
-A log is a dictionary of arrays, a row for each rollout, in any order. Every function gives `[R, T]`,
-of which only the policy's tokens mean anything. Nothing here uses casim.
+A log is a dictionary of arrays, a row for each rollout, in any order. Every function gives an array
+`[R, T]`, of which only the policy's tokens mean anything. Nothing here uses casim.
 """
 
 from __future__ import annotations

@@ -74,24 +74,26 @@ class LessDivergence(Part):
 def log_ratio(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
     """Log pi / pi_ref of the action taken, 0 where nothing is decided.
 
-    A log's own columns come first; its policy is the behaviour's where it says nothing else.
+    A log's own columns come first; its policy is whoever took the action, if it says nothing else.
 
     Raises:
         ValueError: neither has a reference.
     """
     decided = batch.decided & batch.counted[..., None]
-    if batch.reference_log_prob is None:
-        if world is None:
-            raise ValueError(
-                "batch.reference_log_prob must be given where there is no world, got None"
-            )
-        reference = _log_taken(world.reference_probability(batch), batch)
-    else:
-        reference = batch.reference_log_prob
-    own = batch.log_prob if batch.policy_log_prob is None else batch.policy_log_prob
-    return jnp.where(decided, own - reference, 0.0)
+    own = _own(world, batch)
+    return jnp.where(decided, own - _reference(world, batch), 0.0)
 
 
-def _log_taken(chance: Float[Array, "P N T A"], batch: Batch) -> Float[Array, "P N T"]:
-    taken = jnp.take_along_axis(chance, batch.action[..., None].astype(jnp.int32), axis=-1)
-    return jnp.log(jnp.maximum(taken[..., 0], jnp.finfo(chance.dtype).tiny))
+def _own(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+    if batch.policy_log_prob is not None:
+        return batch.policy_log_prob
+    return batch.log_prob if world is None else world.policy_log_prob(batch)
+
+
+def _reference(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+    if batch.reference_log_prob is not None:
+        return batch.reference_log_prob
+    if world is None:
+        where = "batch.reference_log_prob must be given where there is no world"
+        raise ValueError(f"{where}, got None")
+    return world.reference_log_prob(batch)
