@@ -173,7 +173,7 @@ Those groups have no credit anyway: what changes is the weight of prompts, and t
 
 DAPO_OVERLONG = Method(
     name="DAPO, overlong shaping",
-    recipe=Chain(Overlong(), *DAPO.recipe.parts),
+    recipe=Chain(Overlong(), DAPO.recipe),
     reference="Yu et al. 2025; verl's recipe",
     arxiv="2503.14476",
 )

@@ -75,7 +75,7 @@ RLOO_TRL_KL = Method(
 
 RLOO_TRL_NORMALIZED = Method(
     name="RLOO, TRL normalized",
-    recipe=Chain(*RLOO_TRL.recipe.parts, Baseline("batch", scale=True, epsilon=1e-4)),
+    recipe=Chain(RLOO_TRL.recipe, Baseline("batch", scale=True, epsilon=1e-4)),
     reference="Ahmadian et al. 2024; TRL 1.16.0, RLOOTrainer with normalize_advantages and beta=0",
     arxiv="2402.14740",
 )
