@@ -17,10 +17,9 @@ import jax
 import numpy as np
 
 import casim
-from casim.metrics import Score, Sums, measure
 from casim.oracle import path_target
 from casim.oracle.moments import by_return, exact_scores, group_moments
-from casim.scores import finalise
+from casim.scores import Score, Sums, finalise, measure
 from casim.types import recorded
 
 NUM_BLOCKS = 10

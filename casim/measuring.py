@@ -7,10 +7,9 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from casim.metrics import Sums
 from casim.plan import ROUNDS_AHEAD, Plan
 from casim.programs import pick
-from casim.scores import Blocks, Finished, NotFiniteError, finalise
+from casim.scores import Blocks, Finished, NotFiniteError, Sums, finalise
 from casim.setting import Setting
 
 

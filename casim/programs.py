@@ -33,11 +33,11 @@ from casim.estimators import Estimator
 from casim.identity import sources
 from casim.methods import Method as Published
 from casim.methods import recipe_of
-from casim.metrics import Sums, measure
 from casim.oracle import path_target
 from casim.plan import Groups, gigabytes, largest_divisor
 from casim.platforms import numbers
 from casim.report import classes
+from casim.scores import Sums, measure
 from casim.setting import Outline, Setting
 from casim.simulate import Engine, World
 from casim.targets import Target

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from casim.checks import check_range
-from casim.metrics import Score
+from casim.scores import Score
 
 RESERVED = ("recipe", "module")
 """Keys of a described recipe that are no settings: the class, and the module it is in."""

@@ -24,13 +24,12 @@ from casim.failures import EVERY_METHOD, Failure
 from casim.jobs import Case, Job, Sizes, label_of
 from casim.measuring import add_up, finish
 from casim.methods import recipe_of
-from casim.metrics import Sums
 from casim.preparing import Prepared, trace_all
 from casim.programs import Method, Program
 from casim.progress import Watcher
 from casim.report import Row, describe, label
 from casim.saved import Saved
-from casim.scores import Finished
+from casim.scores import Finished, Sums
 from casim.setting import Setting
 from casim.version import __version__
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from casim.checks import check_choice
-from casim.metrics import Score
 from casim.report import RESERVED, Row
+from casim.scores import Score
 
 RECIPES = ("task", "policy", "judge", "estimator")
 OPTIONAL = ("behaviour", "reference")

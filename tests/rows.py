@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from casim.estimators import Vine
-from casim.metrics import Score
 from casim.report import Row, describe, label
+from casim.scores import Score
 from casim.tasks import Bifurcation
 
 NAN = math.nan

@@ -30,7 +30,7 @@ from casim.figures.places import find_places
 from casim.figures.scales import fit_scale, thinned
 from casim.figures.style import SPARE, colours
 from casim.figures.task import SAME, advantage_map, kernel_graph
-from casim.metrics import Score
+from casim.scores import Score
 from tests.enumeration import solve
 
 

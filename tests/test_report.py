@@ -13,8 +13,8 @@ import pytest
 import casim
 from casim.controls import CONTROLS, Control
 from casim.estimators import Gae, Vine
-from casim.metrics import Score
 from casim.report import Row, classes, describe, label, rebuild
+from casim.scores import Score
 from casim.tasks import Bifurcation, Forced, Observed
 from tests.rows import row
 

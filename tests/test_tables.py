@@ -11,8 +11,8 @@ import pytest
 import casim
 from casim.cli import main
 from casim.controls import Control
-from casim.metrics import Score
 from casim.report import describe, label
+from casim.scores import Score
 from casim.tables import settings, tabulate, to_csv, to_latex, to_markdown, to_records, varying
 from tests.rows import NAN, row
 

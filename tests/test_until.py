@@ -11,8 +11,8 @@ from casim.cli import main
 from casim.controls import Control
 from casim.jobs import label_of
 from casim.methods import recipe_of
-from casim.metrics import Score
 from casim.report import describe
+from casim.scores import Score
 from casim.until import Goal, run_until, with_most_replicates
 from tests.compare.samples import scored
 from tests.rows import NAN, row

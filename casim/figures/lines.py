@@ -11,8 +11,8 @@ from jaxtyping import Float
 from casim.figures.fields import differing, has, settings, without
 from casim.figures.places import Places
 from casim.figures.style import MARKERS, colours, shade
-from casim.metrics import Score
 from casim.report import Row
+from casim.scores import Score
 
 ROUNDING = 1e-4
 """Lines whose numbers differ by a smaller share coincide: scores carry single-precision sums."""

@@ -21,7 +21,7 @@ without it: all that is kept is the sum over the pairs that hold each block.
 References:
     Horvitz and Thompson 1952 (dividing by the exact probability); Chernozhukov et al. 2018,
     arXiv:1608.00060 (cross-fitting). The combination is derived for casim;
-    `tests/metrics/test_unbiased.py` checks it.
+    `tests/scores/test_unbiased.py` checks it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A row's scores, with their intervals and with what is missing and why, from its sums per block.
 
-The formulas of the scores are in `casim.metrics`, how squares are freed of noise in
+The formulas of the scores are in `casim.scores.sums`, how squares are freed of noise in
 `casim.scores.crossing`. What is undefined is missing: NaN, with a note that says why. A number that
 is only rounding counts as 0, so that what is divided by it is undefined: the signal, where it is
 below RESOLUTION times the mean square of the values; the exact gradient, where it is below the same
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from casim.metrics import Sums
 from casim.scores import gradient, identification, trajectories
 from casim.scores.entry import Entry, missing
 from casim.scores.numbers import Finished, interval, over_blocks
 from casim.scores.pairs import CELLS, cell_pairs
+from casim.scores.sums import Sums
 from casim.types import MDP, Truth
 
 COSTS = (

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from casim.metrics import Sums
 from casim.scores.entry import NO_MEASURE, RESOLUTION, Entry, missing
 from casim.scores.numbers import (
     PerBlock,
@@ -18,6 +17,7 @@ from casim.scores.numbers import (
     products,
     ratio,
 )
+from casim.scores.sums import Sums
 from casim.scores.trajectories import NO_CREDIT
 
 NAMES = (

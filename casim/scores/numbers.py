@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from casim.metrics import Score
+from casim.scores.score import Score
 
 STUDENT = {
     1: 12.706,

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from casim.discounts import weights
-from casim.metrics import Sums, unit_of
 from casim.platforms import numbers
 from casim.scores.crossing import Found, Known, cross
+from casim.scores.sums import Sums, unit_of
 from casim.types import MDP, Truth
 
 CELLS = ("count", "error", "square", "target_error")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from casim.metrics import Sums
+from casim.scores.sums import Sums
 
 
 class Blocks:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from casim.metrics import CREDIT_BITS, Sums
 from casim.scores.entry import Entry, missing
 from casim.scores.numbers import PerBlock, divide, over_blocks
+from casim.scores.sums import CREDIT_BITS, Sums
 
 OF_VALUE = (
     "sign_accuracy",

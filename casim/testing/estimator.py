@@ -13,9 +13,9 @@ from jaxtyping import Array
 from casim.estimators import Estimator
 from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS
 from casim.judges import Judge
-from casim.metrics import group_gradient, of_taken, weighted
 from casim.oracle import path_target, solve
 from casim.policies import Softmax
+from casim.scores import group_gradient, of_taken, weighted
 from casim.simulate import World
 from casim.targets import Advantage, Target
 from casim.tasks import Bifurcation

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from casim.metrics import Score
+from casim.scores import Score
 from tests.rows import row
 
 BASE = row()

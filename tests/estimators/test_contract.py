@@ -34,8 +34,8 @@ from casim.estimators import (
 from casim.estimators.base import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS
 from casim.judges import Judge
 from casim.methods import GRPO, REINFORCE, REWARD_TO_GO, RLOO
-from casim.metrics import group_gradient
 from casim.oracle import path_target
+from casim.scores import group_gradient
 from casim.simulate import World
 from casim.targets import TARGETS, Advantage
 from casim.tasks import Bifurcation, ToolChain, VariableTurns

@@ -11,10 +11,10 @@ from casim.checks import check_mdp
 from casim.estimators import Vine
 from casim.judges import Judge
 from casim.methods import REINFORCE, REWARD_TO_GO, RLOO
-from casim.metrics import group_gradient
 from casim.oracle import path_target
 from casim.oracle.moments import by_return, exact_scores, group_moments, recursion_moments
 from casim.oracle.moments.forms import peer_baseline
+from casim.scores import group_gradient
 from casim.simulate import World
 from casim.targets import SegmentAdvantage
 from casim.tasks import Forced, ToolChain

@@ -12,8 +12,8 @@ import pytest
 
 from casim.estimators import ProcessReward
 from casim.estimators.sources import judges as process_reward
-from casim.metrics import group_gradient
 from casim.policies import Uniform
+from casim.scores import group_gradient
 from casim.simulate import World
 from casim.tasks import VariableTurns
 from casim.testing import enumerate_trajectories

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 import casim
-from casim.metrics import group_gradient
 from casim.ops import returns_to_go
 from casim.oracle import binary_group_scale
 from casim.oracle.moments import (
@@ -29,6 +28,7 @@ from casim.oracle.moments import (
     precise_truth,
 )
 from casim.oracle.moments.group import multisets
+from casim.scores import group_gradient
 from casim.tasks.variable_turns import VariableTurns
 from tests import enumeration
 from tests.chains import grpo

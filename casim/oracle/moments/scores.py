@@ -1,6 +1,6 @@
 """The exact scores of an estimator, from its exact moments: what a study's rows converge to.
 
-In maths, as in `casim.metrics`, with A the exact advantage, g* the exact gradient,
+In maths, as in `casim.scores`, with A the exact advantage, g* the exact gradient,
 w = P(s_t = s, a_t = a) over decisions and signal = sum_w A^2 / sum_w: bias = sum_w (E[c] - A)^2,
 centred_bias the same after subtracting sum_a pi(a | s) (E[c | t, s, a] - A),
 variance = sum_w Var(c), all over sum_w signal; gradient_bias = |E g - g*|^2 / |g*|^2,

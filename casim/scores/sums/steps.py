@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from casim.metrics.matters import matters_mask
 from casim.oracle.along import advantage_along
+from casim.scores.sums.matters import matters_mask
 from casim.types import MDP, Trajectory, Truth
 
 

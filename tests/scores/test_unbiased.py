@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 import casim
-from casim.metrics import measure
 from casim.oracle import solve
 from casim.oracle.moments import exact_scores, peer_baseline, recursion_moments
-from casim.scores import pairs
+from casim.scores import measure, pairs
 from casim.testing import enumerate_trajectories
 from tests.enumeration import credit
 

@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from casim.metrics.exact import exact_sum, with_count
-from casim.metrics.gradient import gradient_sums, of_taken, weighted
-from casim.metrics.matters import TOLERANCE, advantage_on_path, pivotal_steps
-from casim.metrics.sizes import by_exponent, counted, largest_exponent
-from casim.metrics.steps import Steps, steps_of
-from casim.metrics.trajectory import leakage, precision_at_k, rank_correlation
-from casim.metrics.unit import unit_of
 from casim.ops import Discount
+from casim.scores.sums.exact import exact_sum, with_count
+from casim.scores.sums.gradient import gradient_sums, of_taken, weighted
+from casim.scores.sums.matters import TOLERANCE, advantage_on_path, pivotal_steps
+from casim.scores.sums.sizes import by_exponent, counted, largest_exponent
+from casim.scores.sums.steps import Steps, steps_of
+from casim.scores.sums.trajectory import leakage, precision_at_k, rank_correlation
+from casim.scores.sums.unit import unit_of
 from casim.sums import cell_sums
 from casim.types import MDP, Credit, Trajectory, Truth
 

@@ -6,10 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from casim.metrics import TOLERANCE
-from casim.scores import Blocks, finalise
+from casim.scores import TOLERANCE, Blocks, finalise
 from tests.enumeration import case, solve
-from tests.metrics.samples import (
+from tests.scores.samples import (
     GROUPS,
     measure,
     random_credit,

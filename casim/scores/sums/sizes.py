@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from casim.metrics.exact import exact_sum
-from casim.metrics.steps import Steps
+from casim.scores.sums.exact import exact_sum
+from casim.scores.sums.steps import Steps
 
 CREDIT_BITS = 20
 """Credit below 2^-20 (1e-6) of the largest counts as 0 in signs and leakage: it may be rounding."""

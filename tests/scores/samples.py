@@ -1,4 +1,4 @@
-"""Groups with credit of known sums, and the metrics compiled."""
+"""Groups with credit of known sums, and what adds them up, compiled."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from casim import metrics
+from casim import scores
 from casim.types import Cost, Credit
 from tests import reference
 from tests.enumeration import QUICK, case
 
 GROUPS, SIZE = 6, 7
 KEY = jax.random.key(0)
-measure = jax.jit(metrics.measure, compiler_options=QUICK)
-group_gradient = jax.jit(metrics.group_gradient, compiler_options=QUICK)
-rank_correlation = jax.jit(jax.vmap(metrics.rank_correlation), compiler_options=QUICK)
+measure = jax.jit(scores.measure, compiler_options=QUICK)
+group_gradient = jax.jit(scores.group_gradient, compiler_options=QUICK)
+rank_correlation = jax.jit(jax.vmap(scores.rank_correlation), compiler_options=QUICK)
 precision_at_k = jax.jit(
-    jax.vmap(metrics.precision_at_k, in_axes=(0, None, 0)), compiler_options=QUICK
+    jax.vmap(scores.precision_at_k, in_axes=(0, None, 0)), compiler_options=QUICK
 )
-leakage = jax.jit(jax.vmap(metrics.leakage), compiler_options=QUICK)
+leakage = jax.jit(jax.vmap(scores.leakage), compiler_options=QUICK)
 
 
 @functools.cache

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from casim import metrics
+from casim import scores
 from casim import sums as sums_by_label
-from casim.metrics import Sums
+from casim.scores import Sums
 from casim.tasks import Bifurcation
 from casim.types import Cost, Credit
 from tests import reference
 from tests.enumeration import QUICK, Weighted, expected_gradient, solve, solved
-from tests.metrics.samples import (
+from tests.scores.samples import (
     GROUPS,
     SIZE,
     group_gradient,
@@ -147,11 +147,11 @@ def test_precision_at_k_equals_the_mean_over_all_orders_of_ties(sums, rows):
 def test_ranks_and_precision_work_in_double_precision_too():
     value, truth = np.random.default_rng(11).integers(-3, 4, (2, 5, 17)) / 2.0
     pivotal, where = np.arange(17) % 5 == 2, np.ones((5, 17), bool)
-    got = jax.jit(jax.vmap(metrics.rank_correlation))(value, truth, where)
+    got = jax.jit(jax.vmap(scores.rank_correlation))(value, truth, where)
     np.testing.assert_allclose(
         got, [spearman(*row) for row in zip(value, truth, strict=True)], rtol=1e-12
     )
-    got = jax.jit(jax.vmap(metrics.precision_at_k, in_axes=(0, None, 0)))(value, pivotal, where)
+    got = jax.jit(jax.vmap(scores.precision_at_k, in_axes=(0, None, 0)))(value, pivotal, where)
     in_single = precision_at_k(
         *(jnp.asarray(x) for x in (value.astype(np.float32), pivotal, where))
     )
@@ -229,7 +229,7 @@ def test_other_devices_measure_what_a_cpu_does_with_labels_of_8_bits(
     """The way of other devices, run here."""
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
     batch, credit, target = random_credit()
-    fresh = jax.jit(lambda *args: metrics.measure(*args), compiler_options=QUICK)
+    fresh = jax.jit(lambda *args: scores.measure(*args), compiler_options=QUICK)
     got = fresh(given.mdp, given.policy, truth, narrow(batch), credit, target)
     for name, one, other in zip(Sums._fields, got, sums, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4, err_msg=name)
@@ -265,7 +265,7 @@ def test_the_expected_group_gradient_of_the_exact_advantage_is_the_policy_gradie
     batch = jax.tree.map(np.asarray, given.all.batch)
     taken = given.advantage[np.arange(4)[None, :], batch.state, batch.action] * batch.live
     each = jax.jit(
-        jax.vmap(metrics.group_gradient, in_axes=(None, None, 0, 0)), compiler_options=QUICK
+        jax.vmap(scores.group_gradient, in_axes=(None, None, 0, 0)), compiler_options=QUICK
     )
     one = jax.tree.map(lambda x: x[:, None], given.all.batch)
     gradient = np.asarray(

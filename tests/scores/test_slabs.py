@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.metrics import Sums
-from casim.scores import STUDENT, Blocks, finalise
+from casim.scores import STUDENT, Blocks, Sums, finalise
 from tests.enumeration import case, solve
 from tests.small import small_numbers
 

@@ -12,11 +12,10 @@ import pytest
 from scipy import stats
 
 from casim.controls import Control
-from casim.metrics import Score, Sums
-from casim.scores import STUDENT, Blocks, finalise
+from casim.scores import STUDENT, Blocks, Score, Sums, finalise
 from casim.types import Cost, Credit
 from tests.enumeration import Weighted, as_groups, expected_gradient
-from tests.metrics.samples import (
+from tests.scores.samples import (
     GROUPS,
     KEY,
     measure,

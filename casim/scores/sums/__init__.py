@@ -2,7 +2,7 @@
 
 Every replicate is a fresh group of N trajectories. `measure` turns one chunk of replicates into
 sums; sums add up, per block of replicates, so memory does not grow with their number;
-`casim.scores` turns them into scores with 95% intervals.
+the rest of `casim.scores` turns them into scores with 95% intervals.
 
 In maths, over decision steps, cells (t, s, a) weighted by w = P(s_t = s) pi(a | s), normalised by
 the signal sum_w A^2: bias = sum_w (E[c | cell] - A)^2; centred_bias the same after subtracting
@@ -22,29 +22,27 @@ References:
     the best number is derived for casim.
 """
 
-from casim.metrics.exact import exact_sum
-from casim.metrics.gradient import group_gradient, of_taken, weighted
-from casim.metrics.matters import (
+from casim.scores.sums.exact import exact_sum
+from casim.scores.sums.gradient import group_gradient, of_taken, weighted
+from casim.scores.sums.matters import (
     TOLERANCE,
     advantage_on_path,
     matters_mask,
     pivotal_steps,
 )
-from casim.metrics.score import Score
-from casim.metrics.sizes import CREDIT_BITS, EXPONENTS
-from casim.metrics.sums import Sums, measure
-from casim.metrics.trajectory import (
+from casim.scores.sums.measure import Sums, measure
+from casim.scores.sums.sizes import CREDIT_BITS, EXPONENTS
+from casim.scores.sums.trajectory import (
     leakage,
     precision_at_k,
     rank_correlation,
 )
-from casim.metrics.unit import unit_of
+from casim.scores.sums.unit import unit_of
 
 __all__ = [
     "CREDIT_BITS",
     "EXPONENTS",
     "TOLERANCE",
-    "Score",
     "Sums",
     "advantage_on_path",
     "exact_sum",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from casim.metrics.order import (
+from casim.scores.sums.order import (
     LAST,
     Floats,
     Integers,

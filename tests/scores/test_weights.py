@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.enumeration import case, solve
-from tests.metrics.samples import GROUPS, SIZE, group_gradient, measure, random_credit
+from tests.scores.samples import GROUPS, SIZE, group_gradient, measure, random_credit
 
 
 @pytest.fixture(scope="module")
