@@ -207,7 +207,7 @@ class Stale(Behaviour):
             return Acting(policy, policy)
         exact = solver(mdp.schedule.shape[0], jax.default_backend())
 
-        def update(_: int, logits: Array) -> Array:
+        def update(_: Array, logits: Array) -> Array:
             gradient = exact(mdp, jax.nn.softmax(logits)).gradient
             return logits + self.step_size * gradient
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from casim import oracle, report, setting
-from casim.estimators import Chain, Part, ToGo, Whole
+from casim.estimators import Chain, Part, Ratio, ToGo, Whole
 from casim.oracle.moments import enumerate_trajectories, precise
 from casim.policies import Softmax, Stale, Uniform
 from casim.report import Row
@@ -30,16 +30,6 @@ SIGMAS = 5 / 1.96
 
 
 @dataclasses.dataclass(frozen=True)
-class Doubled(Part):
-    """Says that its weights are ratios, as those of a part do that corrects for a behaviour."""
-
-    ratio_weighted: ClassVar[bool] = True
-
-    def apply(self, world, batch, credit):
-        return credit._replace(weight=2 * credit.weight)
-
-
-@dataclasses.dataclass(frozen=True)
 class Referred(Part):
     """Gives the log-probability of the reference."""
 
@@ -50,7 +40,7 @@ class Referred(Part):
 
 
 TO_GO = Chain(ToGo())
-RATIO = Chain(Whole(), Doubled())
+RATIO = Chain(Whole(), Ratio("sequence"))
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +170,9 @@ def test_what_weighs_by_ratios_has_scores_of_the_gradient_only(rows):
         missing = np.isnan(row.scores[name].value)
         assert missing == (name in OF_VALUE), name
     assert {row.notes[name] for name in OF_VALUE} == {PRODUCT_ONLY}
+    close(row.scores["gradient_slope"], 1.0)
+    close(row.scores["gradient_bias"], 0.0)
+    assert row.scores["effective_sample"].value < 0.99
     assert np.isfinite([rows[0].scores[name].value for name in ("bias", "leakage")]).all()
 
 

@@ -7,6 +7,7 @@ from casim.estimators.chain import Chain, Sum
 from casim.estimators.components import PerComponent
 from casim.estimators.energy import TokenBaseline
 from casim.estimators.prefixes import PrefixGain
+from casim.estimators.ratios import Ratio
 from casim.estimators.sampling import DynamicSampling
 from casim.estimators.scales import Best, OverMean, PerNonzero, Times
 from casim.estimators.shaping import Overlong
@@ -55,6 +56,7 @@ PARTS: tuple[type[Estimator], ...] = (
     OverLength,
     OverConstant,
     TopEntropy,
+    Ratio,
     Traces,
     PerComponent,
     LogRatio,
@@ -88,6 +90,7 @@ __all__ = [
     "PerNonzero",
     "PrefixGain",
     "ProcessReward",
+    "Ratio",
     "Shapley",
     "Source",
     "Sum",

@@ -289,6 +289,23 @@ def entropy_of(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
     return -jnp.sum(chance * jnp.log(safe), axis=-1)
 
 
+def policy_log_prob_of(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+    """The logarithm of the policy's probability of the action taken: of the log, or of the world.
+
+    That of who took it is `batch.log_prob`; probabilities of all actions are behind the doors
+    `World.probability` and `World.behaviour_probability`.
+
+    Raises:
+        ValueError: neither has one.
+    """
+    if batch.policy_log_prob is not None:
+        return batch.policy_log_prob
+    if world is None:
+        wanted = "be given where there is no world"
+        raise ValueError(f"batch.policy_log_prob must {wanted}, got None")
+    return world.policy_log_prob(batch)
+
+
 def required(world: World | None, estimator: Estimator) -> World:
     """The world, or a `ValueError` that says who needs it."""
     if world is None:

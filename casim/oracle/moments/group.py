@@ -91,6 +91,7 @@ def group_moments(
     limit: int = 3_000_000,
     share: Literal["prompt", "state"] = "prompt",
     num_prompts: int = 1,
+    behaviour: Any = None,
 ) -> Moments:
     """Exact moments of an estimator on batches of groups of `num` trajectories of one prompt.
 
@@ -114,6 +115,8 @@ def group_moments(
         share: what the members of a group have in common, as in `World.groups`: the "prompt", or
             the start "state".
         num_prompts: P, the groups of a batch, at least 1.
+        behaviour: the table of who acts, whose trajectories are listed; None is the policy. The
+            gradient is of the policy's logarithms.
 
     Raises:
         ValueError: too many batches or trajectories, an invalid MDP or policy, credit that is not
@@ -125,11 +128,13 @@ def group_moments(
     if getattr(estimator, "stateful", False):
         raise ValueError(f"estimator must remember nothing from call to call, got {estimator!r}")
     mdp, policy = precise(mdp, policy)
-    paths = enumerate_trajectories(mdp, policy)
+    if behaviour is not None:
+        _, behaviour = precise(mdp, behaviour)
+    paths = enumerate_trajectories(mdp, policy if behaviour is None else behaviour)
     shared = np.arange(len(mdp.start)) if share == "state" else np.asarray(mdp.prompt)
     classes = make_classes(mdp, policy, paths, lambda batch: _with_shared(shared, sees, batch))
     batches, weight = _batches(*_groups(shared, classes, num, limit), num_prompts, limit)
-    credit = _scorer(estimator, (num_prompts, num), mdp, policy)
+    credit = _scorer(estimator, (num_prompts, num), mdp, policy, behaviour)
     _check_symmetry(credit, classes, batches)
     totals = _Totals.zero(*classes.score.shape)
     for begin in range(0, len(batches), CHUNK):
@@ -260,11 +265,15 @@ def _credit(estimator: Rule, world: World, batches: Trajectory, key: Any) -> tup
 
 
 def _scorer(
-    estimator: Rule, sizes: tuple[int, int], mdp: MDP, policy: np.ndarray
+    estimator: Rule,
+    sizes: tuple[int, int],
+    mdp: MDP,
+    policy: np.ndarray,
+    behaviour: np.ndarray | None,
 ) -> Callable[..., Given]:
     """Credit of up to CHUNK batches of these sizes P and N."""
     with jax.enable_x64(True):
-        world = World.make(*jax.tree.map(jnp.asarray, (mdp, policy)))
+        world = World.make(*jax.tree.map(jnp.asarray, (mdp, policy, behaviour)))
 
     def credit(batch: Any, seed: int = 0) -> Given:
         size = len(batch.action)
