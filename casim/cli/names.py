@@ -17,12 +17,20 @@ def named(field: str, name: str, known: Mapping[str, T]) -> T:
     """
     if name in known:
         return known[name]
-    lower = {other.lower(): other for other in known}
-    close = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3)]
+    close = _like(name, known)
     if close:
         meant = " or ".join(close)
         raise ValueError(f"{field} must be a known name, got {name!r}: did you mean {meant}?")
     raise ValueError(f"{field} must be one of {sorted(known)}, got {name!r}")
+
+
+def _like(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three names that are close: one alone if only its letters' case differs."""
+    lower = {other.lower(): other for other in known}
+    typed = name.lower()
+    if typed in lower:
+        return [lower[typed]]
+    return [lower[found] for found in difflib.get_close_matches(typed, lower, n=3)]
 
 
 def check_names(field: str, names: Iterable[str], known: Iterable[str]) -> None:
