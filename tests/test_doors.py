@@ -6,6 +6,7 @@ No nonsense is computed with, but refused.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import re
 from typing import Any, NamedTuple
@@ -17,12 +18,35 @@ import pytest
 
 from casim import judges, oracle, policies
 from casim.checks import check_labels
-from casim.oracle import moments
+from casim.oracle import closed_forms, games, hindsight, information, moments, shapley, units
 from casim.simulate import World
 from casim.targets import SegmentAdvantage
 from casim.types import Trajectory
 from tests import reference
 
+ROOMS = (
+    "belief",
+    "blocks",
+    "closed_forms",
+    "contrast",
+    "games",
+    "hindsight",
+    "information",
+    "prompts",
+    "shapley",
+    "soft",
+    "summary",
+    "targets",
+    "units",
+    "values",
+)
+FUNCTIONS = {
+    name: function
+    for room in ROOMS
+    for name, function in vars(importlib.import_module(f"casim.oracle.{room}")).items()
+    if inspect.isfunction(function) and not name.startswith("_")
+}
+"""Of the oracle, by name."""
 KEY = jax.random.key(3)
 ROWS = 2
 STATES, ACTIONS, STEPS = 5, 2, 4
@@ -86,25 +110,25 @@ def world() -> World:
 
 
 def noise():
-    return oracle.Noise(*np.full((2, ROWS, STEPS), 0.5, np.float32))
+    return games.Noise(*np.full((2, ROWS, STEPS), 0.5, np.float32))
 
 
 CALLS = {
-    "all_coalitions": lambda g: oracle.all_coalitions(game(g), 3),
+    "all_coalitions": lambda g: games.all_coalitions(game(g), 3),
     "beliefs": lambda g: oracle.beliefs(g.mdp, g.batch),
-    "coalition_values": lambda g: oracle.coalition_values(g.mdp, g.policy, g.batch, 3),
+    "coalition_values": lambda g: shapley.coalition_values(g.mdp, g.policy, g.batch, 3),
     "contrast": lambda g: oracle.contrast(
         g.mdp, oracle.Protocol(g.policy, g.policy, 0.5), g.batch, g.unit, 3
     ),
     "contribution": lambda g: oracle.contribution(g.mdp, g.policy, 1, g.feature, STATES),
     "critics": lambda g: oracle.critics(g.mdp, g.policy, g.batch, g.latent, 3),
-    "difference_rewards": lambda g: oracle.difference_rewards(g.coalitions),
-    "entropy_removed": lambda g: oracle.entropy_removed(
+    "difference_rewards": lambda g: shapley.difference_rewards(g.coalitions),
+    "entropy_removed": lambda g: information.entropy_removed(
         oracle.outcome_information(g.mdp, g.policy, oracle.success_hindsight(g.mdp, g.policy)),
         g.batch,
     ),
     "expected_return": lambda g: oracle.expected_return(g.mdp, g.policy),
-    "granularities": lambda g: oracle.granularities(g.mdp, g.truth, g.batch, oracle.sizes(g.mdp)),
+    "granularities": lambda g: units.granularities(g.mdp, g.truth, g.batch, units.sizes(g.mdp)),
     "history_values": lambda g: oracle.history_values(g.mdp, g.policy, g.batch),
     "implicit_reward": lambda g: oracle.implicit_reward(
         g.mdp, g.policy, oracle.soft_optimal(g.mdp, g.policy, 0.5), g.batch
@@ -112,38 +136,38 @@ CALLS = {
     "latent_information": lambda g: oracle.latent_information(
         oracle.beliefs(g.mdp, g.batch), g.batch, g.latent, 3
     ),
-    "merge": lambda g: oracle.merge(g.batch.reward, g.unit, g.unit, g.unit, 0.9),
-    "nature_game": lambda g: oracle.nature_game(g.mdp, g.policy, g.batch, noise()),
+    "merge": lambda g: units.merge(g.batch.reward, g.unit, g.unit, g.unit, 0.9),
+    "nature_game": lambda g: games.nature_game(g.mdp, g.policy, g.batch, noise()),
     "optimal": lambda g: oracle.optimal(g.mdp),
     "outcome_information": lambda g: oracle.outcome_information(
         g.mdp, g.policy, oracle.success_hindsight(g.mdp, g.policy)
     ),
     "path_target": lambda g: oracle.path_target(SegmentAdvantage(), world(), g.truth, g.batch),
-    "pointwise_information": lambda g: oracle.pointwise_information(
+    "pointwise_information": lambda g: information.pointwise_information(
         oracle.success_hindsight(g.mdp, g.policy), g.batch
     ),
     "prompt_values": lambda g: oracle.prompt_values(g.mdp, g.truth, 1),
-    "recorded_noise": lambda g: oracle.recorded_noise(KEY, g.unit, STEPS),
+    "recorded_noise": lambda g: games.recorded_noise(KEY, g.unit, STEPS),
     "return_hindsight": lambda g: oracle.return_hindsight(g.mdp, g.policy, g.coalitions),
     "sample_contrast": lambda g: oracle.sample_contrast(
         KEY, g.mdp, oracle.Protocol(g.policy, g.policy, 0.5), g.batch, g.unit, 1, 3
     ),
-    "sampled_shapley": lambda g: oracle.sampled_shapley(KEY, game(g), 3, 2),
-    "shapley": lambda g: oracle.shapley(g.mdp, g.policy, g.batch, 3),
+    "sampled_shapley": lambda g: shapley.sampled_shapley(KEY, game(g), 3, 2),
+    "shapley": lambda g: shapley.shapley(g.mdp, g.policy, g.batch, 3),
     "shapley_by_counts": lambda g: oracle.shapley_by_counts(game(g), 3),
-    "shapley_values": lambda g: oracle.shapley_values(g.coalitions),
+    "shapley_values": lambda g: shapley.shapley_values(g.coalitions),
     "soft_optimal": lambda g: oracle.soft_optimal(g.mdp, g.policy, 0.5),
     "solve": lambda g: oracle.solve(g.mdp, g.policy),
     "solve_in_blocks": lambda g: oracle.solve_in_blocks(g.mdp, g.policy, 3),
     "state_hindsight": lambda g: oracle.state_hindsight(g.mdp, g.policy, 1),
-    "success_gain": lambda g: oracle.success_gain(g.mdp, g.policy, g.batch),
+    "success_gain": lambda g: information.success_gain(g.mdp, g.policy, g.batch),
     "success_hindsight": lambda g: oracle.success_hindsight(g.mdp, g.policy),
     "summary": lambda g: oracle.summary(g.mdp, g.truth),
     "taken_game": lambda g: oracle.taken_game(g.mdp, g.policy, g.batch, g.unit, None, noise()),
     "team_game": lambda g: oracle.team_game(g.mdp, g.policy, g.policy, g.unit),
     "unit_truth": lambda g: oracle.unit_truth(g.mdp, g.truth, g.batch, g.unit, 3),
     "variance_parts": lambda g: oracle.variance_parts(g.mdp, g.truth),
-    "worth": lambda g: oracle.worth(game(g), jnp.ones((ROWS, 1, 3), bool)),
+    "worth": lambda g: games.worth(game(g), jnp.ones((ROWS, 1, 3), bool)),
 }
 """Every public function of the oracle that takes arrays, by its name."""
 RECIPES = {
@@ -156,12 +180,12 @@ RECIPES = {
 
 
 EAGER = {
-    "check_support": lambda g: oracle.check_support(
+    "check_support": lambda g: hindsight.check_support(
         g.mdp._replace(discount=np.zeros_like(g.mdp.discount)), np.arange(-16, 17) / 8
     ),
     "binary_group_scale": None,
-    "reward_feature": lambda g: oracle.reward_feature(g.mdp),
-    "sizes": lambda g: oracle.sizes(g.mdp),
+    "reward_feature": lambda g: hindsight.reward_feature(g.mdp),
+    "sizes": lambda g: units.sizes(g.mdp),
 }
 """Not for use in jit; None takes no arrays."""
 
@@ -176,8 +200,10 @@ def outline(call, g: Given):
 
 
 def test_every_function_of_the_oracle_is_tried():
-    functions = {name for name in oracle.__all__ if inspect.isfunction(getattr(oracle, name))}
-    assert {*CALLS, *EAGER} == functions
+    doors = {name for name, f in FUNCTIONS.items() if hasattr(f, "__wrapped__")}
+    doors = doors - {"exact_value"}  # a rule by kind of target, no door
+    called = {name for name in oracle.__all__ if name in FUNCTIONS}
+    assert {*CALLS, *EAGER} == doors | called | set(EAGER)
 
 
 @pytest.mark.parametrize("name", [*CALLS, *RECIPES])
@@ -190,7 +216,7 @@ def test_arrays_of_numpy_and_lists_of_another_precision_are_welcome(name, float6
     found = jax.tree.leaves(outline({**CALLS, **RECIPES}[name], mixed))
     floats = {x.dtype for x in found if x.dtype.kind == "f"}
     assert len(floats) == 1
-    if name in CALLS and "policy" in inspect.signature(getattr(oracle, name)).parameters:
+    if name in CALLS and "policy" in inspect.signature(FUNCTIONS[name]).parameters:
         assert floats == {np.dtype(np.float64)}
 
 
@@ -246,11 +272,10 @@ TABLES = {
     name: next(
         x
         for x in ("policy", "reference", "protocol")
-        if x in inspect.signature(getattr(oracle, name)).parameters
+        if x in inspect.signature(FUNCTIONS[name]).parameters
     )
     for name in CALLS
-    if {"policy", "reference", "protocol"}
-    & set(inspect.signature(getattr(oracle, name)).parameters)
+    if {"policy", "reference", "protocol"} & set(inspect.signature(FUNCTIONS[name]).parameters)
 }
 """Which argument of each function is one."""
 
@@ -346,8 +371,8 @@ def test_numbers_that_make_no_sense_are_refused():
             lambda: oracle.critics(g.mdp, g.policy, g.batch, g.latent, 2),
             "latent[4] must be in [0, 1], got np.int32(2)",
         ),
-        (lambda: oracle.binary_group_scale(1.0, 4), "success must be in (0, 1), got 1.0"),
-        (lambda: oracle.binary_group_scale(0.5, 1), "num must be in [2, inf], got 1"),
+        (lambda: closed_forms.binary_group_scale(1.0, 4), "success must be in (0, 1), got 1.0"),
+        (lambda: closed_forms.binary_group_scale(0.5, 1), "num must be in [2, inf], got 1"),
     ):
         with pytest.raises(ValueError, match="^" + re.escape(message)):
             call()

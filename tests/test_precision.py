@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import casim
-from casim.oracle import sampled_shapley, taken_game
+from casim.oracle import taken_game
+from casim.oracle.shapley import sampled_shapley
 from tests.enumeration import QUICK, run, solve
 
 KEY = jax.random.key(3)

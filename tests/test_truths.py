@@ -9,8 +9,8 @@ import pytest
 import casim
 from casim.cli import main
 from casim.figures import truth_figure
+from casim.figures.truths import TRUTHS, curves
 from casim.targets import Redistribution, Subgoal
-from casim.truths import TRUTHS, curves
 from tests import reference
 
 pytestmark = pytest.mark.slow

@@ -20,11 +20,11 @@ from casim.cli.size import check_size
 from casim.estimators import PARTS
 from casim.estimators.chain import parts_of
 from casim.figures import style, task_figure, truth_figure
+from casim.figures.truths import TRUTHS, Kind, curves, telling
 from casim.methods import Method, named_methods
 from casim.oracle import optimal, solve
 from casim.targets import TARGETS, Target
 from casim.tasks import RuleTask, Size
-from casim.truths import TRUTHS, Kind, curves, telling
 
 MAX_STATES = 64
 """States whose meaning is printed."""

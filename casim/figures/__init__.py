@@ -1,12 +1,12 @@
 """Rows, and the arrays of a solved task, to matplotlib axes."""
 
+from casim.figures.along import truth_figure
 from casim.figures.labels import label_ends
 from casim.figures.lines import styles
 from casim.figures.multiples import small_multiples
 from casim.figures.panel import panel
 from casim.figures.style import COLOR, COLUMN, PAGE, save, style
 from casim.figures.task import pivots, task_figure
-from casim.figures.truths import truth_figure
 
 __all__ = [
     "COLOR",

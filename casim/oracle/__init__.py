@@ -1,133 +1,52 @@
-"""Exact truth about a policy in an MDP. Moments of estimators are in `casim.oracle.moments`."""
+"""Exact truth about a policy in an MDP: what is called by name; the rest is in the rooms' files.
 
-from casim.oracle import closed_forms
-from casim.oracle.belief import Critic, Critics, beliefs, critics, history_values
+Moments of estimators are in `casim.oracle.moments`, published forms in `casim.oracle.closed_forms`.
+"""
+
+from casim.oracle.belief import beliefs, critics, history_values
 from casim.oracle.blocks import solve_in_blocks
-from casim.oracle.closed_forms import binary_group_scale
-from casim.oracle.contrast import Contrast, Pairs, Protocol, contrast, sample_contrast
-from casim.oracle.games import (
-    Game,
-    Noise,
-    all_coalitions,
-    nature_game,
-    recorded_noise,
-    taken_game,
-    team_game,
-    worth,
-)
+from casim.oracle.contrast import Protocol, contrast, sample_contrast
+from casim.oracle.games import taken_game, team_game
 from casim.oracle.hindsight import (
-    Contribution,
-    Outcomes,
-    StateHindsight,
-    check_support,
     contribution,
     return_hindsight,
-    reward_feature,
     state_hindsight,
     success_hindsight,
 )
-from casim.oracle.information import (
-    Gain,
-    LatentInformation,
-    OutcomeInformation,
-    StepInformation,
-    entropy_removed,
-    latent_information,
-    outcome_information,
-    pointwise_information,
-    success_gain,
-)
+from casim.oracle.information import latent_information, outcome_information
 from casim.oracle.prompts import prompt_values
-from casim.oracle.shapley import (
-    Sampled,
-    coalition_values,
-    difference_rewards,
-    sampled_shapley,
-    shapley,
-    shapley_by_counts,
-    shapley_values,
-)
-from casim.oracle.soft import ImplicitReward, Soft, implicit_reward, soft_optimal
+from casim.oracle.shapley import shapley_by_counts
+from casim.oracle.soft import implicit_reward, soft_optimal
 from casim.oracle.summary import summary
 from casim.oracle.targets import path_target
-from casim.oracle.units import (
-    Granularities,
-    Sizes,
-    UnitTruth,
-    VarianceParts,
-    granularities,
-    merge,
-    sizes,
-    unit_truth,
-    variance_parts,
-)
-from casim.oracle.values import Optimal, expected_return, optimal, solve
+from casim.oracle.units import unit_truth, variance_parts
+from casim.oracle.values import expected_return, optimal, solve
 
 __all__ = [
-    "Contrast",
-    "Contribution",
-    "Critic",
-    "Critics",
-    "Gain",
-    "Game",
-    "Granularities",
-    "ImplicitReward",
-    "LatentInformation",
-    "Noise",
-    "Optimal",
-    "OutcomeInformation",
-    "Outcomes",
-    "Pairs",
     "Protocol",
-    "Sampled",
-    "Sizes",
-    "Soft",
-    "StateHindsight",
-    "StepInformation",
-    "UnitTruth",
-    "VarianceParts",
-    "all_coalitions",
     "beliefs",
-    "binary_group_scale",
-    "check_support",
-    "closed_forms",
-    "coalition_values",
     "contrast",
     "contribution",
     "critics",
-    "difference_rewards",
-    "entropy_removed",
     "expected_return",
-    "granularities",
     "history_values",
     "implicit_reward",
     "latent_information",
-    "merge",
-    "nature_game",
     "optimal",
     "outcome_information",
     "path_target",
-    "pointwise_information",
     "prompt_values",
-    "recorded_noise",
     "return_hindsight",
-    "reward_feature",
     "sample_contrast",
-    "sampled_shapley",
-    "shapley",
     "shapley_by_counts",
-    "shapley_values",
-    "sizes",
     "soft_optimal",
     "solve",
     "solve_in_blocks",
     "state_hindsight",
-    "success_gain",
     "success_hindsight",
     "summary",
     "taken_game",
     "team_game",
     "unit_truth",
     "variance_parts",
-    "worth",
 ]

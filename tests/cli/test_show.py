@@ -10,8 +10,8 @@ import pytest
 import casim
 from casim.cli import main
 from casim.cli.names import check_names, named
+from casim.figures.truths import telling
 from casim.targets import TARGETS
-from casim.truths import telling
 
 
 def test_a_task_that_is_too_large_says_what_it_would_cost(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from casim.estimators import Shapley
-from casim.oracle import shapley
+from casim.oracle.shapley import shapley
 from casim.simulate import World
 from casim.tasks import Bifurcation
 from tests import reference

@@ -8,7 +8,7 @@ import pytest
 
 from casim import judges, oracle, policies
 from casim.dynamics import can_act
-from casim.oracle import moments
+from casim.oracle import hindsight, moments
 from tests import enumeration, reference
 from tests.precise import compiled, wide
 
@@ -80,13 +80,13 @@ def test_a_support_needs_no_return_of_an_action_that_cannot_be_taken():
     changed, policy = tempting()
     paths = reference.enumerate_paths(changed, policy)
     np.testing.assert_array_equal(np.unique(paths.returns(1.0)), BINARY)
-    oracle.check_support(changed, BINARY)
+    hindsight.check_support(changed, BINARY)
     reward = changed.reward.copy()
     reward[FORCED_KERNEL, :, 0] = 0.375  # the action that the environment takes counts
     with pytest.raises(ValueError, match=r"without [01].375"):
-        oracle.check_support(changed._replace(reward=reward), BINARY)
+        hindsight.check_support(changed._replace(reward=reward), BINARY)
     with pytest.raises(ValueError, match=r"without 2.375|without 3.375"):
-        oracle.check_support(changed._replace(decision=np.ones(3, bool)), BINARY)
+        hindsight.check_support(changed._replace(decision=np.ones(3, bool)), BINARY)
 
 
 def test_hindsight_on_returns_leaves_out_what_cannot_be_done():
@@ -113,7 +113,7 @@ def test_hindsight_on_returns_leaves_out_what_cannot_be_done():
 
 def test_rewards_that_cannot_be_earned_are_no_feature():
     changed, _ = tempting()
-    index, value = oracle.reward_feature(changed)
+    index, value = hindsight.reward_feature(changed)
     np.testing.assert_array_equal(value, BINARY)
     earned = (
         (changed.prob > 0)

@@ -17,7 +17,7 @@ import pytest
 
 import casim
 from casim.ops import returns_to_go
-from casim.oracle import binary_group_scale
+from casim.oracle.closed_forms import binary_group_scale
 from casim.oracle.moments import (
     by_anchor,
     by_return,

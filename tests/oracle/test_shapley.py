@@ -17,8 +17,12 @@ from hypothesis import given as draws
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from casim.oracle import coalition_values, shapley
-from casim.oracle.shapley import difference_rewards, shapley_values
+from casim.oracle.shapley import (
+    coalition_values,
+    difference_rewards,
+    shapley,
+    shapley_values,
+)
 from casim.tasks import Bifurcation
 from tests import reference
 from tests.enumeration import QUICK, case, solved

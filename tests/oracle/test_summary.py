@@ -7,7 +7,8 @@ import pytest
 import casim
 from casim.controls import Control
 from casim.jobs import label_of
-from casim.oracle import binary_group_scale, closed_forms, summary
+from casim.oracle import closed_forms, summary
+from casim.oracle.closed_forms import binary_group_scale
 from casim.testing import enumerate_trajectories
 
 

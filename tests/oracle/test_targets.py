@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from casim.oracle import path_target, shapley
+from casim.oracle import path_target
+from casim.oracle.shapley import shapley
 from casim.targets import (
     Advantage,
     LogGain,
