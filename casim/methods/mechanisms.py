@@ -60,7 +60,20 @@ PURE_OPENRLHF = Method(
     number=8,
     stands_for="a judge of set fidelity scores the steps",
 )
-"""Soft minimum of step scores, less the others' mean per step."""
+"""Soft minimum of step scores, less the others' mean per step; in a log rewards are scores.
+
+w_i r_i with w = softmax(-r / .1) over the scored tokens, less the mean over the others of their
+mean w r; then added up from each token on.
+"""
+
+PURE_OPENRLHF_TOKEN = Method(
+    name="PURE, OpenRLHF branch per token",
+    recipe=ProcessReward("min", baseline="per_token"),
+    reference="Cheng et al. 2025",
+    arxiv="2504.15275",
+    stands_for="a judge of set fidelity scores the steps",
+)
+"""The same less (the others' score per token) x (tokens of the step), `reward_baseline=token`."""
 
 PURE_VERL = Method(
     name="PURE, verl branch",

@@ -426,6 +426,52 @@ def spro(log):
     return out
 
 
+def soft_minimum(log):
+    """Softmax(-r / .1) x r over the policy's tokens with a reward."""
+    scored = log["mask"] & (log["reward"] != 0)
+    out = np.zeros(scored.shape)
+    for i, row in enumerate(scored):
+        if row.any():
+            r = log["reward"][i, row]
+            weight = np.exp(-(r - r.min()) / 0.1)
+            out[i, row] = weight / weight.sum() * r
+    return out, scored
+
+
+def suffix_sum(x):
+    return x[:, ::-1].cumsum(axis=1)[:, ::-1]
+
+
+def pure_verl(log):
+    value, _ = soft_minimum(log)
+    returns = suffix_sum(value)
+    out = returns.copy()
+    for rows in groups(log):
+        for i in rows:
+            others = [j for j in rows if j != i]
+            total = sum((returns[j] * log["mask"][j]).sum() for j in others)
+            out[i] -= total / max(len(others), 1) / value.shape[1]
+    return out
+
+
+def pure_openrlhf(log, per="step"):
+    value, scored = soft_minimum(log)
+    out = value.copy()
+    for rows in groups(log):
+        for i in rows:
+            others = [j for j in rows if j != i]
+            if not others:
+                continue
+            each = [value[j].sum() / max(scored[j].sum(), 1) for j in others]
+            by_token = value[others].sum() / log["mask"][others].sum()
+            tokens = 0
+            for t in np.nonzero(log["mask"][i])[0]:
+                if scored[i, t]:
+                    out[i, t] -= np.mean(each) if per == "step" else by_token * tokens
+                tokens = 0 if scored[i, t] else tokens + 1
+    return suffix_sum(out)
+
+
 def own_share(log):
     return log["mask"] / log["mask"].sum(axis=1, keepdims=True)
 

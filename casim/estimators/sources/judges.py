@@ -7,12 +7,14 @@ trajectories j != i of the group:
 - "per_step" (OpenRLHF branch): c_t = sum_{u >= t} (w_u p_u - b) over scored steps, b the mean
   weighted score per scored step. Where lengths differ it is not neutral: how many steps are to come
   depends on the action.
+- "per_token" (OpenRLHF branch, its other option): b times the tokens of the step before its scored
+  one, b the others' weighted scores over their tokens, each added up first.
 - "constant" (verl branch): c_t = G_t - b, b = sum_j sum_t G_jt / ((N - 1) T) over the steps that
   the policy decided, with T the padded length. It does not depend on the own actions, so the
   expected gradient is that without a baseline.
 - "none": c_t = G_t.
 Undiscounted, not whitened; steps that the judge did not score count nothing; a group of one has no
-baseline.
+baseline. A log's rewards are its scores: decisions whose reward is not 0 were scored.
 
 References:
     Cheng et al. 2025, arXiv:2504.15275 (PURE: min-form, temperature 0.1, and the sum-form it is
@@ -31,10 +33,12 @@ from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_range
 from casim.estimators.base import Source, cost, count, required
-from casim.ops import leave_one_out, mean, returns_to_go
+from casim.ops import leave_one_out, mean, returns_to_go, shift_right
+from casim.recurrence import affine_scan
 from casim.targets import Subgoal, Target
+from casim.types import Batch
 
-BASELINES = ("per_step", "constant", "none")
+BASELINES = ("per_step", "per_token", "constant", "none")
 
 
 @final
@@ -45,7 +49,7 @@ class ProcessReward(Source):
     Attributes:
         form: "sum" or "min".
         temperature: of the soft minimum, positive, in units of the score.
-        baseline: "per_step", "constant" or "none", see above.
+        baseline: "per_step", "per_token", "constant" or "none", see above.
 
     Raises:
         ValueError: a setting out of its range.
@@ -53,7 +57,7 @@ class ProcessReward(Source):
 
     form: Literal["sum", "min"] = "min"
     temperature: float = 0.1
-    baseline: Literal["per_step", "constant", "none"] = "per_step"
+    baseline: Literal["per_step", "per_token", "constant", "none"] = "per_step"
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
     target: ClassVar[Target] = Subgoal()
@@ -66,30 +70,62 @@ class ProcessReward(Source):
         check_choice("baseline", self.baseline, BASELINES)
 
     def give(self, key, world, batch):
-        world = required(world, self)
-        score = world.judge(key, batch)
-        scored = jnp.isfinite(score) & batch.decided
+        is_log = world is None and batch.row is not None
+        score = _of_log(batch) if is_log else required(world, self).judge(key, batch)
+        given = jnp.isfinite(score) & batch.live & batch.counted[..., None]
+        scored = given & batch.decision
         value = weighted_score(jnp.where(scored, score, 0.0), scored, self.form, self.temperature)
-        alone = score.shape[1] == 1
-        if self.baseline == "per_step" and not alone:
-            value = jnp.where(scored, value - per_step(value, scored)[..., None], 0.0)
+        if self.baseline == "per_step":
+            baseline = per_step(value, scored, batch.counted)[..., None]
+            value = jnp.where(scored, value - baseline, 0.0)
+        if self.baseline == "per_token":
+            value = jnp.where(scored, value - per_token(value, scored, batch), 0.0)
         credit = returns_to_go(value, 1.0, batch.live)
-        if self.baseline == "constant" and not alone:
-            baseline = constant(credit, batch.decided)[..., None]
+        if self.baseline == "constant":
+            baseline = constant(credit, batch)[..., None]
             credit = jnp.where(batch.decided, credit - baseline, credit)
-        return credit, cost(judge_calls=count(jnp.isfinite(score) & batch.live))
+        return credit, cost(judge_calls=0.0 if is_log else count(given))
 
 
-def per_step(value: Float[Array, "P N T"], scored: Bool[Array, "P N T"]) -> Float[Array, "P N"]:
+def _of_log(batch: Batch) -> Float[Array, "P N T"]:
+    """The rewards of a log, NaN where there is none."""
+    return jnp.where(batch.reward != 0, batch.reward, jnp.nan)
+
+
+def per_step(
+    value: Float[Array, "P N T"],
+    scored: Bool[Array, "P N T"],
+    counted: Bool[Array, "P N"] | None = None,
+) -> Float[Array, "P N"]:
     """Mean over the others of their mean weighted score per scored step."""
     own = mean(value, axis=-1, where=scored)[..., 0]
-    return own - leave_one_out(own)
+    return own - leave_one_out(own, counted)
 
 
-def constant(future: Float[Array, "P N T"], decided: Bool[Array, "P N T"]) -> Float[Array, "P N"]:
+def per_token(
+    value: Float[Array, "P N T"], scored: Bool[Array, "P N T"], batch: Batch
+) -> Float[Array, "P N T"]:
+    """The others' mean weighted score per token, times the tokens of the step.
+
+    The scored token, a separator, is not counted in its step, but in the length.
+    """
+    decided = batch.decided & batch.counted[..., None]
+    score = jnp.sum(value, axis=-1, keepdims=True)
+    length = jnp.sum(decided, axis=-1, keepdims=True)
+    others_score = jnp.sum(score, axis=1, keepdims=True) - score
+    others_length = jnp.sum(length, axis=1, keepdims=True) - length
+    each = others_score / jnp.maximum(others_length, 1)
+    text = decided & ~scored
+    # The running count starts anew after a scored token.
+    begins = shift_right(scored, False)
+    since = affine_scan(jnp.where(begins, 0.0, 1.0), text.astype(value.dtype))
+    return each * since
+
+
+def constant(future: Float[Array, "P N T"], batch: Batch) -> Float[Array, "P N"]:
     """Mean over the others, and over the padded length, of their returns-to-go at decisions."""
-    own = jnp.sum(jnp.where(decided, future, 0.0), axis=-1) / future.shape[-1]
-    return own - leave_one_out(own)
+    own = jnp.sum(jnp.where(batch.decided, future, 0.0), axis=-1) / future.shape[-1]
+    return own - leave_one_out(own, batch.counted)
 
 
 def weighted_score(
