@@ -1,5 +1,6 @@
 """Comparisons of methods that were scored on the same groups, by pairs."""
 
+from casim.compare.anatomy import anatomy, coalitions, players, without_parts
 from casim.compare.measures import Measure, by_budget, by_score, error_at, least_error_at, worth
 from casim.compare.methods import By, Comparison, compare
 from casim.compare.pairs import Pairing, labels, pair
@@ -13,16 +14,20 @@ __all__ = [
     "Measure",
     "Pairing",
     "Scaling",
+    "anatomy",
     "by_budget",
     "by_score",
+    "coalitions",
     "compare",
     "error_at",
     "holm",
     "labels",
     "least_error_at",
     "pair",
+    "players",
     "scaling",
     "student_quantile",
     "student_tail",
+    "without_parts",
     "worth",
 ]

@@ -1,0 +1,99 @@
+"""Parts of methods as players: what coalitions are, and how gains are shared out."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+import casim
+from casim import methods
+from casim.compare.anatomy import anatomy, coalitions, players, shares, without_parts
+from casim.estimators import Whole
+from tests.quick import QUICK
+
+KEY = jax.random.key(1)
+run = jax.jit(
+    lambda recipe, world, batch: recipe.credit(KEY, world, batch),
+    static_argnums=0,
+    compiler_options=QUICK,
+)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    task = casim.VariableTurns(num_turns=3, stop_rewards=(0.2, 1.0, 0.4), noise=0.3, discount=0.9)
+    mdp = task.build()
+    world = casim.World.make(mdp, casim.Softmax(seed=2).table(mdp))
+    return world, world.groups(KEY, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        (methods.GRPO, ["scale", "baseline"]),
+        (methods.GRPO_TRL_BATCH, ["scale", "baseline"]),
+        (methods.REINFORCE_PP, ["ToGo", "scale", "baseline"]),
+        (methods.ENTROPY_80_20, ["scale", "baseline", "TopEntropy"]),
+        (methods.GIGPO, ["Whole baseline", "ToGo baseline"]),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_all_parts_are_the_method_and_none_is_the_whole_return(method, names, drawn):
+    world, batch = drawn
+    assert [player.name for player in players(method)] == names
+    every = coalitions(method)
+    assert len(every) == 2 ** len(names)
+    (null,) = every[frozenset()].parts
+    assert isinstance(null, Whole)
+    got = run(every[frozenset(names)], world, batch)
+    wanted = run(method.recipe, world, batch)
+    np.testing.assert_allclose(got.value, wanted.value, atol=2e-5)
+    np.testing.assert_array_equal(got.weight, wanted.weight)
+
+
+def test_shares_are_the_means_over_all_orders():
+    names = ("a", "b", "c")
+    rng = np.random.default_rng(0)
+    worth = {
+        frozenset(some): rng.normal(size=2)
+        for size in range(4)
+        for some in itertools.combinations(names, size)
+    }
+    found = shares(worth)
+    for name in names:
+        gains = []
+        for order in itertools.permutations(names):
+            before = frozenset(order[: order.index(name)])
+            gains.append(worth[before | {name}] - worth[before])
+        np.testing.assert_allclose(found[name], np.mean(gains, axis=0))
+    total = worth[frozenset(names)] - worth[frozenset()]
+    np.testing.assert_allclose(sum(found.values()), total)
+    del worth[frozenset()]
+    with pytest.raises(ValueError, match="worth must hold 8 coalitions, got 7"):
+        shares(worth)
+
+
+@pytest.mark.slow
+def test_a_study_of_coalitions_shares_out_the_gain():
+    """Of Dr. GRPO's chain with a deviation: the gain is that of the rows."""
+    study = casim.Study(
+        "parts",
+        (casim.Bifurcation(horizon=5, pivots=(2,)),),
+        without_parts([methods.GRPO, methods.DR_GRPO]),
+        num_trajectories=4,
+        replicates=20,
+        controls=(),
+    )
+    rows = study.run(progress=False)
+    found = anatomy(methods.GRPO, rows)
+    assert list(found) == ["scale", "baseline"]
+    assert len(rows) == 4
+    by_label = {row.label: row.scores["snr_aligned"].value for row in rows}
+    gain = by_label["GRPO: scale + baseline"] - by_label["GRPO: no part"]
+    np.testing.assert_allclose(sum(x.value for x in found.values()), gain, rtol=1e-6)
+    assert found["baseline"].low <= found["baseline"].value <= found["baseline"].high
+    with pytest.raises(ValueError, match="one for each of the 4 coalitions of GRPO, got 3"):
+        anatomy(methods.GRPO, rows[1:])
