@@ -1,6 +1,12 @@
 """Comparisons of methods that were scored on the same groups, by pairs."""
 
-from casim.compare.anatomy import anatomy, coalitions, players, without_parts
+from casim.compare.anatomy import (
+    anatomy,
+    coalitions,
+    exact_anatomy,
+    players,
+    without_parts,
+)
 from casim.compare.measures import Measure, by_budget, by_score, error_at, least_error_at, worth
 from casim.compare.methods import By, Comparison, compare
 from casim.compare.pairs import Pairing, labels, pair
@@ -20,6 +26,7 @@ __all__ = [
     "coalitions",
     "compare",
     "error_at",
+    "exact_anatomy",
     "holm",
     "labels",
     "least_error_at",

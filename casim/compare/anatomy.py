@@ -2,12 +2,14 @@
 
 In maths: the parts of a method are the players of a game, and a coalition S is worth v(S), the
 score of the method without the other parts. Each part has its null: where what makes credit is
-absent, every step gets the whole return; any other part that is absent does nothing. So the empty
-coalition is REINFORCE, the grand one is the method, and part i earns its Shapley value
+absent, every step gets the whole return; any other part that is absent does nothing. A baseline's
+mean and its deviation are two parts; without the mean, the deviation leaves out groups whose
+members are equal, which have none to divide by. So the empty coalition is REINFORCE, the grand one
+is the method, and part i earns its Shapley value
 
     phi_i = sum_{S without i} |S|! (n - |S| - 1)! / n! (v(S + i) - v(S)),
 
-which sum to the method's gain over REINFORCE. A baseline that centres and scales is two parts.
+which sum to the method's gain over REINFORCE.
 
 References:
     Shapley 1953; that a method's parts are the players is casim's own.
@@ -26,10 +28,12 @@ import numpy as np
 
 from casim.checks import check_integer
 from casim.compare.student import MISSING, Estimate, mean
-from casim.estimators import Baseline, Chain, Estimator, Sum, ToGo, Whole
+from casim.estimators import Baseline, Chain, DynamicSampling, Estimator, Sum, ToGo, Whole
 from casim.methods import Method, recipe_of
+from casim.oracle.moments import exact_scores, group_moments
 from casim.report import Row, describe
 from casim.scores.numbers import Quantity
+from casim.types import MDP
 
 MOST = 6
 """Players of which all coalitions are scored."""
@@ -144,6 +148,35 @@ def anatomy(method: Method, rows: Iterable[Row], score: str = "snr_aligned") -> 
     return {player.name: _estimate([s[player.name] for s in each]) for player in players(method)}
 
 
+def exact_anatomy(
+    method: Method | Estimator,
+    mdp: MDP,
+    policy: Any,
+    num: int,
+    score: str = "snr_aligned",
+    **settings: Any,
+) -> dict[str, float]:
+    """`anatomy` without sampling, where every coalition can be enumerated.
+
+    Args:
+        method: the method; all of its parts draw nothing.
+        mdp: a world whose trajectories can be listed.
+        policy: the table `[M, O, A]`.
+        num: N, the group size.
+        score: which, of `casim.oracle.moments.exact_scores`.
+        **settings: of `casim.oracle.moments.group_moments`: `sees`, `num_prompts`, ...
+
+    Raises:
+        ValueError: as `group_moments`.
+    """
+    worth = {}
+    for present, recipe in coalitions(method).items():
+        moments = group_moments(mdp, policy, recipe, num, **settings)
+        worth[present] = np.array(exact_scores(mdp, policy, moments)[score])
+    found = shares(worth)
+    return {player.name: float(found[player.name]) for player in players(method)}
+
+
 def _complete(
     method: Method, worth: Mapping[frozenset[str], Quantity], number: int
 ) -> dict[str, Quantity]:
@@ -175,9 +208,21 @@ def _chance(size: int, number: int) -> float:
 def _made_of(some: Sequence[Player], null: Estimator) -> Estimator:
     """The method with these parts alone."""
     makers = [player.part for player in some if player.makes] or [null]
-    changers = [player.part for player in some if not player.makes]
     source = Sum(*makers) if len(makers) > 1 else makers[0]
-    return Chain(source, *changers)
+    parts: list[Estimator] = [source]
+    changers = [player.part for player in some if not player.makes]
+    for part, after in itertools.zip_longest(changers, changers[1:]):
+        parts.append(part)
+        if _scales_alone(part, after):
+            parts.append(DynamicSampling(max_batches=1))
+    return Chain(*parts)
+
+
+def _scales_alone(part: Estimator, after: Estimator | None) -> bool:
+    """Whether this is a deviation whose mean is not there: it is the next part where it is."""
+    if not isinstance(part, Baseline) or part.centre:
+        return False
+    return not isinstance(after, Baseline)
 
 
 def _source(recipe: Estimator) -> tuple[Estimator, list[Estimator]]:

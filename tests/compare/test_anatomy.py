@@ -10,8 +10,16 @@ import pytest
 
 import casim
 from casim import methods
-from casim.compare.anatomy import anatomy, coalitions, players, shares, without_parts
+from casim.compare.anatomy import (
+    anatomy,
+    coalitions,
+    exact_anatomy,
+    players,
+    shares,
+    without_parts,
+)
 from casim.estimators import Whole
+from casim.oracle.moments import by_reward, exact_scores, group_moments
 from tests.quick import QUICK
 
 KEY = jax.random.key(1)
@@ -97,3 +105,28 @@ def test_a_study_of_coalitions_shares_out_the_gain():
     assert found["baseline"].low <= found["baseline"].value <= found["baseline"].high
     with pytest.raises(ValueError, match="one for each of the 4 coalitions of GRPO, got 3"):
         anatomy(methods.GRPO, rows[1:])
+
+
+def test_exact_shares_sum_to_the_exact_gain():
+    """GRPO on the tiny chain: the mean gains, the deviation does not."""
+    task = casim.ReasoningChain(num_steps=1, tokens_per_step=2, num_actions=2, difficulty=(0.5,))
+    mdp = task.build()
+    policy = np.broadcast_to([0.6, 0.4], (*mdp.emission.shape[::2], 2))
+    found = exact_anatomy(methods.GRPO, mdp, policy, 4, sees=by_reward)
+    gain = {}
+    for method in (methods.GRPO, methods.DR_GRPO, methods.REINFORCE):
+        moments = group_moments(mdp, policy, method, 4, by_reward)
+        gain[method.name] = exact_scores(mdp, policy, moments)["snr_aligned"]
+    np.testing.assert_allclose(sum(found.values()), gain["GRPO"] - gain["REINFORCE"], rtol=1e-9)
+    assert found["baseline"] > 0
+    assert gain["Dr. GRPO"] > gain["REINFORCE"]
+
+
+def test_a_deviation_alone_leaves_out_groups_without_one(drawn):
+    """Else all-equal groups were divided by epsilon."""
+    world, batch = drawn
+    equal = batch._replace(reward=batch.reward.at[0].set(0.0).at[0, :, 0].set(1.0))
+    recipe = coalitions(methods.GRPO)[frozenset({"scale"})]
+    given = run(recipe, world, equal)
+    assert not np.asarray(given.weight)[0].any()
+    assert np.asarray(given.weight)[1:].any()
