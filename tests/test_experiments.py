@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from matplotlib.text import Text
 
-EXPERIMENTS = [
-    path
+from casim.compare import players
+
+EXPERIMENTS = {
+    path.stem: path
     for path in sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
     # The others are programs of their own, with tests of their own.
     if "STUDY =" in path.read_text()
-]
+}
 
 
 def load_experiment(path):
@@ -23,10 +25,10 @@ def load_experiment(path):
 
 
 def test_the_studies_are_found():
-    assert "horizon" in [path.stem for path in EXPERIMENTS]
+    assert {"horizon", "anatomy"} <= set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS.values(), ids=list(EXPERIMENTS))
 def test_full_and_quick_differ_in_name_and_quick_is_smaller(path):
     experiment = load_experiment(path)
     assert experiment.STUDY.name != experiment.QUICK.name
@@ -35,19 +37,34 @@ def test_full_and_quick_differ_in_name_and_quick_is_smaller(path):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_the_figure_shows_every_method(path):
-    experiment = load_experiment(path)
+def drawn(experiment):
+    """Rows of a small form of the quick study, and all words of its figure."""
     quick = experiment.QUICK
     small = dataclasses.replace(
         quick, tasks=tuple(t.with_horizon(8 + i) for i, t in enumerate(quick.tasks[:2]))
     )
-    rows = dataclasses.replace(small, replicates=10).run()
-    figure = experiment.draw(rows)
-    text = " ".join(words_of(figure))
+    rows = dataclasses.replace(small, replicates=10).run(progress=False)
+    return rows, " ".join(words_of(experiment.draw(rows)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["horizon"])
+def test_the_figure_shows_every_method(name):
+    experiment = load_experiment(EXPERIMENTS[name])
+    rows, text = drawn(experiment)
     for row in rows:
         assert experiment.NAMES.get(row.label, row.label) in text
+
+
+@pytest.mark.slow
+def test_the_figure_of_parts_shows_every_part_of_every_method():
+    experiment = load_experiment(EXPERIMENTS["anatomy"])
+    rows, text = drawn(experiment)
+    assert len({row.label for row in rows}) == len(experiment.QUICK.methods)
+    for method in experiment.METHODS:
+        assert method.name in text
+        for player in players(method):
+            assert experiment.PARTS.get(player.name, player.name) in text
 
 
 def words_of(figure):
