@@ -23,6 +23,7 @@ class Sizes(NamedTuple):
     study: str
     groups: Groups
     replicates: int
+    profiles: tuple[str, ...] = ()
 
 
 class Job(NamedTuple):
@@ -54,7 +55,7 @@ class Case(NamedTuple):
         """The same case with a job for every method and seed."""
         jobs = []
         others = (self.behaviour, self.reference)
-        added = beside(*map(describe, others))
+        added = beside(*map(describe, others), sizes.profiles)
         for seed in map(int, seeds):
             for method in methods:
                 recipes = (self.task, self.policy, self.judge, recipe_of(method))

@@ -51,20 +51,23 @@ def add_up(
     return blocks.sums
 
 
-def finish(setting: Setting, sums: Sums, ratio_weighted: bool = False) -> Finished:
+def finish(
+    setting: Setting, sums: Sums, ratio_weighted: bool = False, profiles: tuple[str, ...] = ()
+) -> Finished:
     """The scores.
 
     Args:
         setting: the task and its policies.
         sums: of all groups.
         ratio_weighted: whether the method's weights are ratios, see `Estimator`.
+        profiles: which are wanted, of `casim.scores.PROFILES`.
 
     Raises:
         ValueError: credit that is not finite, or a cost that is not or is negative.
     """
     product_only = ratio_weighted and setting.two_policies
     try:
-        finished = finalise(setting.world.mdp, setting.visited, sums, product_only)
+        finished = finalise(setting.world.mdp, setting.visited, sums, product_only, profiles)
     except NotFiniteError as error:
         raise ValueError("credit must be finite, got NaN or infinity") from error
     if not np.isfinite(np.asarray(sums.cost)).all():

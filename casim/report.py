@@ -6,12 +6,13 @@ import dataclasses
 import importlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from casim.checks import check_range
-from casim.scores import Score
+from casim.scores import PROFILE_NUMBERS, PROFILES, Profile, Score
 
 RESERVED = ("recipe", "module")
 """Keys of a described recipe that are no settings: the class, and the module it is in."""
@@ -47,6 +48,8 @@ class Row:
         behaviour: recipe of who acts in rollouts; None where the policy does, and then left out of
             the row's JSON, as the next.
         reference: recipe of the policy to compare with; None without one.
+        profiles: by "step" or "distance" where the study asked: of bins, `first` and the numbers
+            of `casim.scores.profiles`, each [value, low, high].
     """
 
     study: str
@@ -74,13 +77,14 @@ class Row:
     wall_time: float
     behaviour: dict[str, Any] | None = None
     reference: dict[str, Any] | None = None
+    profiles: dict[str, Profile] | None = None
 
     @property
     def question(self) -> str:
         """What the row answers, as canonical JSON: the study, recipes, budgets and seed."""
         recipes = (self.task, self.policy, self.judge, self.estimator)
         groups = (self.num_prompts, self.num_trajectories, self.share)
-        added = beside(self.behaviour, self.reference)
+        added = beside(self.behaviour, self.reference, tuple(self.profiles or ()))
         return question(self.study, *recipes, *groups, self.replicates, self.seed, *added)
 
     @property
@@ -96,6 +100,8 @@ class Row:
             if field.name in _OPTIONAL and value is None:
                 continue
             fields[field.name] = value
+        if self.profiles is not None:
+            fields["profiles"] = mapped(_finite, self.profiles)
         for name in _LISTS:
             fields[name] = {}
             for key, numbers in getattr(self, name).items():
@@ -127,6 +133,9 @@ class Row:
                 wanted = "[value, low, high, count]"
                 raise ValueError(f"scores[{name!r}] must be {wanted}, got {numbers!r}")
             fields["scores"][name] = Score(*numbers)
+        if fields["profiles"] is not None:
+            _check_profiles(fields["profiles"])
+            fields["profiles"] = mapped(_nan, fields["profiles"])
         _check_numbers("exact", list(fields["exact"].values()))
         for name, number in fields["exact"].items():
             fields["exact"][name] = _nan(number)
@@ -138,7 +147,7 @@ _WHOLE = ("horizon", "num_steps", "num_prompts", "num_trajectories", "replicates
 _SECONDS = ("compile_time", "wall_time")
 _LISTS = ("scores", "left_out")
 _RECIPES = ("task", "policy", "estimator")
-_OPTIONAL = ("behaviour", "reference")
+_OPTIONAL = ("behaviour", "reference", "profiles")
 _NAMED = (*_RECIPES, *_LISTS, "notes", "exact", "sources", "versions")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(_TEXT, str),
@@ -150,18 +159,46 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 """What the values of a row must be in JSON."""
 
 
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Numbers in dicts and lists, each through a function."""
+    if isinstance(tree, dict):
+        return {name: mapped(function, value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [mapped(function, value) for value in tree]
+    return function(tree)
+
+
+def _check_profiles(found: dict[str, Any]) -> None:
+    """Raises `ValueError` unless these are bins and three numbers of each, by known names."""
+    for by, profile in found.items():
+        if by not in PROFILES or set(profile) != {"first", *PROFILE_NUMBERS}:
+            wanted = f"have first, {', '.join(PROFILE_NUMBERS)}, by one of {PROFILES}"
+            raise ValueError(f"profiles must {wanted}, got {by!r}: {sorted(profile)}")
+        for name in PROFILE_NUMBERS:
+            if len(profile[name]) != len(profile["first"]):
+                wanted = f"{len(profile['first'])} bins"
+                raise ValueError(f"profiles[{by!r}][{name!r}] must be {wanted}")
+            for numbers in profile[name]:
+                _check_numbers(f"profiles[{by!r}][{name!r}]", numbers)
+
+
 def question(*parts: Any) -> str:
     """Canonical JSON of the parts that say what is measured, in the order of `Row.question`."""
     return json.dumps(parts, sort_keys=True)
 
 
-def beside(behaviour: Any, reference: Any) -> tuple[dict[str, Any], ...]:
-    """What a question says of described recipes that most studies do not have.
+def beside(
+    behaviour: Any,
+    reference: Any,
+    profiles: tuple[str, ...] = (),
+) -> tuple[dict[str, Any], ...]:
+    """What a question says of what most studies do not have: described recipes, and profiles.
 
     Nothing where none is set, so that those of other rows stay what they were.
     """
-    given = {"behaviour": behaviour, "reference": reference}
-    found = {name: recipe for name, recipe in given.items() if recipe is not None}
+    asked = list(profiles) if profiles else None
+    given = {"behaviour": behaviour, "reference": reference, "profiles": asked}
+    found = {name: value for name, value in given.items() if value is not None}
     return (found,) if found else ()
 
 

@@ -169,7 +169,8 @@ class Runner:
         started = time.perf_counter()
         try:
             sums = add_up(score, program.chunk, prepared.plan, setting, job.seed)
-            finished = finish(setting, sums, recipe_of(job.method).ratio_weighted)
+            weighted = recipe_of(job.method).ratio_weighted
+            finished = finish(setting, sums, weighted, self.sizes.profiles)
         except Exception as error:
             self._fail(prepared.case, [job], label_of(job.method), error)
             return
@@ -214,6 +215,7 @@ class Runner:
             wall_time=wall_time,
             behaviour=describe(case.behaviour),
             reference=describe(case.reference),
+            profiles=finished.profiles or None,
         )
 
     def _finish(self, row: Row, new: bool) -> None:

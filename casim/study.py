@@ -36,6 +36,7 @@ from casim.progress import watched
 from casim.report import Row
 from casim.running import Runner
 from casim.saved import opened
+from casim.scores import PROFILES
 from casim.simulate import SHARES
 from casim.tasks import Task
 
@@ -63,6 +64,8 @@ class Study:
             is the policy. Truth and gradient are the policy's, averages over the behaviour's exact
             visits; what weighs by ratios of the two has scores of the gradient only.
         reference: the policy to compare with, if any estimator needs one.
+        profiles: keep bias, variance and SNR by "step", or by "distance" to the next reward, in the
+            rows too; see `casim.scores.profiles`.
 
     Raises:
         ValueError: an empty or repeated entry, a class in place of an instance, a number out of its
@@ -83,10 +86,11 @@ class Study:
     controls: tuple[Literal["exact", "zero", "broadcast", "shuffled"], ...] = CONTROLS
     behaviour: Behaviour | None = None
     reference: Policy | None = None
+    profiles: tuple[Literal["step", "distance"], ...] = ()
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
-        for field in ("tasks", "estimators", "policies", "seeds", "controls"):
+        for field in ("tasks", "estimators", "policies", "seeds", "controls", "profiles"):
             values = as_tuple(field, getattr(self, field))
             object.__setattr__(self, field, values)
             check_distinct(field, list(map(recipe_of, values)))
@@ -125,6 +129,8 @@ class Study:
                 check_recipe(field, value, kind)
         for control in self.controls:
             check_choice("controls", control, CONTROLS)
+        for profile in self.profiles:
+            check_choice("profiles", profile, PROFILES)
 
     def run(
         self,
@@ -196,7 +202,7 @@ class Study:
     @property
     def _sizes(self) -> Sizes:
         groups = Groups(int(self.num_prompts), int(self.num_trajectories), self.share)
-        return Sizes(self.name, groups, int(self.replicates))
+        return Sizes(self.name, groups, int(self.replicates), self.profiles)
 
     def _cases(self) -> list[Case]:
         pairs = itertools.product(self.tasks, self.policies)

@@ -5,6 +5,7 @@ from casim.figures.labels import label_ends
 from casim.figures.lines import styles
 from casim.figures.multiples import small_multiples
 from casim.figures.panel import panel
+from casim.figures.profiles import profile_panel
 from casim.figures.style import COLOR, COLUMN, PAGE, save, style
 from casim.figures.task import pivots, task_figure
 
@@ -15,6 +16,7 @@ __all__ = [
     "label_ends",
     "panel",
     "pivots",
+    "profile_panel",
     "save",
     "small_multiples",
     "style",

@@ -10,6 +10,8 @@ References:
 from casim.scores.finish import NAMES, NotFiniteError, finalise
 from casim.scores.numbers import STUDENT, Finished
 from casim.scores.pairs import BYTES_PER_CELL, prepare
+from casim.scores.profiles import NUMBERS as PROFILE_NUMBERS
+from casim.scores.profiles import PROFILES, Profile
 from casim.scores.score import Score
 from casim.scores.stream import Blocks
 from casim.scores.sums import (
@@ -36,11 +38,14 @@ __all__ = [
     "CREDIT_BITS",
     "EXPONENTS",
     "NAMES",
+    "PROFILES",
+    "PROFILE_NUMBERS",
     "STUDENT",
     "TOLERANCE",
     "Blocks",
     "Finished",
     "NotFiniteError",
+    "Profile",
     "Score",
     "Sums",
     "advantage_on_path",

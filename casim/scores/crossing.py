@@ -26,6 +26,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -34,6 +35,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 PerBlock = Float[Array, " B"]
+PerBin = Float[Array, "B *bins"]
 PerCell = Float[Array, "T S A"]
 BlocksCell = Float[Array, "B T S A"]
 
@@ -58,15 +60,15 @@ class Known(NamedTuple):
 
 
 class Crossed(NamedTuple):
-    """Sums over cells and over the pairs that hold each block."""
+    """Sums over cells, all or by bin, and over the pairs that hold each block."""
 
-    bias: PerBlock
+    bias: PerBin
     """p mu^2."""
-    centred: PerBlock
+    centred: PerBin
     """The same, less its mean under the policy in each state."""
-    target: PerBlock
+    target: PerBin
     """The same of c - the estimator's own target."""
-    variance: PerBlock
+    variance: PerBin
     """p Var(c)."""
 
 
@@ -76,14 +78,29 @@ class _Third(NamedTuple):
     """How much the third says of each pair of blocks."""
 
 
-def cross(known: Known, found: Found) -> Crossed:
-    """All pairs, each by the thirds that hold neither of the two."""
+def over_all(x: BlocksCell) -> PerBlock:
+    """Sums over all cells."""
+    return jnp.sum(x, axis=(1, 2, 3))
+
+
+def cross(
+    known: Known,
+    found: Found,
+    over: Callable[[BlocksCell], PerBin] = over_all,
+) -> Crossed:
+    """All pairs, each by the thirds that hold neither of the two.
+
+    Args:
+        known: what is exact.
+        found: what the blocks found.
+        over: adds up cells, all of them or apart for each of several bins.
+    """
     (num_blocks,) = known.trajectories.shape
     members = jnp.asarray(thirds(num_blocks))
     every = _Third(members, _shares(members))
 
     def one(third: _Third) -> Crossed:
-        return _by_third(known, third, found)
+        return _by_third(known, third, found, over)
 
     each = jax.lax.map(one, every)
     return Crossed(*(jnp.sum(x, axis=0) for x in each))
@@ -121,6 +138,7 @@ def _by_third(
     known: Known,
     third: _Third,
     found: Found,
+    over: Callable[[BlocksCell], PerBin],
 ) -> Crossed:
     """What one third says, whose blocks give beta."""
     probability = known.probability
@@ -130,12 +148,12 @@ def _by_third(
     visits = jnp.where(possible, probability, 0.0)[None]
     weight = jnp.where(third.members, known.trajectories, 0.0)
 
-    def product(x: BlocksCell) -> PerBlock:
+    def product(x: BlocksCell) -> PerBin:
         # Partners first: a product over all cells would add them up in an order that depends on
         # the threads.
         partners = jnp.tensordot(third.share, x, axes=1)
         products = x * inverse[None] * partners
-        return _over_cells(products)
+        return over(products)
 
     beta = _mean_error(weight, found.visits, found.error)
     aim = _mean_error(weight, found.visits, found.target)
@@ -146,7 +164,7 @@ def _by_third(
     of_state = jnp.sum(bias, axis=-1, keepdims=True)
     offset = known.policy[None] * of_state
     centred = bias - offset
-    spread = _mean_spread(third.share, beta, found)
+    spread = _mean_spread(third.share, beta, found, over)
     return Crossed(
         bias=product(bias),
         centred=product(centred),
@@ -180,16 +198,15 @@ def _mean_spread(
     share: Float[Array, "B B"],
     beta: Float[Array, "1 T S A"],
     found: Found,
-) -> PerBlock:
+    over: Callable[[BlocksCell], PerBin],
+) -> PerBin:
     """Sums over the pairs that hold each block of (d_i + d_j) / 2."""
     mixed = 2 * beta * found.error
     square = beta**2 * found.visits
     spread = found.square - mixed + square
-    spread = _over_cells(spread)
+    spread = over(spread)
     pairs = spread[:, None] + spread[None, :]
     mean = pairs / 2
-    return jnp.sum(share * mean, axis=1)
-
-
-def _over_cells(x: BlocksCell) -> PerBlock:
-    return jnp.sum(x, axis=(1, 2, 3))
+    bins = (1,) * (spread.ndim - 1)
+    weight = share.reshape(*share.shape, *bins)
+    return jnp.sum(weight * mean, axis=1)

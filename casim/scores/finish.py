@@ -17,6 +17,7 @@ from casim.scores import gradient, identification, trajectories
 from casim.scores.entry import Entry, missing
 from casim.scores.numbers import Finished, interval, over_blocks
 from casim.scores.pairs import CELLS, cell_pairs
+from casim.scores.profiles import profiles, without_value
 from casim.scores.sums import Sums
 from casim.types import MDP, Truth
 
@@ -52,6 +53,7 @@ def finalise(
     truth: Truth,
     blocks: Sums,
     product_only: bool = False,
+    wanted: tuple[str, ...] = (),
 ) -> Finished:
     """All scores with their intervals, from sums per block (leading axis).
 
@@ -61,6 +63,7 @@ def finalise(
         blocks: the sums.
         product_only: whether only the product of value and weight means anything, so that what
             judges the value is missing.
+        wanted: profiles, of `casim.scores.PROFILES`.
 
     Raises:
         ValueError: fewer than two groups in all, or blocks of different numbers of groups.
@@ -82,7 +85,10 @@ def finalise(
     if product_only:
         nothing = missing(len(sums.groups), PRODUCT_ONLY)
         entries |= dict.fromkeys(OF_VALUE, nothing)
-    return _finished(entries)
+    found = profiles(mdp, truth, blocks, wanted)
+    if product_only:
+        found = without_value(found)
+    return _finished(entries)._replace(profiles=found)
 
 
 def _checked_groups(blocks: Sums) -> float:
@@ -108,7 +114,7 @@ def _without_cells(blocks: Sums) -> Sums:
 
 def _finished(entries: dict[str, Entry]) -> Finished:
     """The scores with intervals."""
-    finished = Finished({}, {}, {})
+    finished = Finished({}, {}, {}, {})
     for name, entry in entries.items():
         without = entry.value[1:]
         finished.scores[name] = interval(entry.value, entry.count)

@@ -11,7 +11,7 @@ References:
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -47,6 +47,8 @@ class Finished(NamedTuple):
     """
     notes: dict[str, str]
     """Why a score is missing, or what to know of it, by its name."""
+    profiles: dict[str, Any]
+    """Those that were asked for, see `casim.scores.profiles`."""
 
 
 def over_blocks(x: PerBlock) -> Quantity:

@@ -7,6 +7,7 @@ time. Memory: 32 bytes for every block and cell.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from casim.discounts import weights
 from casim.platforms import numbers
-from casim.scores.crossing import Found, Known, cross
+from casim.scores.crossing import Found, Known, cross, over_all
 from casim.scores.sums import Sums, unit_of
 from casim.types import MDP, Truth
 
@@ -46,7 +47,7 @@ class CellPairs(NamedTuple):
     unit: Any  # of the task, in its rewards
 
 
-class _Exact(NamedTuple):
+class Exact(NamedTuple):
     """What is known of each step, `[T, ...]` or a slab of it."""
 
     weight: Float[Array, " T"]
@@ -56,7 +57,7 @@ class _Exact(NamedTuple):
     value: Float[Array, "T S"]
 
 
-class _Fixed(NamedTuple):
+class Fixed(NamedTuple):
     """What all steps share."""
 
     decision: Bool[Array, " M"]
@@ -71,7 +72,7 @@ def prepare(mdp: MDP, truth: Truth, num_blocks: int) -> None:
 
     Once for every shape and place.
     """
-    mdp, truth = _on_one_device((mdp, truth))
+    mdp, truth = on_one_device((mdp, truth))
     sharding = truth.advantage.sharding
 
     def like(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
@@ -85,7 +86,7 @@ def prepare(mdp: MDP, truth: Truth, num_blocks: int) -> None:
         cell = like((num_blocks, *truth.advantage.shape))
         cells = (cell,) * len(CELLS)
         trajectories = like((num_blocks,))
-        arguments = _arguments(mdp, truth, cells, trajectories)
+        arguments = arguments_of(mdp, truth, cells, trajectories)
         _program(arguments)
 
 
@@ -101,35 +102,35 @@ def cell_pairs(mdp: MDP, truth: Truth, blocks: Sums) -> CellPairs:
         blocks: sums with a leading block axis.
     """
     with jax.enable_x64(True):
-        mdp, truth, blocks = _on_one_device((mdp, truth, blocks))
+        mdp, truth, blocks = on_one_device((mdp, truth, blocks))
         fields = (getattr(blocks, name) for name in CELLS)
         cells = tuple(jnp.asarray(x, jnp.float64) for x in fields)
         trajectories = jnp.asarray(blocks.trajectories, jnp.float64)
-        arguments = _arguments(mdp, truth, cells, trajectories)
+        arguments = arguments_of(mdp, truth, cells, trajectories)
         program = _program(arguments)
         return jax.tree.map(np.asarray, program(*arguments))
 
 
-def _on_one_device(tree: Any) -> Any:
+def on_one_device(tree: Any) -> Any:
     """The copies that the first device of this process holds."""
     return jax.tree.map(lambda x: jnp.asarray(x).addressable_data(0), tree)
 
 
-def _arguments(
+def arguments_of(
     mdp: MDP,
     truth: Truth,
     cells: tuple,
     trajectories: Any,
-) -> tuple[_Fixed, _Exact, tuple]:
+) -> tuple[Fixed, Exact, tuple]:
     """What the program takes, after the width of a slab."""
-    exact = _Exact(
+    exact = Exact(
         weight=jax.device_put(_weights(mdp), truth.advantage.sharding),
         kernel=mdp.schedule,
         occupancy=truth.occupancy,
         advantage=truth.advantage,
         value=truth.value[:-1],
     )
-    fixed = _Fixed(
+    fixed = Fixed(
         mdp.decision,
         truth.state_policy,
         _unit(truth),
@@ -149,10 +150,10 @@ _unit = jax.jit(unit_of)
 _PROGRAMS: dict[object, Any] = {}
 
 
-def _program(arguments: tuple[_Fixed, _Exact, tuple]) -> Any:
+def _program(arguments: tuple[Fixed, Exact, tuple]) -> Any:
     """The compiled program for arguments of these shapes and places."""
     _, exact, _ = arguments
-    width = _slab_width(exact.advantage.shape)
+    width = slab_width(exact.advantage.shape)
     leaves = jax.tree.leaves(arguments)
     shapes = [(x.shape, x.dtype, x.sharding) for x in leaves]
     key = (width, *shapes)
@@ -163,7 +164,7 @@ def _program(arguments: tuple[_Fixed, _Exact, tuple]) -> Any:
     return _PROGRAMS[key]
 
 
-def _slab_width(shape: tuple[int, ...]) -> int:
+def slab_width(shape: tuple[int, ...]) -> int:
     """How many steps are read at once."""
     steps, *cells = shape
     of_step = max(1, math.prod(cells))
@@ -172,15 +173,32 @@ def _slab_width(shape: tuple[int, ...]) -> int:
 
 def _slabs(
     width: int,
-    known: _Fixed,
-    exact: _Exact,
+    known: Fixed,
+    exact: Exact,
     cells: tuple,
 ) -> CellPairs:
     """The sums over slabs of `width` steps, one after the other."""
-    (steps,) = exact.kernel.shape
+    zero = _zero(known.trajectories)
+    total = over_slabs(width, known, exact, cells, _over_slab, zero)
+    return total._replace(unit=known.unit)
+
+
+def over_slabs(
+    width: int,
+    known: Fixed,
+    exact: Any,
+    cells: tuple,
+    of_slab: Callable[[Fixed, Any, Found, Bool[Array, " T"]], Any],
+    zero: Any,
+) -> Any:
+    """Adds up what `of_slab` makes of `width` steps after `width` steps, from `zero` on.
+
+    It is given what is known and what was found of the steps, and which of them are new.
+    """
+    _, steps, *_ = cells[0].shape
     trajectories = known.trajectories[:, None, None, None]
 
-    def slab(total: CellPairs, start: Array) -> tuple[CellPairs, None]:
+    def slab(total: Any, start: Array) -> tuple[Any, None]:
         # The last slab is moved back to fit; what it repeats counts nothing.
         first = jnp.minimum(start, steps - width)
         fresh = first + jnp.arange(width) >= start
@@ -193,15 +211,15 @@ def _slabs(
             counted = jnp.where(fresh[:, None, None], here, 0.0)
             return counted / trajectories
 
-        here = _Exact(*(cut(x, 0) for x in exact))
+        here = jax.tree.map(lambda x: cut(x, 0), exact)
         found = Found(*(mean(x) for x in cells))
-        new = _over_slab(known, here, found, fresh)
+        new = of_slab(known, here, found, fresh)
         return jax.tree.map(jnp.add, total, new), None
 
+    # Moved and not filled up: a copy of all cells would be gigabytes.
     starts = jnp.arange(0, steps, width)
-    zero = _zero(known.trajectories)
     total, _ = jax.lax.scan(slab, zero, starts)
-    return total._replace(unit=known.unit)
+    return total
 
 
 def _zero(trajectories: Float[Array, " B"]) -> CellPairs:
@@ -213,33 +231,23 @@ def _zero(trajectories: Float[Array, " B"]) -> CellPairs:
 
 
 def _over_slab(
-    known: _Fixed,
-    exact: _Exact,
+    known: Fixed,
+    exact: Exact,
     found: Found,
     fresh: Bool[Array, " T"],
 ) -> CellPairs:
     """The sums over the cells of some steps."""
-    policy = known.state_policy[exact.kernel]
-    policy = policy.astype(jnp.float64)
-    counts = fresh & known.decision[exact.kernel]
-    reached = jnp.where(counts[:, None], exact.occupancy, 0.0)
-    reached = reached.astype(jnp.float64)
-    probability = reached[..., None] * policy
-    finite = found._replace(
-        error=_or_zero(found.error),
-        square=_or_zero(found.square),
-        target=_or_zero(found.target),
-    )
-    crossed = cross(
-        Known(probability, policy, known.trajectories),
-        finite,
-    )
+    here = known_of(known, exact, fresh)
+    finite = finite_of(found)
+    crossed = cross(here, finite)
     advantage = exact.advantage.astype(jnp.float64) / known.unit
     value = exact.value.astype(jnp.float64) / known.unit
+    probability = here.probability
+    reached = _reached(known, exact, fresh)
     reach = exact.weight[:, None, None] * probability * jnp.abs(advantage)
     return CellPairs(
         *crossed,
-        square=jnp.sum(finite.square, axis=(1, 2, 3)),
+        square=over_all(finite.square),
         signal=jnp.sum(probability * advantage**2),
         worth=jnp.sum(reached * value**2),
         reach=jnp.sum(reach),
@@ -247,6 +255,42 @@ def _over_slab(
         infinite=_count_infinite(found.error),
         aimless=_count_infinite(found.target),
         unit=jnp.zeros(()),
+    )
+
+
+def known_of(
+    known: Fixed,
+    exact: Exact,
+    fresh: Bool[Array, " T"],
+) -> Known:
+    """What is exact of the cells of some steps, of those that are new and decide."""
+    policy = known.state_policy[exact.kernel]
+    policy = policy.astype(jnp.float64)
+    reached = _reached(known, exact, fresh)
+    return Known(
+        reached[..., None] * policy,
+        policy,
+        known.trajectories,
+    )
+
+
+def _reached(
+    known: Fixed,
+    exact: Exact,
+    fresh: Bool[Array, " T"],
+) -> Float[Array, "T S"]:
+    """P(s_t = s), 0 at steps that count nothing."""
+    counts = fresh & known.decision[exact.kernel]
+    reached = jnp.where(counts[:, None], exact.occupancy, 0.0)
+    return reached.astype(jnp.float64)
+
+
+def finite_of(found: Found) -> Found:
+    """What was found, 0 where it is not finite."""
+    return found._replace(
+        error=_or_zero(found.error),
+        square=_or_zero(found.square),
+        target=_or_zero(found.target),
     )
 
 
