@@ -55,7 +55,8 @@ class Case(NamedTuple):
         """The same case with a job for every method and seed."""
         jobs = []
         others = (self.behaviour, self.reference)
-        added = beside(*map(describe, others), sizes.profiles)
+        described = (describe(self.behaviour), describe(self.reference))
+        added = beside(*described, profiles=sizes.profiles)
         for seed in map(int, seeds):
             for method in methods:
                 recipes = (self.task, self.policy, self.judge, recipe_of(method))
