@@ -93,7 +93,7 @@ def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group()
     assert probability.sum() == pytest.approx(1.0, abs=1e-12)
     cells = tuple(getattr(sums, name)[chosen] for name in pairs.CELLS)
     with jax.enable_x64(True):
-        known, exact, _ = pairs._arguments(mdp, truth, (), jnp.full(3, 2.0))
+        known, exact, _ = pairs.arguments_of(mdp, truth, (), jnp.full(3, 2.0))
         three = jax.vmap(lambda cells: pairs._slabs(1, known, exact, cells))
         every = jax.jit(three)(cells)
     wanted = exact_scores(
