@@ -1,8 +1,8 @@
 """What bounds each engine: steps per second, and how far that is from the device's limits.
 
-Steps are those of paths and of whole trajectories. A path is what the fused kernel writes
+Steps are those of paths and of whole trajectories. A path is what the fused routine writes
 (observation, and one number for state, action and successor); `record` completes it to a
-trajectory. Copies of the same size give the bandwidth that could be had; a kernel that only hashes,
+trajectory. Copies of the same size give the bandwidth that could be had; a routine that only hashes,
 four words for every step, gives the arithmetic that the noise alone needs.
 
     python benchmarks/engines.py [--quick] [--json FILE]
@@ -26,7 +26,7 @@ SHAPES = {
     "gpu": ((4_096, 1_024), (65_536, 512), (1_048_576, 128), (1_024, 1_048_576)),
 }
 SCAN_STEPS = 40_000
-"""On a GPU the scan needs a launch of several kernels for every step.
+"""On a GPU the scan needs a launch of several programs for every step.
 
 Beyond so many steps only the chosen engine is timed.
 """

@@ -72,7 +72,7 @@ def spread(x: np.ndarray, mesh: Mesh) -> Array:
 def on_each(function: Callable, mesh: Mesh, given: tuple[PartitionSpec, ...]) -> Callable:
     """Runs a function on every device by itself; what it returns is spread.
 
-    Kernels inside are never cut up by the compiler, so they see on many devices what they see on
+    Routines inside are never cut up by the compiler, so they see on many devices what they see on
     one.
     """
     return jax.shard_map(function, mesh=mesh, in_specs=given, out_specs=SPREAD, check_vma=False)

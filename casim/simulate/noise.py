@@ -71,7 +71,7 @@ def uniform(bits: Array) -> Array:
 def step_noise(
     words: UInt32[Array, " 2"], episode: Int[Array, " N"], step: Int[Array, "B C"], observed: bool
 ) -> Complex[Array, "B P C N"]:
-    """Uniforms of B steps in each of C chunks of N episodes, two channels to a complex number.
+    """Uniforms of B steps in each of C blocks of N episodes, two channels to a complex number.
 
     The real and imaginary parts of pair p are channels 2 p and 2 p + 1, the two words of one hash.
     XLA would evaluate the whole hash once for each array that reads it; one complex array is one
