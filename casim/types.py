@@ -221,14 +221,16 @@ class Batch(NamedTuple):
             reward: of each token, `[R, T]`.
             mask: True on the tokens of the policy; others are padding or the environment's.
             prompt: a label of each row's prompt, `[R]`.
-            live: True on every token of the episode; if left out, up to the last token of the mask.
+            live: True on every token of the episode; if left out, up to the last token of the mask
+                or the last that earned something, whichever is later.
             turn: of each token, 0, 1, ...; all 0 if left out, like the labels that follow.
             segment: of each token.
             agent: of each token.
             observation: a label of what was seen before each token.
             action: the token.
             discount: what each step discounts what follows by.
-            scorable: rows that have a reward, `[R]`; all if left out.
+            scorable: rows that have a reward, `[R]`; if left out, all but those of which no
+                component is a number.
             truncated: rows that were cut off, `[R]`.
             component: the parts of the reward, `[R, T, C]`.
             log_prob: of the behaviour policy; 0 if left out.
@@ -242,14 +244,15 @@ class Batch(NamedTuple):
         Raises:
             ValueError: no rows, or an array of another shape than the rewards.
         """
-        reward = np.asarray(reward)
+        reward = _float(reward)
         if reward.ndim != 2 or 0 in reward.shape:
             raise ValueError(f"reward must have shape [R, T], with rows, got {reward.shape}")
         mask = np.asarray(mask).astype(bool)
         if mask.shape != reward.shape:
             raise ValueError(f"mask must have shape {reward.shape}, got {mask.shape}")
         if live is None:
-            live = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 0
+            met = mask | (np.nan_to_num(reward) != 0)
+            live = np.cumsum(met[:, ::-1], axis=1)[:, ::-1] > 0
         nothing = np.zeros(reward.shape, np.int32)
         zero = np.zeros_like(reward)
         steps = {
@@ -280,6 +283,8 @@ class Batch(NamedTuple):
             wanted = reward.shape[:1] if name in (*rows, "prompt") else reward.shape
             if x is not None and np.shape(x)[: len(wanted)] != wanted:
                 raise ValueError(f"{name} must have shape {wanted}, got {np.shape(x)}")
+        if scorable is None and component is not None:
+            rows["scorable"] = _any_number(component)
         place, absent, labels = _grouped(np.asarray(prompt))
 
         def grouped(x: Any) -> Any:
@@ -298,6 +303,21 @@ class Batch(NamedTuple):
             absent=jnp.asarray(absent) if absent.any() else None,
             row=jnp.asarray(np.where(absent, -1, place)),
         )
+
+
+def _float(x: Any) -> np.ndarray:
+    """Floats as they are, and whole numbers or flags as floats of JAX's precision."""
+    x = np.asarray(x)
+    if np.issubdtype(x.dtype, np.floating):
+        return x
+    return x.astype(jnp.result_type(float))
+
+
+def _any_number(component: Any) -> np.ndarray | None:
+    """Rows of which any component is a number; None if all are."""
+    missing = np.isnan(np.asarray(component, float))
+    nothing = np.all(np.any(missing, axis=1), axis=-1)
+    return np.logical_not(nothing) if np.any(nothing) else None
 
 
 def _flags(x: Any) -> np.ndarray | None:

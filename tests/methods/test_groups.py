@@ -222,6 +222,39 @@ def test_what_cannot_be_scored_is_no_peer_and_gets_nothing():
     assert not casim.types.to_rows(given.weight, batch)[4].any()
 
 
+def test_whole_numbers_are_rewards_like_any_other():
+    """Their discount stays a fraction."""
+    whole = Batch.from_arrays(**LOG | {"reward": LOG["reward"].astype(int)}, discount=0.5)
+    given = run(methods.REWARD_TO_GO.recipe, None, whole)
+    rows = casim.types.to_rows(given.value, whole)
+    np.testing.assert_allclose(rows[0], [0.5, 1.0, 2.0])
+
+
+def test_a_row_lives_until_it_has_earned_what_it_earns():
+    """A score on a token of the environment after the last of the policy counts."""
+    log = {"reward": np.array([[0, 0, 1.0], [0, 0, 0]]), "mask": np.array([[1, 1, 0], [1, 1, 0]])}
+    batch = Batch.from_arrays(**log, prompt=np.zeros(2, int))
+    given = run(methods.RLOO.recipe, None, batch)
+    np.testing.assert_allclose(given.value[0, :, 0], [1.0, -1.0])
+    np.testing.assert_array_equal(given.weight[0], log["mask"])
+    padded = Batch.from_arrays(
+        reward=np.array([[0, 1.0, np.nan], [0, 0, 0]]), mask=log["mask"], prompt=np.zeros(2, int)
+    )
+    np.testing.assert_array_equal(padded.live[0], log["mask"])
+
+
+def test_rows_without_any_component_cannot_be_scored():
+    nan = np.nan
+    component = np.array([[1, 2], [nan, nan], [0, 3]])[:, None]
+    log = {"reward": np.zeros((3, 1)), "mask": np.ones((3, 1)), "prompt": np.zeros(3, int)}
+    batch = Batch.from_arrays(**log, component=component)
+    np.testing.assert_array_equal(batch.scorable, [[True, False, True]])
+    given = run(methods.GDPO_REVERSED.recipe, None, batch)
+    np.testing.assert_allclose(given.value[0, :, 0], 0.0, atol=1e-6)
+    one = Batch.from_arrays(**log, component=np.array([[1, 2], [nan, 1], [0, 3]])[:, None])
+    assert one.scorable is None
+
+
 @pytest.mark.parametrize(
     "recipe",
     [
