@@ -2,8 +2,8 @@
 
 Steps are those of paths and of whole trajectories. A path is what the fused routine writes
 (observation, and one number for state, action and successor); `record` completes it to a
-trajectory. Copies of the same size give the bandwidth that could be had; a routine that only hashes,
-four words for every step, gives the arithmetic that the noise alone needs.
+trajectory. Copies of the same size give the bandwidth that could be had; a routine that only
+hashes, four words for every step, gives the arithmetic that the noise alone needs.
 
     python benchmarks/engines.py [--quick] [--json FILE]
 """
