@@ -170,7 +170,10 @@ class OntoDecisions(Part):
         return credit._replace(value=onto_decisions(credit.value, batch))
 
 
-def onto_decisions(value: Float[Array, "P N T"], batch: Batch) -> Float[Array, "P N T"]:
+def onto_decisions(
+    value: Float[Array, "P N T"],
+    batch: Batch,
+) -> Float[Array, "P N T"]:
     """See `OntoDecisions`; a trajectory without decisions keeps nothing."""
     mine = batch.decided
     others = jnp.where(batch.live & ~mine, value, 0.0)

@@ -115,7 +115,11 @@ class Baseline(Part):
         shown = batch.live & batch.counted[..., None]
         return credit._replace(value=jnp.where(shown, value, 0.0))
 
-    def _votes(self, batch: Batch, credit: Credit) -> Float[Array, "P N T"]:
+    def _votes(
+        self,
+        batch: Batch,
+        credit: Credit,
+    ) -> Float[Array, "P N T"]:
         """How much each step says in the mean of its class."""
         weight = credit.weight if self.weighted else jnp.ones_like(credit.value)
         return jnp.where(self._voting(batch), weight, 0.0)
@@ -133,7 +137,10 @@ class Baseline(Part):
         return voting
 
     def _centred(
-        self, peers: Peers, value: Float[Array, "P N T"], votes: Float[Array, "P N T"]
+        self,
+        peers: Peers,
+        value: Float[Array, "P N T"],
+        votes: Float[Array, "P N T"],
     ) -> Float[Array, "P N T"]:
         """The credit less the mean of its peers."""
         gap = _gap(peers, value, votes)
@@ -146,7 +153,11 @@ class Baseline(Part):
         others = self._others(peers, votes)
         return jnp.where(peers.spread(others) > 0, gap - peers.spread(mean), alone)
 
-    def _others(self, peers: Peers, votes: Float[Array, "P N T"]) -> Float[Array, "P N L"]:
+    def _others(
+        self,
+        peers: Peers,
+        votes: Float[Array, "P N T"],
+    ) -> Float[Array, "P N L"]:
         """How many other votes there are: of other trajectories, or also of one's other steps."""
         number = peers.ballot(jnp.where(votes > 0, 1.0, 0.0).astype(votes.dtype))
         one = jnp.minimum(number, 1.0)
@@ -183,7 +194,13 @@ class Baseline(Part):
         defined = (over.spread(free) > 0) & (divisor > 0)
         return jnp.where(defined, centred / jnp.where(defined, divisor, 1.0), 0.0)
 
-    def _squares(self, over: Peers, away: Array, unit: Array, votes: Array) -> Array:
+    def _squares(
+        self,
+        over: Peers,
+        away: Array,
+        unit: Array,
+        votes: Array,
+    ) -> Array:
         """What each trajectory adds to the sum of squares, in units of `unit` squared."""
         if not self._by_step:
             return (away / unit) ** 2
@@ -195,7 +212,10 @@ class Baseline(Part):
         return self.votes != "trajectory"
 
     def _ballots(
-        self, peers: Peers, gap: Float[Array, "P N T"], votes: Float[Array, "P N T"]
+        self,
+        peers: Peers,
+        gap: Float[Array, "P N T"],
+        votes: Float[Array, "P N T"],
     ) -> _Ballots:
         # What has no vote may be no number.
         total = peers.ballot(jnp.where(votes > 0, votes * gap, 0.0))
@@ -217,7 +237,11 @@ class Baseline(Part):
             return gap - over.spread(mean)
         return jnp.where(ballots.voted > 0, ballots.total - mean, 0.0)
 
-    def _divisor(self, variance: Array, unit: Array) -> Array:
+    def _divisor(
+        self,
+        variance: Array,
+        unit: Array,
+    ) -> Array:
         """The deviation with epsilon where it stands; variance is in units of `unit` squared."""
         inside = self.epsilon / unit / unit if self.epsilon_at == "inside" else 0.0
         square = variance + inside
@@ -239,7 +263,9 @@ class _Ballots(NamedTuple):
 
 
 def _gap(
-    peers: Peers, value: Float[Array, "P N T"], votes: Float[Array, "P N T"]
+    peers: Peers,
+    value: Float[Array, "P N T"],
+    votes: Float[Array, "P N T"],
 ) -> Float[Array, "P N T"]:
     """Credit less the largest vote of its class: exactly 0 where all are equal.
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from casim.checks import check_choice
-from casim.estimators.base import Part, check_taken, time_of
+from casim.estimators.base import Part, check_taken
 from casim.simulate import World
 from casim.sums import label_sum
 from casim.types import Batch
@@ -54,50 +54,73 @@ class TokenBaseline(Part):
     def apply(self, world, batch, credit):
         check_taken(credit, self)
         decided = batch.decided & batch.counted[..., None]
-        steps = batch.action.shape[-1]
+        place = self._place(decided)
         norm = jnp.where(decided, score_norm(world, batch), 0.0)
-        energy = jnp.where(decided, jnp.cumsum(norm, axis=-1), 0.0)
-        place = time_of(batch)
-        if self.position == "decisions":
-            place = jnp.maximum(jnp.cumsum(decided, axis=-1) - 1, 0)
-
-        def at_place(x: Array) -> Array:
-            return jnp.sum(label_sum(x, place, steps), axis=1, keepdims=True)
-
-        total = at_place(energy * jnp.where(decided, credit.value, 0.0))
-        baseline = total / (at_place(energy) + 1e-8)
-        every = jnp.broadcast_to(baseline, batch.action.shape)
-        own = jnp.take_along_axis(every, place, axis=-1)
+        energy = jnp.cumsum(norm, axis=-1)
+        energy = jnp.where(decided, energy, 0.0)
+        value = jnp.where(decided, credit.value, 0.0)
+        total = _at_place(energy * value, place)
+        weight = _at_place(energy, place)
+        baseline = total / (weight + 1e-8)
         without = self._without(decided, place)
-        value = credit.value - jnp.where(without, 0.0, own)
-        return credit._replace(value=jnp.where(decided, value, 0.0))
+        baseline = jnp.where(without, 0.0, baseline)
+        return credit._replace(value=jnp.where(decided, value - baseline, 0.0))
+
+    def _place(self, decided: Bool[Array, "P N T"]) -> Int[Array, "P N T"]:
+        """The position of each step."""
+        if self.position == "step":
+            return jnp.broadcast_to(jnp.arange(decided.shape[-1]), decided.shape)
+        so_far = jnp.cumsum(decided, axis=-1)
+        return jnp.maximum(so_far - 1, 0)
 
     def _without(
-        self, decided: Bool[Array, "P N T"], place: Int[Array, "P N T"]
+        self,
+        decided: Bool[Array, "P N T"],
+        place: Int[Array, "P N T"],
     ) -> Bool[Array, "P N T"]:
         """Where there is no baseline."""
         length = jnp.sum(decided, axis=-1)
-        alone = (jnp.sum(length > 0, axis=1) == 1)[:, None, None]
+        members = jnp.sum(length > 0, axis=1)
+        alone = jnp.broadcast_to((members == 1)[:, None, None], decided.shape)
         if not self.tail:
-            return jnp.broadcast_to(alone, decided.shape)
+            return alone
         longest = jnp.max(length, axis=1, keepdims=True)
         is_longest = length == longest
-        only = jnp.sum(is_longest, axis=1, keepdims=True) == 1
-        second = jnp.max(jnp.where(is_longest, 0, length), axis=1, keepdims=True)
-        beyond = (is_longest & only)[..., None] & (place >= second[..., None])
-        return alone | beyond
+        only_one = jnp.sum(is_longest, axis=1, keepdims=True) == 1
+        others = jnp.where(is_longest, 0, length)
+        second = jnp.max(others, axis=1, keepdims=True)
+        beyond = place >= second[..., None]
+        has_tail = (is_longest & only_one)[..., None]
+        return alone | (has_tail & beyond)
 
 
-def score_norm(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+def _at_place(
+    x: Float[Array, "P N T"],
+    place: Int[Array, "P N T"],
+) -> Float[Array, "P N T"]:
+    """Sums over the group at the same position, given to each step."""
+    each = label_sum(x, place, x.shape[-1])
+    total = jnp.sum(each, axis=1, keepdims=True)
+    everywhere = jnp.broadcast_to(total, x.shape)
+    return jnp.take_along_axis(everywhere, place, axis=-1)
+
+
+def score_norm(
+    world: World | None,
+    batch: Batch,
+) -> Float[Array, "P N T"]:
     """1 - 2 pi(a) + sum pi^2 of each step: the squared norm of the gradient in the logits.
 
     Raises:
         ValueError: neither the log nor a world has the squared probabilities.
     """
     if batch.sum_pi_squared is not None:
-        return 1 - 2 * jnp.exp(batch.log_prob) + batch.sum_pi_squared
+        taken = jnp.exp(batch.log_prob)
+        return 1 - 2 * taken + batch.sum_pi_squared
     if world is None:
         raise ValueError("batch.sum_pi_squared must be given where there is no world, got None")
     chance = world.probability(batch)
-    taken = jnp.take_along_axis(chance, batch.action[..., None].astype(jnp.int32), axis=-1)
-    return 1 - 2 * taken[..., 0] + jnp.sum(chance**2, axis=-1)
+    action = batch.action.astype(jnp.int32)
+    taken = jnp.take_along_axis(chance, action[..., None], axis=-1)[..., 0]
+    squares = jnp.sum(chance**2, axis=-1)
+    return 1 - 2 * taken + squares

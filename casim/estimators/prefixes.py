@@ -55,40 +55,68 @@ class PrefixGain(Part):
     def apply(self, world, batch, credit):
         check_taken(credit, self)
         each, present = per_trajectory(credit.value, batch)
-        before = self._before(world, batch) & present[:, None, :, None]
+        came = self._came(world, batch)
+        before = came & present[:, None, :, None]
         after = before & _both(batch.action, batch.live)
+        left = before & ~after
         gain = _mean(each, after) - _mean(each, before)
-        # Rounding of two equal sums is no gain.
-        splits = jnp.any(before & ~after, axis=2)
-        shown = batch.decided & batch.counted[..., None] & splits
-        if self.holes == "stop":
-            shown = shown & (jnp.cumsum(batch.live & ~batch.decision, axis=-1) == 0)
+        # Where nobody leaves, the two sums differ by rounding at most.
+        splits = jnp.any(left, axis=2)
+        shown = splits & self._shown(batch)
         return credit._replace(value=jnp.where(shown, gain, 0.0))
 
-    def _before(self, world: World | None, batch: Batch) -> Bool[Array, "P N N T"]:
+    def _shown(self, batch: Batch) -> Bool[Array, "P N T"]:
+        """The decisions that can have a gain."""
+        decided = batch.decided & batch.counted[..., None]
+        if self.holes == "go_on":
+            return decided
+        hole = batch.live & ~batch.decision
+        holes_so_far = jnp.cumsum(hole, axis=-1)
+        return decided & (holes_so_far == 0)
+
+    def _came(
+        self,
+        world: World | None,
+        batch: Batch,
+    ) -> Bool[Array, "P N N T"]:
         """Whether the second trajectory is where the first one is, before its action."""
         if self.share == "state":
             state = batch.state if world is None else world.privileged(batch)
             return _both(state, batch.live)
         did = _both(batch.action, batch.live)
         saw = batch.observation[:, :, None] == batch.observation[:, None]
-        here = batch.live[:, None, :, :]
-        # In a log one that ended here still shares all tokens before; in a world it saw its end.
-        same_view = (saw & here) | (~here if world is None else False)
-        differed = jnp.cumsum(~(did & saw), axis=-1)
-        so_far = jnp.pad(differed[..., :-1], ((0, 0), (0, 0), (0, 0), (1, 0))) == 0
-        return so_far & same_view
+        so_far = _before(did & saw)
+        here = batch.live[:, None]
+        # In a log one that ended here shares all tokens before; in a world it saw the end.
+        view = saw | ~here if world is None else saw & here
+        return so_far & view
 
 
-def _both(label: Array, live: Bool[Array, "P N T"]) -> Bool[Array, "P N N T"]:
+def _before(same: Bool[Array, "P N N T"]) -> Bool[Array, "P N N T"]:
+    """Where all steps before are the same."""
+    differ = jnp.cumsum(~same, axis=-1)
+    ends = ((0, 0), (0, 0), (0, 0), (1, 0))
+    differ_before = jnp.pad(differ[..., :-1], ends)
+    return differ_before == 0
+
+
+def _both(
+    label: Array,
+    live: Bool[Array, "P N T"],
+) -> Bool[Array, "P N N T"]:
     """Where two trajectories of a group are live and have the same label, at the same step."""
     same = label[:, :, None] == label[:, None]
-    return same & live[:, :, None] & live[:, None]
+    both = live[:, :, None] & live[:, None]
+    return same & both
 
 
-def _mean(each: Float[Array, "P N"], member: Bool[Array, "P N N T"]) -> Float[Array, "P N T"]:
+def _mean(
+    each: Float[Array, "P N"],
+    member: Bool[Array, "P N N T"],
+) -> Float[Array, "P N T"]:
     """The mean over the members of each set; 0 for none."""
     weight = member.astype(each.dtype)
-    total = jnp.sum(weight * each[:, None, :, None], axis=2)
+    of_member = each[:, None, :, None]
+    total = jnp.sum(weight * of_member, axis=2)
     number = jnp.sum(weight, axis=2)
     return total / jnp.maximum(number, 1)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from casim.checks import check_integer
-from casim.estimators.base import Estimator, add_costs, cost
+from casim.estimators.base import Estimator, add_costs, cost, count
 from casim.simulate import World
 from casim.types import Batch
 
@@ -62,7 +62,11 @@ class DynamicSampling(Estimator):
         return credit._replace(weight=weight, cost=paid), state
 
     def _redrawn(
-        self, key: Key[Array, ""], world: World, batch: Batch, kept: Bool[Array, " P"]
+        self,
+        key: Key[Array, ""],
+        world: World,
+        batch: Batch,
+        kept: Bool[Array, " P"],
     ) -> Float[Array, ""]:
         """Environment steps of the batches that were drawn after the one at hand."""
         groups, members, _ = batch.action.shape
@@ -73,22 +77,25 @@ class DynamicSampling(Estimator):
         def draw(so_far: _Drawn) -> _Drawn:
             own = jax.random.fold_in(key, so_far.batches)
             new = world.groups(own, groups, members)
-            return _Drawn(
-                so_far.batches + 1,
-                so_far.mixed + jnp.sum(mixed_groups(new)),
-                so_far.env_steps + jnp.sum(new.live, dtype=jnp.float32),
-            )
+            mixed = so_far.mixed + jnp.sum(mixed_groups(new))
+            env_steps = so_far.env_steps + count(new.live)
+            return _Drawn(so_far.batches + 1, mixed, env_steps)
 
-        begin = _Drawn(jnp.asarray(1), jnp.sum(kept), jnp.zeros((), jnp.float32))
-        return jax.lax.while_loop(wanting, draw, begin).env_steps
+        nothing = jnp.zeros((), jnp.float32)
+        begin = _Drawn(jnp.asarray(1), jnp.sum(kept), nothing)
+        end = jax.lax.while_loop(wanting, draw, begin)
+        return end.env_steps
 
 
 def mixed_groups(batch: Batch) -> Bool[Array, " P"]:
     """Groups in which not all outcomes are equal, or that have one member."""
     counted = batch.counted
-    earned = jnp.where(batch.live & counted[..., None], batch.reward, 0.0)
+    there = batch.live & counted[..., None]
+    earned = jnp.where(there, batch.reward, 0.0)
     outcome = jnp.sum(earned, axis=-1)
-    largest = jnp.max(jnp.where(counted, outcome, -jnp.inf), axis=1)
-    smallest = jnp.min(jnp.where(counted, outcome, jnp.inf), axis=1)
+    or_least = jnp.where(counted, outcome, -jnp.inf)
+    or_most = jnp.where(counted, outcome, jnp.inf)
+    largest = jnp.max(or_least, axis=1)
+    smallest = jnp.min(or_most, axis=1)
     alone = jnp.sum(counted, axis=1) == 1
     return alone | (largest > smallest)

@@ -52,15 +52,16 @@ class OverMean(Part):
         check_taken(credit, self)
         each, present = per_trajectory(credit.value, batch)
         number = jnp.sum(present, axis=1, keepdims=True)
-        mean = jnp.sum(each, axis=1, keepdims=True) / jnp.maximum(number, 1)
-        divisor = (mean + self.epsilon)[..., None]
+        total = jnp.sum(each, axis=1, keepdims=True)
+        mean = total / jnp.maximum(number, 1)
+        divisor = mean + self.epsilon
         allowed = divisor != 0
         if self.nonpositive == "zero":
-            allowed = allowed & (mean > 0)[..., None]
-        value = jnp.where(allowed, credit.value / jnp.where(allowed, divisor, 1.0), 0.0)
+            allowed = allowed & (mean > 0)
+        factor = jnp.where(allowed, 1.0, 0.0) / jnp.where(allowed, divisor, 1.0)
         if self.single == "raw":
-            value = jnp.where((number > 1)[..., None], value, credit.value)
-        return credit._replace(value=value)
+            factor = jnp.where(number > 1, factor, 1.0)
+        return credit._replace(value=credit.value * factor[..., None])
 
 
 @final
@@ -79,7 +80,8 @@ class PerNonzero(Part):
         number = jnp.sum(present)
         nonzero = jnp.sum(each != 0)
         scale = number / jnp.maximum(nonzero, 1)
-        return credit._replace(value=scale.astype(each.dtype) * credit.value)
+        scale = scale.astype(each.dtype)
+        return credit._replace(value=scale * credit.value)
 
 
 @final
@@ -98,10 +100,12 @@ class Best(Part):
         shown = jnp.where(present, each, -jnp.inf)
         best = jnp.max(shown, axis=1, keepdims=True)
         is_best = shown == best
-        alone = jnp.sum(is_best, axis=1, keepdims=True) == 1
-        next_best = jnp.max(jnp.where(is_best, -jnp.inf, shown), axis=1, keepdims=True)
-        wins = is_best & alone & jnp.isfinite(next_best)
-        lead = jnp.where(wins, each - jnp.where(wins, next_best, 0.0), 0.0)
+        only_one = jnp.sum(is_best, axis=1, keepdims=True) == 1
+        others = jnp.where(is_best, -jnp.inf, shown)
+        next_best = jnp.max(others, axis=1, keepdims=True)
+        wins = is_best & only_one & jnp.isfinite(next_best)
+        behind = jnp.where(wins, next_best, each)
+        lead = each - behind
         return credit._replace(value=jnp.where(batch.live, lead[..., None], 0.0))
 
 
@@ -128,7 +132,8 @@ class Times(Part):
 
 
 def per_trajectory(
-    value: Float[Array, "P N T"], batch: Batch
+    value: Float[Array, "P N T"],
+    batch: Batch,
 ) -> tuple[Float[Array, "P N"], Bool[Array, "P N"]]:
     """The value of each trajectory, which all of its steps share, and which of them count.
 

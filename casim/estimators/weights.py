@@ -49,25 +49,35 @@ class TopEntropy(Part):
         entropy = jnp.where(taken, entropy_of(world, batch), -jnp.inf)
         ranked = jnp.sort(entropy.reshape(-1), descending=True)
         number = jnp.sum(taken).astype(entropy.dtype)
-        least = (
-            self._by_count(ranked, number) if self.by == "count" else self._quantile(ranked, number)
-        )
-        return credit._replace(weight=jnp.where(entropy >= least, credit.weight, 0.0))
+        least_of = self._by_count if self.by == "count" else self._quantile
+        kept = entropy >= least_of(ranked, number)
+        return credit._replace(weight=jnp.where(kept, credit.weight, 0.0))
 
-    def _by_count(self, ranked: Float[Array, " R"], number: Float[Array, ""]) -> Float[Array, ""]:
+    def _by_count(
+        self,
+        ranked: Float[Array, " R"],
+        number: Float[Array, ""],
+    ) -> Float[Array, ""]:
         """The k-th largest. A share of a decision below 1e-4 is rounding, and makes no more."""
-        wanted = jnp.floor(self.share * number + 0.9999).astype(int)
-        return ranked[jnp.maximum(wanted, 1) - 1]
+        wanted = jnp.floor(self.share * number + 0.9999)
+        last = jnp.maximum(wanted, 1) - 1
+        return ranked[last.astype(int)]
 
-    def _quantile(self, ranked: Float[Array, " R"], number: Float[Array, ""]) -> Float[Array, ""]:
+    def _quantile(
+        self,
+        ranked: Float[Array, " R"],
+        number: Float[Array, ""],
+    ) -> Float[Array, ""]:
         """Between the two entries on either side of the place (1 - share) (n - 1) from below."""
-        place = (1 - self.share) * jnp.maximum(number - 1, 0)
+        last = jnp.maximum(number - 1, 0)
+        place = (1 - self.share) * last
         below = jnp.floor(place)
-        from_top = (number - 1 - below).astype(int)
-        low = ranked[from_top]
-        high = ranked[jnp.maximum(from_top - 1, 0)]
-        between = place - below
-        return jnp.where(between > 0, low + between * (high - low), low)
+        from_top = (last - below).astype(int)
+        next_above = jnp.maximum(from_top - 1, 0)
+        low, high = ranked[from_top], ranked[next_above]
+        part = place - below
+        # At a place of its own an entry is its quantile to the last bit; none may be infinite.
+        return jnp.where(part > 0, low + part * (high - low), low)
 
 
 @final
@@ -98,30 +108,39 @@ class Traces(Part):
     def apply(self, world, batch, credit):
         decided = batch.decided
         length = jnp.sum(decided, axis=-1, keepdims=True)
-        place = jnp.cumsum(decided, axis=-1) - 1
+        so_far = jnp.cumsum(decided, axis=-1)
+        place = jnp.where(decided, so_far - 1, 0)
         left = jnp.where(decided, length - place, 1)
-        place = jnp.where(decided, place, 0)
-        kind = credit.weight.dtype
+        weight = self._traced(place, left)
+        return credit._replace(weight=credit.weight * weight.astype(credit.weight.dtype))
+
+    def _traced(
+        self,
+        place: Int[Array, "P N T"],
+        left: Int[Array, "P N T"],
+    ) -> Float[Array, "P N T"]:
+        """The weight at a place from which so many decisions are left, its own included."""
         if self.form == "late":
-            weight = self._power(left - 1, kind)
-        elif self.form == "recent":
-            weight = self._sum(left, kind)
-        else:
-            # The traces of the last place + 1 decisions are those of "recent", the others d^j.
-            near = jnp.minimum(left, place + 1)
-            weight = self._sum(near, kind) + (left - near) * self._power(place, kind)
-        return credit._replace(weight=credit.weight * weight)
+            return self._power(left - 1)
+        if self.form == "recent":
+            return self._sum(left)
+        # The next place + 1 traces are those of "recent", and the others d^place.
+        near = jnp.minimum(left, place + 1)
+        far = left - near
+        return self._sum(near) + far * self._power(place)
 
-    def _power(self, exponent: Int[Array, "P N T"], kind: jnp.dtype) -> Float[Array, "P N T"]:
-        return jnp.asarray(self.decay, kind) ** exponent
+    def _power(self, exponent: Int[Array, "P N T"]) -> Float[Array, "P N T"]:
+        return jnp.asarray(self.decay, float) ** exponent
 
-    def _sum(self, number: Int[Array, "P N T"], kind: jnp.dtype) -> Float[Array, "P N T"]:
+    def _sum(self, number: Int[Array, "P N T"]) -> Float[Array, "P N T"]:
         """The first powers 1, d, d^2, ..., so many of them, added up."""
         if self.decay == 1:
-            return number.astype(kind)
+            return number.astype(float)
+        if self.decay == 0:
+            return jnp.ones_like(number, float)
         # 1 - d^n keeps its digits where d is near 1.
-        rest = -jnp.expm1(number * math.log(self.decay)) if self.decay > 0 else 1.0
-        return jnp.broadcast_to(rest / (1 - self.decay), number.shape).astype(kind)
+        rest = -jnp.expm1(number * math.log(self.decay))
+        return rest / (1 - self.decay)
 
 
 @final

@@ -32,6 +32,7 @@ from casim.estimators.energy import score_norm
 from casim.methods import METHODS
 from casim.oracle.moments import exact_scores, group_moments
 from casim.simulate import World
+from casim.testing import check_estimator
 from tests import reference
 from tests.methods import reference_trainers as ref
 from tests.methods.test_trainers import agree, rows
@@ -399,3 +400,12 @@ def test_group_moments_enumerate_a_method_exactly_if_it_says_so(method, unhooked
     else:
         with pytest.raises(ValueError, match="must"):
             group_moments(mdp, policy, method, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["REMAX", "DAPO", "OTB", "TEMPO", "TEMPO_STATE", "SPRO", "PRL_TOKEN", "GAE_VERL", "TD_LAMBDA"],
+)
+def test_the_doors_that_a_recipe_opens_are_named_in_its_needs(name):
+    check_estimator(methods.named_methods()[name].recipe, num_groups=200)

@@ -9,7 +9,26 @@ import numpy as np
 import pytest
 
 from casim import methods
-from casim.estimators import Chain, Gae
+from casim.estimators import (
+    Baseline,
+    Chain,
+    DynamicSampling,
+    FromEnds,
+    Gae,
+    LessDivergence,
+    LogRatio,
+    OverConstant,
+    Overlong,
+    OverMean,
+    PerComponent,
+    PrefixGain,
+    Times,
+    ToGo,
+    TokenBaseline,
+    TopEntropy,
+    Traces,
+    Whole,
+)
 from casim.types import Batch, to_rows
 from tests.methods import reference_trainers as ref
 from tests.quick import QUICK
@@ -205,6 +224,69 @@ def test_weights_of_components_and_their_number(log, unhooked):
     agree(rows(weighted, log), ref.spread(2 * first - 0.5 * second, log), log, EXACT, "weights")
     with pytest.raises(ValueError, match="weights must be 2, one for each component"):
         rows(type(each)(each.each, (1.0,)), log)
+
+
+@pytest.mark.parametrize("capped", [False, True])
+def test_long_answers_pay_within_the_buffer(log, capped):
+    """From 5 tokens on, of 8 allowed: a rollout of 9 pays more than 1 unless it is capped."""
+    found = rows(Chain(Overlong(8, 0.375, 2.0, capped), Whole(1.0)), log)
+    length = log["live"].sum(axis=1)
+    excess = np.clip(length - 5, 0, 3 if capped else None)
+    wanted = ref.spread(ref.scores(log) - 2.0 * excess / 3, log)
+    agree(found, wanted, log, EXACT, "overlong")
+    assert length.max() == 9
+
+
+def test_shaping_leaves_alone_which_groups_are_dropped(log):
+    both = [rows(name, log, "weight") for name in ("DAPO", "DAPO_OVERLONG")]
+    np.testing.assert_array_equal(*both)
+    values = [rows(name, log) for name in ("DAPO", "DAPO_OVERLONG")]
+    assert np.abs(values[0] - values[1]).max() > 0.01
+
+
+NUMBERS = ("reward", "log_prob", "reference_log_prob", "sum_pi_squared", "entropy", "value")
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_padding_may_hold_anything(log, name):
+    """What is no number after the end of a rollout changes nothing."""
+    dirty = {**log, **{key: np.where(log["live"], log[key], np.nan) for key in NUMBERS}}
+    dirty["component"] = np.where(log["live"][..., None], log["component"], np.nan)
+    for part in ("value", "weight"):
+        found, wanted = (rows(name, x, part) for x in (dirty, log))
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FromEnds(0), "length must be in"),
+        (lambda: ToGo(gaps="filled"), "gaps must be one of"),
+        (lambda: Baseline(votes="nobody"), "votes must be one of"),
+        (lambda: Baseline(floor=-1.0), "floor must be in"),
+        (lambda: TokenBaseline("turn"), "position must be one of"),
+        (lambda: PrefixGain("turn"), "share must be one of"),
+        (lambda: PrefixGain(holes="fill"), "holes must be one of"),
+        (lambda: DynamicSampling(0), "max_batches must be in"),
+        (lambda: OverMean(-1.0), "epsilon must be in"),
+        (lambda: OverMean(nonpositive="one"), "nonpositive must be one of"),
+        (lambda: OverMean(single="zero"), "single must be one of"),
+        (lambda: Times(float("nan")), "factor must be in"),
+        (lambda: Overlong(0), "longest must be in"),
+        (lambda: Overlong(buffer=0.0), "buffer must be in"),
+        (lambda: Overlong(factor=-1.0), "factor must be in"),
+        (lambda: OverConstant(0.0), "size must be in"),
+        (lambda: TopEntropy(by="sum"), "by must be one of"),
+        (lambda: Traces("early"), "form must be one of"),
+        (lambda: Traces(decay=1.5), "decay must be in"),
+        (lambda: LogRatio(float("inf")), "beta must be in"),
+        (lambda: LessDivergence(-1.0), "beta must be in"),
+        (lambda: PerComponent(Whole(), (float("nan"),)), "weights must be in"),
+    ],
+)
+def test_nonsense_is_refused(make, message, unhooked):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 @pytest.mark.parametrize(

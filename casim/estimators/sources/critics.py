@@ -105,7 +105,10 @@ class Gae(Source):
         return self._advantage(batch, value, discount), used
 
     def _advantage(
-        self, batch: Batch, value: Float[Array, "P N T"], discount: Discount
+        self,
+        batch: Batch,
+        value: Float[Array, "P N T"],
+        discount: Discount,
     ) -> Float[Array, "P N T"]:
         """What each step is worth by these values."""
         where = batch.live & batch.counted[..., None]
@@ -122,7 +125,11 @@ class Gae(Source):
         return some_errors(error, where, discount * self.lambda_, self.steps)
 
     def _fitted(
-        self, key: Key[Array, ""], world: World, batch: Batch, discount: Discount
+        self,
+        key: Key[Array, ""],
+        world: World,
+        batch: Batch,
+        discount: Discount,
     ) -> tuple[Float[Array, "P N T"], Cost]:
         """The table's value of each step, and what the fit used."""
         fresh = self.num_rollouts > 0
@@ -134,7 +141,12 @@ class Gae(Source):
         value = class_value(table, batch.observation)
         return value, cost(env_steps=used, critic_updates=updates)
 
-    def _table(self, data: Trajectory, discount: Discount, size: int) -> Float[Array, "T O"]:
+    def _table(
+        self,
+        data: Trajectory,
+        discount: Discount,
+        size: int,
+    ) -> Float[Array, "T O"]:
         """The fitted critic."""
         if self.fit == "traces":
             return self._traced(data, discount, size)
@@ -151,7 +163,12 @@ class Gae(Source):
         table = jnp.zeros((data.reward.shape[-1], size), data.reward.dtype)
         return jax.lax.scan(sweep, table, None, length=self.num_sweeps)[0]
 
-    def _traced(self, data: Trajectory, discount: Discount, size: int) -> Float[Array, "T O"]:
+    def _traced(
+        self,
+        data: Trajectory,
+        discount: Discount,
+        size: int,
+    ) -> Float[Array, "T O"]:
         """The table after one pass of online TD(lambda) over the rollouts, one after the other."""
         steps = data.reward.shape[-1]
         each = jnp.broadcast_to(discount, data.reward.shape).astype(data.reward.dtype)
@@ -160,7 +177,10 @@ class Gae(Source):
         time = jnp.broadcast_to(jnp.arange(steps), data.reward.shape)
         rows = (time, data.observation, following, data.reward, each, data.live, goes_on)
 
-        def step(carry: tuple[Array, Array], now: Any) -> tuple[tuple[Array, Array], None]:
+        def step(
+            carry: tuple[Array, Array],
+            now: Any,
+        ) -> tuple[tuple[Array, Array], None]:
             table, trace = carry
             t, seen, then, reward, factor, live, on = now
             # No trace outlives its rollout.

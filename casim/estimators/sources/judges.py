@@ -103,7 +103,9 @@ def per_step(
 
 
 def per_token(
-    value: Float[Array, "P N T"], scored: Bool[Array, "P N T"], batch: Batch
+    value: Float[Array, "P N T"],
+    scored: Bool[Array, "P N T"],
+    batch: Batch,
 ) -> Float[Array, "P N T"]:
     """The others' mean weighted score per token, times the tokens of the step.
 
@@ -122,14 +124,20 @@ def per_token(
     return each * since
 
 
-def constant(future: Float[Array, "P N T"], batch: Batch) -> Float[Array, "P N"]:
+def constant(
+    future: Float[Array, "P N T"],
+    batch: Batch,
+) -> Float[Array, "P N"]:
     """Mean over the others, and over the padded length, of their returns-to-go at decisions."""
     own = jnp.sum(jnp.where(batch.decided, future, 0.0), axis=-1) / future.shape[-1]
     return own - leave_one_out(own, batch.counted)
 
 
 def weighted_score(
-    score: Float[Array, "P N T"], scored: Bool[Array, "P N T"], form: str, temperature: float
+    score: Float[Array, "P N T"],
+    scored: Bool[Array, "P N T"],
+    form: str,
+    temperature: float,
 ) -> Float[Array, "P N T"]:
     """The scores, or weighted by the softmax of their negatives; 0 where nothing was scored."""
     if form == "sum":

@@ -71,7 +71,10 @@ class LessDivergence(Part):
         return credit._replace(value=jnp.where(batch.live, value, 0.0))
 
 
-def log_ratio(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+def log_ratio(
+    world: World | None,
+    batch: Batch,
+) -> Float[Array, "P N T"]:
     """Log pi / pi_ref of the action taken, 0 where nothing is decided.
 
     A log's own columns come first; its policy is whoever took the action, if it says nothing else.
@@ -84,13 +87,19 @@ def log_ratio(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
     return jnp.where(decided, own - _reference(world, batch), 0.0)
 
 
-def _own(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+def _own(
+    world: World | None,
+    batch: Batch,
+) -> Float[Array, "P N T"]:
     if batch.policy_log_prob is not None:
         return batch.policy_log_prob
     return batch.log_prob if world is None else world.policy_log_prob(batch)
 
 
-def _reference(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+def _reference(
+    world: World | None,
+    batch: Batch,
+) -> Float[Array, "P N T"]:
     if batch.reference_log_prob is not None:
         return batch.reference_log_prob
     if world is None:
