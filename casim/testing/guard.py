@@ -111,7 +111,7 @@ class Guard:
         return self.world.reference_probability(batch)
 
     def greedy(self) -> Guard:
-        return dataclasses.replace(self, world=self.world.greedy())
+        return Guard(self.world.greedy(), self.needs, self.calls)
 
     def privileged(self, batch: Trajectory | Batch) -> Array:
         self._declared("privileged", "privileged")

@@ -405,7 +405,7 @@ def test_group_moments_enumerate_a_method_exactly_if_it_says_so(method, unhooked
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["REMAX", "DAPO", "OTB", "TEMPO", "TEMPO_STATE", "SPRO", "PRL_TOKEN", "GAE_VERL", "TD_LAMBDA"],
+    ["REMAX", "DAPO", "TEMPO", "TEMPO_STATE", "SPRO", "PRL_TOKEN", "GAE_VERL", "TD_LAMBDA"],
 )
 def test_the_doors_that_a_recipe_opens_are_named_in_its_needs(name):
     check_estimator(methods.named_methods()[name].recipe, num_groups=200)
