@@ -284,7 +284,7 @@ class Batch(NamedTuple):
             if x is not None and np.shape(x)[: len(wanted)] != wanted:
                 raise ValueError(f"{name} must have shape {wanted}, got {np.shape(x)}")
         if scorable is None and component is not None:
-            rows["scorable"] = _any_number(component)
+            rows["scorable"] = _any_number(component, live)
         place, absent, labels = _grouped(np.asarray(prompt))
 
         def grouped(x: Any) -> Any:
@@ -313,9 +313,9 @@ def _float(x: Any) -> np.ndarray:
     return x.astype(jnp.result_type(float))
 
 
-def _any_number(component: Any) -> np.ndarray | None:
-    """Rows of which any component is a number; None if all are."""
-    missing = np.isnan(np.asarray(component, float))
+def _any_number(component: Any, live: Any) -> np.ndarray | None:
+    """Rows of which any component is a number while they live; None if all are."""
+    missing = np.isnan(np.asarray(component, float)) & np.asarray(live).astype(bool)[..., None]
     nothing = np.all(np.any(missing, axis=1), axis=-1)
     return np.logical_not(nothing) if np.any(nothing) else None
 
