@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from casim.controls import Control
@@ -13,7 +13,15 @@ from casim.methods import recipe_of
 from casim.plan import Groups
 from casim.policies import Behaviour, Policy
 from casim.programs import Method
-from casim.report import beside, classes, describe, identity, label, question
+from casim.report import (
+    beside,
+    classes,
+    describe,
+    identity,
+    label,
+    question,
+    split_judges,
+)
 from casim.tasks import Task
 
 
@@ -46,7 +54,7 @@ class Case(NamedTuple):
 
     task: Task
     policy: Policy
-    judge: Judge | None
+    judges: Mapping[str, Judge]
     jobs: list[Job]
     behaviour: Behaviour | None = None
     reference: Policy | None = None
@@ -54,15 +62,19 @@ class Case(NamedTuple):
     def asking(self, sizes: Sizes, methods: Iterable[Method], seeds: Iterable[int]) -> Case:
         """The same case with a job for every method and seed."""
         jobs = []
+        judge, more = split_judges(self.judges)
         others = (self.behaviour, self.reference)
         described = (describe(self.behaviour), describe(self.reference))
-        added = beside(*described, profiles=sizes.profiles)
+        added = beside(*described, more, sizes.profiles)
         for seed in map(int, seeds):
             for method in methods:
-                recipes = (self.task, self.policy, self.judge, recipe_of(method))
+                recipe = recipe_of(method)
+                acting = map(describe, (self.task, self.policy))
                 numbers = (*sizes.groups, sizes.replicates, seed)
-                asked = question(sizes.study, *map(describe, recipes), *numbers, *added)
-                made_by = sources(classes((*recipes, *others)))
+                described = (*acting, judge, describe(recipe))
+                asked = question(sizes.study, *described, *numbers, *added)
+                recipes = (self.task, self.policy, recipe, *self.judges.values(), *others)
+                made_by = sources(classes(recipes))
                 jobs.append(Job(method, seed, asked, made_by))
         return self._replace(jobs=jobs)
 

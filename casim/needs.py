@@ -6,14 +6,14 @@ What a method gives is checked when it is traced, see `casim.programs.check_meth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from casim.checks import check_integer
 from casim.estimators import Estimator
 from casim.jobs import label_of
 from casim.judges import Judge
-from casim.methods import Method
+from casim.methods import Method, recipe_of
 from casim.policies import Policy
 from casim.report import describe, label
 from casim.tasks import Task
@@ -54,6 +54,21 @@ def check_recipe(field: str, value: object, kind: type) -> None:
         raise ValueError(f"{field} must hold recipes that rows can hold: {error}") from error
 
 
+def check_judges(judges: object) -> dict[str, Judge]:
+    """Judges by name.
+
+    Raises:
+        ValueError: something else than recipes of judges by names that are identifiers.
+    """
+    if not isinstance(judges, Mapping):
+        raise ValueError(f"judges must be recipes by name, got {judges!r}")
+    for name, judge in judges.items():
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"names of judges must be identifiers, got {name!r}")
+        check_recipe(f"judges[{name!r}]", judge, Judge)
+    return dict(judges)
+
+
 def check_labels(field: str, labels: Sequence[str]) -> None:
     """Raises `ValueError` if two methods would have one name in tables and figures."""
     for number, name in enumerate(labels):
@@ -64,7 +79,7 @@ def check_labels(field: str, labels: Sequence[str]) -> None:
 def check_needs(
     estimator: Estimator | Method,
     tasks: Sequence[Task],
-    judge: Judge | None,
+    judges: Mapping[str, Judge],
     num_trajectories: int,
     reference: Policy | None = None,
 ) -> None:
@@ -73,8 +88,10 @@ def check_needs(
     if "group" in needs and num_trajectories < 2:
         wanted = f"at least 2 for {name}, which needs a group"
         raise ValueError(f"num_trajectories must be {wanted}, got {num_trajectories}")
-    if "judge" in needs and judge is None:
-        raise ValueError(f"judge must be set for {name}, which needs one, got None")
+    for asked in sorted(recipe_of(estimator).judges):
+        if asked not in judges:
+            wanted = f"hold {asked!r} for {name}, which asks it"
+            raise ValueError(f"judges must {wanted}, got {sorted(judges)}")
     if "reference" in needs and reference is None:
         raise ValueError(f"reference must be set for {name}, which needs one, got None")
     for task in tasks:

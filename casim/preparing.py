@@ -38,7 +38,7 @@ class Prepared:
         self.outline = Outline.make(
             case.task,
             case.policy,
-            case.judge,
+            case.judges,
             mesh,
             case.behaviour,
             case.reference,

@@ -6,13 +6,14 @@ import dataclasses
 import importlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from casim.checks import check_range
 from casim.scores import PROFILE_NUMBERS, PROFILES, Profile, Score
+from casim.simulate import JUDGE
 
 RESERVED = ("recipe", "module")
 """Keys of a described recipe that are no settings: the class, and the module it is in."""
@@ -24,7 +25,8 @@ class Row:
 
     Attributes:
         study: name of the study.
-        task, policy, judge, estimator: recipes as nested dicts, see `describe`; judge may be None.
+        task, policy, judge, estimator: recipes as nested dicts, see `describe`; judge, the one of
+            that name, may be None.
         label: a short name of the estimator with its settings.
         methodology: of the estimator; "control" for controls.
         horizon: value of the task's horizon knob.
@@ -50,6 +52,7 @@ class Row:
         reference: recipe of the policy to compare with; None without one.
         profiles: by "step" or "distance" where the study asked: of bins, `first` and the numbers
             of `casim.scores.profiles`, each [value, low, high].
+        judges: recipes of judges of other names than "judge", by name; None without any.
     """
 
     study: str
@@ -78,13 +81,15 @@ class Row:
     behaviour: dict[str, Any] | None = None
     reference: dict[str, Any] | None = None
     profiles: dict[str, Profile] | None = None
+    judges: dict[str, Any] | None = None
 
     @property
     def question(self) -> str:
         """What the row answers, as canonical JSON: the study, recipes, budgets and seed."""
         recipes = (self.task, self.policy, self.judge, self.estimator)
         groups = (self.num_prompts, self.num_trajectories, self.share)
-        added = beside(self.behaviour, self.reference, tuple(self.profiles or ()))
+        asked = tuple(self.profiles or ())
+        added = beside(self.behaviour, self.reference, self.judges, asked)
         return question(self.study, *recipes, *groups, self.replicates, self.seed, *added)
 
     @property
@@ -147,7 +152,7 @@ _WHOLE = ("horizon", "num_steps", "num_prompts", "num_trajectories", "replicates
 _SECONDS = ("compile_time", "wall_time")
 _LISTS = ("scores", "left_out")
 _RECIPES = ("task", "policy", "estimator")
-_OPTIONAL = ("behaviour", "reference", "profiles")
+_OPTIONAL = ("behaviour", "reference", "profiles", "judges")
 _NAMED = (*_RECIPES, *_LISTS, "notes", "exact", "sources", "versions")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(_TEXT, str),
@@ -187,9 +192,20 @@ def question(*parts: Any) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
+def split_judges(judges: Mapping[str, Any]) -> tuple[Any, dict[str, Any] | None]:
+    """The described judge that is asked if none is named, and the others by name.
+
+    None where there are none: rows of one judge hold it alone.
+    """
+    described = {name: describe(judge) for name, judge in judges.items()}
+    judge = described.pop(JUDGE, None)
+    return judge, described or None
+
+
 def beside(
     behaviour: Any,
     reference: Any,
+    judges: Any = None,
     profiles: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], ...]:
     """What a question says of what most studies do not have: described recipes, and profiles.
@@ -197,7 +213,12 @@ def beside(
     Nothing where none is set, so that those of other rows stay what they were.
     """
     asked = list(profiles) if profiles else None
-    given = {"behaviour": behaviour, "reference": reference, "profiles": asked}
+    given = {
+        "behaviour": behaviour,
+        "reference": reference,
+        "judges": judges,
+        "profiles": asked,
+    }
     found = {name: value for name, value in given.items() if value is not None}
     return (found,) if found else ()
 

@@ -27,7 +27,7 @@ from casim.methods import recipe_of
 from casim.preparing import Prepared, trace_all
 from casim.programs import Method, Program
 from casim.progress import Watcher
-from casim.report import Row, describe, label
+from casim.report import Row, describe, label, split_judges
 from casim.saved import Saved
 from casim.scores import Finished, Sums
 from casim.setting import Setting
@@ -189,11 +189,12 @@ class Runner:
         wall_time: float,
     ) -> Row:
         method = job.method
+        judge, judges = split_judges(case.judges)
         return Row(
             study=self.sizes.study,
             task=describe(case.task),
             policy=describe(case.policy),
-            judge=describe(case.judge),
+            judge=judge,
             estimator=describe(recipe_of(method)),
             label=label_of(method),
             methodology="control" if isinstance(method, Control) else method.methodology,
@@ -216,6 +217,7 @@ class Runner:
             behaviour=describe(case.behaviour),
             reference=describe(case.reference),
             profiles=finished.profiles or None,
+            judges=judges,
         )
 
     def _finish(self, row: Row, new: bool) -> None:

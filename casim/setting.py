@@ -7,6 +7,7 @@ one goes: over its own exact visits.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +51,7 @@ class Outline(NamedTuple):
 
     task: Task
     policy: Policy
-    judge: Judge | None
+    judges: Mapping[str, Judge]
     mesh: Mesh
     mdp: MDP
     world: World
@@ -66,7 +67,7 @@ class Outline(NamedTuple):
         cls,
         task: Task,
         policy: Policy,
-        judge: Judge | None,
+        judges: Mapping[str, Judge],
         mesh: Mesh | None = None,
         behaviour: Behaviour | None = None,
         reference: Policy | None = None,
@@ -83,12 +84,11 @@ class Outline(NamedTuple):
             reference=None if reference is None else _stand_in(reference, mdp),
             replay=task.replay,
         )
-        if judge is not None:
-            scorer = jax.eval_shape(judge.model, mdp, truth)
-            world = dataclasses.replace(world, scorer=scorer)
+        models = {name: jax.eval_shape(x.model, mdp, truth) for name, x in judges.items()}
+        world = dataclasses.replace(world, judges=models)
         shapes = _shapes((world, truth), mesh)
         others = {"behaviour": behaviour, "reference": reference}
-        return cls(task, policy, judge, mesh, mdp, *shapes, **others)
+        return cls(task, policy, judges, mesh, mdp, *shapes, **others)
 
     @property
     def num_steps(self) -> int:
@@ -108,11 +108,12 @@ class Outline(NamedTuple):
         """Solves it; a task that its judges see as it is is solved once."""
         table, behaviour = self._tables()
         truth = _solve(self.mdp, table)
-        scorer = None
-        if self.judge is not None:
+        models = {}
+        if self.judges:
             believed = self.task.believed()
             fooled = not _same(self.mdp, believed)
-            scorer = self.judge.model(believed, _solve(believed, table) if fooled else truth)
+            known = _solve(believed, table) if fooled else truth
+            models = {name: judge.model(believed, known) for name, judge in self.judges.items()}
         exact = {name: float(x) for name, x in jax.jit(summary)(self.mdp, truth).items()}
         reference = None if self.reference is None else self.reference.table(self.mdp)
         world = World.make(
@@ -120,7 +121,7 @@ class Outline(NamedTuple):
             table,
             behaviour=behaviour,
             reference=reference,
-            scorer=scorer,
+            judges=models,
             replay=self.task.replay,
         )
         world, truth = replicate((world, truth), self.mesh)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, final
 
@@ -28,7 +28,15 @@ from casim.jobs import Case, Sizes, label_of, questions
 from casim.judges import Judge
 from casim.methods import Method as Published
 from casim.methods import recipe_of
-from casim.needs import as_tuple, check_labels, check_name, check_needs, check_recipe, check_seeds
+from casim.needs import (
+    as_tuple,
+    check_judges,
+    check_labels,
+    check_name,
+    check_needs,
+    check_recipe,
+    check_seeds,
+)
 from casim.plan import MAX_BLOCKS, Groups, blocks_of
 from casim.policies import Behaviour, Policy, Uniform
 from casim.programs import Method
@@ -37,7 +45,7 @@ from casim.report import Row
 from casim.running import Runner
 from casim.saved import opened
 from casim.scores import PROFILES
-from casim.simulate import SHARES
+from casim.simulate import JUDGE, SHARES
 from casim.tasks import Task
 
 
@@ -51,7 +59,8 @@ class Study:
         tasks: worlds, all different.
         estimators: estimators, or published methods of `casim.methods`; all different.
         policies: whose credit it is, all different.
-        judge: the judge that worlds have, if any estimator needs one.
+        judges: the judges that worlds have, by name; the one named "judge" is asked by estimators
+            that name none.
         num_prompts: P, the groups of a batch, at least 1; prompts are drawn with replacement.
         num_trajectories: N, the size of a group, at least 1.
         share: what the trajectories of a group have in common: the "prompt", or the start "state",
@@ -77,7 +86,10 @@ class Study:
     tasks: tuple[Task, ...]
     estimators: tuple[Estimator | Published, ...]
     policies: tuple[Policy, ...] = (Uniform(),)
-    judge: Judge | None = Judge()
+    judges: Mapping[str, Judge] = dataclasses.field(
+        default_factory=lambda: {JUDGE: Judge()},
+        hash=False,
+    )
     num_prompts: int = 1
     num_trajectories: int = 8
     share: Literal["prompt", "state"] = "prompt"
@@ -101,7 +113,8 @@ class Study:
         check_integer("number of estimators and controls", len(self.methods), 1)
         check_labels("estimators and controls", [label_of(method) for method in self.methods])
         for estimator in self.estimators:
-            check_needs(estimator, self.tasks, self.judge, self.num_trajectories, self.reference)
+            numbers = (self.num_trajectories, self.reference)
+            check_needs(estimator, self.tasks, self.judges, *numbers)
 
     def _check_numbers(self) -> None:
         check_integer("num_prompts", self.num_prompts, 1)
@@ -119,10 +132,10 @@ class Study:
             for value in getattr(self, field):
                 check_recipe(field, recipe_of(value), kind)
         single = {
-            "judge": Judge,
             "behaviour": Behaviour,
             "reference": Policy,
         }
+        object.__setattr__(self, "judges", check_judges(self.judges))
         for field, kind in single.items():
             value = getattr(self, field)
             if value is not None:
@@ -207,5 +220,5 @@ class Study:
     def _cases(self) -> list[Case]:
         pairs = itertools.product(self.tasks, self.policies)
         others = (self.behaviour, self.reference)
-        cases = (Case(task, policy, self.judge, [], *others) for task, policy in pairs)
+        cases = (Case(task, policy, self.judges, [], *others) for task, policy in pairs)
         return [case.asking(self._sizes, self.methods, self.seeds) for case in cases]

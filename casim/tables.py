@@ -36,6 +36,8 @@ def settings(row: Row) -> Record:
     found: Record = {"study": row.study}
     for name in (*RECIPES, *OPTIONAL):
         found |= _flat(name, getattr(row, name))
+    for name, judge in (row.judges or {}).items():
+        found |= _flat(f"judges.{name}", judge)
     for name in ("label", "methodology", "num_steps", *BUDGETS):
         found[name] = getattr(row, name)
     return found

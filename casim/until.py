@@ -23,7 +23,7 @@ from typing import NamedTuple
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators import Estimator
 from casim.methods import Method, recipe_of
-from casim.report import Row, describe
+from casim.report import Row, describe, split_judges
 from casim.scores import NAMES
 from casim.study import Study
 
@@ -130,9 +130,9 @@ def _parts(study: Study, goal: Goal, best: dict[str, Row]) -> Iterator[Study]:
     for task, policy in itertools.product(study.tasks, study.policies):
         needs: dict[int, list[Estimator | Method]] = {}
         for estimator in study.estimators:
-            shared = (study.judge, study.behaviour, study.reference)
-            recipes = (task, policy, *shared, recipe_of(estimator))
-            setting = [describe(each) for each in recipes]
+            recipes = (task, policy, study.behaviour, study.reference, recipe_of(estimator))
+            described = [describe(each) for each in recipes]
+            setting = [*described, *split_judges(study.judges)]
             keys = [_name(setting, _groups(study), seed) for seed in study.seeds]
             if all(key in best for key in keys):
                 replicates = goal.more([best[key] for key in keys])
@@ -151,8 +151,8 @@ def _parts(study: Study, goal: Goal, best: dict[str, Row]) -> Iterator[Study]:
 
 def _key(row: Row) -> str:
     """What a row measures, whatever its replicates and its code."""
-    shared = (row.judge, row.behaviour, row.reference)
-    setting = [row.task, row.policy, *shared, row.estimator]
+    recipes = (row.task, row.policy, row.behaviour, row.reference, row.estimator)
+    setting = [*recipes, row.judge, row.judges]
     return _name(setting, _groups(row), row.seed)
 
 

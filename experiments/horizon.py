@@ -73,7 +73,7 @@ def study(name: str, horizons: tuple[int, ...], replicates: int) -> casim.Study:
         tasks=tuple(task.with_horizon(horizon) for horizon in horizons),
         estimators=ESTIMATORS,
         policies=(casim.Softmax(scale=0.5),),
-        judge=casim.Judge(fidelity=0.9),
+        judges={"judge": casim.Judge(fidelity=0.9)},
         num_trajectories=8,
         replicates=replicates,
     )

@@ -47,7 +47,7 @@ def study(name: str, horizon: int, replicates: int) -> casim.Study:
         tasks=(casim.Bifurcation(horizon=horizon, filler_entropy=0.5, noise=0.05),),
         estimators=ESTIMATORS,
         policies=(casim.Softmax(scale=0.5),),
-        judge=casim.Judge(fidelity=0.9),
+        judges={"judge": casim.Judge(fidelity=0.9)},
         num_trajectories=8,
         replicates=replicates,
     )

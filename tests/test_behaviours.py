@@ -132,7 +132,7 @@ def test_an_action_that_is_never_taken_stays_so():
 
 def test_visits_are_those_of_the_behaviour_and_values_those_of_the_policy(exact):
     advantage, mass, *_ = exact
-    solved = setting.Outline.make(TASK, PI, None, behaviour=MU).solve()
+    solved = setting.Outline.make(TASK, PI, {}, behaviour=MU).solve()
     truth, visited = solved.truth, solved.visited
     np.testing.assert_allclose(visited.advantage, advantage, atol=1e-6)
     np.testing.assert_allclose(visited.occupancy, mass.sum(axis=2), atol=1e-6)

@@ -34,7 +34,7 @@ def drawn():
     mdp = casim.Bifurcation(6, (2,), num_segments=3).build()
     policy = casim.Softmax(scale=0.5, seed=0).table(mdp)
     judge = casim.Judge(fidelity=0.6, density=0.5)
-    world = casim.World.make(mdp, policy, scorer=judge.model(mdp, solve(mdp, policy)))
+    world = casim.World.make(mdp, policy, judges={"judge": judge.model(mdp, solve(mdp, policy))})
     batch = rollout(KEY, world)
     network = casim.GaeNetwork(num_rollouts=4, hidden=3, num_updates=5, minibatch=7)
     return {

@@ -422,8 +422,8 @@ def namesake(setting):
             "num_trajectories must be at least 2 for RLOO, which needs a group, got 1",
         ),
         (
-            {"judge": None, "estimators": (ProcessReward(),)},
-            "judge must be set for ProcessReward, which needs one",
+            {"judges": {}, "estimators": (ProcessReward(),)},
+            r"judges must hold 'judge' for ProcessReward, which asks it, got \[\]",
         ),
         (
             {"tasks": (TASK, ToolChain(branching=False)), "estimators": (Vine(),)},
@@ -490,16 +490,20 @@ def test_a_task_that_judges_see_as_it_is_is_solved_once(monkeypatch):
     monkeypatch.setattr(
         setting, "_solve", lambda mdp, table: solved.append(mdp) or solve(mdp, table)
     )
-    setting.Outline.make(TASK, Uniform(), Judge()).solve()
+    setting.Outline.make(TASK, Uniform(), {"judge": Judge()}).solve()
     assert len(solved) == 1
-    setting.Outline.make(HackableProcess(horizon=3, num_segments=2), Uniform(), Judge()).solve()
+    setting.Outline.make(
+        HackableProcess(horizon=3, num_segments=2), Uniform(), {"judge": Judge()}
+    ).solve()
     assert len(solved) == 3
 
 
 def test_an_outline_has_the_shapes_of_what_is_solved():
     """All of the stand-in is known to the program, down to what is compiled into it."""
     chain = ToolChain(num_turns=2, observation_noise=0.1, replay_noise=0.3)
-    outline = setting.Outline.make(chain, Softmax(), Judge(signal="advantage", resolution=3))
+    outline = setting.Outline.make(
+        chain, Softmax(), {"judge": Judge(signal="advantage", resolution=3)}
+    )
     solved = outline.solve()
     one, other = ((outline.world, outline.truth), (solved.world, solved.truth))
     assert jax.tree.structure(one) == jax.tree.structure(other)
@@ -512,7 +516,7 @@ def test_an_outline_has_the_shapes_of_what_is_solved():
 
 
 def test_a_method_that_needs_more_memory_gets_smaller_chunks():
-    outline = setting.Outline.make(TASK, Uniform(), Judge())
+    outline = setting.Outline.make(TASK, Uniform(), {"judge": Judge()})
     groups = plan.Groups(1, 3, "prompt")
     roomy = programs.program(RLOO, groups, outline, 8, 1e9)
     tight = programs.program(RLOO, groups, outline, 8, roomy.bytes / 3)

@@ -49,7 +49,7 @@ def run(study, log):
         recipes = {
             "task": describe(task),
             "policy": describe(study.policies[0]),
-            "judge": describe(study.judge),
+            "judge": describe(study.judges["judge"]),
             "estimator": describe(recipe_of(method)),
         }
         names = {"label": name, "horizon": task.horizon, "seed": seed, "num_trajectories": 8}

@@ -14,6 +14,7 @@ from casim.estimators import Estimator
 from casim.judges import Judge
 from casim.methods import Method
 from casim.policies import Policy
+from casim.simulate import JUDGE
 from casim.tasks import Task
 
 BUDGETS = {"num_prompts": int, "num_trajectories": int, "replicates": int}
@@ -165,7 +166,7 @@ def studies(
             tasks=parts["task"],
             estimators=parts["estimator"],
             policies=parts["policy"],
-            judge=outer.judge,
+            judges={} if outer.judge is None else {JUDGE: outer.judge},
             num_prompts=outer.num_prompts,
             num_trajectories=outer.num_trajectories,
             replicates=outer.replicates,

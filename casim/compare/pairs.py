@@ -57,7 +57,8 @@ def pair(rows: Sequence[Row], against: str) -> list[Pairing]:
 def _setting(row: Row) -> str:
     """What two rows must share to be compared, but for replicates and seeds."""
     groups = (row.num_prompts, row.num_trajectories, row.share)
-    recipes = (row.task, row.policy, row.judge, row.behaviour, row.reference)
+    judges = (row.judge, row.judges)
+    recipes = (row.task, row.policy, *judges, row.behaviour, row.reference)
     return json.dumps([*recipes, *groups], sort_keys=True)
 
 
@@ -94,6 +95,7 @@ def _parts(row: Row) -> dict[str, Any]:
         "task": row.task,
         "policy": row.policy,
         "judge": row.judge,
+        "judges": row.judges,
         "behaviour": row.behaviour,
         "reference": row.reference,
         "num_prompts": row.num_prompts,

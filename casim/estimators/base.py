@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from casim import identity
 from casim.checks import check_range
 from casim.discounts import weights
-from casim.simulate import World
+from casim.simulate import JUDGE, World
 from casim.targets import Advantage, Target
 from casim.types import Batch, Cost, Credit, Trajectory, recorded
 
@@ -64,6 +64,12 @@ class Estimator(abc.ABC):
         """Takes the digest of the class's source, by which rows of other code are told apart."""
         super().__init_subclass__(**kwargs)
         identity.remember(cls)
+
+    @property
+    def judges(self) -> frozenset[str]:
+        """The names of the judges that it asks: that of its setting `judge`, if it needs one."""
+        asked = {getattr(self, "judge", JUDGE)} if "judge" in self.needs else ()
+        return frozenset(asked)
 
     @property
     def stateful(self) -> bool:

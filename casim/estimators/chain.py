@@ -46,6 +46,10 @@ class _Compound(Estimator):
         return self._first.target
 
     @property
+    def judges(self) -> frozenset[str]:
+        return frozenset().union(*(part.judges for part in self.parts))
+
+    @property
     def ratio_weighted(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return any(part.ratio_weighted for part in self.parts)
 

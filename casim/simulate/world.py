@@ -8,6 +8,7 @@ weights. Without a behaviour the policy is its own.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal, Protocol, TypeAlias, final, runtime_checkable
 
 import jax
@@ -39,6 +40,8 @@ ADDRESSES = 2**31
 
 SHARES = ("prompt", "state")
 """What the episodes of a group can have in common."""
+JUDGE = "judge"
+"""The name of the judge that is asked if none is named."""
 FOLLOWED = ("policy", "behaviour")
 """Who can act after a branch."""
 
@@ -49,8 +52,8 @@ Followed: TypeAlias = Literal["policy", "behaviour"]
 class Scorer(Protocol):
     """A simulated judge, from a recipe in `casim.judges`: a JAX pytree with these two methods."""
 
-    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
-        """Scores of the steps; NaN where a step was not scored."""
+    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T *A"]:
+        """What it says of the steps, or of every action of each; NaN where it says nothing."""
         ...
 
     def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
@@ -62,7 +65,7 @@ class Scorer(Protocol):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class World:
-    """An MDP, a policy table, optionally a behaviour, a reference and a judge. A JAX pytree.
+    """An MDP, a policy table, optionally a behaviour, a reference and judges. A JAX pytree.
 
     Make one with `World.make`, which checks the arrays. Every number drawn here is addressed by
     (key, episode, step, channel): the same key gives the same noise to `rollout` and `branch`,
@@ -80,7 +83,8 @@ class World:
     behaviour: Float[Array, "M O A"] | None = None
     """Who acts in rollouts; None is the policy."""
     reference: Float[Array, "M O A"] | None = None
-    scorer: Scorer | None = None
+    judges: Mapping[str, Scorer] = dataclasses.field(default_factory=dict)
+    """By name."""
     replay_noise: Float[Array, ""] | None = None
     """Probability that a branch cannot restore what is hidden.
 
@@ -126,7 +130,7 @@ class World:
         policy: Array,
         behaviour: Array | None = None,
         reference: Array | None = None,
-        scorer: Scorer | None = None,
+        judges: Mapping[str, Scorer] | None = None,
         replay: Replay | None = None,
         engine: Engine | None = None,
     ) -> World:
@@ -138,7 +142,7 @@ class World:
             policy: whose values and gradient are asked about.
             behaviour: who acts in rollouts; None is the policy.
             reference: a policy to compare with, for estimators that need one.
-            scorer: a judge.
+            judges: judges by name; the one named "judge" is asked if none is named.
             replay: how well `branch` can go back to a step; None restores exactly.
             engine: what rolls out; None chooses by shape and device.
 
@@ -148,8 +152,11 @@ class World:
         """
         replay = Replay() if replay is None else replay
         check_range("replay.noise", replay.noise, 0.0, 1.0)
-        if scorer is not None and not isinstance(scorer, Scorer):
-            raise ValueError(f"scorer must be a judge made by Judge.model, got {scorer!r}")
+        judges = {} if judges is None else dict(judges)
+        for name, scorer in judges.items():
+            if not isinstance(scorer, Scorer):
+                wanted = "a judge made by the `model` of its recipe"
+                raise ValueError(f"judges[{name!r}] must be {wanted}, got {scorer!r}")
         check_mdp(mdp)
         noisy = bool(np.any(np.asarray(mdp.emission).max(-1) < 1.0))
         segments, turns = (int(np.asarray(x)[-1]) + 1 for x in (mdp.segment, mdp.turn))
@@ -162,7 +169,7 @@ class World:
             policy,
             behaviour,
             reference,
-            scorer,
+            judges,
             noise,
             num_segments=segments,
             num_turns=turns,
@@ -491,25 +498,39 @@ class World:
         return self._log_prob(jnp.log(table), batch)
 
     @door
-    def judge(self, key: Key[Array, ""], batch: Trajectory | Batch) -> Float[Array, "*rows T"]:
-        """The judge's score of every step; NaN where it gave none.
+    def judge(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory | Batch,
+        name: str = JUDGE,
+    ) -> Float[Array, "..."]:
+        """What a judge says of every step `[*rows, T]`, NaN where it says nothing.
+
+        Judges of actions say something of each: `[*rows, T, A]`. Judges that are asked with one
+        key share their noise.
 
         Raises:
-            ValueError: the world has no judge, or a batch of another number of steps.
+            ValueError: the world has no judge of this name, or a batch of another number of steps.
         """
         check_batch(batch, self.mdp)
-        return self._scorer()(key, _flat(batch)).reshape(batch.action.shape)
+        said = self._scorer(name)(key, _flat(batch))
+        return said.reshape(*batch.action.shape, *said.shape[2:])
 
     @door
-    def judge_prompt(self, key: Key[Array, ""], batch: Trajectory | Batch) -> Float[Array, "*rows"]:
-        """The judge's score of the prompt, before any step: only judges of values have one.
+    def judge_prompt(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory | Batch,
+        name: str = JUDGE,
+    ) -> Float[Array, "*rows"]:
+        """A judge's score of the prompt, before any step: only judges of values have one.
 
         Raises:
-            ValueError: the world has no judge, its judge scores steps and not states, or a batch of
-                another number of steps.
+            ValueError: the world has no judge of this name, the judge does not score states, or a
+                batch of another number of steps.
         """
         check_batch(batch, self.mdp)
-        return self._scorer().prompt(key, _flat(batch)).reshape(batch.action.shape[:-1])
+        return self._scorer(name).prompt(key, _flat(batch)).reshape(batch.action.shape[:-1])
 
     def greedy(self) -> World:
         """This world under the policy that takes the likeliest action, the first of equals."""
@@ -596,10 +617,11 @@ class World:
             raise ValueError("reference must be a policy table in this world, got None")
         return self.reference
 
-    def _scorer(self) -> Scorer:
-        if self.scorer is None:
-            raise ValueError("judge must be set in this world, got None")
-        return self.scorer
+    def _scorer(self, name: str) -> Scorer:
+        if name not in self.judges:
+            known = sorted(self.judges)
+            raise ValueError(f"judges must hold {name!r} in this world, got {known}")
+        return self.judges[name]
 
 
 def _flat(batch: Trajectory | Batch) -> Trajectory:

@@ -16,7 +16,7 @@ from casim.judges import Judge
 from casim.oracle import path_target, solve
 from casim.policies import Softmax
 from casim.scores import group_gradient, of_taken, weighted
-from casim.simulate import World
+from casim.simulate import JUDGE, World
 from casim.targets import Advantage, Target
 from casim.tasks import Bifurcation
 from casim.testing.compare import close, difference, same, unbiased
@@ -197,8 +197,8 @@ def _stage(discount: float) -> Stage:
     mdp = _relabelled(task.build())
     policy, reference = (Softmax(seed=seed).table(mdp) for seed in (2, 3))
     truth = jax.jit(solve)(mdp, policy)
-    scorer = Judge().model(mdp, truth)
-    return Stage(World.make(mdp, policy, reference=reference, scorer=scorer), truth)
+    judges = {JUDGE: Judge().model(mdp, truth)}
+    return Stage(World.make(mdp, policy, reference=reference, judges=judges), truth)
 
 
 def _relabelled(mdp: MDP, by: int = 100) -> MDP:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from casim.pytree import pytree
-from casim.simulate import World
+from casim.simulate import JUDGE, World
 from casim.types import Batch, Trajectory
 
 Logged = TypeVar("Logged", bound=Trajectory | Batch)
@@ -85,13 +85,13 @@ class Guard:
         self._declared("reset", "intervene")
         return self.hide(self.world.intervene(key, self.show(batch), *args, **kwargs))
 
-    def judge(self, key: Array, batch: Trajectory | Batch) -> Array:
+    def judge(self, key: Array, batch: Trajectory | Batch, name: str = JUDGE) -> Array:
         self._declared("judge", "judge")
-        return self.world.judge(key, self.show(batch))
+        return self.world.judge(key, self.show(batch), name)
 
-    def judge_prompt(self, key: Array, batch: Trajectory | Batch) -> Array:
+    def judge_prompt(self, key: Array, batch: Trajectory | Batch, name: str = JUDGE) -> Array:
         self._declared("judge", "judge_prompt")
-        return self.world.judge_prompt(key, self.show(batch))
+        return self.world.judge_prompt(key, self.show(batch), name)
 
     def probability(self, batch: Trajectory | Batch) -> Array:
         return self.world.probability(batch)

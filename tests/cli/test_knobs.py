@@ -88,7 +88,11 @@ def test_knobs_of_tasks_policies_and_estimators_are_one_study():
     assert [task.horizon for task in study.tasks] == [2, 4, 8]
     assert [policy.scale for policy in study.policies] == [0.0, 0.5, 1.0]
     assert study.estimators == SETUP.estimators
-    assert (study.judge, study.num_trajectories, study.replicates) == (casim.Judge(), 4, 20)
+    assert (study.judges["judge"], study.num_trajectories, study.replicates) == (
+        casim.Judge(),
+        4,
+        20,
+    )
     assert (study.seeds, study.controls, study.name) == ((0, 1), ("exact",), "s")
 
 
@@ -107,6 +111,6 @@ def test_two_knobs_of_one_part_are_combined():
 
 def test_knobs_that_a_whole_study_shares_make_several_of_one_name():
     several = planned("fidelity=0.5,1", "replicates=20,40")
-    found = [(study.judge.fidelity, study.replicates) for study in several]
+    found = [(study.judges["judge"].fidelity, study.replicates) for study in several]
     assert found == [(0.5, 20), (0.5, 40), (1.0, 20), (1.0, 40)]
     assert {study.name for study in several} == {"s"}

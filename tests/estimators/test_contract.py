@@ -93,7 +93,7 @@ def setting(task):
     mdp = SMALL[task].build()
     policy = jnp.asarray(reference.random_policy(1, mdp))
     truth = solve(mdp, policy)
-    return World.make(mdp, policy, scorer=Judge().model(mdp, truth)), truth
+    return World.make(mdp, policy, judges={"judge": Judge().model(mdp, truth)}), truth
 
 
 jitted = functools.partial(jax.jit, compiler_options=QUICK)

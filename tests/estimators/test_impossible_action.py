@@ -36,7 +36,7 @@ def imposed():
     policy[int(mdp.schedule[PIVOT])] = [1.0, 0.0]
     policy = jnp.asarray(policy)
     scorer = casim.Judge().model(mdp, casim.solve(mdp, policy))
-    world = World.make(mdp, policy, scorer=scorer)
+    world = World.make(mdp, policy, judges={"judge": scorer})
     branch = world.branch(KEY, world.rollout(KEY, 6), PIVOT, 1, action=1)
     batch = jax.tree.map(lambda x: x[:, 0], branch)
     assert np.isneginf(batch.log_prob[:, PIVOT]).all()

@@ -33,7 +33,9 @@ KEY = jax.random.key(0)
 def judged(given):
     """The world with an exact judge."""
     truth = solve(given.mdp, given.policy)
-    return World.make(given.mdp, jnp.asarray(given.policy), scorer=Judge().model(given.mdp, truth))
+    return World.make(
+        given.mdp, jnp.asarray(given.policy), judges={"judge": Judge().model(given.mdp, truth)}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_the_log_form_with_a_perfect_judge_is_its_target_at_its_own_floor(floor)
 def test_a_study_scores_it_against_its_own_floor():
     task = Bifurcation(8, (3,), gap=1.0)
     estimators = (InformationGain("log"), InformationGain("log", floor=1e-4))
-    study = Study("floor", (task,), estimators, replicates=20, judge=Judge(), controls=())
+    study = Study("floor", (task,), estimators, replicates=20, controls=())
     for row in study.run():
         assert abs(row.scores["target_bias"].value) < 1e-6
 
@@ -115,7 +117,7 @@ def test_a_step_without_a_score_gets_0_and_the_next_one_bridges_it(given, form):
     )
     start = rng.uniform(0.2, 0.8, 7)
     judge = FixedScores(jnp.asarray(score, jnp.float32), jnp.asarray(start, jnp.float32))
-    world = World.make(given.mdp, jnp.asarray(given.policy), scorer=judge)
+    world = World.make(given.mdp, jnp.asarray(given.policy), judges={"judge": judge})
     credit = run(InformationGain(form, floor=0.1), KEY, world, batch)
 
     def potential(p):
@@ -138,8 +140,8 @@ def test_it_needs_a_judge_of_values():
     given = case()
     truth = solve(given.mdp, given.policy)
     model = Judge("advantage").model(given.mdp, truth)
-    world = World.make(given.mdp, jnp.asarray(given.policy), scorer=model)
+    world = World.make(given.mdp, jnp.asarray(given.policy), judges={"judge": model})
     with pytest.raises(ValueError, match="signal must be 'value' to score a prompt"):
         credit(InformationGain(), KEY, world, given.all.batch)
-    with pytest.raises(ValueError, match="judge must be set in this world"):
+    with pytest.raises(ValueError, match="judges must hold 'judge' in this world"):
         credit(InformationGain(), KEY, given.world, given.all.batch)

@@ -34,7 +34,7 @@ def setting(rows, seed=0, missing=0.3):
     score[rng.uniform(size=score.shape) < missing] = np.nan
     score = np.where(np.asarray(batch.live), score, np.nan)
     judge = FixedScores(jnp.asarray(score, jnp.float32), jnp.zeros(rows))
-    return score, batch, World.make(given.mdp, jnp.asarray(given.policy), scorer=judge)
+    return score, batch, World.make(given.mdp, jnp.asarray(given.policy), judges={"judge": judge})
 
 
 def by_loops(settings, score, batch, decision):
@@ -122,7 +122,7 @@ def test_it_is_biased_even_with_a_perfect_judge():
     judge = FixedScores(
         jnp.asarray(np.where(live, value, np.nan), jnp.float32), jnp.zeros(len(value))
     )
-    world = World.make(given.mdp, jnp.asarray(given.policy), scorer=judge)
+    world = World.make(given.mdp, jnp.asarray(given.policy), judges={"judge": judge})
     for form in ("sum", "min"):
         credit = run(ProcessReward(form, baseline="none"), KEY, world, batch).value
         gradient = expected_gradient(given.mdp, given.policy, given.all, credit)
@@ -147,7 +147,7 @@ def test_the_constant_baseline_is_neutral_where_lengths_differ_and_the_one_per_s
     def expected(baseline):
         def group(batch):
             judge = FixedScores(jnp.where(batch.live, 0.5, jnp.nan), jnp.zeros(2))
-            judged = dataclasses.replace(world, scorer=judge)
+            judged = dataclasses.replace(world, judges={"judge": judge})
             credit = credit_of(ProcessReward("sum", baseline=baseline), KEY, judged, batch)
             return group_gradient(mdp, policy, batch, credit.value)
 

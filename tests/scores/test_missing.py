@@ -64,7 +64,7 @@ def rows_of(task, policy=UNIFORM, controls=("exact", "zero")):
         (task,),
         (casim.methods.RLOO,),
         (policy,),
-        judge=None,
+        judges={},
         num_trajectories=3,
         replicates=20,
         controls=controls,

@@ -107,9 +107,10 @@ def test_a_batch_of_another_number_of_steps_is_refused(small, batch):
 def test_a_world_refuses_a_recipe_for_a_judge_and_a_policy_that_is_none(small, unhooked):
     world, mdp, policy = small
     with pytest.raises(
-        ValueError, match=r"scorer must be a judge made by Judge.model, got Judge\("
+        ValueError,
+        match=r"judges\['judge'\] must be a judge made by the `model` of its recipe, got Judge\(",
     ):
-        World.make(mdp, policy, scorer=Judge())
+        World.make(mdp, policy, judges={"judge": Judge()})
     with pytest.raises(ValueError, match=r"policy\[0, 0, 0\] must be finite probabilities"):
         dataclasses.replace(world, policy=3 * world.policy)
     with pytest.raises(ValueError, match=r"reference must have shape"):

@@ -93,7 +93,7 @@ def test_without_a_reference_policy_its_probabilities_raise(small, batch):
 
 def test_without_a_judge_judging_raises(small, batch):
     for judge in (small[0].judge, small[0].judge_prompt):
-        with pytest.raises(ValueError, match="judge must be set in this world, got None"):
+        with pytest.raises(ValueError, match=r"judges must hold 'judge' in this world, got \[\]"):
             judge(KEY, batch)
 
 

@@ -46,7 +46,7 @@ def test_the_sum_of_process_scores_rewards_the_hack_and_their_minimum_does_not()
     mdp, believed = task.build(), task.believed()
     policy = uniform(mdp)
     judge = Judge().model(believed, solve(believed, jnp.asarray(policy)))
-    world = World.make(mdp, jnp.asarray(policy), scorer=judge)
+    world = World.make(mdp, jnp.asarray(policy), judges={"judge": judge})
     every = enumeration.trajectories(mdp, policy)
     key = jax.random.key(0)
     mean = {}

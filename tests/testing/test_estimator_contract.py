@@ -138,9 +138,9 @@ BAD = {
         "world.mdp must not be used without 'privileged'",
     ),
     "truth of the judge": (
-        by_step(lambda world, batch: batch.reward + world.scorer.expected_return),
+        by_step(lambda world, batch: batch.reward + world.judges["judge"].expected_return),
         {"needs": frozenset({"judge"})},
-        "world.scorer must not be used without 'privileged'",
+        "world.judges must not be used without 'privileged'",
     ),
     "branch": (by_step(state_of_branch), {}, "world.branch must not be used without 'reset'"),
     "judge": (

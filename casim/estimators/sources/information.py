@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 from casim.checks import check_choice, check_range
 from casim.estimators.base import Source, cost, count, required
 from casim.recurrence import affine_scan
+from casim.simulate import JUDGE
 from casim.targets import LogGain, Target, TdError
 
 
@@ -38,6 +39,7 @@ class InformationGain(Source):
     Attributes:
         form: "probability" or "log".
         floor: smallest probability inside the logarithm, in (0, 1).
+        judge: the name of the judge that it asks.
 
     Raises:
         ValueError: a setting out of its range.
@@ -45,6 +47,7 @@ class InformationGain(Source):
 
     form: Literal["probability", "log"] = "probability"
     floor: float = 1e-2
+    judge: str = JUDGE
     granularity: ClassVar[str] = "turn"
     methodology: ClassVar[str] = "information_theoretic"
     needs: ClassVar[frozenset[str]] = frozenset({"judge"})
@@ -60,9 +63,10 @@ class InformationGain(Source):
 
     def give(self, key, world, batch):
         world = required(world, self)
-        score = world.judge(key, batch)
+        score = world.judge(key, batch, self.judge)
         scored = jnp.isfinite(score)
-        before = _before(score, scored, batch.reward, world.judge_prompt(key, batch))
+        start = world.judge_prompt(key, batch, self.judge)
+        before = _before(score, scored, batch.reward, start)
         gain = self._potential(jnp.where(scored, score, 1.0)) - self._potential(before)
         calls = count(scored) + math.prod(score.shape[:-1])
         return jnp.where(scored & batch.live, gain, 0.0), cost(judge_calls=calls)

@@ -35,6 +35,7 @@ from casim.checks import check_choice, check_range
 from casim.estimators.base import Source, cost, count, required
 from casim.ops import leave_one_out, mean, returns_to_go, shift_right
 from casim.recurrence import affine_scan
+from casim.simulate import JUDGE
 from casim.targets import Subgoal, Target
 from casim.types import Batch
 
@@ -50,6 +51,7 @@ class ProcessReward(Source):
         form: "sum" or "min".
         temperature: of the soft minimum, positive, in units of the score.
         baseline: "per_step", "per_token", "constant" or "none", see above.
+        judge: the name of the judge that it asks.
 
     Raises:
         ValueError: a setting out of its range.
@@ -58,6 +60,7 @@ class ProcessReward(Source):
     form: Literal["sum", "min"] = "min"
     temperature: float = 0.1
     baseline: Literal["per_step", "per_token", "constant", "none"] = "per_step"
+    judge: str = JUDGE
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
     target: ClassVar[Target] = Subgoal()
@@ -71,7 +74,10 @@ class ProcessReward(Source):
 
     def give(self, key, world, batch):
         is_log = world is None and batch.row is not None
-        score = _of_log(batch) if is_log else required(world, self).judge(key, batch)
+        if is_log:
+            score = _of_log(batch)
+        else:
+            score = required(world, self).judge(key, batch, self.judge)
         given = jnp.isfinite(score) & batch.live & batch.counted[..., None]
         scored = given & batch.decision
         value = weighted_score(jnp.where(scored, score, 0.0), scored, self.form, self.temperature)
