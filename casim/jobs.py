@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from casim.controls import Control
 from casim.identity import sources
-from casim.judges import Judge
+from casim.judges import Grader
 from casim.methods import Method as Published
 from casim.methods import recipe_of
 from casim.plan import Groups
@@ -54,7 +54,7 @@ class Case(NamedTuple):
 
     task: Task
     policy: Policy
-    judges: Mapping[str, Judge]
+    judges: Mapping[str, Grader]
     jobs: list[Job]
     behaviour: Behaviour | None = None
     reference: Policy | None = None

@@ -1,6 +1,7 @@
 """Simulated judges: the truth, made worse in stated ways.
 
-They stand for verifiers, process reward models and LLM judges.
+They stand for verifiers, process reward models and LLM judges. What is here scores steps; judges
+that name actions or first mistakes are in `casim.graders`.
 
 In maths, with label l_t (below), its mean mu and standard deviation sigma along on-policy episodes,
 R the episode's discounted return and J its mean:
@@ -8,8 +9,17 @@ R the episode's discounted return and J its mean:
     score_t = mu + f (l_t - mu) + sqrt(1 - f^2) sigma eps_t + bias + leak (R - J),
 
 rounded to `resolution` levels over the range of the label, and missing (NaN) with probability
-1 - `density`. Labels: signal "value" is r_t + discount_t V_{t+1}(s_{t+1}), the success probability
-of the prefix that ends with step t; signal "advantage" is A_t(s_t, a_t).
+1 - `density`. Labels l_t by signal:
+
+- "value": r_t + discount_t V_{t+1}(s_{t+1}), the success probability of the prefix that ends with
+  step t;
+- "advantage" and "q_value": A_t(s_t, a_t) and Q_t(s_t, a_t);
+- "gap" and "spread", how critical the step is, whatever is done there: max_a Q_t(s_t, a) - min_a
+  Q_t(s_t, a) over all actions, and the standard deviation of Q_t(s_t, a) under the policy. Both are
+  0 where nothing is decided.
+
+So fidelity f is the correlation of the score with the label, and 1 - f^2 the share of its variance
+that is error.
 
 References:
     The `rho A + sqrt(1 - rho^2) noise` model of a judge is casim's own.
@@ -17,15 +27,17 @@ References:
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import math
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from casim import identity
 from casim.blocks import Blocks, cut
 from casim.checks import check_choice, check_integer, check_range
 from casim.doors import door
@@ -37,7 +49,24 @@ from casim.types import MDP, Trajectory, Truth
 
 LABEL_CHUNK = 1024
 """Steps whose labels are added up at once: what of them is in memory."""
-"""Steps whose labels are weighed at once."""
+
+
+SIGNALS = ("value", "advantage", "q_value", "gap", "spread")
+"""What a `Judge` can score."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grader(abc.ABC):
+    """A recipe for whoever is asked about a batch: a judge of steps, of actions, of mistakes."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Takes the digest of the source that defines the class."""
+        super().__init_subclass__(**kwargs)
+        identity.remember(cls)
+
+    @abc.abstractmethod
+    def model(self, mdp: MDP, truth: Truth) -> Any:
+        """A `casim.simulate.Scorer` for one MDP and the truth of its policy."""
 
 
 @final
@@ -49,7 +78,8 @@ class JudgeModel:
     A JAX pytree, called by `World.judge`.
     """
 
-    advantage: Float[Array, "T S A"]
+    table: Float[Array, "T S A"]
+    """The label of a state and action, unless that is a value."""
     value: Float[Array, "T+1 S"]
     terminal: Bool[Array, " S"]
     discount: Float[Array, " T"]
@@ -70,8 +100,8 @@ class JudgeModel:
         """Scores of the live steps; NaN where a step was not scored."""
         steps = jnp.arange(batch.state.shape[-1])
         time = jnp.broadcast_to(steps[None, :], batch.state.shape)
-        if self.signal == "advantage":
-            label = self.advantage[time, batch.state, batch.action]
+        if self.signal != "value":
+            label = self.table[time, batch.state, batch.action]
         else:
             after = jnp.where(shift_left(batch.live, False), shift_left(batch.state, 0), -1)
             later = jnp.where(after >= 0, self.value[time + 1, after], 0.0)
@@ -88,9 +118,9 @@ class JudgeModel:
         No outcome leaks into it.
 
         Raises:
-            ValueError: the judge scores advantages, which a prompt does not have.
+            ValueError: the judge scores what a prompt does not have.
         """
-        if self.signal != "value":
+        if self.signal not in ("value", "q_value"):
             raise ValueError(f"signal must be 'value' to score a prompt, got {self.signal!r}")
         # An address that no step uses.
         time = jnp.full((batch.state.shape[0], 1), batch.state.shape[-1])
@@ -122,11 +152,13 @@ class JudgeModel:
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Judge:
+class Judge(Grader):
     """A recipe for a judge of steps.
 
     Attributes:
-        signal: what it scores: "value" of the prefix that a step ends, or the step's "advantage".
+        signal: what it scores: the "value" of the prefix that a step ends, the "advantage" or the
+            "q_value" of the action taken, or how critical the step is, by the "gap" between the
+            best action and the worst or by the "spread" under the policy.
         fidelity: correlation of its score with the label, in [0, 1]; 1 is noise-free.
         bias: added to every score, in units of reward.
         leak: how much of the episode's own outcome enters each score, in [-1, 1].
@@ -137,7 +169,7 @@ class Judge:
         ValueError: a setting out of its range.
     """
 
-    signal: Literal["value", "advantage"] = "value"
+    signal: Literal["value", "advantage", "q_value", "gap", "spread"] = "value"
     fidelity: float = 1.0
     bias: float = 0.0
     leak: float = 0.0
@@ -145,7 +177,7 @@ class Judge:
     density: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice("signal", self.signal, ("value", "advantage"))
+        check_choice("signal", self.signal, SIGNALS)
         check_range("fidelity", self.fidelity, 0.0, 1.0)
         check_range("bias", self.bias, -math.inf, math.inf)
         check_range("leak", self.leak, -1.0, 1.0)
@@ -156,13 +188,15 @@ class Judge:
     @door
     def model(self, mdp: MDP, truth: Truth) -> JudgeModel:
         """The judge for one MDP and the truth of its policy."""
-        mean, square, low, high = _label_range(mdp, truth, self.signal)
+        table = _TABLES[self.signal](mdp, truth)
+        after = self.signal == "value"
+        mean, square, low, high = _label_range(mdp, truth, table, after)
         numbers = [
             jnp.asarray(x, truth.value.dtype)
             for x in (self.fidelity, self.bias, self.leak, self.density)
         ]
         return JudgeModel(
-            truth.advantage,
+            table,
             truth.value,
             mdp.terminal,
             step_discount(mdp),
@@ -178,8 +212,47 @@ class Judge:
         )
 
 
-@functools.partial(jax.jit, static_argnames="signal")
-def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Array, Array]:
+def _advantage(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
+    return truth.advantage
+
+
+def _q_value(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
+    return truth.q_value
+
+
+def _gap(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
+    """Differences of advantages are those of Q, without what they have in common."""
+    gap = jnp.max(truth.advantage, axis=-1) - jnp.min(truth.advantage, axis=-1)
+    decided = mdp.decision[mdp.schedule]
+    return _for_every_action(jnp.where(decided[:, None], gap, 0.0), truth)
+
+
+def _spread(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
+    """The mean of the advantage is 0, so this is the root of its mean square."""
+    acting = truth.state_policy[mdp.schedule]
+    spread = jnp.sqrt(jnp.sum(acting * truth.advantage**2, axis=-1))
+    decided = mdp.decision[mdp.schedule]
+    return _for_every_action(jnp.where(decided[:, None], spread, 0.0), truth)
+
+
+def _for_every_action(label: Float[Array, "T S"], truth: Truth) -> Float[Array, "T S A"]:
+    return jnp.broadcast_to(label[..., None], truth.advantage.shape)
+
+
+_TABLES = {
+    "value": _advantage,  # read by no one
+    "advantage": _advantage,
+    "q_value": _q_value,
+    "gap": _gap,
+    "spread": _spread,
+}
+"""What each signal says of a state and action."""
+
+
+@functools.partial(jax.jit, static_argnames="after")
+def _label_range(
+    mdp: MDP, truth: Truth, table: Array, after: bool
+) -> tuple[Array, Array, Array, Array]:
     """Mean, mean square, smallest and largest label over the live steps of on-policy episodes.
 
     They are added up chunk by chunk of steps.
@@ -188,15 +261,15 @@ def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Arr
     chunks = Blocks.of_length(steps, min(LABEL_CHUNK, steps))
 
     def chunk(carry, inputs):
-        kernel, occupancy, later, advantage = inputs
+        kernel, occupancy, later, label = inputs
         weight = (occupancy[:, :, None] * truth.state_policy[kernel])[..., None] * mdp.prob[kernel]
-        if signal == "advantage":
-            label = jnp.broadcast_to(advantage[..., None], weight.shape)
+        if not after:
+            label = jnp.broadcast_to(label[..., None], weight.shape)
         else:
-            after = mdp.successor[kernel]
+            target = mdp.successor[kernel]
             ahead = jnp.where(mdp.terminal[None, :], 0.0, later)
-            each = after.reshape(chunks.length, -1)
-            ahead = jnp.take_along_axis(ahead, each, axis=1).reshape(after.shape)
+            each = target.reshape(chunks.length, -1)
+            ahead = jnp.take_along_axis(ahead, each, axis=1).reshape(target.shape)
             label = mdp.reward[kernel] + mdp.discount[kernel][:, None, None, None] * ahead
         mass, total, square, low, high = carry
         seen = weight > 0
@@ -210,7 +283,7 @@ def _label_range(mdp: MDP, truth: Truth, signal: str) -> tuple[Array, Array, Arr
 
     zero = jnp.zeros((), truth.value.dtype)
     # What fills up the last chunk has occupancy 0.
-    given = (mdp.schedule, truth.occupancy, truth.value[1:], truth.advantage)
+    given = (mdp.schedule, truth.occupancy, truth.value[1:], table)
     xs = tuple(cut(x, chunks) for x in given)
     init = (zero, zero, zero, zero + jnp.inf, zero - jnp.inf)
     (mass, total, square, low, high), _ = jax.lax.scan(chunk, init, xs)

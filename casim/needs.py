@@ -12,7 +12,7 @@ from typing import Any
 from casim.checks import check_integer
 from casim.estimators import Estimator
 from casim.jobs import label_of
-from casim.judges import Judge
+from casim.judges import Grader
 from casim.methods import Method, recipe_of
 from casim.policies import Policy
 from casim.report import describe, label
@@ -54,7 +54,7 @@ def check_recipe(field: str, value: object, kind: type) -> None:
         raise ValueError(f"{field} must hold recipes that rows can hold: {error}") from error
 
 
-def check_judges(judges: object) -> dict[str, Judge]:
+def check_judges(judges: object) -> dict[str, Grader]:
     """Judges by name.
 
     Raises:
@@ -65,7 +65,7 @@ def check_judges(judges: object) -> dict[str, Judge]:
     for name, judge in judges.items():
         if not (isinstance(name, str) and name.isidentifier()):
             raise ValueError(f"names of judges must be identifiers, got {name!r}")
-        check_recipe(f"judges[{name!r}]", judge, Judge)
+        check_recipe(f"judges[{name!r}]", judge, Grader)
     return dict(judges)
 
 
@@ -79,7 +79,7 @@ def check_labels(field: str, labels: Sequence[str]) -> None:
 def check_needs(
     estimator: Estimator | Method,
     tasks: Sequence[Task],
-    judges: Mapping[str, Judge],
+    judges: Mapping[str, Grader],
     num_trajectories: int,
     reference: Policy | None = None,
 ) -> None:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 
 from casim.devices import EVERYWHERE, mesh_of, replicate
-from casim.judges import Judge
+from casim.judges import Grader
 from casim.oracle import summary
 from casim.oracle.blocks import solver
 from casim.policies import Acting, Behaviour, Policy
@@ -51,7 +51,7 @@ class Outline(NamedTuple):
 
     task: Task
     policy: Policy
-    judges: Mapping[str, Judge]
+    judges: Mapping[str, Grader]
     mesh: Mesh
     mdp: MDP
     world: World
@@ -67,7 +67,7 @@ class Outline(NamedTuple):
         cls,
         task: Task,
         policy: Policy,
-        judges: Mapping[str, Judge],
+        judges: Mapping[str, Grader],
         mesh: Mesh | None = None,
         behaviour: Behaviour | None = None,
         reference: Policy | None = None,

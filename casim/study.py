@@ -25,7 +25,7 @@ from casim.devices import memory_at_hand, mesh_of
 from casim.estimators import Estimator
 from casim.failures import Interrupted, StudyError
 from casim.jobs import Case, Sizes, label_of, questions
-from casim.judges import Judge
+from casim.judges import Grader, Judge
 from casim.methods import Method as Published
 from casim.methods import recipe_of
 from casim.needs import (
@@ -86,7 +86,7 @@ class Study:
     tasks: tuple[Task, ...]
     estimators: tuple[Estimator | Published, ...]
     policies: tuple[Policy, ...] = (Uniform(),)
-    judges: Mapping[str, Judge] = dataclasses.field(
+    judges: Mapping[str, Grader] = dataclasses.field(
         default_factory=lambda: {JUDGE: Judge()},
         hash=False,
     )

@@ -86,7 +86,7 @@ def test_rows_of_one_judge_say_nothing_of_others():
         ({"judges": Judge()}, r"judges must be recipes by name, got Judge\("),
         ({"judges": {"a b": Judge()}}, r"names of judges must be identifiers, got 'a b'"),
         ({"judges": {"a": Judge}}, r"judges\['a'\] must hold instances, got the class Judge"),
-        ({"judges": {"a": TASK}}, r"judges\['a'\] must hold a casim.Judge, got Bifurcation"),
+        ({"judges": {"a": TASK}}, r"judges\['a'\] must hold a casim.Grader, got Bifurcation"),
     ],
 )
 def test_judges_that_make_no_sense_are_refused(changes, message, unhooked):
