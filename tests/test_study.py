@@ -400,13 +400,16 @@ def namesake(setting):
             r"tasks must .* got the class Bifurcation: write Bifurcation\(\)",
         ),
         ({"policies": (Uniform,)}, r"policies must .* got the class Uniform: write Uniform\(\)"),
-        ({"judge": Judge}, r"judge must .* got the class Judge: write Judge\(\)"),
+        (
+            {"judges": {"judge": Judge}},
+            r"judges\['judge'\] must .* got the class Judge: write Judge\(\)",
+        ),
         ({"tasks": TASK}, r"tasks must be a tuple, got Bifurcation\("),
         ({"seeds": 3}, "seeds must be a tuple, got 3"),
         ({"controls": "exact"}, "controls must be a tuple, got 'exact'"),
         ({"tasks": (Vine(),)}, r"tasks must hold a casim.Task, got Vine\("),
         ({"estimators": (len,)}, "estimators must hold a casim.Estimator, got <built-in"),
-        ({"judge": "kind"}, "judge must hold a casim.Judge, got 'kind'"),
+        ({"judges": "kind"}, "judges must be recipes by name, got 'kind'"),
         ({"estimators": (), "controls": ()}, "number of estimators and controls must be"),
         (
             {"estimators": (Knob([1]),)},
