@@ -54,7 +54,7 @@ def study(name: str, num_steps: int, tokens: int, replicates: int) -> casim.Stud
         ),
         estimators=without_parts(METHODS),
         policies=(casim.Softmax(scale=0.5),),
-        judge=casim.Judge(fidelity=0.9),
+        judges={"judge": casim.Judge(fidelity=0.9)},
         num_prompts=8,
         num_trajectories=8,
         replicates=replicates,

@@ -74,10 +74,7 @@ class ProcessReward(Source):
 
     def give(self, key, world, batch):
         is_log = world is None and batch.row is not None
-        if is_log:
-            score = _of_log(batch)
-        else:
-            score = required(world, self).judge(key, batch, self.judge)
+        score = _of_log(batch) if is_log else required(world, self).judge(key, batch, self.judge)
         given = jnp.isfinite(score) & batch.live & batch.counted[..., None]
         scored = given & batch.decision
         value = weighted_score(jnp.where(scored, score, 0.0), scored, self.form, self.temperature)
