@@ -72,6 +72,7 @@ TD_N_STEP = Method(
     name="n-step TD",
     recipe=Gae(lambda_=1.0, steps=3),
     reference="Sutton 1988; Sutton & Barto 2018, chapter 7",
+    status="analogue",
 )
 """r_t + ... + gamma^2 r_{t+2} + gamma^3 V_{t+3} - V_t, over a table of values: n = 3."""
 
@@ -79,5 +80,9 @@ TD_LAMBDA = Method(
     name="TD(lambda), traces",
     recipe=Gae(lambda_=0.0, fit="traces"),
     reference="Sutton 1988",
+    status="analogue",
 )
-"""r_t + gamma V_{t+1} - V_t over a table learned online, by traces that decay by gamma lambda."""
+"""r_t + gamma V_{t+1} - V_t over a table learned online, by traces that decay by gamma lambda.
+
+That the table is learned on rollouts of its own, before the batch is scored, is casim's.
+"""
