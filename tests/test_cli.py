@@ -49,7 +49,7 @@ def test_show_prints_formula_source_and_defaults(capsys):
     out = capsys.readouterr().out
     assert "In maths" in out
     assert "2410.01679" in out
-    assert "Vine(num_branches=4, unit='segment', discount=None)" in out
+    assert "Vine(num_branches=4, unit='segment', discount=None, shared=False" in out
 
 
 def test_show_prints_what_is_known_of_a_method_and_its_parts(capsys):

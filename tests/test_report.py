@@ -98,6 +98,8 @@ def test_recipes_are_described_by_class_module_and_all_fields():
         "num_branches": 3,
         "unit": "segment",
         "discount": Vine().discount,
+        "shared": False,
+        "max_units": None,
     }
     nested = describe(Observed(Bifurcation(horizon=7, pivots=(1, 4))))
     assert nested["recipe"] == "Observed"

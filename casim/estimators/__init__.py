@@ -6,13 +6,18 @@ from casim.estimators.baselines import Baseline
 from casim.estimators.chain import Chain, Sum
 from casim.estimators.components import PerComponent
 from casim.estimators.energy import TokenBaseline
+from casim.estimators.masks import Nonzero, Unlikely
+from casim.estimators.once import Lowest, Once
 from casim.estimators.prefixes import PrefixGain
 from casim.estimators.ratios import Ratio
 from casim.estimators.sampling import DynamicSampling
 from casim.estimators.scales import Best, OverMean, PerNonzero, Times
 from casim.estimators.shaping import Overlong
 from casim.estimators.sources.branches import Vine
+from casim.estimators.sources.coalitions import AllCoalitions
+from casim.estimators.sources.completions import Completions
 from casim.estimators.sources.critics import Gae
+from casim.estimators.sources.cuts import CutVine
 from casim.estimators.sources.games import Shapley
 from casim.estimators.sources.greedy import LessGreedy
 from casim.estimators.sources.hindsight import Hindsight
@@ -20,6 +25,8 @@ from casim.estimators.sources.information import InformationGain
 from casim.estimators.sources.judges import ProcessReward
 from casim.estimators.sources.network import GaeNetwork
 from casim.estimators.sources.references import LessDivergence, LogRatio
+from casim.estimators.sources.search import DeadEnd
+from casim.estimators.sources.trees import TreeVine
 from casim.estimators.weights import OverConstant, OverLength, TopEntropy, Traces
 
 ESTIMATORS: tuple[type[Estimator], ...] = (
@@ -60,15 +67,28 @@ PARTS: tuple[type[Estimator], ...] = (
     Traces,
     PerComponent,
     LogRatio,
+    Unlikely,
+    Nonzero,
+    Once,
+    Lowest,
+    CutVine,
+    TreeVine,
+    Completions,
+    DeadEnd,
+    AllCoalitions,
 )
 """Every part that chains are made of and that does not stand alone."""
 
 __all__ = [
     "ESTIMATORS",
     "PARTS",
+    "AllCoalitions",
     "Baseline",
     "Best",
     "Chain",
+    "Completions",
+    "CutVine",
+    "DeadEnd",
     "DynamicSampling",
     "Estimator",
     "FromEnds",
@@ -80,6 +100,9 @@ __all__ = [
     "LessDivergence",
     "LessGreedy",
     "LogRatio",
+    "Lowest",
+    "Nonzero",
+    "Once",
     "OntoDecisions",
     "OverConstant",
     "OverLength",
@@ -99,6 +122,8 @@ __all__ = [
     "TokenBaseline",
     "TopEntropy",
     "Traces",
+    "TreeVine",
+    "Unlikely",
     "Vine",
     "Whole",
 ]

@@ -1,4 +1,4 @@
-"""Methods that are one mechanism: branches, hindsight, judges, games, information.
+"""Methods that are one mechanism: hindsight, judges, information.
 
 References:
     See each method and the part that it is made of.
@@ -10,30 +10,8 @@ from casim.estimators import (
     Hindsight,
     InformationGain,
     ProcessReward,
-    Shapley,
-    Vine,
 )
-from casim.methods.method import Claim, Method
-
-VINEPPO = Method(
-    name="VinePPO",
-    recipe=Vine(),
-    reference="Kazemnejad et al. 2024",
-    arxiv="2410.01679",
-    number=1,
-    granularity="token",
-    claims=(Claim("target"), Claim("gradient", undiscounted=True)),
-)
-"""Change of value from segment to segment, values by fresh rollouts."""
-
-VINEPPO_STEP = Method(
-    name="VinePPO by step",
-    recipe=Vine(unit="step"),
-    reference="Kazemnejad et al. 2024",
-    arxiv="2410.01679",
-    claims=(Claim("target"), Claim("gradient")),
-)
-"""The same from step to step."""
+from casim.methods.method import Method
 
 HINDSIGHT_RETURN = Method(
     name="return-conditional hindsight",
@@ -93,16 +71,6 @@ PROCESS_SUM = Method(
     stands_for="a judge of set fidelity scores the steps",
 )
 """The form that PURE is compared with."""
-
-SCAR = Method(
-    name="SCAR",
-    recipe=Shapley(),
-    reference="Cao et al. 2025",
-    arxiv="2505.20417",
-    number=6,
-    claims=(Claim("target"),),
-)
-"""Shapley values of segments in the interventional game, by random orders."""
 
 IGPO = Method(
     name="IGPO",

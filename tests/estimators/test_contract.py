@@ -295,7 +295,8 @@ def test_what_it_claims_to_be_unbiased_for_it_is(name, task):
         (Baseline, "epsilon", 1.1),
         (Vine, "num_branches", 0),
         (Vine, "num_branches", 2.0),
-        (Vine, "unit", "turn"),
+        (Vine, "unit", "agent"),
+        (Vine, "max_units", -1),
         (Vine, "discount", -1.0),
         (Gae, "fit", "neural"),
         (Gae, "num_rollouts", -1),
@@ -339,7 +340,12 @@ def test_bad_settings_raise(kind, field, value, unhooked):
 def test_the_field_tested_above_are_all_there_are():
     (mark,) = test_bad_settings_raise.pytestmark
     tested = {(kind, field) for kind, field, _ in mark.args[1] if kind in ESTIMATORS}
-    free = {(ProcessReward, "baseline"), (GaeNetwork, "seed")}
+    free = {
+        (ProcessReward, "baseline"),
+        (GaeNetwork, "seed"),
+        (Vine, "shared"),
+        (Shapley, "unions"),
+    }
     assert tested | free == {
         (kind, field.name) for kind in ESTIMATORS for field in dataclasses.fields(kind)
     }

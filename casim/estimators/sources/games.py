@@ -5,9 +5,12 @@ environment's noise drawn afresh; phi_i = mean over random orders of v(before i,
 i). Every v(S) is one rerun per order, and the reruns of one order share their noise. Every step of
 a segment receives the segment's value.
 
+Owen values are the mean over those orders only that keep the segments of a turn together.
+
 References:
-    Shapley 1953; Castro, Gomez and Tejada 2009 (permutation sampling); Cao et al. 2025,
-    arXiv:2505.20417 (SCAR: Shapley values of text segments).
+    Shapley 1953; Owen 1977 (values of games with unions); Castro, Gomez and Tejada 2009
+    (permutation sampling); Cao et al. 2025, arXiv:2505.20417 (SCAR: Shapley and Owen values of text
+    segments).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from casim import targets
 from casim.checks import check_integer
@@ -47,6 +50,8 @@ class Shapley(Source):
     Attributes:
         num_permutations: orders drawn for each trajectory, at least 1.
         discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
+        unions: only orders that keep together the segments that begin in one turn: Owen values,
+            which have no exact target.
 
     Raises:
         ValueError: a setting out of its range.
@@ -54,6 +59,7 @@ class Shapley(Source):
 
     num_permutations: int = 4
     discount: float | None = None
+    unions: bool = False
     granularity: ClassVar[str] = "segment"
     methodology: ClassVar[str] = "game_theoretic"
     target: ClassVar[targets.Target] = targets.Shapley()
@@ -65,7 +71,8 @@ class Shapley(Source):
         check_discount(self.discount)
 
     def claims(self, discount: float) -> frozenset[str]:
-        return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
+        exact = not self.unions and keeps_discount(self.discount, discount)
+        return self.unbiased if exact else frozenset()
 
     def give(self, key, world, batch):
         world = required(world, self)
@@ -73,9 +80,9 @@ class Shapley(Source):
         rows = batch.action.shape[:-1]
         shape = (self.num_permutations, *rows, world.num_segments)
         draws = jax.random.uniform(key_order, shape, jnp.float32)
-        rank = jnp.argsort(
-            jnp.argsort(draws, axis=-1), axis=-1
-        )  # each segment's place in the order
+        if self.unions:
+            draws = draws + self._turns_first(key_order, rows, world)
+        rank = _places(draws)
 
         def one_order(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             return self._marginals(*inputs, world, batch)
@@ -84,6 +91,21 @@ class Shapley(Source):
         marginal, used = jax.lax.map(one_order, (keys, rank))
         credit = segment_broadcast(jnp.mean(marginal, axis=0), world.segment)
         return jnp.where(batch.live, credit, 0.0), cost(env_steps=jnp.sum(used))
+
+    def _turns_first(
+        self,
+        key: Array,
+        rows: tuple[int, ...],
+        world: World,
+    ) -> Int[Array, "M *rows G"]:
+        """The place of each segment's turn in an order of turns: it comes before all else."""
+        own_key = jax.random.fold_in(key, 0)
+        shape = (self.num_permutations, *rows, world.num_turns)
+        draws = jax.random.uniform(own_key, shape, jnp.float32)
+        segments = jnp.arange(world.num_segments)
+        first = jnp.searchsorted(world.segment, segments)
+        turn = world.turn[first]
+        return _places(draws)[..., turn]
 
     def _marginals(
         self,
@@ -104,3 +126,9 @@ class Shapley(Source):
         value = jnp.moveaxis(value, 0, -1)
         gain = jnp.diff(value, axis=-1)  # of the segment at each place of the order
         return jnp.take_along_axis(gain, rank, axis=-1), jnp.sum(used)
+
+
+def _places(draws: Float[Array, "*rows G"]) -> Int[Array, "*rows G"]:
+    """Each one's place in the order of the draws."""
+    order = jnp.argsort(draws, axis=-1)
+    return jnp.argsort(order, axis=-1)

@@ -1,0 +1,124 @@
+"""Shapley values of segments in the interventional game, from reruns of all coalitions.
+
+In maths, of G segments, with v(S) = E[R | s_0, a_t as taken for t in the segments of S, a_t ~ pi
+elsewhere]:
+
+    phi_i = sum_{S without i} |S|! (G - |S| - 1)! / G! [v(S + i) - v(S)].
+
+Every step of a segment receives the segment's value.
+
+References:
+    Shapley 1953; Cao et al. 2025, arXiv:2505.20417 (SCAR: Shapley values of text segments).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from casim import targets
+from casim.checks import check_integer
+from casim.estimators.base import (
+    Source,
+    check_discount,
+    cost,
+    count,
+    discount_of,
+    episode_return,
+    keeps_discount,
+    required,
+)
+from casim.ops import segment_broadcast
+
+MAX_PLAYERS = 12
+"""Segments of which all coalitions are played: 2^12 of them."""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class AllCoalitions(Source):
+    """Shapley values of the segments from reruns of every coalition: no order is left to chance.
+
+    The reruns of all coalitions share their noise, and so cancel where presence changes nothing.
+
+    Attributes:
+        num_reruns: of each coalition, at least 1.
+        discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
+
+    Raises:
+        ValueError: a setting out of its range, or a world of more than 12 segments.
+    """
+
+    num_reruns: int = 1
+    discount: float | None = None
+    granularity: ClassVar[str] = "segment"
+    methodology: ClassVar[str] = "game_theoretic"
+    target: ClassVar[targets.Target] = targets.Shapley()
+    needs: ClassVar[frozenset[str]] = frozenset({"reset"})
+    unbiased: ClassVar[frozenset[str]] = frozenset({"target"})
+
+    def __post_init__(self) -> None:
+        check_integer("num_reruns", self.num_reruns, 1)
+        check_discount(self.discount)
+
+    def claims(self, discount: float) -> frozenset[str]:
+        return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
+
+    def give(self, key, world, batch):
+        world = required(world, self)
+        check_integer("number of segments", world.num_segments, 1, MAX_PLAYERS)
+        member, share = _coalitions(world.num_segments)
+        discount = discount_of(world, batch, self.discount)
+        *rows, _ = batch.action.shape
+        shape = (*rows, world.num_segments)
+
+        def add(
+            so_far: tuple[Array, Array],
+            now: tuple[Array, Array],
+        ) -> tuple[tuple[Array, Array], None]:
+            total, used = so_far
+            present, weight = now
+            played = present[world.segment]
+            keep = jnp.broadcast_to(played, batch.action.shape)
+            rerun = world.intervene(key, batch, keep, self.num_reruns)
+            returns = episode_return(rerun, discount)
+            value = jnp.mean(returns, axis=-1, keepdims=True)
+            weight = jnp.broadcast_to(weight, shape)
+            total = total + value * weight
+            used = used + count(rerun.live)
+            return (total, used), None
+
+        nothing = jnp.zeros(shape, batch.reward.dtype)
+        share = jnp.asarray(share, nothing.dtype)
+        coalitions = (jnp.asarray(member), share)
+        empty = (nothing, jnp.zeros(()))
+        sums, _ = jax.lax.scan(add, empty, coalitions)
+        total, used = sums
+        credit = segment_broadcast(total, world.segment)
+        credit = jnp.where(batch.live, credit, 0.0)
+        return credit, cost(env_steps=used)
+
+
+def _coalitions(players: int) -> tuple[np.ndarray, np.ndarray]:
+    """All coalitions `[2^G, G]`, and what v of each counts in the value of each player."""
+    number = np.arange(2**players)[:, None]
+    bits = number >> np.arange(players)
+    member = bits % 2 == 1
+    size = member.sum(axis=1)
+    orders = math.factorial(players)
+    before = [math.factorial(k) for k in range(players)]
+    after = before[::-1]
+    without = [x * y for x, y in zip(before, after, strict=True)]
+    # A coalition with the player is one larger than the same without it.
+    joined = np.array([0, *without]) / orders
+    missed = np.array([*without, 0]) / orders
+    gain = joined[size][:, None]
+    loss = missed[size][:, None]
+    share = np.where(member, gain, -loss)
+    return member, share
