@@ -59,13 +59,20 @@ SIGNALS = ("value", "advantage", "q_value", "gap", "spread")
 class Grader(abc.ABC):
     """A recipe for whoever is asked about a batch: a judge of steps, of actions, of mistakes."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        **kwargs: Any,
+    ) -> None:
         """Takes the digest of the source that defines the class."""
         super().__init_subclass__(**kwargs)
         identity.remember(cls)
 
     @abc.abstractmethod
-    def model(self, mdp: MDP, truth: Truth) -> Any:
+    def model(
+        self,
+        mdp: MDP,
+        truth: Truth,
+    ) -> Any:
         """A `casim.simulate.Scorer` for one MDP and the truth of its policy."""
 
 
@@ -96,23 +103,43 @@ class JudgeModel:
     signal: str = dataclasses.field(metadata={"static": True})
     resolution: int | None = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory,
+    ) -> Float[Array, "N T"]:
         """Scores of the live steps; NaN where a step was not scored."""
         steps = jnp.arange(batch.state.shape[-1])
         time = jnp.broadcast_to(steps[None, :], batch.state.shape)
         if self.signal != "value":
             label = self.table[time, batch.state, batch.action]
         else:
-            after = jnp.where(shift_left(batch.live, False), shift_left(batch.state, 0), -1)
-            later = jnp.where(after >= 0, self.value[time + 1, after], 0.0)
+            after = jnp.where(
+                shift_left(batch.live, False),
+                shift_left(batch.state, 0),
+                -1,
+            )
+            later = jnp.where(
+                after >= 0,
+                self.value[time + 1, after],
+                0.0,
+            )
             label = batch.reward + self.discount[None, :] * later
         returns = jnp.sum(self.weight[None, :] * batch.reward, axis=-1, keepdims=True)
         score = self._distort(key, label, time, returns)
         episode = jnp.broadcast_to(jnp.arange(time.shape[0])[:, None], time.shape)
         scored = batch.live & (single(key_words(key), episode, time, OBSERVATION) < self.density)
-        return jnp.where(scored, score, jnp.nan)
+        return jnp.where(
+            scored,
+            score,
+            jnp.nan,
+        )
 
-    def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
+    def prompt(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory,
+    ) -> Float[Array, " N"]:
         """The score of the prompt: the value of its state, distorted like any other.
 
         No outcome leaks into it.
@@ -134,7 +161,12 @@ class JudgeModel:
     ) -> Array:
         words = key_words(key)
         episode = jnp.broadcast_to(jnp.arange(time.shape[0])[:, None], time.shape)
-        first, second = pair(words, episode, time, ACTION)
+        first, second = pair(
+            words,
+            episode,
+            time,
+            ACTION,
+        )
         # A normal number, by Box and Muller.
         noise = jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)
         score = (
@@ -186,7 +218,11 @@ class Judge(Grader):
             check_integer("resolution", self.resolution, 2)
 
     @door
-    def model(self, mdp: MDP, truth: Truth) -> JudgeModel:
+    def model(
+        self,
+        mdp: MDP,
+        truth: Truth,
+    ) -> JudgeModel:
         """The judge for one MDP and the truth of its policy."""
         table = _TABLES[self.signal](mdp, truth)
         after = self.signal == "value"
@@ -212,22 +248,37 @@ class Judge(Grader):
         )
 
 
-def _advantage(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
+def _advantage(
+    mdp: MDP,
+    truth: Truth,
+) -> Float[Array, "T S A"]:
     return truth.advantage
 
 
-def _q_value(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
+def _q_value(
+    mdp: MDP,
+    truth: Truth,
+) -> Float[Array, "T S A"]:
     return truth.q_value
 
 
-def _gap(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
+def _gap(
+    mdp: MDP,
+    truth: Truth,
+) -> Float[Array, "T S A"]:
     """Differences of advantages are those of Q, without what they have in common."""
-    gap = jnp.max(truth.advantage, axis=-1) - jnp.min(truth.advantage, axis=-1)
+    gap = jnp.max(truth.advantage, axis=-1) - jnp.min(
+        truth.advantage,
+        axis=-1,
+    )
     decided = mdp.decision[mdp.schedule]
     return _for_every_action(jnp.where(decided[:, None], gap, 0.0), truth)
 
 
-def _spread(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
+def _spread(
+    mdp: MDP,
+    truth: Truth,
+) -> Float[Array, "T S A"]:
     """The mean of the advantage is 0, so this is the root of its mean square."""
     acting = truth.state_policy[mdp.schedule]
     spread = jnp.sqrt(jnp.sum(acting * truth.advantage**2, axis=-1))
@@ -235,7 +286,10 @@ def _spread(mdp: MDP, truth: Truth) -> Float[Array, "T S A"]:
     return _for_every_action(jnp.where(decided[:, None], spread, 0.0), truth)
 
 
-def _for_every_action(label: Float[Array, "T S"], truth: Truth) -> Float[Array, "T S A"]:
+def _for_every_action(
+    label: Float[Array, "T S"],
+    truth: Truth,
+) -> Float[Array, "T S A"]:
     return jnp.broadcast_to(label[..., None], truth.advantage.shape)
 
 
@@ -267,9 +321,15 @@ def _label_range(
             label = jnp.broadcast_to(label[..., None], weight.shape)
         else:
             target = mdp.successor[kernel]
-            ahead = jnp.where(mdp.terminal[None, :], 0.0, later)
+            ahead = jnp.where(
+                mdp.terminal[None, :],
+                0.0,
+                later,
+            )
             each = target.reshape(chunks.length, -1)
-            ahead = jnp.take_along_axis(ahead, each, axis=1).reshape(target.shape)
+            ahead = jnp.take_along_axis(ahead, each, axis=1).reshape(
+                target.shape,
+            )
             label = mdp.reward[kernel] + mdp.discount[kernel][:, None, None, None] * ahead
         mass, total, square, low, high = carry
         seen = weight > 0

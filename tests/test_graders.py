@@ -314,6 +314,7 @@ class AsksForTheBest(Source):
         return jnp.nan_to_num(world.judge(key, batch, self.judge)), cost()
 
 
+@pytest.mark.slow
 def test_a_study_hands_the_word_of_a_judge_of_actions_to_a_method(unhooked):
     """The gradient of marking the best action points up; at accuracy 0 it points down."""
     task = Bifurcation(horizon=3, pivots=(1,), gap=0.5)

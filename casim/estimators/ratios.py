@@ -74,23 +74,39 @@ Sum = Callable[[World | None, Batch, Steps], Steps]
 """Sums over the decisions that each step is weighed with, given 0 elsewhere."""
 
 
-def token(world: World | None, batch: Batch, x: Steps) -> Steps:
+def token(
+    world: World | None,
+    batch: Batch,
+    x: Steps,
+) -> Steps:
     """The step itself."""
     return x
 
 
-def turn(world: World | None, batch: Batch, x: Steps) -> Steps:
+def turn(
+    world: World | None,
+    batch: Batch,
+    x: Steps,
+) -> Steps:
     """The steps of its turn."""
     turns = peers.turn(world, batch)
     return turns.spread(turns.ballot(x))
 
 
-def prefix(world: World | None, batch: Batch, x: Steps) -> Steps:
+def prefix(
+    world: World | None,
+    batch: Batch,
+    x: Steps,
+) -> Steps:
     """The steps up to it, itself included."""
     return jnp.cumsum(x, axis=-1)
 
 
-def sequence(world: World | None, batch: Batch, x: Steps) -> Steps:
+def sequence(
+    world: World | None,
+    batch: Batch,
+    x: Steps,
+) -> Steps:
     """All steps of its trajectory."""
     total = jnp.sum(x, axis=-1, keepdims=True)
     return jnp.broadcast_to(total, x.shape)
@@ -149,7 +165,11 @@ class Ratio(Part):
         factor = self._bounded(ratio, credit.value)
         return credit._replace(weight=credit.weight * factor)
 
-    def _log_ratio(self, world: World | None, batch: Batch) -> Steps:
+    def _log_ratio(
+        self,
+        world: World | None,
+        batch: Batch,
+    ) -> Steps:
         """Logarithms of the ratios of all steps, so that no product leaves the range of floats."""
         over = LEVELS[self.level]
         decided = batch.decided
@@ -160,7 +180,11 @@ class Ratio(Part):
         length = over(world, batch, decided.astype(total.dtype))
         return total / jnp.maximum(length, 1.0)
 
-    def _bounded(self, ratio: Steps, value: Steps) -> Steps:
+    def _bounded(
+        self,
+        ratio: Steps,
+        value: Steps,
+    ) -> Steps:
         """What the weight is multiplied by."""
         if self.bounds is None:
             return ratio
@@ -172,7 +196,11 @@ class Ratio(Part):
             return within.astype(ratio.dtype)
         return jnp.where(self._clipped(ratio, value), 0.0, ratio)
 
-    def _clipped(self, ratio: Steps, value: Steps) -> Bool[Array, "P N T"]:
+    def _clipped(
+        self,
+        ratio: Steps,
+        value: Steps,
+    ) -> Bool[Array, "P N T"]:
         """Where PPO's objective is flat: the policy has gone far enough where the value points."""
         low, high = self.bounds or (0.0, math.inf)
         far_up = (value > 0) & (ratio > high)
@@ -180,7 +208,10 @@ class Ratio(Part):
         return far_up | far_down
 
 
-def token_log_ratio(world: World | None, batch: Batch) -> Steps:
+def token_log_ratio(
+    world: World | None,
+    batch: Batch,
+) -> Steps:
     """How much likelier the policy takes the action: log pi(a_t | o_t) - log mu(a_t | o_t), finite.
 
     Raises:
