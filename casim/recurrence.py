@@ -60,12 +60,21 @@ def affine_scan(
     """
     term = term.astype(jnp.result_type(term.dtype, float))
     factor = jnp.asarray(factor, term.dtype)
-    given = [x for x in (term, live, factor if factor.ndim > 0 else None) if x is not None]
+    own = factor.ndim > 0
+    given = [term]
+    if live is not None:
+        given.append(live)
+    if own:
+        given.append(factor)
 
-    def scan(term: Array, *more: Array) -> Array:
-        mask = more[0] if live is not None else None
-        each = more[-1] if factor.ndim > 0 else factor
-        return _scan(_Steps(each, term, mask), reverse, exclusive)
+    def scan(
+        term: Array,
+        *more: Array,
+    ) -> Array:
+        mask = None if live is None else more[0]
+        each = more[-1] if own else factor
+        steps = _Steps(each, term, mask)
+        return _scan(steps, reverse, exclusive)
 
     return by_rows(scan, *given)
 
@@ -80,41 +89,62 @@ def anywhere(flag: Bool[Array, "..."]) -> Bool[Array, ""]:
 
 
 @anywhere.def_vmap
-def _(axis_size: int, in_batched: list[bool], flag: Array) -> tuple[Array, bool]:
+def _(
+    axis_size: int,
+    in_batched: list[bool],
+    flag: Array,
+) -> tuple[Array, bool]:
     del axis_size, in_batched
     return anywhere(flag), False
 
 
-def by_rows(function: Callable[..., Array], *array: Array) -> Array:
+def by_rows(
+    function: Callable[..., Array],
+    *array: Array,
+) -> Array:
     """`function` of arrays `[*batch, T]`, in pieces that fit in cache.
 
     The function treats rows alike and keeps the shape. Only a CPU gains by that; elsewhere it is
     one call on arrays `[rows, T]`.
     """
     shape = array[0].shape
-    length, rows = shape[-1], math.prod(shape[:-1])
+    length = shape[-1]
+    rows = math.prod(shape[:-1])
     array = tuple(x.reshape(rows, length) for x in array)
     entries = numbers().piece
     if rows * length <= entries or rows <= 1:
         return function(*array).reshape(shape)
     size = max(1, int(entries) // length)
 
-    def rows_from(x: Array, at: Array) -> Array:
+    def rows_from(
+        x: Array,
+        at: Array,
+    ) -> Array:
         if x.size >= 2**31:  # more than an index of 32 bits counts
             return jax.lax.dynamic_slice_in_dim(x, at, size)
         # A slice of the flat array is faster.
-        part = jax.lax.dynamic_slice_in_dim(x.reshape(-1), at * length, size * length)
+        flat = x.reshape(-1)
+        part = jax.lax.dynamic_slice_in_dim(
+            flat,
+            at * length,
+            size * length,
+        )
         return part.reshape(size, length)
 
-    def piece(out: Array, index: Array) -> tuple[Array, None]:
+    def piece(
+        out: Array,
+        index: Array,
+    ) -> tuple[Array, None]:
         # The last piece may repeat rows of the one before.
         at = jnp.minimum(index * size, rows - size)
         part = function(*(rows_from(x, at) for x in array))
-        return jax.lax.dynamic_update_slice_in_dim(out, part, at, 0), None
+        written = jax.lax.dynamic_update_slice_in_dim(out, part, at, 0)
+        return written, None
 
     like = jax.eval_shape(function, *(x[:size] for x in array))
     empty = jnp.zeros((rows, length), like.dtype)
-    out, _ = jax.lax.scan(piece, empty, jnp.arange(ceil(rows, size)))
+    every = jnp.arange(ceil(rows, size))
+    out, _ = jax.lax.scan(piece, empty, every)
     return out.reshape(shape)
 
 
@@ -130,116 +160,178 @@ class _Steps(NamedTuple):
     low: Array | None = None
     """What the factor is short of, in its shape; None is nothing."""
 
-    def arrange(self, function: Callable[[Array], Array]) -> _Steps:
+    def arrange(
+        self,
+        function: Callable[[Array], Array],
+    ) -> _Steps:
         """The same steps in another order."""
         return jax.tree.map(lambda x: x if x.ndim == 0 else function(x), self)
 
-    def after(self, x: Array) -> Array:
+    def after(
+        self,
+        x: Array,
+    ) -> Array:
         """What the step makes of x."""
         term = self.term
         if self.low is not None:
             # Beside infinity it counts nothing.
-            term += jnp.where(jnp.isfinite(x), self.low * x, 0.0)
-        return _where(self.live, self.factor * x + term, x)
+            finite = jnp.isfinite(x)
+            term += jnp.where(finite, self.low * x, 0.0)
+        after = self.factor * x + term
+        return _where(self.live, after, x)
 
 
-def _scan(steps: _Steps, reverse: bool, exclusive: bool) -> Array:
+def _scan(
+    steps: _Steps,
+    reverse: bool,
+    exclusive: bool,
+) -> Array:
     """`affine_scan` of arrays `[N, T]`."""
     rows, length = steps.term.shape
     if length <= numbers().scanned:
         start = jnp.zeros((rows,), steps.term.dtype)
-        return _run(steps.arrange(jnp.transpose), start, reverse, exclusive).T
+        by_step = steps.arrange(jnp.transpose)
+        return _run(by_step, start, reverse, exclusive).T
     blocks = Blocks.of_length(length, BLOCK)
 
     def side_by_side(x: Array) -> Array:
         """Steps within a block on the first axis, all blocks of all rows on the second."""
-        return cut(x, blocks, axis=1).reshape(-1, BLOCK).T
+        parts = cut(x, blocks, axis=1)
+        return parts.reshape(-1, BLOCK).T
 
     def by_row(x: Array) -> Array:
         return x if x.ndim == 0 else x.reshape(rows, blocks.number)
 
     lanes = steps.arrange(side_by_side)
     factor, term, low = map(by_row, _fold(lanes, reverse))
-    start = _scan(_Steps(factor, term, None, low), reverse, True)
+    maps = _Steps(factor, term, None, low)
+    start = _scan(maps, reverse, True)
     out = _run(lanes, start.reshape(-1), reverse, exclusive)
-    return join(out.T.reshape(rows, blocks.number, BLOCK), blocks, axis=1)
+    parts = out.T.reshape(rows, blocks.number, BLOCK)
+    return join(parts, blocks, axis=1)
 
 
-def _fold(lanes: _Steps, reverse: bool) -> tuple[Array, Array, Array]:
+def _fold(
+    lanes: _Steps,
+    reverse: bool,
+) -> tuple[Array, Array, Array]:
     """Each block as one map: its factor, its term, and what the factor is short of."""
     one = jnp.ones_like(lanes.term[0])
     zero = jnp.zeros_like(one)
     if lanes.factor.ndim == 0:
-        high, low = powers(
-            lanes.factor, jnp.zeros_like(lanes.factor) if lanes.low is None else lanes.low, BLOCK
-        )
-        count = BLOCK if lanes.live is None else jnp.sum(lanes.live, axis=0, dtype=jnp.int32)
-        return (
-            high[count],
-            _over(lambda x, now: (now.after(x), None), zero, lanes, reverse)[0],
-            low[count],
-        )
+        short = lanes.low
+        if short is None:
+            short = jnp.zeros_like(lanes.factor)
+        high, low = powers(lanes.factor, short, BLOCK)
+        count = BLOCK
+        if lanes.live is not None:
+            count = jnp.sum(lanes.live, axis=0, dtype=jnp.int32)
+
+        def add(x: Array, now: _Steps) -> tuple[Array, None]:
+            return now.after(x), None
+
+        term, _ = _over(add, zero, lanes, reverse)
+        return high[count], term, low[count]
 
     def step(
-        block: tuple[Array, Array, Array], now: _Steps
+        block: tuple[Array, Array, Array],
+        now: _Steps,
     ) -> tuple[tuple[Array, Array, Array], None]:
         factor, term, low = block
-        product = times((factor, low), (now.factor, zero if now.low is None else now.low))
-        factor, low = (
-            _where(now.live, new, old) for new, old in zip(product, (factor, low), strict=True)
-        )
+        short = zero if now.low is None else now.low
+        high, rest = times((factor, low), (now.factor, short))
+        factor = _where(now.live, high, factor)
+        low = _where(now.live, rest, low)
         return (factor, now.after(term), low), None
 
-    return _over(step, (one, zero, zero), lanes, reverse)[0]
+    maps, _ = _over(step, (one, zero, zero), lanes, reverse)
+    return maps
 
 
-def _run(lanes: _Steps, start: Array, reverse: bool, exclusive: bool) -> Array:
+def _run(
+    lanes: _Steps,
+    start: Array,
+    reverse: bool,
+    exclusive: bool,
+) -> Array:
     """Step by step from `start`."""
 
-    def step(x: Array, now: _Steps) -> tuple[Array, Array]:
+    def step(
+        x: Array,
+        now: _Steps,
+    ) -> tuple[Array, Array]:
         after = now.after(x)
         return after, x if exclusive else after
 
-    return _over(step, start, lanes, reverse)[1]
+    _, found = _over(step, start, lanes, reverse)
+    return found
 
 
-def _over(step, init, lanes: _Steps, reverse: bool):
+def _over(
+    step,
+    init,
+    lanes: _Steps,
+    reverse: bool,
+):
     """Scans over the first axis."""
     if lanes.factor.ndim > 0:
         return jax.lax.scan(step, init, lanes, reverse=reverse)
 
-    def one(carry, now):
-        return step(carry, _Steps(lanes.factor, now[0], now[1], lanes.low))
+    def one(
+        carry,
+        now,
+    ):
+        term, live = now
+        return step(carry, _Steps(lanes.factor, term, live, lanes.low))
 
     return jax.lax.scan(one, init, (lanes.term, lanes.live), reverse=reverse)
 
 
-def powers(factor: Float[Array, ""], low: Float[Array, ""], number: int) -> tuple[Array, Array]:
+def powers(
+    factor: Float[Array, ""],
+    low: Float[Array, ""],
+    number: int,
+) -> tuple[Array, Array]:
     """Powers 0 to `number`, a power of two, of factor + low: floats, and what each is short of."""
     base = factor, low
-    high, rest = jnp.ones_like(factor)[None], jnp.zeros_like(factor)[None]
+    high = jnp.ones_like(factor)[None]
+    rest = jnp.zeros_like(factor)[None]
     while high.shape[0] < number:
-        more = times((high, rest), base)
-        high, rest = jnp.concatenate([high, more[0]]), jnp.concatenate([rest, more[1]])
+        more, short = times((high, rest), base)
+        high = jnp.concatenate([high, more])
+        rest = jnp.concatenate([rest, short])
         base = times(base, base)
     return jnp.append(high, base[0]), jnp.append(rest, base[1])
 
 
-def times(x: tuple[Array, Array], y: tuple[Array, Array]) -> tuple[Array, Array]:
+def times(
+    x: tuple[Array, Array],
+    y: tuple[Array, Array],
+) -> tuple[Array, Array]:
     """The product of two numbers, each the sum of two floats; cut at the largest float."""
-    (x_high, x_low), (y_high, y_low) = x, y
+    x_high, x_low = x
+    y_high, y_low = y
     half = jnp.finfo(x_high.dtype)
-    (x_upper, x_lower), (y_upper, y_lower) = (
-        (upper, z - upper)
-        for z in (x_high, y_high)
-        for upper in (jax.lax.reduce_precision(z, half.nexp, (half.nmant - 1) // 2),)
-    )
+    x_upper, x_lower = _halves(x_high)
+    y_upper, y_lower = _halves(y_high)
     high = x_high * y_high
     # Products of halves are exact, so this is what the product was rounded by (Dekker 1971).
     error = ((x_upper * y_upper - high) + x_upper * y_lower + x_lower * y_upper) + x_lower * y_lower
     rest = _finite(error + (x_high * y_low + x_low * y_high))
     total = high + rest
-    return jnp.clip(total, -half.max, half.max), _finite(rest - (total - high))
+    cut_off = jnp.clip(total, -half.max, half.max)
+    return cut_off, _finite(rest - (total - high))
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    """Two numbers of half the digits whose sum it is."""
+    half = jnp.finfo(x.dtype)
+    upper = jax.lax.reduce_precision(
+        x,
+        half.nexp,
+        (half.nmant - 1) // 2,
+    )
+    return upper, x - upper
 
 
 def _finite(low: Array) -> Array:
@@ -247,5 +339,9 @@ def _finite(low: Array) -> Array:
     return jax.lax.stop_gradient(jnp.where(jnp.isfinite(low), low, 0.0))
 
 
-def _where(live: Array | None, new: Array, old: Array) -> Array:
+def _where(
+    live: Array | None,
+    new: Array,
+    old: Array,
+) -> Array:
     return new if live is None else jnp.where(live, new, old)

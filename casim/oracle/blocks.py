@@ -41,7 +41,10 @@ from casim.platforms import numbers
 from casim.types import MDP, Truth
 
 
-def solver(num_steps: int, platform: str) -> Callable[[MDP, Array], Truth]:
+def solver(
+    num_steps: int,
+    platform: str,
+) -> Callable[[MDP, Array], Truth]:
     """The faster of `solve` and `solve_in_blocks` at this length; their answers differ by rounding.
 
     A CPU scans: there both take as long. An accelerator, where a scan pays for every step, solves
@@ -62,7 +65,11 @@ class Run(NamedTuple):
 
 
 @door
-def solve_in_blocks(mdp: MDP, policy: Float[Array, "M O A"], block: int = 1024) -> Truth:
+def solve_in_blocks(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    block: int = 1024,
+) -> Truth:
     """What `casim.oracle.solve` returns, with a depth of about 2 `block` steps (static under jit).
 
     Raises:
@@ -102,12 +109,19 @@ def _with_idle(mdp: MDP) -> MDP:
     )
 
 
-def _runs(mdp: MDP, flow: tuple[Array, Array], schedule: Int[Array, "B block"]) -> Run:
+def _runs(
+    mdp: MDP,
+    flow: tuple[Array, Array],
+    schedule: Int[Array, "B block"],
+) -> Run:
     """The map of every block."""
     count, states = schedule.shape[0], mdp.start.shape[0]
     eye = jnp.broadcast_to(jnp.eye(states, dtype=mdp.prob.dtype), (count, states, states))
 
-    def step(run: Run, kernel: Int[Array, ""]) -> Run:
+    def step(
+        run: Run,
+        kernel: Int[Array, ""],
+    ) -> Run:
         one = Run(flow[0][kernel], flow[1][kernel], mdp.discount[kernel])
         return _compose(run, one)
 
@@ -115,7 +129,10 @@ def _runs(mdp: MDP, flow: tuple[Array, Array], schedule: Int[Array, "B block"]) 
     return fold(step, nothing, schedule)
 
 
-def _compose(first: Run, second: Run) -> Run:
+def _compose(
+    first: Run,
+    second: Run,
+) -> Run:
     """First one run, then the other."""
     move = jnp.matmul(first.move, second.move, precision="highest")
     # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number of runs.
@@ -144,7 +161,10 @@ def _refine(
     """
     error = jnp.sum(first[1:] - after[:-1], axis=1)
 
-    def step(later: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def step(
+        later: Array,
+        inputs: tuple[Array, Array, Array],
+    ) -> tuple[Array, Array]:
         move, scale, error = inputs
         now = error + scale * jnp.matmul(move, later, precision="highest")
         return now, now
@@ -154,7 +174,10 @@ def _refine(
     return after.at[:-1, 1].add(change)
 
 
-def _before(mdp: MDP, runs: Run) -> tuple[Float[Array, "B S"], Float[Array, "B S"]]:
+def _before(
+    mdp: MDP,
+    runs: Run,
+) -> tuple[Float[Array, "B S"], Float[Array, "B S"]]:
     """P(s) and E[rewards before; s] at the start of each block."""
     past = jax.lax.associative_scan(_compose, runs)
     move, earn = (

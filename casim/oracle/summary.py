@@ -53,7 +53,10 @@ class _Steps(NamedTuple):
 
 
 @door
-def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
+def summary(
+    mdp: MDP,
+    truth: Truth,
+) -> dict[str, Array]:
     """The numbers above, `expected_return` and `num_decisions`, as scalars.
 
     `num_decisions` is the mean number of live decision steps.
@@ -61,7 +64,10 @@ def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
     mdp = absorb(mdp)
     blocks = _blocks(mdp, truth)
 
-    def step(carry: tuple[Array, Array], now: _Steps) -> tuple[Array, Array]:
+    def step(
+        carry: tuple[Array, Array],
+        now: _Steps,
+    ) -> tuple[Array, Array]:
         total, later_square = carry
         square = _square(mdp, now, later_square)
         terms = _terms(mdp, truth, now, square)
@@ -75,6 +81,7 @@ def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
     nothing = jnp.zeros((after.shape[0], 5), after.dtype)
     total, square = fold(step, (nothing, after), blocks, reverse=True)
     total = jnp.sum(total, axis=0)
+    square_of_return = expectation(mdp.start, square[0])
     return {
         "expected_return": truth.expected_return,
         "num_decisions": total[0],
@@ -82,38 +89,50 @@ def summary(mdp: MDP, truth: Truth) -> dict[str, Array]:
         "value_square": total[2] / total[0],
         "offset_square": total[3] / total[0],
         "future_variance": total[4] / total[0],
-        "return_variance": expectation(mdp.start, square[0]) - truth.expected_return**2,
+        "return_variance": square_of_return - truth.expected_return**2,
     }
 
 
-def _blocks(mdp: MDP, truth: Truth) -> _Steps:
+def _blocks(
+    mdp: MDP,
+    truth: Truth,
+) -> _Steps:
     """The steps in blocks."""
     steps = mdp.schedule.shape[0]
     blocks = Blocks.of_number(steps, 1) if steps <= BLOCK_FROM else Blocks.roots(steps)
-    value, later = truth.value[:-1], truth.value[1:]
     given = (
         discounting(mdp),
         mdp.schedule,
-        value,
-        later,
+        truth.value[:-1],
+        truth.value[1:],
         truth.q_value,
         truth.occupancy,
         truth.past_reward,
+        jnp.ones(steps, bool),
     )
-    return _Steps(*(cut(x, blocks) for x in (*given, jnp.ones(steps, bool))))
+    return _Steps(*(cut(x, blocks) for x in given))
 
 
-def _square(mdp: MDP, now: _Steps, later_square: Float[Array, " S"]) -> Float[Array, "S A"]:
+def _square(
+    mdp: MDP,
+    now: _Steps,
+    later_square: Float[Array, " S"],
+) -> Float[Array, "S A"]:
     """E[G_t^2 | s, a] of one step."""
-    reward, after = mdp.reward[now.kernel], mdp.successor[now.kernel]
+    reward = mdp.reward[now.kernel]
+    after = mdp.successor[now.kernel]
     discount = mdp.discount[now.kernel]
-    outcome = (
-        reward**2 + 2 * discount * reward * now.later[after] + discount**2 * later_square[after]
-    )
+    mixed = 2 * discount * reward * now.later[after]
+    outcome = reward**2 + mixed + discount**2 * later_square[after]
     return expectation(mdp.prob[now.kernel], outcome)
 
 
-def _terms(mdp: MDP, truth: Truth, now: _Steps, square: Float[Array, "S A"]) -> Float[Array, " 5"]:
+def _terms(
+    mdp: MDP,
+    truth: Truth,
+    now: _Steps,
+    square: Float[Array, "S A"],
+) -> Float[Array, " 5"]:
     """What one step adds to each of the sums."""
     acting, value = truth.state_policy[now.kernel], now.value
     weight = jnp.where(mdp.decision[now.kernel], now.occupancy[:, None] * acting, 0.0)
@@ -128,7 +147,11 @@ def _terms(mdp: MDP, truth: Truth, now: _Steps, square: Float[Array, "S A"]) -> 
     return jnp.stack([jnp.sum(weight * term) for term in terms])
 
 
-def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "B S"]:
+def _after(
+    mdp: MDP,
+    truth: Truth,
+    blocks: _Steps,
+) -> Float[Array, "B S"]:
     """E[G^2 | s] after each block.
 
     Every block is made one map x -> move x + own, and these are run through.
@@ -140,7 +163,10 @@ def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "B S"]:
     flow = flows(mdp, truth.state_policy)[0]
     eye = jnp.broadcast_to(jnp.eye(states, dtype=flow.dtype)[None], (count, states, states))
 
-    def step(carry: tuple[Array, Array, Array], now: _Steps) -> tuple[Array, Array, Array]:
+    def step(
+        carry: tuple[Array, Array, Array],
+        now: _Steps,
+    ) -> tuple[Array, Array, Array]:
         own, move, scale = carry
         square = _square(mdp, now, own)
         before = expectation(truth.state_policy[now.kernel], square)
@@ -155,7 +181,10 @@ def _after(mdp: MDP, truth: Truth, blocks: _Steps) -> Float[Array, "B S"]:
             jnp.where(now.counts, further, scale),
         )
 
-    def through(later: Array, block: tuple[Array, Array, Array]) -> Array:
+    def through(
+        later: Array,
+        block: tuple[Array, Array, Array],
+    ) -> Array:
         own, move, scale = block
         return own + scale * jnp.matmul(move, later, precision="highest")
 

@@ -54,11 +54,18 @@ class Filter(NamedTuple):
     """P(o | s) where the episode still runs."""
 
     @classmethod
-    def make(cls, mdp: MDP) -> Filter:
+    def make(
+        cls,
+        mdp: MDP,
+    ) -> Filter:
         running = jnp.where(mdp.terminal[None, :, None], 0.0, mdp.emission)
         return cls(transition_matrix(mdp), running.swapaxes(1, 2))
 
-    def advance(self, rows: Float[Array, "L R S"], now: Evidence) -> Float[Array, "L R S"]:
+    def advance(
+        self,
+        rows: Float[Array, "L R S"],
+        now: Evidence,
+    ) -> Float[Array, "L R S"]:
         """P(state before the step) times P(state and observation at it), not normalised.
 
         Step 0 does not move.
@@ -92,13 +99,20 @@ def filter_to(
     block = step // _blocks(mdp).length
     mine = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1)[:, block, rows], blocks)
 
-    def update(belief: Array, now: Evidence) -> tuple[Array, None]:
+    def update(
+        belief: Array,
+        now: Evidence,
+    ) -> tuple[Array, None]:
         return jnp.where((now.index <= step)[:, None], _posterior(table, belief, now), belief), None
 
     return jax.lax.scan(update, before[block, rows], mine)[0]
 
 
-def filter_all(mdp: MDP, batch: Trajectory, start: Float[Array, "N S"]) -> Float[Array, "N T S"]:
+def filter_all(
+    mdp: MDP,
+    batch: Trajectory,
+    start: Float[Array, "N S"],
+) -> Float[Array, "N T S"]:
     """Belief at every step, from that before o_0 on.
 
     0 from where the observations are impossible.
@@ -107,7 +121,10 @@ def filter_all(mdp: MDP, batch: Trajectory, start: Float[Array, "N S"]) -> Float
     blocks, before = _starts(table, mdp, batch, start)
     number, length, rows = blocks.index.shape
 
-    def update(belief: Array, now: Evidence) -> tuple[Array, Array]:
+    def update(
+        belief: Array,
+        now: Evidence,
+    ) -> tuple[Array, Array]:
         belief = _posterior(table, belief, now)
         return belief, belief
 
@@ -117,7 +134,10 @@ def filter_all(mdp: MDP, batch: Trajectory, start: Float[Array, "N S"]) -> Float
     return join(belief, _blocks(mdp), axis=1)
 
 
-def redraw(belief: Float[Array, "N S"], noise: Float[Array, " N"]) -> Int[Array, " N"]:
+def redraw(
+    belief: Float[Array, "N S"],
+    noise: Float[Array, " N"],
+) -> Int[Array, " N"]:
     """A state from each belief."""
     return draw(thresholds(belief), noise)
 
@@ -172,7 +192,10 @@ def _fold(
     eye = jnp.eye(states, dtype=table.matrix.dtype)
     eye = jnp.broadcast_to(eye, (number, rows, states, states))
 
-    def step(carry: tuple[Array, Array], now: Evidence) -> tuple[Array, Array]:
+    def step(
+        carry: tuple[Array, Array],
+        now: Evidence,
+    ) -> tuple[Array, Array]:
         row, power = carry
         joint = table.advance(row, now)
         change = jnp.frexp(jnp.sum(joint, axis=-1))[1]
@@ -193,7 +216,11 @@ def _through(
     return _normalise(jnp.einsum("ns,nsz->nz", weight, row, precision="highest"))
 
 
-def _posterior(table: Filter, belief: Float[Array, "L S"], now: Evidence) -> Float[Array, "L S"]:
+def _posterior(
+    table: Filter,
+    belief: Float[Array, "L S"],
+    now: Evidence,
+) -> Float[Array, "L S"]:
     """The belief after a step; unchanged by what fills up a block."""
     after = _normalise(table.advance(belief[:, None, :], now)[:, 0])
     return jnp.where((now.index < 0)[:, None], belief, after)

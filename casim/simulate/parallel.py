@@ -24,7 +24,11 @@ from casim.simulate.scan import Plan, Request, advance, scan_paths
 from casim.simulate.tables import Path, label_type
 
 
-def parallel_paths(request: Request, noisy_emission: bool, blocks: int) -> Path:
+def parallel_paths(
+    request: Request,
+    noisy_emission: bool,
+    blocks: int,
+) -> Path:
     """Rolls out in two passes over `blocks` blocks of steps.
 
     The path is the same as one block gives, bit for bit.
@@ -33,7 +37,11 @@ def parallel_paths(request: Request, noisy_emission: bool, blocks: int) -> Path:
     return scan_paths(request, noisy_emission, block_starts(maps, request.start))
 
 
-def block_maps(request: Request, noisy_emission: bool, blocks: int) -> Int[Array, "S blocks N"]:
+def block_maps(
+    request: Request,
+    noisy_emission: bool,
+    blocks: int,
+) -> Int[Array, "S blocks N"]:
     """The state after each block, from every state before it."""
     plan = Plan.make(request, blocks)
     states, num = request.tables.terminal.shape[0], request.start.shape[0]
@@ -41,17 +49,26 @@ def block_maps(request: Request, noisy_emission: bool, blocks: int) -> Int[Array
         jnp.arange(states, dtype=jnp.int32)[:, None, None], (states, blocks, num)
     )
 
-    def chunk(index: Array, state: Array) -> Array:
+    def chunk(
+        index: Array,
+        state: Array,
+    ) -> Array:
         return advance(request, plan, index, noisy_emission, state)[0]
 
     return jax.lax.fori_loop(0, plan.kernel.shape[0], chunk, every)
 
 
-def block_starts(maps: Int[Array, "S blocks N"], start: Int[Array, " N"]) -> Int[Array, "blocks N"]:
+def block_starts(
+    maps: Int[Array, "S blocks N"],
+    start: Int[Array, " N"],
+) -> Int[Array, "blocks N"]:
     """The state before each block."""
     maps = maps.astype(label_type(maps.shape[0]))
 
-    def compose(earlier: Array, later: Array) -> Array:
+    def compose(
+        earlier: Array,
+        later: Array,
+    ) -> Array:
         return jnp.take_along_axis(later, earlier.astype(jnp.int32), axis=0)
 
     upto = jax.lax.associative_scan(compose, maps[:, :-1], axis=1)

@@ -52,7 +52,10 @@ def scan_paths(
     chunks, size, blocks = plan.kernel.shape
     num = request.start.shape[0]
 
-    def chunk(index: Array, carry: tuple[Array, Path]) -> tuple[Array, Path]:
+    def chunk(
+        index: Array,
+        carry: tuple[Array, Path],
+    ) -> tuple[Array, Path]:
         state, path = carry
         state, new = advance(request, plan, index, noisy_emission, state)
         # Turned chunk by chunk, while it is in cache, into the layout of the trajectory.
@@ -88,7 +91,11 @@ class Plan(NamedTuple):
     """The blocks, chunks joined."""
 
     @classmethod
-    def make(cls, request: Request, number: int) -> Plan:
+    def make(
+        cls,
+        request: Request,
+        number: int,
+    ) -> Plan:
         """Cuts the steps in so many blocks, filled up at the end; block b begins at its step b L.
 
         Every chunk of a block has the same number of steps.
@@ -135,7 +142,10 @@ def advance(
     def lanes(x: Array) -> Array:
         return x.reshape(*lead, *x.shape)
 
-    def one(state: Array, inputs) -> tuple[Array, Path]:
+    def one(
+        state: Array,
+        inputs,
+    ) -> tuple[Array, Path]:
         kernel, time, noise, action = inputs
         now = None
         if script is not None:
