@@ -65,7 +65,7 @@ from casim.methods.mechanisms import (
     IGPO_LOG,
     PROCESS_SUM,
     PURE_OPENRLHF,
-    PURE_OPENRLHF_TOKEN,
+    PURE_OPENRLHF_STEP,
     PURE_VERL,
 )
 from casim.methods.method import STATUSES, Claim, Method, recipe_of
@@ -196,7 +196,7 @@ METHODS: tuple[Method, ...] = (
     HINDSIGHT_RETURN,
     HINDSIGHT_STATE,
     PURE_OPENRLHF,
-    PURE_OPENRLHF_TOKEN,
+    PURE_OPENRLHF_STEP,
     PURE_VERL,
     PROCESS_SUM,
     IGPO,
@@ -265,7 +265,7 @@ __all__ = [
     "PRL_TOKEN",
     "PROCESS_SUM",
     "PURE_OPENRLHF",
-    "PURE_OPENRLHF_TOKEN",
+    "PURE_OPENRLHF_STEP",
     "PURE_VERL",
     "REINFORCE",
     "REINFORCE_PP",

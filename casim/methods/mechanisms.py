@@ -32,26 +32,26 @@ HINDSIGHT_STATE = Method(
 
 PURE_OPENRLHF = Method(
     name="PURE, OpenRLHF branch",
-    recipe=ProcessReward("min", baseline="per_step"),
+    recipe=ProcessReward("min", baseline="per_token"),
     reference="Cheng et al. 2025",
     arxiv="2504.15275",
     number=8,
     stands_for="a judge of set fidelity scores the steps",
 )
-"""Soft minimum of step scores, less the others' mean per step; in a log rewards are scores.
+"""Soft minimum of step scores, less (the others' score per token) x (tokens of the step).
 
-w_i r_i with w = softmax(-r / .1) over the scored tokens, less the mean over the others of their
-mean w r; then added up from each token on.
+w_i r_i with w = softmax(-r / .1) over the scored tokens, less the baseline, then added up from each
+token on; in a log rewards are scores. So the published scripts run it (`reward_baseline=token`).
 """
 
-PURE_OPENRLHF_TOKEN = Method(
-    name="PURE, OpenRLHF branch per token",
-    recipe=ProcessReward("min", baseline="per_token"),
+PURE_OPENRLHF_STEP = Method(
+    name="PURE, OpenRLHF branch per step",
+    recipe=ProcessReward("min", baseline="per_step"),
     reference="Cheng et al. 2025",
     arxiv="2504.15275",
     stands_for="a judge of set fidelity scores the steps",
 )
-"""The same less (the others' score per token) x (tokens of the step), `reward_baseline=token`."""
+"""The same less the mean over the others of their mean w r, `reward_baseline=step`."""
 
 PURE_VERL = Method(
     name="PURE, verl branch",

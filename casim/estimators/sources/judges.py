@@ -4,11 +4,11 @@ In maths, with judge scores p_u of the policy's own steps, G_t = sum_{u >= t} w_
 1. Min-form: w_u = softmax_u(-p_u / temperature) over the trajectory, so that the sum is a soft
 minimum. The two public branches of PURE take off different baselines, each from the other
 trajectories j != i of the group:
-- "per_step" (OpenRLHF branch): c_t = sum_{u >= t} (w_u p_u - b) over scored steps, b the mean
-  weighted score per scored step. Where lengths differ it is not neutral: how many steps are to come
-  depends on the action.
-- "per_token" (OpenRLHF branch, its other option): b times the tokens of the step before its scored
-  one, b the others' weighted scores over their tokens, each added up first.
+- "per_step" (OpenRLHF branch, its default): c_t = sum_{u >= t} (w_u p_u - b) over scored steps, b
+  the mean weighted score per scored step. Where lengths differ it is not neutral: how many steps
+  are to come depends on the action.
+- "per_token" (OpenRLHF branch, as its scripts run it): b times the tokens of the step before its
+  scored one, b the others' weighted scores over their tokens, each added up first.
 - "constant" (verl branch): c_t = G_t - b, b = sum_j sum_t G_jt / ((N - 1) T) over the steps that
   the policy decided, with T the padded length. It does not depend on the own actions, so the
   expected gradient is that without a baseline.
