@@ -648,7 +648,7 @@ SOURCES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", SOURCES, ids=repr)
 def test_each_passes_the_contract(recipe):
-    check_estimator(recipe)
+    check_estimator(recipe, num_groups=1000)
 
 
 @pytest.mark.parametrize(
