@@ -1,35 +1,47 @@
 """Every test runs with shapes and types checked at run time and with rank promotion forbidden."""
 
-from jaxtyping import install_import_hook
-
-import tests.typed  # noqa: F401  (the hook looks it up by name)
-
-with install_import_hook("casim", "tests.typed.typed"):
-    import casim.simulate
-    import casim.tasks  # noqa: F401
-
+import gc
 import os
 
 import jax
 import jaxtyping
 import pytest
+from jaxtyping import install_import_hook
 
-from casim import platforms
+import tests.typed  # noqa: F401  (the hook looks it up by name)
 from tests.quick import FLAGS, QUICK
 
 # Compilation is the budget of the suite.
 os.environ.setdefault("XLA_FLAGS", FLAGS)
-platforms.TABLE["cpu"] = platforms.TABLE["cpu"]._replace(
-    compiler=QUICK
-)  # studies choose for themselves
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Where each operation was written is in no program, which makes lowering faster.
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
+jax.config.update("jax_traceback_in_locations_limit", 0)
+# Tracing makes many objects that live on; looking through them again and again takes long.
+gc.set_threshold(200_000, 50, 1000)
+
+hook = install_import_hook("casim", "tests.typed.typed")
 
 
 def pytest_configure(config):
-    """Keeps compiled programs between runs, in the cache of pytest."""
+    """Imports casim with its types checked, and keeps compiled programs in the cache of pytest."""
+    if hands_out_tests(config):
+        return
+    import casim.simulate
+    import casim.tasks  # noqa: F401
+    from casim import platforms
+
+    hook.uninstall()
+    # Studies choose for themselves.
+    platforms.TABLE["cpu"] = platforms.TABLE["cpu"]._replace(compiler=QUICK)
     if hasattr(config, "cache"):
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def hands_out_tests(config) -> bool:
+    """Whether this process only hands tests to others, and so needs nothing of casim."""
+    return bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
 
 
 @pytest.fixture

@@ -191,6 +191,13 @@ def _group(key: Array, world: World, num_prompts: int) -> Batch:
 
 
 def _stage(discount: float) -> Stage:
+    return _built(discount, bool(jax.config.jax_enable_x64))
+
+
+@functools.cache
+def _built(discount: float, double: bool) -> Stage:
+    """The world of this discount, built once in a process for each precision."""
+    del double  # JAX's own setting decides; it is a part of the key
     task = Bifurcation(
         horizon=5, pivots=(1, 3), recovery=0.4, noise=0.1, num_segments=3, discount=discount
     )

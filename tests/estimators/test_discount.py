@@ -17,7 +17,8 @@ from casim.oracle.moments import by_reward, exact_scores, group_moments
 from casim.simulate import World
 from casim.tasks import Bifurcation, VariableTurns
 from tests.chains import rloo
-from tests.enumeration import credit, expected_gradient, returns_to_go, solved
+from tests.enumeration import expected_gradient, returns_to_go, run, solved
+from tests.reference import rollout
 
 KEY = jax.random.key(0)
 DISCOUNTS = (1.0, 0.8)
@@ -121,11 +122,11 @@ def test_no_credit_is_weighed_by_the_discount_of_its_own_step():
     """
     mdp, policy = chain(0.8)
     world = World.make(mdp, jnp.asarray(policy))
-    batch = world.rollout(KEY, 5)
+    batch = rollout(world, KEY, 5)
     reward = np.asarray(batch.reward)[:, -1]
     assert 0 < reward.sum() < 5
     whole, to_go = (
-        np.asarray(credit(x, KEY, world, batch).value) for x in (REINFORCE, REWARD_TO_GO)
+        np.asarray(run(method, KEY, world, batch).value) for method in (REINFORCE, REWARD_TO_GO)
     )
     np.testing.assert_allclose(whole, np.repeat(0.8**7 * reward[:, None], 8, axis=1), rtol=1e-6)
     np.testing.assert_allclose(to_go, reward[:, None] * 0.8 ** (7 - np.arange(8)), rtol=1e-6)

@@ -48,9 +48,9 @@ def test_a_world_knows_one_discount_from_several(given):
 
 def test_returns_follow_the_discounts_of_the_steps(given, tail):
     batch = given.all.batch
-    to_go = enumeration.credit(REWARD_TO_GO, KEY, given.world, batch).value
+    to_go = enumeration.run(REWARD_TO_GO, KEY, given.world, batch).value
     np.testing.assert_allclose(to_go, tail, **CLOSE)
-    whole = enumeration.credit(REINFORCE, KEY, given.world, batch).value
+    whole = enumeration.run(REINFORCE, KEY, given.world, batch).value
     live = np.asarray(batch.live)
     np.testing.assert_allclose(whole, np.where(live, tail[:, :1], 0.0), **CLOSE)
 
@@ -83,10 +83,10 @@ def test_branches_measure_segments_exactly_where_nothing_is_left_to_chance():
     sure = mdp._replace(prob=jnp.broadcast_to(jnp.asarray([1.0, 0.0]), mdp.prob.shape))
     table = np.eye(policy.shape[-1], dtype=np.float32)[policy.argmax(axis=-1)]
     world = World.make(sure, jnp.asarray(policy))
-    batch = world.rollout(KEY, 5)
+    batch = reference.rollout(world, KEY, 5)
     follow = World.make(sure, jnp.asarray(table))
     truth = enumeration.solve(sure, table)
-    got = enumeration.credit(Vine(1, "segment"), KEY, follow, batch).value
+    got = enumeration.run(Vine(1, "segment"), KEY, follow, batch).value
     wanted = path_target(SegmentAdvantage(), follow, truth, batch)
     np.testing.assert_allclose(got, wanted, **CLOSE)
     assert np.ptp(np.asarray(wanted)) > 0.1

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from casim.estimators import Vine
-from casim.methods import GRPO, RLOO
+from casim.methods import GRPO
 from casim.simulate import World
 from casim.tasks import InformationSeeking
 from tests.chains import grpo, rloo
@@ -30,8 +30,6 @@ def test_equal_returns_earn_nothing():
     estimators = (
         GRPO,
         grpo(0.7, scale_over="batch"),
-        grpo(0.9, scale=False),
-        RLOO,
         rloo(0.9),
         Vine(num_branches=7, unit="step"),
         Vine(num_branches=7),
