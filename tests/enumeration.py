@@ -62,7 +62,7 @@ run_keys = jax.jit(
     static_argnums=0,
     compiler_options=QUICK,
 )
-solve = jax.jit(oracle.solve, compiler_options=QUICK)
+solve = jax.jit(oracle.solve)  # also within other programs, so without options of its own
 
 
 class Case(NamedTuple):

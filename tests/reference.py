@@ -26,6 +26,7 @@ EPS = float(np.finfo(np.float32).eps)
 
 # One compilation of each shape serves the whole suite.
 rollout = jax.jit(World.rollout, static_argnames="num")
+groups = jax.jit(World.groups, static_argnames=("num_prompts", "num"))
 branch = jax.jit(World.branch, static_argnames=("num", "replay", "follow"))
 intervene = jax.jit(World.intervene, static_argnames=("num", "follow"))
 

@@ -106,6 +106,7 @@ def same(one, other):
     assert json.dumps(one) == json.dumps(other)
 
 
+@pytest.mark.slow
 def test_two_devices_score_what_one_scores():
     one, two = json.loads(finish(start(ONE_PROCESS, "2", "1,2", "cheap")))
     same(one, two)

@@ -140,6 +140,7 @@ def test_a_faulty_method_fails_alone_and_is_named_with_the_task_and_the_reason(t
     assert "1 / 0" in error.tracebacks
 
 
+@pytest.mark.slow
 def test_credit_that_is_nan_on_the_environments_own_step_fails_too():
     @dataclasses.dataclass(frozen=True)
     class Last(Faulty):

@@ -12,6 +12,8 @@ from casim.figures import truth_figure
 from casim.figures.truths import TRUTHS, curves
 from casim.targets import Redistribution, Subgoal
 from tests import reference
+from tests.enumeration import solve
+from tests.reference import rollout
 
 pytestmark = pytest.mark.slow
 KINDS = {kind.__name__: kind for kind in TRUTHS}
@@ -27,10 +29,10 @@ def case():
     world = casim.World.make(mdp, policy)
     batch = next(
         one
-        for one in (world.rollout(jax.random.key(seed), 1) for seed in range(50))
+        for one in (rollout(world, jax.random.key(seed), 1) for seed in range(50))
         if float(one.reward.sum()) == 1
     )
-    return mdp, policy, casim.solve(mdp, policy), batch
+    return mdp, policy, solve(mdp, policy), batch
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +128,10 @@ def test_every_kind_has_curves_and_they_end_with_the_episode(along):
     }
     mdp = casim.VariableTurns(num_turns=4).build()
     policy = casim.Uniform().table(mdp)
-    batch = casim.World.make(mdp, policy).rollout(jax.random.key(0), 40)
+    batch = rollout(casim.World.make(mdp, policy), jax.random.key(0), 40)
     row = int(np.flatnonzero(np.asarray(batch.live).sum(1) == 2)[0])
     one = jax.tree.map(lambda x: x[row : row + 1], batch)
-    for curve in curves(KINDS["value"], mdp, policy, casim.solve(mdp, policy), one).values():
+    for curve in curves(KINDS["value"], mdp, policy, solve(mdp, policy), one).values():
         np.testing.assert_array_equal(np.isfinite(curve), [True, True, False, False])
 
 

@@ -18,7 +18,7 @@ from casim.simulate import World
 from casim.tasks import Bifurcation, VariableTurns
 from tests.chains import rloo
 from tests.enumeration import expected_gradient, returns_to_go, run, solved
-from tests.reference import rollout
+from tests.reference import groups, rollout
 
 KEY = jax.random.key(0)
 DISCOUNTS = (1.0, 0.8)
@@ -99,7 +99,7 @@ def test_claims_in_words():
 
 def test_none_is_the_discount_of_the_world_and_1_without_one():
     world = World.make(*jax.tree.map(jnp.asarray, chain(0.8)))
-    batch = world.groups(KEY, 1, 2)
+    batch = groups(world, KEY, 1, 2)
     assert float(discount_of(world, batch, None)) == pytest.approx(0.8)
     assert discount_of(world, batch, 0.5) == 0.5
     np.testing.assert_allclose(discount_of(None, batch, None), 0.8)

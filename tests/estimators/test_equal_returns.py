@@ -12,6 +12,7 @@ from casim.simulate import World
 from casim.tasks import InformationSeeking
 from tests.chains import grpo, rloo
 from tests.enumeration import credit
+from tests.reference import rollout
 
 KEY = jax.random.key(0)
 
@@ -39,7 +40,7 @@ def test_equal_returns_earn_nothing():
         return [credit(estimator, KEY, world, batch).value for estimator in estimators]
 
     world = always_asking()
-    batch = world.rollout(KEY, 7)
+    batch = rollout(world, KEY, 7)
     np.testing.assert_allclose(batch.reward.sum(axis=1), 0.9, rtol=1e-6)
     for estimator, value in zip(estimators, jax.jit(every)(world, batch), strict=True):
         assert not np.asarray(value).any(), estimator

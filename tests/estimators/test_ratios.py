@@ -20,6 +20,7 @@ from casim.simulate import World
 from casim.types import Batch, Trajectory
 from tests import reference
 from tests.enumeration import exam
+from tests.reference import groups
 
 STALENESS = (0, 1, 4, 16)
 STEP_SIZE = 0.25
@@ -183,7 +184,7 @@ def test_where_both_policies_are_one_every_ratio_is_exactly_one(form):
     mdp, table = exam(binary=False, actions=2, prompt=False)
     for acting in (None, table):
         world = World.make(mdp, table, acting)
-        batch = world.groups(jax.random.key(0), 2, 5)
+        batch = groups(world, jax.random.key(0), 2, 5)
         before = begin(batch)._replace(value=batch.reward - 0.1)
         np.testing.assert_array_equal(form.apply(world, batch, before).weight, before.weight)
 

@@ -16,6 +16,7 @@ import casim
 from casim.estimators import Chain, Estimator, Sum, ToGo, Whole
 from casim.estimators.base import begin
 from casim.oracle.moments import group_moments
+from tests.reference import groups
 
 KEY = jax.random.key(2)
 
@@ -40,7 +41,7 @@ class RunningMean(Estimator):
 def drawn():
     mdp = casim.Bifurcation(horizon=4, pivots=(1,), gap=0.6).build()
     world = casim.World.make(mdp, casim.Uniform().table(mdp))
-    return world, world.groups(KEY, 2, 3)
+    return world, groups(world, KEY, 2, 3)
 
 
 def test_a_state_is_handed_on_through_chains_and_sums(drawn):

@@ -14,13 +14,13 @@ import casim
 from casim import methods
 from casim.estimators import Chain, Whole
 from casim.methods import METHODS, Claim, Method, named_methods
-from casim.oracle import path_target, solve
+from casim.oracle import path_target
 from casim.oracle.moments import exact_scores, group_moments
 from casim.report import describe, rebuild
 from casim.scores import group_gradient
 from casim.simulate import World
 from casim.types import recorded
-from tests.enumeration import cell_mean, trajectories
+from tests.enumeration import cell_mean, solve, trajectories
 from tests.methods.worlds import WORLDS, small
 
 EXACT = 1e-9

@@ -13,6 +13,7 @@ from casim.estimators import Baseline, Chain, OverLength, ToGo, TopEntropy, Whol
 from casim.estimators.base import begin
 from casim.types import Batch
 from tests.enumeration import QUICK
+from tests.reference import groups
 
 P, N = 5, 6
 KEY = jax.random.key(3)
@@ -42,7 +43,7 @@ def drawn(request):
     """
     mdp = TASKS[request.param].build()
     world = casim.World.make(mdp, casim.Softmax(seed=2).table(mdp))
-    batch = world.groups(KEY, P, N)
+    batch = groups(world, KEY, P, N)
     assert len(np.unique(np.asarray(batch.live).sum(-1))) > 2
     return world, batch
 

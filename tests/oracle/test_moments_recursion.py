@@ -325,6 +325,7 @@ def coin(num_steps, prob):
     return mdp, np.array([1 - prob, prob]).reshape(1, 1, 2)
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_take_seconds_and_agree_with_closed_forms():
     """A coin: with z = a - p of moments m2, m3, m4, B = sum a and Z = sum z over T steps.
 

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casim.dynamics import absorb, observe
-from casim.oracle import expected_return, optimal, solve
+from casim.oracle import expected_return, optimal
 from casim.simulate import World
 from casim.tasks import Bifurcation, ToolChain
 from tests import reference
+from tests.enumeration import solve
 from tests.precise import wide
 from tests.reference import EPS
 

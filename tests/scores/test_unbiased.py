@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 
 import casim
-from casim.oracle import solve
 from casim.oracle.moments import exact_scores, peer_baseline, recursion_moments
 from casim.scores import measure, pairs
 from casim.testing import enumerate_trajectories
-from tests.enumeration import credit
+from tests.enumeration import credit, solve
 
 SEEDS, REPLICATES = 2000, (10, 20, 100)
 UNBIASED = (

@@ -261,6 +261,7 @@ def test_a_refed_branch_that_is_told_the_prompt_starts_from_it(tool):
     assert np.all(np.asarray(out.state)[:, :, 0] == 1)
 
 
+@pytest.mark.slow
 def test_a_refed_branch_that_is_not_told_draws_the_hidden_mode(tool):
     batch = rollout(tool, KEY, 4, prompt=0)  # mode 0, told 0, intact; mode 1 may also have told 0
     state = np.asarray(branch(tool, OTHER, batch, 0, 4000, replay="refed").state)[:, :, 0]

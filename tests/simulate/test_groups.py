@@ -72,7 +72,7 @@ def test_a_shared_state_is_one_for_the_group(world):
 
 def test_a_refed_branch_knows_the_prompt_of_its_row(world):
     """At the first step the belief is P(s_0 | prompt, o_0); the states of no other are drawn."""
-    group = world.groups(jax.random.key(1), 40, 2)
+    group = reference.groups(world, jax.random.key(1), 40, 2)
     refed = jax.jit(
         lambda world, batch: world.branch(KEY, batch, 0, 200, replay="refed"),
         compiler_options=QUICK,
@@ -98,8 +98,8 @@ def test_a_refed_branch_knows_the_prompt_of_its_row(world):
 def test_one_group_is_a_rollout_where_all_is_one_prompt(world):
     mdp = world.mdp._replace(prompt=jnp.zeros_like(world.mdp.prompt))
     one = World.make(mdp, world.policy)
-    group = one.groups(KEY, 1, 7)
-    alone = one.rollout(KEY, 7)
+    group = reference.groups(one, KEY, 1, 7)
+    alone = reference.rollout(one, KEY, 7)
     for name in alone._fields:
         np.testing.assert_array_equal(getattr(group, name)[0], getattr(alone, name))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import reference
-from tests.reference import intervene, mean_and_error
+from tests.reference import intervene, mean_and_error, rollout
 from tests.simulate.samples import (
     COPIES,
     KEY,
@@ -120,5 +120,5 @@ def test_a_world_is_a_pytree_for_jit_and_vmap(small, batch, unhooked):
 
 def test_replacing_the_policy_of_a_world_changes_what_it_draws(tool):
     never = jnp.zeros_like(tool.policy).at[..., 0].set(1.0)
-    assert not np.any(dataclasses.replace(tool, policy=never).rollout(KEY, 20).action)
-    assert np.any(tool.rollout(KEY, 20).action)
+    assert not np.any(rollout(dataclasses.replace(tool, policy=never), KEY, 20).action)
+    assert np.any(rollout(tool, KEY, 20).action)

@@ -14,11 +14,12 @@ from casim.estimators import ProcessReward
 from casim.judges import Judge
 from casim.methods import REINFORCE
 from casim.ops import gae
-from casim.oracle import expected_return, optimal, solve
+from casim.oracle import expected_return, optimal
 from casim.simulate import World
 from casim.tasks import EchoTrap, HackableProcess, InformationSeeking, MemoryChain, VariableTurns
 from casim.types import Kind
 from tests import enumeration, reference
+from tests.enumeration import solve
 from tests.reference import EPS
 
 solve, optimal, expected_return = (jax.jit(f) for f in (solve, optimal, expected_return))

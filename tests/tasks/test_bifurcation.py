@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from casim.checks import check_mdp
-from casim.oracle import expected_return, solve
+from casim.oracle import expected_return
 from casim.tasks import TASKS, Bifurcation
+from tests.enumeration import solve
 from tests.reference import EPS, random_policy
 
 solve = jax.jit(solve)

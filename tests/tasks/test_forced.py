@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from casim.checks import check_mdp
-from casim.oracle import solve
 from casim.tasks import Bifurcation, Forced, HackableProcess, ToolChain
+from tests.enumeration import solve
 from tests.reference import EPS, random_policy
 
 TASK = ToolChain(

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from casim.methods import GIGPO, GRPO, REINFORCE, REWARD_TO_GO, RLOO
-from casim.oracle import expected_return, solve
+from casim.oracle import expected_return
 from casim.simulate import World
 from casim.tasks import HiddenCause
 from tests import reference
-from tests.enumeration import credit
+from tests.enumeration import credit, solve
 
 WORLDS = (1, -1)
 solve = jax.jit(solve)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from casim.checks import check_mdp
-from casim.oracle import solve
 from casim.policies import Uniform
 from casim.tasks import PRESETS
+from tests.enumeration import solve
 
 STEPS = {
     "reasoning_500": 500,

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.oracle import optimal, solve
+from casim.oracle import optimal
 from casim.tasks import ReasoningChain
 from tests import reference
+from tests.enumeration import solve
 from tests.reference import EPS
 
 TASK = ReasoningChain(

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.oracle import expected_return, optimal, solve
+from casim.oracle import expected_return, optimal
 from casim.tasks import Team
 from tests import reference
+from tests.enumeration import solve
 from tests.reference import EPS
 
 solve = jax.jit(solve)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from casim.checks import check_mdp
-from casim.oracle import expected_return, optimal, solve
+from casim.oracle import expected_return, optimal
 from casim.simulate import World
 from casim.simulate.belief import transition_matrix
 from casim.tasks import TASKS, Observed, ToolChain
 from casim.types import Kind
 from tests import reference
+from tests.enumeration import solve
 from tests.reference import EPS, random_policy
 
 solve = jax.jit(solve)
