@@ -191,7 +191,7 @@ def _group(key: Array, world: World, num_prompts: int) -> Batch:
 
 
 def _stage(discount: float) -> Stage:
-    return _built(discount, bool(jax.config.jax_enable_x64))
+    return _built(discount, jnp.zeros(()).dtype == jnp.float64)
 
 
 @functools.cache
