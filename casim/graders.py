@@ -37,11 +37,7 @@ TIE = 1e-5
 class _NoPrompt:
     """A judge that has nothing to say of a prompt."""
 
-    def prompt(
-        self,
-        key: Key[Array, ""],
-        batch: Trajectory,
-    ) -> Float[Array, " N"]:
+    def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
         """Raises `ValueError`: only judges of values score a prompt."""
         name = type(self).__name__.removesuffix("Model")
         raise ValueError(f"judge must be one of values to score a prompt, got {name}")
@@ -65,21 +61,11 @@ class PerAction(Grader):
     judge: Judge = Judge("advantage")
 
     def __post_init__(self) -> None:
-        check_choice(
-            "judge.signal",
-            self.judge.signal,
-            ("advantage", "q_value"),
-        )
+        check_choice("judge.signal", self.judge.signal, ("advantage", "q_value"))
 
-    def model(
-        self,
-        mdp: MDP,
-        truth: Truth,
-    ) -> PerActionModel:
+    def model(self, mdp: MDP, truth: Truth) -> PerActionModel:
         """The judge for one MDP and the truth of its policy."""
-        return PerActionModel(
-            self.judge.model(mdp, truth),
-        )
+        return PerActionModel(self.judge.model(mdp, truth))
 
 
 @final
@@ -90,11 +76,7 @@ class PerActionModel:
 
     judge: JudgeModel
 
-    def __call__(
-        self,
-        key: Key[Array, ""],
-        batch: Trajectory,
-    ) -> Float[Array, "N T A"]:
+    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T A"]:
         """Scores of all actions; NaN where it gives none."""
         said = []
         for action in range(self.judge.table.shape[-1]):
@@ -103,11 +85,7 @@ class PerActionModel:
             said.append(self.judge(own, asked))
         return jnp.stack(said, axis=-1)
 
-    def prompt(
-        self,
-        key: Key[Array, ""],
-        batch: Trajectory,
-    ) -> Float[Array, " N"]:
+    def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
         """See `JudgeModel.prompt`."""
         return self.judge.prompt(key, batch)
 
@@ -133,54 +111,25 @@ class BestAction(Grader):
     accuracy: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice(
-            "of",
-            self.of,
-            ("policy", "optimal"),
-        )
-        check_range(
-            "accuracy",
-            self.accuracy,
-            0.0,
-            1.0,
-        )
+        check_choice("of", self.of, ("policy", "optimal"))
+        check_range("accuracy", self.accuracy, 0.0, 1.0)
 
     @door
-    def model(
-        self,
-        mdp: MDP,
-        truth: Truth,
-    ) -> BestActionModel:
+    def model(self, mdp: MDP, truth: Truth) -> BestActionModel:
         """The judge for one MDP and the truth of its policy."""
         worth = truth.advantage
-        largest = jnp.max(
-            jnp.abs(truth.value),
-        )
+        largest = jnp.max(jnp.abs(truth.value))
         if self.of == "optimal":
             best = optimal(mdp)
             # Less the value in common, so that ties are not lost in its rounding.
             worth = best.q_value - best.value[:-1, :, None]
-            largest = jnp.max(
-                jnp.abs(best.value),
-            )
+            largest = jnp.max(jnp.abs(best.value))
         possible = can_act(mdp)[mdp.schedule][:, None, :]
-        worth = jnp.where(
-            possible,
-            worth,
-            -jnp.inf,
-        )
-        top = jnp.max(
-            worth,
-            axis=-1,
-            keepdims=True,
-        )
+        worth = jnp.where(possible, worth, -jnp.inf)
+        top = jnp.max(worth, axis=-1, keepdims=True)
         right = possible & (worth >= top - TIE * largest)
         accuracy = jnp.asarray(self.accuracy, truth.value.dtype)
-        return BestActionModel(
-            right,
-            possible & ~right,
-            accuracy,
-        )
+        return BestActionModel(right, possible & ~right, accuracy)
 
 
 @final
@@ -194,37 +143,19 @@ class BestActionModel(_NoPrompt):
     """The other actions that are possible."""
     accuracy: Float[Array, ""]
 
-    def __call__(
-        self,
-        key: Key[Array, ""],
-        batch: Trajectory,
-    ) -> Float[Array, "N T A"]:
+    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T A"]:
         """1 for what it holds to be best, 0 for the others; NaN after the end."""
         episode, time = _addresses(batch)
         right, wrong = self.right[time, batch.state], self.wrong[time, batch.state]
-        chance, which = pair(
-            key_words(key),
-            episode,
-            time,
-            ACTION,
-        )
+        chance, which = pair(key_words(key), episode, time, ACTION)
         others = jnp.sum(wrong, axis=-1)
-        number = jnp.minimum(
-            jnp.floor(which * others),
-            others - 1,
-        )
+        number = jnp.minimum(jnp.floor(which * others), others - 1)
         # The wrong action of this number, counted from 0.
         place = jnp.cumsum(wrong, axis=-1) - 1
         one = wrong & (place == number[..., None])
         sure = (chance < self.accuracy) | (others == 0)
-        marked = jnp.where(sure[..., None], right, one).astype(
-            self.accuracy.dtype,
-        )
-        return jnp.where(
-            batch.live[..., None],
-            marked,
-            jnp.nan,
-        )
+        marked = jnp.where(sure[..., None], right, one).astype(self.accuracy.dtype)
+        return jnp.where(batch.live[..., None], marked, jnp.nan)
 
 
 @final
@@ -254,46 +185,19 @@ class FirstMistake(Grader):
     shift: int = 0
 
     def __post_init__(self) -> None:
-        check_range(
-            "margin",
-            self.margin,
-            0.0,
-            math.inf,
-        )
-        check_range(
-            "miss",
-            self.miss,
-            0.0,
-            1.0,
-        )
-        check_range(
-            "false_alarm",
-            self.false_alarm,
-            0.0,
-            1.0,
-        )
-        check_integer(
-            "shift",
-            self.shift,
-            0,
-        )
+        check_range("margin", self.margin, 0.0, math.inf)
+        check_range("miss", self.miss, 0.0, 1.0)
+        check_range("false_alarm", self.false_alarm, 0.0, 1.0)
+        check_integer("shift", self.shift, 0)
 
     @door
-    def model(
-        self,
-        mdp: MDP,
-        truth: Truth,
-    ) -> FirstMistakeModel:
+    def model(self, mdp: MDP, truth: Truth) -> FirstMistakeModel:
         """The judge for one MDP, whatever its policy."""
         best = optimal(mdp)
         regret = best.value[:-1, :, None] - best.q_value
         decided = mdp.decision[mdp.schedule][:, None, None]
         rates = (jnp.asarray(x, truth.value.dtype) for x in (self.miss, self.false_alarm))
-        return FirstMistakeModel(
-            decided & (regret > self.margin),
-            *rates,
-            shift=self.shift,
-        )
+        return FirstMistakeModel(decided & (regret > self.margin), *rates, shift=self.shift)
 
 
 @final
@@ -307,11 +211,7 @@ class FirstMistakeModel(_NoPrompt):
     false_alarm: Float[Array, ""]
     shift: int = dataclasses.field(metadata={"static": True})
 
-    def __call__(
-        self,
-        key: Key[Array, ""],
-        batch: Trajectory,
-    ) -> Float[Array, "N T"]:
+    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
         """1 at the step it accuses, 0 elsewhere; NaN after the end."""
         episode, time = _addresses(batch)
         steps = time.shape[-1]
@@ -320,35 +220,14 @@ class FirstMistakeModel(_NoPrompt):
         first = jnp.argmax(mistaken, axis=-1)
         length = jnp.sum(batch.live, axis=-1)
         # An address that no step uses.
-        chance, which = pair(
-            key_words(key),
-            episode[:, 0],
-            0 * episode[:, 0] + steps,
-            ACTION,
-        )
+        chance, which = pair(key_words(key), episode[:, 0], 0 * episode[:, 0] + steps, ACTION)
         moved = _uniform_integer(which, 2 * self.shift + 1) - self.shift
-        accused = jnp.clip(
-            first + moved,
-            0,
-            length - 1,
-        )
+        accused = jnp.clip(first + moved, 0, length - 1)
         anywhere = _uniform_integer(which, length)
-        speaks = jnp.where(
-            guilty,
-            chance >= self.miss,
-            chance < self.false_alarm,
-        )
-        named = jnp.where(
-            guilty,
-            accused,
-            anywhere,
-        )
+        speaks = jnp.where(guilty, chance >= self.miss, chance < self.false_alarm)
+        named = jnp.where(guilty, accused, anywhere)
         here = speaks[:, None] & (time == named[:, None])
-        return jnp.where(
-            batch.live,
-            here.astype(self.miss.dtype),
-            jnp.nan,
-        )
+        return jnp.where(batch.live, here.astype(self.miss.dtype), jnp.nan)
 
 
 @final
@@ -381,41 +260,19 @@ class Posterior(Grader):
         rising = all(a < b for a, b in zip(self.support, self.support[1:], strict=False))
         if not (self.support and rising):
             raise ValueError(f"support must be ascending numbers, got {self.support!r}")
-        check_choice(
-            "outcome",
-            self.outcome,
-            (None, *self.support),
-        )
-        check_range(
-            "trust",
-            self.trust,
-            0.0,
-            1.0,
-        )
+        check_choice("outcome", self.outcome, (None, *self.support))
+        check_range("trust", self.trust, 0.0, 1.0)
 
     @door
-    def model(
-        self,
-        mdp: MDP,
-        truth: Truth,
-    ) -> PosteriorModel:
+    def model(self, mdp: MDP, truth: Truth) -> PosteriorModel:
         """The judge for one MDP and the truth of its policy."""
         undiscounted = mdp._replace(discount=jnp.ones_like(mdp.discount))
         # Seen from the latent state, what acts is the policy averaged over what the state shows.
         latent = observe(undiscounted)
-        outcomes = return_hindsight(
-            latent,
-            truth.state_policy,
-            jnp.asarray(self.support),
-        )
+        outcomes = return_hindsight(latent, truth.state_policy, jnp.asarray(self.support))
         stated = -1 if self.outcome is None else self.support.index(self.outcome)
         trust = jnp.asarray(self.trust, truth.value.dtype)
-        return PosteriorModel(
-            outcomes,
-            truth.state_policy[mdp.schedule],
-            trust,
-            stated=stated,
-        )
+        return PosteriorModel(outcomes, truth.state_policy[mdp.schedule], trust, stated=stated)
 
 
 @final
@@ -430,11 +287,7 @@ class PosteriorModel(_NoPrompt):
     stated: int = dataclasses.field(metadata={"static": True})
     """The index of the outcome; -1 is that of the trajectory."""
 
-    def __call__(
-        self,
-        key: Key[Array, ""],
-        batch: Trajectory,
-    ) -> Float[Array, "N T A"]:
+    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T A"]:
         """Probabilities of all actions; NaN after the end, or where the outcome is impossible."""
         _, time = _addresses(batch)
         if self.stated < 0:
@@ -444,11 +297,7 @@ class PosteriorModel(_NoPrompt):
         known = self.outcomes.hindsight[time, batch.state, :, index]
         prior = self.acting[time, batch.state]
         mixed = self.trust * known + (1 - self.trust) * prior
-        return jnp.where(
-            (batch.live & found)[..., None],
-            mixed,
-            jnp.nan,
-        )
+        return jnp.where((batch.live & found)[..., None], mixed, jnp.nan)
 
 
 def _addresses(batch: Trajectory) -> tuple[Int[Array, "N T"], Int[Array, "N T"]]:
@@ -457,17 +306,10 @@ def _addresses(batch: Trajectory) -> tuple[Int[Array, "N T"], Int[Array, "N T"]]
     return episode, time
 
 
-def _uniform_integer(
-    uniform: Float[Array, " N"],
-    number: Int[Array, " N"] | int,
-) -> Array:
+def _uniform_integer(uniform: Float[Array, " N"], number: Int[Array, " N"] | int) -> Array:
     """One of 0, ..., number - 1, each as likely."""
     drawn = jnp.floor(uniform * number).astype(int)
-    return jnp.clip(
-        drawn,
-        0,
-        jnp.maximum(number - 1, 0),
-    )
+    return jnp.clip(drawn, 0, jnp.maximum(number - 1, 0))
 
 
 GRADERS: tuple[type[Grader], ...] = (Judge, PerAction, BestAction, FirstMistake, Posterior)
