@@ -113,8 +113,8 @@ class Batch(NamedTuple):
     """Latent state, 0 in logs; see `Trajectory`."""
     observation: Int[Array, "P N T"]
     action: Int[Array, "P N T"]
-    log_prob: Float[Array, "P N T"]
-    """Of the behaviour policy."""
+    log_prob: Float[Array, "P N T"] | None
+    """Of the behaviour policy; None in a log that does not say."""
     reward: Float[Array, "P N T"]
     live: Bool[Array, "P N T"]
     decision: Bool[Array, "P N T"]
@@ -233,7 +233,7 @@ class Batch(NamedTuple):
                 component is a number.
             truncated: rows that were cut off, `[R]`.
             component: the parts of the reward, `[R, T, C]`.
-            log_prob: of the behaviour policy; 0 if left out.
+            log_prob: of the behaviour policy.
             policy_log_prob: of the policy.
             reference_log_prob: of a reference policy.
             entropy: of the policy, in nats.
@@ -254,12 +254,11 @@ class Batch(NamedTuple):
             met = mask | (np.nan_to_num(reward) != 0)
             live = np.cumsum(met[:, ::-1], axis=1)[:, ::-1] > 0
         nothing = np.zeros(reward.shape, np.int32)
-        zero = np.zeros_like(reward)
         steps = {
             "state": nothing,
             "observation": nothing if observation is None else observation,
             "action": nothing if action is None else action,
-            "log_prob": zero if log_prob is None else log_prob,
+            "log_prob": log_prob,
             "reward": reward,
             "live": np.asarray(live).astype(bool),
             "decision": mask,
@@ -349,7 +348,12 @@ def to_rows(x: Any, batch: Batch) -> np.ndarray:
 
 
 def recorded(batch: Batch | Trajectory) -> Trajectory:
-    """What happened in a batch, without its layout."""
+    """What happened in a batch, without its layout.
+
+    A log that does not say how likely its actions were has 0 as their logarithms.
+    """
+    if batch.log_prob is None:
+        batch = batch._replace(log_prob=jnp.zeros_like(batch.reward))
     return Trajectory(*(getattr(batch, name) for name in Trajectory._fields))
 
 

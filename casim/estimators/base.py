@@ -298,8 +298,8 @@ def entropy_of(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
 def policy_log_prob_of(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
     """The logarithm of the policy's probability of the action taken: of the log, or of the world.
 
-    That of who took it is `batch.log_prob`; probabilities of all actions are behind the doors
-    `World.probability` and `World.behaviour_probability`.
+    That of who took it is `behaviour_log_prob_of`; probabilities of all actions are behind the
+    doors `World.probability` and `World.behaviour_probability`.
 
     Raises:
         ValueError: neither has one.
@@ -310,6 +310,18 @@ def policy_log_prob_of(world: World | None, batch: Batch) -> Float[Array, "P N T
         wanted = "be given where there is no world"
         raise ValueError(f"batch.policy_log_prob must {wanted}, got None")
     return world.policy_log_prob(batch)
+
+
+def behaviour_log_prob_of(batch: Batch) -> Float[Array, "P N T"]:
+    """The logarithm of the probability with which the action was taken, by who took it.
+
+    Raises:
+        ValueError: a log that does not say.
+    """
+    if batch.log_prob is None:
+        wanted = "hold the logarithms of the behaviour's probabilities"
+        raise ValueError(f"batch.log_prob must {wanted}, got None")
+    return batch.log_prob
 
 
 def required(world: World | None, estimator: Estimator) -> World:

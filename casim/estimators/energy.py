@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from casim.checks import check_choice
-from casim.estimators.base import Part, check_taken
+from casim.estimators.base import Part, behaviour_log_prob_of, check_taken
 from casim.simulate import World
 from casim.sums import label_sum
 from casim.types import Batch
@@ -115,7 +115,7 @@ def score_norm(
         ValueError: neither the log nor a world has the squared probabilities.
     """
     if batch.sum_pi_squared is not None:
-        taken = jnp.exp(batch.log_prob)
+        taken = jnp.exp(behaviour_log_prob_of(batch))
         return 1 - 2 * taken + batch.sum_pi_squared
     if world is None:
         raise ValueError("batch.sum_pi_squared must be given where there is no world, got None")

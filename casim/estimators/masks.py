@@ -14,7 +14,7 @@ from typing import ClassVar, final
 import jax.numpy as jnp
 
 from casim.checks import check_range
-from casim.estimators.base import Part, check_taken
+from casim.estimators.base import Part, behaviour_log_prob_of, check_taken
 
 
 @final
@@ -38,7 +38,7 @@ class Unlikely(Part):
         check_range("threshold", self.threshold, 1e-12, 1.0)
 
     def apply(self, world, batch, credit):
-        kept = jnp.exp(batch.log_prob) <= self.threshold
+        kept = jnp.exp(behaviour_log_prob_of(batch)) <= self.threshold
         return credit._replace(weight=jnp.where(kept, credit.weight, 0.0))
 
 

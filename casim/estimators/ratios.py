@@ -27,10 +27,10 @@ Published forms, e for a small number:
 | sequence-masked TIS | the same with `Ratio("sequence", "geometric", bounds, kind="gate")` |
 | turn-level PPO | `Ratio("turn", bounds=(1 - e, 1 + e), kind="ppo")` |
 | SORL | `Ratio("turn", "geometric", bounds=(0.8, 1.2), kind="ppo")` |
-| GSPO | `Chain(Ratio("sequence", "geometric", bounds, kind="ppo"), OverLength("own"))` |
+| GSPO | `Chain(OverLength("own"), Ratio("sequence", "geometric", bounds, kind="ppo"))` |
 
 The gradient of a geometric mean is w (1 / |U|) sum_u grad log pi: the share of each token in it is
-`OverLength`'s.
+`OverLength`'s, before the clip, which must not shorten the length.
 
 What is unbiased for the gradient of the policy's return, if mu takes whatever pi does: the product
 over the sequence with the whole return, or with whatever else of the trajectory is right on policy;
@@ -57,7 +57,12 @@ from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_range
 from casim.estimators import peers
-from casim.estimators.base import Part, check_taken, policy_log_prob_of
+from casim.estimators.base import (
+    Part,
+    behaviour_log_prob_of,
+    check_taken,
+    policy_log_prob_of,
+)
 from casim.simulate import World
 from casim.types import Batch
 
@@ -138,7 +143,8 @@ class Ratio(Part):
 
     Raises:
         ValueError: a setting out of its range, a gate without bounds, a log without the logarithms
-            of the policy, or credit of all actions, which needs no ratio of the one taken.
+            of the policy or the behaviour, or credit of all actions, which needs no ratio of the
+            one taken.
     """
 
     level: Literal["token", "turn", "prefix", "sequence"] = "token"
@@ -215,10 +221,10 @@ def token_log_ratio(
     """How much likelier the policy takes the action: log pi(a_t | o_t) - log mu(a_t | o_t), finite.
 
     Raises:
-        ValueError: a log without the logarithms of the policy.
+        ValueError: a log without the logarithms of the policy, or of the behaviour.
     """
     policy = policy_log_prob_of(world, batch)
     impossible = jnp.isneginf(policy)
     # Who imposes an action may be as unlikely to take it: infinity less infinity is no number.
-    ratio = jnp.where(impossible, -NEVER, policy - batch.log_prob)
+    ratio = jnp.where(impossible, -NEVER, policy - behaviour_log_prob_of(batch))
     return jnp.clip(ratio, -NEVER, NEVER)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from casim.estimators import Estimator
-from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS
+from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS, behaviour_log_prob_of
 from casim.judges import Judge
 from casim.oracle import path_target, solve
 from casim.policies import Softmax
@@ -241,7 +241,7 @@ def _ended(batch: Batch) -> Batch:
 
     return batch._replace(
         action=cut(batch.action),
-        log_prob=cut(batch.log_prob),
+        log_prob=cut(behaviour_log_prob_of(batch)),
         reward=cut(batch.reward),
         live=live,
     )

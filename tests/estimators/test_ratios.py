@@ -17,7 +17,7 @@ from casim.methods import GRPO
 from casim.oracle.moments import group_moments, precise, precise_truth
 from casim.policies import Stale
 from casim.simulate import World
-from casim.types import Batch, Trajectory
+from casim.types import Batch, Trajectory, recorded
 from tests import reference
 from tests.enumeration import exam
 from tests.reference import groups
@@ -306,6 +306,19 @@ def test_what_imposes_an_impossible_action_gives_no_nan():
 def test_a_log_must_bring_the_logarithms_of_the_policy():
     with pytest.raises(ValueError, match=r"batch.policy_log_prob must be given where there is no"):
         weight_of(Ratio(), log_of(np.zeros((1, 1, 2))))
+
+
+def test_a_log_must_bring_the_logarithms_of_the_behaviour():
+    """One that does not say them is not read as one of probability 1."""
+    one = {"reward": np.ones((1, 2)), "mask": np.ones((1, 2)), "prompt": [0]}
+    given = {"policy_log_prob": np.zeros((1, 2)), "value": np.zeros((1, 2))}
+    silent = Batch.from_arrays(**one, **given)
+    with pytest.raises(ValueError, match=r"batch.log_prob must hold the logarithms of the behav"):
+        weight_of(Ratio(), silent)
+    assert not np.asarray(recorded(silent).log_prob).any()
+    assert np.isfinite(GRPO.recipe.credit(jax.random.key(0), None, silent).value).all()
+    said = Batch.from_arrays(**one, **given, log_prob=np.full((1, 2), -1.0))
+    np.testing.assert_allclose(weight_of(Ratio(), said), np.exp(1.0), rtol=1e-6)
 
 
 def test_credit_of_all_actions_has_no_ratio_of_the_one_taken():

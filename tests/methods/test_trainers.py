@@ -293,6 +293,7 @@ def test_nonsense_is_refused(make, message, unhooked):
     ("name", "column"),
     [
         ("OTB", "sum_pi_squared"),
+        ("OTB", "log_prob"),
         ("PRL", "reference_log_prob"),
         ("GDPO", "component"),
         ("REMAX", "reward_baseline"),

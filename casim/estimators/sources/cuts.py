@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float, Key
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import (
     Source,
+    behaviour_log_prob_of,
     check_discount,
     cost,
     discount_of,
@@ -96,8 +97,10 @@ class CutVine(Source):
     def _cuts(self, batch: Batch) -> Bool[Array, "P N T"]:
         """The steps before which there is a cut."""
         decided = batch.decided
-        unlikely = jnp.exp(batch.log_prob) < self.threshold
-        eligible = decided & unlikely if self.cut == "unlikely" else decided
+        eligible = decided
+        if self.cut == "unlikely":
+            unlikely = jnp.exp(behaviour_log_prob_of(batch)) < self.threshold
+            eligible = decided & unlikely
         place = jnp.cumsum(eligible, axis=-1) - 1
         return eligible & (place % self.interval == 0)
 

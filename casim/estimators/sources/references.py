@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from casim.checks import check_range
-from casim.estimators.base import Part, Source, cost
+from casim.estimators.base import Part, Source, behaviour_log_prob_of, cost
 from casim.simulate import World
 from casim.targets import Soft, Target
 from casim.types import Batch
@@ -93,7 +93,7 @@ def _own(
 ) -> Float[Array, "P N T"]:
     if batch.policy_log_prob is not None:
         return batch.policy_log_prob
-    return batch.log_prob if world is None else world.policy_log_prob(batch)
+    return behaviour_log_prob_of(batch) if world is None else world.policy_log_prob(batch)
 
 
 def _reference(
