@@ -41,6 +41,7 @@ PARTS = {
     "ProcessReward": "process rewards",
 }
 """What the parts are called here."""
+UNDEFINED = "undefined: a coalition has no gradient"
 TITLES = {"ReasoningChain": "reasoning chain", "HackableProcess": "hackable process"}
 
 
@@ -62,7 +63,7 @@ def study(name: str, num_steps: int, tokens: int, replicates: int) -> casim.Stud
     )
 
 
-STUDY = study("anatomy", num_steps=10, tokens=50, replicates=400)
+STUDY = study("anatomy", num_steps=10, tokens=50, replicates=2000)
 QUICK = study("anatomy_quick", num_steps=3, tokens=5, replicates=100)
 
 
@@ -97,4 +98,4 @@ def _bars(axes: Axes, found: dict[str, Estimate], method: methods.Method) -> Non
     axes.margins(x=0.08)
     if any(np.isnan(share.value) for share in found.values()):
         axes.set_xticks([])
-        axes.text(0.5, 0.5, "undefined: a coalition has no gradient", transform=axes.transAxes)
+        axes.text(0.03, 0.5, UNDEFINED, transform=axes.transAxes, va="center", fontsize=6.5)

@@ -2,6 +2,7 @@
 
 from casim.figures.along import truth_figure
 from casim.figures.labels import label_ends
+from casim.figures.ladder import Column, ladder
 from casim.figures.lines import styles
 from casim.figures.multiples import small_multiples
 from casim.figures.panel import panel
@@ -13,7 +14,9 @@ __all__ = [
     "COLOR",
     "COLUMN",
     "PAGE",
+    "Column",
     "label_ends",
+    "ladder",
     "panel",
     "pivots",
     "profile_panel",

@@ -1,0 +1,170 @@
+"""The reasoning column of the survey, all on the same groups: what each buys, and what it costs.
+
+Run with `casim run experiments/reasoning_methods.py [--quick]`. Two worlds: a chain of ten steps of
+reasoning whose steps grow from 50 to 3,000 tokens, and a process that can please its judge without
+solving the task. Eight prompts of eight rollouts, because some methods normalise over a batch.
+Methods that play on from a point do so at the ten boundaries of steps, whatever the length.
+
+Each method is a row, each horizon a dot. Bias is of the credit, with what no action changes taken
+away. The aligned SNR is hollow where it is not told apart from RLOO's, by pairs. Worth is one over
+the error that is left of the gradient after so many environment steps as make `GROUPS` groups
+without anything extra: what a method buys at equal cost.
+
+docs/reasoning-methods.md says what follows from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+import casim
+from casim import methods
+from casim.compare import by_score, compare, worth
+from casim.figures import PAGE, Column, ladder
+
+METHODS = (
+    methods.REINFORCE,
+    methods.RLOO,
+    methods.GRPO,
+    methods.DR_GRPO,
+    methods.REINFORCE_PP,
+    methods.REINFORCE_PP_BASELINE,
+    methods.REMAX,
+    methods.OPO,
+    methods.OTB,
+    methods.DAPO,
+    methods.MAXRL,
+    methods.GRPO_LAMBDA,
+    methods.ENTROPY_80_20,
+    methods.TEMPO,
+    methods.GAE,
+    methods.GAE_NETWORK,
+    methods.TD_LAMBDA,
+    methods.SPRO,
+    methods.PRL,
+    methods.VINEPPO,
+    methods.VINEPPO_SHARED,
+    methods.SPO_CHAIN,
+    methods.SPO_TREE,
+    methods.SCAR,
+    methods.MATH_SHEPHERD,
+    methods.OMEGA_PRM_BLAME,
+    methods.PURE_VERL,
+    methods.PURE_OPENRLHF,
+    methods.PROCESS_SUM,
+)
+AGAINST = "RLOO"
+GROUPS = 100
+"""Batches without anything extra that the budget of environment steps makes."""
+ALIGNED = "snr_aligned"
+SCORES = ("centred_bias", ALIGNED, "gradient_cosine", "env_steps", "judge_calls")
+LEAST = 1e-6
+"""Of an SNR that is drawn."""
+BIASES = (-3.0, 3e4)
+"""Biases that are drawn; the sums of process rewards leave the column."""
+LENGTHS = (500, 2_000, 8_000, 30_000)
+STEPS = 10
+Number = tuple[float, float, float]
+Values = dict[str, dict[str, Number]]
+
+
+def study(name: str, lengths: tuple[int, ...], replicates: int) -> casim.Study:
+    """Both worlds at these lengths, in tokens."""
+    chains = (casim.ReasoningChain(STEPS, length // STEPS) for length in lengths)
+    processes = (casim.HackableProcess(length, num_segments=STEPS) for length in lengths)
+    return casim.Study(
+        name=name,
+        tasks=(*chains, *processes),
+        estimators=METHODS,
+        policies=(casim.Softmax(scale=0.5),),
+        judges={"judge": casim.Judge(fidelity=0.9)},
+        reference=casim.Uniform(),
+        num_prompts=8,
+        num_trajectories=8,
+        replicates=replicates,
+        controls=("exact", "shuffled"),
+    )
+
+
+STUDY = study("reasoning_methods", LENGTHS, 200)
+QUICK = study("reasoning_methods_quick", (50, 100), 20)
+
+
+def draw(rows: list[casim.Row], width: float = PAGE) -> Figure:
+    """A row a method: bias, cost, SNR and worth on the chain, SNR on the process."""
+    chain = [row for row in rows if row.task["recipe"] == "ReasoningChain"]
+    process = [row for row in rows if row.task["recipe"] == "HackableProcess"]
+    columns = [
+        bias_of(chain),
+        cost_of(chain),
+        snr_of(chain, "aligned SNR\n(hollow: as RLOO)"),
+        worth_of(chain),
+        snr_of(process, "aligned SNR, where\nthe judge can be pleased"),
+    ]
+    methodologies = {row.label: row.methodology for row in rows}
+    lengths = sorted({row.num_steps for row in rows})
+    places = [place_of(length) for length in lengths]
+    return ladder(columns, methodologies, places, width=width)
+
+
+def place_of(length: int) -> str:
+    return f"{length:,} tokens"
+
+
+def by_place(rows: list[casim.Row], read: Callable[[casim.Row], Number]) -> Values:
+    """What is read of each row, by label and length."""
+    values: Values = {}
+    for row in rows:
+        values.setdefault(row.label, {})[place_of(row.num_steps)] = read(row)
+    return values
+
+
+def bias_of(rows: list[casim.Row]) -> Column:
+    def read(row: casim.Row) -> Number:
+        return row.scores["centred_bias"][:3]
+
+    title = "action-centred\nbias² / signal"
+    return Column(title, by_place(rows, read), "symlog", 0.0, 0.1, limits=BIASES)
+
+
+def cost_of(rows: list[casim.Row]) -> Column:
+    """All steps over those of the batch: 1 where nothing extra is rolled out."""
+
+    def read(row: casim.Row) -> Number:
+        cost = 1 + row.scores["env_steps"].value / row.scores["batch_steps"].value
+        return cost, cost, cost
+
+    return Column(
+        "environment steps\nper step of the batch", by_place(rows, read), "log", neutral=1.0
+    )
+
+
+def worth_of(rows: list[casim.Row]) -> Column:
+    def read(row: casim.Row) -> Number:
+        budget = GROUPS * row.scores["batch_steps"].value
+        return worth([row], budget)[:3]
+
+    return Column(
+        "1 / error of the gradient\nat equal cost", by_place(rows, read), "log", neutral=1.0
+    )
+
+
+def snr_of(rows: list[casim.Row], title: str) -> Column:
+    """Positive estimates on a logarithmic axis; hollow where a pair was not told apart."""
+
+    def read(row: casim.Row) -> Number:
+        value, low, high = row.scores[ALIGNED][:3]
+        # What is 0 is estimated below 0 half of the time.
+        shown = (max(value, LEAST), max(low, LEAST), max(high, LEAST))
+        return (value, low, high) if math.isnan(value) else shown
+
+    pairs = compare(rows, by_score(rows, ALIGNED), AGAINST)
+    alike = {
+        (pair.rows[0].label, place_of(pair.rows[0].num_steps))
+        for pair in pairs
+        if pair.verdict not in ("better", "worse")
+    }
+    return Column(title, by_place(rows, read), "log", hollow=alike)
