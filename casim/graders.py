@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
+from casim.contributions import Contributed
 from casim.doors import door
 from casim.dynamics import can_act, observe
 from casim.judges import Grader, Judge, JudgeModel
@@ -312,5 +313,12 @@ def _uniform_integer(uniform: Float[Array, " N"], number: Int[Array, " N"] | int
     return jnp.clip(drawn, 0, jnp.maximum(number - 1, 0))
 
 
-GRADERS: tuple[type[Grader], ...] = (Judge, PerAction, BestAction, FirstMistake, Posterior)
+GRADERS: tuple[type[Grader], ...] = (
+    Judge,
+    PerAction,
+    BestAction,
+    FirstMistake,
+    Posterior,
+    Contributed,
+)
 """Every recipe for a judge."""

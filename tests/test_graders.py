@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from casim import report
+from casim.contributions import Contributed
 from casim.estimators import Source
 from casim.estimators.base import cost
 from casim.graders import GRADERS, BestAction, FirstMistake, PerAction, Posterior
@@ -272,7 +273,9 @@ RECIPES = [
     BestAction("optimal", 0.9),
     FirstMistake(0.1, 0.2, 0.3, 1),
     Posterior(1.0, trust=0.5),
+    Contributed(trust=0.5),
 ]
+OF_ACTIONS = (PerAction, BestAction, Posterior, Contributed)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
@@ -287,13 +290,13 @@ def test_every_judge_is_a_recipe_that_a_row_holds_and_a_world_asks(recipe):
     world = World.make(given.mdp, given.policy, judges={"judge": model})
     few = jax.tree.map(lambda x: x[:6].reshape(2, 3, 4), batch)
     found = world.judge(KEY, world.attach(few))
-    shape = (2, 3, 4, 3) if type(recipe) in (PerAction, BestAction, Posterior) else (2, 3, 4)
+    shape = (2, 3, 4, 3) if type(recipe) in OF_ACTIONS else (2, 3, 4)
     assert found.shape == shape
     whole = np.asarray(ask(model, KEY, batch))
     np.testing.assert_allclose(found.reshape(6, *shape[2:]), whole[:6], atol=1e-6)
     other = np.asarray(ask(model, jax.random.key(9), batch))
     alike = np.array_equal(np.nan_to_num(whole), np.nan_to_num(other))
-    assert alike == isinstance(recipe, Posterior)
+    assert alike == isinstance(recipe, Posterior | Contributed)
 
 
 @pytest.mark.parametrize("recipe", [BestAction(), FirstMistake(), Posterior(), PerAction()])

@@ -1,6 +1,7 @@
 """Parts that credit-assignment methods are made of, and the ways to put them together."""
 
 from casim.estimators.accumulate import FromEnds, FromStart, OntoDecisions, ToGo, Whole
+from casim.estimators.actions import Answers, OnTaken
 from casim.estimators.base import Estimator, Part, Source
 from casim.estimators.baselines import Baseline
 from casim.estimators.chain import Chain, Sum
@@ -16,6 +17,7 @@ from casim.estimators.shaping import Overlong
 from casim.estimators.sources.branches import Vine
 from casim.estimators.sources.coalitions import AllCoalitions
 from casim.estimators.sources.completions import Completions
+from casim.estimators.sources.contributions import Contribution
 from casim.estimators.sources.critics import Gae
 from casim.estimators.sources.cuts import CutVine
 from casim.estimators.sources.games import Shapley
@@ -25,6 +27,7 @@ from casim.estimators.sources.information import InformationGain
 from casim.estimators.sources.judges import ProcessReward
 from casim.estimators.sources.network import GaeNetwork
 from casim.estimators.sources.references import LessDivergence, LogRatio
+from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
 from casim.estimators.sources.trees import TreeVine
 from casim.estimators.weights import OverConstant, OverLength, TopEntropy, Traces
@@ -76,6 +79,10 @@ PARTS: tuple[type[Estimator], ...] = (
     Completions,
     DeadEnd,
     AllCoalitions,
+    OnTaken,
+    Answers,
+    Contribution,
+    ReturnHindsight,
 )
 """Every part that chains are made of and that does not stand alone."""
 
@@ -83,10 +90,12 @@ __all__ = [
     "ESTIMATORS",
     "PARTS",
     "AllCoalitions",
+    "Answers",
     "Baseline",
     "Best",
     "Chain",
     "Completions",
+    "Contribution",
     "CutVine",
     "DeadEnd",
     "DynamicSampling",
@@ -102,6 +111,7 @@ __all__ = [
     "LogRatio",
     "Lowest",
     "Nonzero",
+    "OnTaken",
     "Once",
     "OntoDecisions",
     "OverConstant",
@@ -114,6 +124,7 @@ __all__ = [
     "PrefixGain",
     "ProcessReward",
     "Ratio",
+    "ReturnHindsight",
     "Shapley",
     "Source",
     "Sum",

@@ -58,6 +58,19 @@ from casim.methods.grpo import (
     MAXRL_SKYRL,
     PASS_AT_K,
 )
+from casim.methods.hindsight import (
+    COCOA_FEATURE,
+    COCOA_FEATURE_EXACT,
+    COCOA_RETURN,
+    COCOA_REWARD,
+    COCOA_REWARD_EXACT,
+    COCOA_STATE,
+    HCA_RETURN,
+    HCA_RETURN_ALL,
+    HCA_RETURN_EXACT,
+    HCA_STATE,
+    HCA_STATE_EXACT,
+)
 from casim.methods.mechanisms import (
     HINDSIGHT_RETURN,
     HINDSIGHT_STATE,
@@ -227,6 +240,17 @@ METHODS: tuple[Method, ...] = (
     SORL_UNCLIPPED,
     SORL_PRODUCT,
     SORL_TOKEN,
+    HCA_STATE,
+    HCA_STATE_EXACT,
+    HCA_RETURN,
+    HCA_RETURN_EXACT,
+    HCA_RETURN_ALL,
+    COCOA_RETURN,
+    COCOA_REWARD,
+    COCOA_REWARD_EXACT,
+    COCOA_FEATURE,
+    COCOA_FEATURE_EXACT,
+    COCOA_STATE,
 )
 """Every method: contract tests, `casim list` and the docs are made from this."""
 
@@ -239,6 +263,12 @@ def named_methods() -> dict[str, Method]:
 
 __all__ = [
     "CISPO",
+    "COCOA_FEATURE",
+    "COCOA_FEATURE_EXACT",
+    "COCOA_RETURN",
+    "COCOA_REWARD",
+    "COCOA_REWARD_EXACT",
+    "COCOA_STATE",
     "DAPO",
     "DAPO_OVERLONG",
     "DR_GRPO",
@@ -272,6 +302,11 @@ __all__ = [
     "GRPO_VERL",
     "GRPO_VERL_VECTORIZED",
     "GSPO",
+    "HCA_RETURN",
+    "HCA_RETURN_ALL",
+    "HCA_RETURN_EXACT",
+    "HCA_STATE",
+    "HCA_STATE_EXACT",
     "HINDSIGHT_RETURN",
     "HINDSIGHT_STATE",
     "ICEPOP",

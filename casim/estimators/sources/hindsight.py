@@ -29,7 +29,7 @@ from typing import ClassVar, Literal, final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import (
@@ -44,7 +44,7 @@ from casim.estimators.base import (
 from casim.ops import class_sum, last_live, returns_to_go
 from casim.simulate import World
 from casim.targets import Advantage, Target
-from casim.types import Batch, Trajectory
+from casim.types import Batch, Cost, Trajectory
 
 
 @final
@@ -88,15 +88,24 @@ class Hindsight(Source):
 
     def give(self, key, world, batch):
         world = required(world, self)
+        hindsight, future, used = self.posterior(key, world, batch)
+        ratio = hindsight_ratio(world, batch, hindsight)
+        return jnp.where(batch.live, (1 - 1 / ratio) * future, 0.0), used
+
+    def posterior(
+        self,
+        key: Key[Array, ""],
+        world: World,
+        batch: Batch,
+    ) -> tuple[Float[Array, "P N T A"], Float[Array, "P N T"], Cost]:
+        """How likely each action was, the return from each step on, and what counting cost."""
         data = world.rollout(key, self.num_rollouts)
         future, fresh = self._future(world, batch), self._future(world, data)
         outcome, fresh_outcome = self._outcomes(batch, future, data, fresh)
         table = self._count(world, data, fresh_outcome)
         hindsight = table[time_of(batch), batch.observation, :, outcome]
-        ratio = hindsight_ratio(world, batch, hindsight)
-        credit = jnp.where(batch.live, (1 - 1 / ratio) * future, 0.0)
         used = count(data.live)
-        return credit, cost(env_steps=used, critic_updates=used)
+        return hindsight, future, cost(env_steps=used, critic_updates=used)
 
     def _future(self, world: World, batch: Batch | Trajectory) -> Float[Array, "*rows T"]:
         discount = discount_of(world, batch, self.discount)

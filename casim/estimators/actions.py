@@ -1,0 +1,64 @@
+"""Credit of all actions of a step, taken or not.
+
+In maths: `OnTaken` gives 1{a = a_t} c_t / pi(a_t | o_t) to each action a, which has the mean
+E[c_t | o_t, a] and the same gradient, sum_a grad pi(a | o_t) C_t(a) = c_t grad log pi(a_t | o_t).
+`Answers` gives what a judge says, of the step or of every action of it.
+
+References:
+    Meulemans et al. 2023, arXiv:2306.16803 (credit of the action taken as credit of all actions).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, final
+
+import jax
+import jax.numpy as jnp
+
+from casim.estimators.base import Part, Source, check_taken, cost, count, required
+from casim.simulate import JUDGE
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class OnTaken(Part):
+    """The value of the action taken, over its probability, as credit of all actions.
+
+    The others get 0, and so does an action that the policy never takes.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        chance = required(world, self).probability(batch)
+        taken = jax.nn.one_hot(batch.action, chance.shape[-1], dtype=chance.dtype)
+        possible = chance > 0
+        safe = jnp.where(possible, chance, 1.0)
+        share = jnp.where(possible, taken / safe, 0.0)
+        value = credit.value[..., None] * share
+        return credit._replace(value=value)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Answers(Source):
+    """What a judge says of each step, or of every action of it; 0 where it says nothing.
+
+    Attributes:
+        judge: its name.
+    """
+
+    judge: str = JUDGE
+    granularity: ClassVar[str] = "step"
+    methodology: ClassVar[str] = "model_based"
+    needs: ClassVar[frozenset[str]] = frozenset({"judge"})
+
+    def give(self, key, world, batch):
+        world = required(world, self)
+        said = world.judge(key, batch, self.judge)
+        live = batch.live & batch.counted[..., None]
+        where = live[..., None] if said.ndim > live.ndim else live
+        given = jnp.isfinite(said) & where
+        return jnp.where(given, said, 0.0), cost(judge_calls=count(given))
