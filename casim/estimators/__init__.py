@@ -4,15 +4,18 @@ from casim.estimators.accumulate import FromEnds, FromStart, OntoDecisions, ToGo
 from casim.estimators.actions import Answers, OnTaken
 from casim.estimators.base import Estimator, Part, Source
 from casim.estimators.baselines import Baseline
+from casim.estimators.blends import BySurprisal, NonzeroMean
 from casim.estimators.chain import Chain, Sum
 from casim.estimators.components import PerComponent
 from casim.estimators.energy import TokenBaseline
+from casim.estimators.graphs import ActionValues, NodeGain, ShortestPath
 from casim.estimators.masks import Nonzero, Unlikely
 from casim.estimators.once import Lowest, Once
+from casim.estimators.peers import coverage
 from casim.estimators.prefixes import PrefixGain
 from casim.estimators.ratios import Ratio
 from casim.estimators.sampling import DynamicSampling
-from casim.estimators.scales import Best, OverMean, PerNonzero, Times
+from casim.estimators.scales import Best, Fade, OverMean, PerNonzero, Times
 from casim.estimators.shaping import Overlong
 from casim.estimators.sources.branches import Vine
 from casim.estimators.sources.coalitions import AllCoalitions
@@ -56,12 +59,18 @@ PARTS: tuple[type[Estimator], ...] = (
     Baseline,
     TokenBaseline,
     PrefixGain,
+    ShortestPath,
+    NodeGain,
+    ActionValues,
     LessGreedy,
     LessDivergence,
     OverMean,
     PerNonzero,
     Best,
     Times,
+    Fade,
+    NonzeroMean,
+    BySurprisal,
     DynamicSampling,
     OverLength,
     OverConstant,
@@ -89,10 +98,12 @@ PARTS: tuple[type[Estimator], ...] = (
 __all__ = [
     "ESTIMATORS",
     "PARTS",
+    "ActionValues",
     "AllCoalitions",
     "Answers",
     "Baseline",
     "Best",
+    "BySurprisal",
     "Chain",
     "Completions",
     "Contribution",
@@ -100,6 +111,7 @@ __all__ = [
     "DeadEnd",
     "DynamicSampling",
     "Estimator",
+    "Fade",
     "FromEnds",
     "FromStart",
     "Gae",
@@ -110,7 +122,9 @@ __all__ = [
     "LessGreedy",
     "LogRatio",
     "Lowest",
+    "NodeGain",
     "Nonzero",
+    "NonzeroMean",
     "OnTaken",
     "Once",
     "OntoDecisions",
@@ -126,6 +140,7 @@ __all__ = [
     "Ratio",
     "ReturnHindsight",
     "Shapley",
+    "ShortestPath",
     "Source",
     "Sum",
     "Times",
@@ -137,4 +152,5 @@ __all__ = [
     "Unlikely",
     "Vine",
     "Whole",
+    "coverage",
 ]

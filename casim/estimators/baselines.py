@@ -9,7 +9,9 @@ literature:
 - OPO: `Baseline(votes="length", single="raw")`.
 - REINFORCE++: `Baseline("batch", votes="step", scale=True, epsilon=1e-8, epsilon_at="inside")`
   after `ToGo()`.
-- GiGPO's steps: `Baseline("anchor", votes="step")` after `ToGo(0.95)`.
+- GiGPO's steps: `Baseline("anchor", votes="step")` after `ToGo(0.95)`; HGPO's k-th group: with
+  `memory=k` and `ddof=0`.
+- IGPO's first code, a mean for each token: `Baseline("step", votes="live", ended="zero")`.
 - A baseline per step or per turn: `Baseline("step", own=False)`, `Baseline("turn", own=False)`.
 
 Differences are taken to the largest member of a class first, so that equal peers give exactly 0,
@@ -33,13 +35,14 @@ from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import Part, check_taken
-from casim.estimators.peers import KINDS, WHOLE, Peers
+from casim.estimators.peers import KINDS, WHOLE, Peers, ends_of_turns, recent
 from casim.ops import difference
+from casim.simulate import World
 from casim.types import Batch, Credit
 
 Kind = Literal["group", "batch", "step", "turn", "anchor", "state", "length", "prefix"]
-Votes = Literal["trajectory", "length", "step", "live"]
-VOTES = ("trajectory", "length", "step", "live")
+Votes = Literal["trajectory", "length", "step", "live", "turn"]
+VOTES = ("trajectory", "length", "step", "live", "turn")
 WHERE = ("outside", "inside", "floor")
 
 
@@ -54,7 +57,8 @@ class Baseline(Part):
             same "length", or the same "prefix".
         votes: who has a vote in a mean: each "trajectory" one, with the mean of its decided steps
             there, or as many as its "length" in decisions; each decided "step" one; or each "live"
-            step, the environment's too. For the first two, other trajectories are peers, for the
+            step, the environment's too; or each "turn" one, that of its last decision. For the
+            first two, other trajectories are peers, for the
             others other steps. Where whole trajectories are compared, one that ended before its
             first decision votes with all its steps.
         own: whether one's own trajectory is among the peers; False leaves it out.
@@ -68,6 +72,10 @@ class Baseline(Part):
             deviation 1; "zero"; or "refused", an error where groups have one trajectory.
         weighted: whether a step's vote counts by its weight.
         centre: whether the mean of the peers is taken off.
+        memory: for anchors, how many of the last observations, at decisions, must be the same, at
+            least 1.
+        ended: what a trajectory says in a class where it has no step: it is "left_out", or says
+            "zero", as where a trainer pads with it.
         floor: the least deviation, before an epsilon outside is added, at least 0.
 
     Raises:
@@ -86,6 +94,8 @@ class Baseline(Part):
     weighted: bool = False
     centre: bool = True
     floor: float = 0.0
+    memory: int = 1
+    ended: Literal["left_out", "zero"] = "left_out"
 
     def __post_init__(self) -> None:
         check_choice("peers", self.peers, tuple(KINDS))
@@ -96,6 +106,8 @@ class Baseline(Part):
         check_choice("epsilon_at", self.epsilon_at, WHERE)
         check_range("floor", self.floor, 0.0, 1.0)
         check_choice("single", self.single, ("raw", "zero", "refused"))
+        check_integer("memory", self.memory, 1)
+        check_choice("ended", self.ended, ("left_out", "zero"))
 
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -107,13 +119,32 @@ class Baseline(Part):
         if self.single == "refused" and batch.action.shape[1] == 1:
             raise ValueError("groups must have at least 2 trajectories for a baseline, got 1")
         votes = self._votes(batch, credit)
-        peers = KINDS[self.peers](world, batch)
-        value = self._centred(peers, credit.value, votes) if self.centre else credit.value
+        peers = self._voters(self.peers, world, batch, votes)
+        value = self._centred(peers, credit.value) if self.centre else credit.value
         if self.scale:
-            over = peers if self.scale_over is None else KINDS[self.scale_over](world, batch)
-            value = self._scaled(over, value, credit.value, votes)
+            over = peers
+            if self.scale_over is not None:
+                over = self._voters(self.scale_over, world, batch, votes)
+            value = self._scaled(over, value, credit.value)
         shown = batch.live & batch.counted[..., None]
         return credit._replace(value=jnp.where(shown, value, 0.0))
+
+    def _voters(
+        self,
+        kind: Kind,
+        world: World | None,
+        batch: Batch,
+        votes: Float[Array, "P N T"],
+    ) -> _Voters:
+        """The peers of one kind, and how they vote."""
+        if kind == "anchor" and self.memory > 1:
+            peers = recent(world, batch, self.memory)
+        else:
+            peers = KINDS[kind](world, batch)
+        if self.ended == "left_out":
+            return _Voters(peers, votes, None)
+        nothing = peers.ballot(votes) == 0
+        return _Voters(peers, votes, nothing & batch.counted[..., None])
 
     def _votes(
         self,
@@ -128,6 +159,8 @@ class Baseline(Part):
         """The steps that vote: those decided, or all."""
         counted = batch.counted[..., None]
         voting = (batch.live if self.votes == "live" else batch.decided) & counted
+        if self.votes == "turn":
+            voting = voting & ends_of_turns(batch)
         if self._by_step or self.peers not in WHOLE:
             return voting
         # Who ended before the first decision, or the first step, is a member all the same.
@@ -138,28 +171,26 @@ class Baseline(Part):
 
     def _centred(
         self,
-        peers: Peers,
+        voters: _Voters,
         value: Float[Array, "P N T"],
-        votes: Float[Array, "P N T"],
     ) -> Float[Array, "P N T"]:
         """The credit less the mean of its peers."""
-        gap = _gap(peers, value, votes)
-        ballots = self._ballots(peers, gap, votes)
+        peers = voters.peers
+        gap, zero = voters.gap(value)
+        ballots = self._ballots(voters, gap, zero)
         own = 0.0 if self.own else 1.0
         total = peers.total(ballots.total) - own * ballots.total
         count = peers.total(ballots.count) - own * ballots.count
         mean = jnp.where(count > 0, total / jnp.where(count > 0, count, 1.0), 0.0)
         alone = value if self.single == "raw" else jnp.zeros_like(value)
-        others = self._others(peers, votes)
+        others = self._others(voters)
         return jnp.where(peers.spread(others) > 0, gap - peers.spread(mean), alone)
 
-    def _others(
-        self,
-        peers: Peers,
-        votes: Float[Array, "P N T"],
-    ) -> Float[Array, "P N L"]:
+    def _others(self, voters: _Voters) -> Float[Array, "P N L"]:
         """How many other votes there are: of other trajectories, or also of one's other steps."""
+        peers, votes = voters.peers, voters.votes
         number = peers.ballot(jnp.where(votes > 0, 1.0, 0.0).astype(votes.dtype))
+        number = voters.silent_or(1.0, number)
         one = jnp.minimum(number, 1.0)
         if self.votes in ("trajectory", "length"):
             return peers.total(one) - one
@@ -167,27 +198,29 @@ class Baseline(Part):
 
     def _scaled(
         self,
-        over: Peers,
+        voters: _Voters,
         centred: Float[Array, "P N T"],
         value: Float[Array, "P N T"],
-        votes: Float[Array, "P N T"],
     ) -> Float[Array, "P N T"]:
         """The centred credit over the deviation of those it is scaled by."""
-        gap = _gap(over, value, votes)
-        ballots = self._ballots(over, gap, votes)
+        over = voters.peers
+        gap, zero = voters.gap(value)
+        ballots = self._ballots(voters, gap, zero)
         count = over.total(ballots.count)
         mean = over.total(ballots.total) / jnp.where(count > 0, count, 1.0)
-        away = self._away(over, gap, mean, ballots)
-        voted = (votes if self._by_step else ballots.voted) > 0
+        away = self._away(voters, gap, mean, ballots)
+        voted = (voters.votes if self._by_step else ballots.voted) > 0
         # Squares are in units of the largest, so that they cannot overflow.
         size = jnp.where(voted, jnp.abs(away), 0.0)
-        unit = over.largest(over.largest_vote(size) if self._by_step else size)
+        if self._by_step:
+            size = voters.silent_or(jnp.abs(zero - mean), over.largest_vote(size))
+        unit = over.largest(size)
         unit = jax.lax.stop_gradient(jnp.where(unit > 0, unit, 1.0))
-        square = self._squares(over, away, unit, votes)
+        square = self._squares(voters, away, zero - mean, unit)
         free = count - self.ddof
         variance = over.total(square) / jnp.where(free > 0, free, 1.0)
         if self.single == "raw":
-            alone = self._others(over, votes) <= 0
+            alone = self._others(voters) <= 0
             variance = jnp.where(alone, 1 / unit / unit, variance)
             free = jnp.where(alone, 1.0, free)
         divisor = over.spread(self._divisor(variance, unit))
@@ -196,16 +229,18 @@ class Baseline(Part):
 
     def _squares(
         self,
-        over: Peers,
+        voters: _Voters,
         away: Array,
+        silent_away: Array,
         unit: Array,
-        votes: Array,
     ) -> Array:
         """What each trajectory adds to the sum of squares, in units of `unit` squared."""
         if not self._by_step:
             return (away / unit) ** 2
+        over, votes = voters.peers, voters.votes
         relative = jnp.where(votes > 0, away / over.spread(unit), 0.0)
-        return over.ballot(votes * relative**2)
+        square = over.ballot(votes * relative**2)
+        return voters.silent_or((silent_away / unit) ** 2, square)
 
     @property
     def _by_step(self) -> bool:
@@ -213,13 +248,16 @@ class Baseline(Part):
 
     def _ballots(
         self,
-        peers: Peers,
+        voters: _Voters,
         gap: Float[Array, "P N T"],
-        votes: Float[Array, "P N T"],
+        zero: Float[Array, "P N L"],
     ) -> _Ballots:
+        peers, votes = voters.peers, voters.votes
         # What has no vote may be no number.
         total = peers.ballot(jnp.where(votes > 0, votes * gap, 0.0))
         count = peers.ballot(votes)
+        total = voters.silent_or(zero, total)
+        count = voters.silent_or(1.0, count)
         voted = (count > 0).astype(count.dtype)
         if self._by_step:
             return _Ballots(total, count, voted)
@@ -227,14 +265,14 @@ class Baseline(Part):
 
     def _away(
         self,
-        over: Peers,
+        voters: _Voters,
         gap: Float[Array, "P N T"],
         mean: Float[Array, "P N L"],
         ballots: _Ballots,
     ) -> Array:
         """How far each vote is from the mean: of steps, or of trajectories."""
         if self._by_step:
-            return gap - over.spread(mean)
+            return gap - voters.peers.spread(mean)
         return jnp.where(ballots.voted > 0, ballots.total - mean, 0.0)
 
     def _divisor(
@@ -262,17 +300,31 @@ class _Ballots(NamedTuple):
     """1 where it says anything."""
 
 
-def _gap(
-    peers: Peers,
-    value: Float[Array, "P N T"],
-    votes: Float[Array, "P N T"],
-) -> Float[Array, "P N T"]:
-    """Credit less the largest vote of its class: exactly 0 where all are equal.
+class _Voters(NamedTuple):
+    """Who is compared, and what each step says."""
 
-    What has no class of voters keeps its value.
-    """
-    # What the value is made of must not be computed twice, rounded in two ways.
-    value = jax.lax.optimization_barrier(value)
-    largest = peers.largest(peers.largest_vote(jnp.where(votes > 0, value, -jnp.inf)))
-    origin = jax.lax.stop_gradient(peers.spread(largest))
-    return jnp.where(jnp.isfinite(origin), difference(value, origin), value)
+    peers: Peers
+    votes: Float[Array, "P N T"]
+    silent: Bool[Array, "P N L"] | None
+    """Trajectories that say 0 in a class where they have no step; None is nobody."""
+
+    def silent_or(self, x: Array | float, y: Float[Array, "P N L"]) -> Float[Array, "P N L"]:
+        """The first for those that are silent in a class, the second for others."""
+        return y if self.silent is None else jnp.where(self.silent, x, y)
+
+    def gap(
+        self,
+        value: Float[Array, "P N T"],
+    ) -> tuple[Float[Array, "P N T"], Float[Array, "P N L"]]:
+        """Credit less the largest vote of its class: exactly 0 where all are equal; and so of 0.
+
+        What has no class of voters keeps its value.
+        """
+        peers = self.peers
+        # What the value is made of must not be computed twice, rounded in two ways.
+        value = jax.lax.optimization_barrier(value)
+        own = peers.largest_vote(jnp.where(self.votes > 0, value, -jnp.inf))
+        largest = jax.lax.stop_gradient(peers.largest(self.silent_or(0.0, own)))
+        origin = peers.spread(largest)
+        gap = jnp.where(jnp.isfinite(origin), difference(value, origin), value)
+        return gap, jnp.where(jnp.isfinite(largest), -largest, 0.0)

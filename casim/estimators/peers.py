@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from casim.ops import shift_left, shift_right
 from casim.simulate import World
 from casim.sums import label_max, label_sum
 from casim.types import Batch
@@ -161,11 +162,28 @@ def turn(world: World | None, batch: Batch) -> Peers:
     return Labelled(batch.turn.astype(jnp.int32), size)
 
 
-def anchor(world: World | None, batch: Batch) -> Peers:
+def anchor(world: World | None, batch: Batch) -> Labelled:
     """Steps with the same observation, whenever."""
     if world is None:
         return _by_rank(batch.observation)
     return Labelled(batch.observation.astype(jnp.int32), world.num_observations)
+
+
+def recent(world: World | None, batch: Batch, memory: int) -> Peers:
+    """Decisions whose last observations, so many of them and their own included, are the same.
+
+    Only what was seen at decisions counts. One with fewer decisions before it is like no other.
+    """
+    seen = batch.observation.astype(jnp.int32)
+    place = jnp.arange(seen.size // seen.shape[0], dtype=jnp.int32).reshape(seen.shape[1:])
+    unlike = jnp.broadcast_to(-1 - place, seen.shape)
+    before = previous_decision(batch)
+    label = paired(seen, jnp.zeros_like(seen))
+    for _ in range(memory - 1):
+        earlier = jnp.take_along_axis(label, jnp.maximum(before, 0), axis=-1)
+        # What has nothing before it was already like no other, or becomes so now.
+        label = paired(seen, jnp.where(before >= 0, earlier, unlike))
+    return Labelled(label, place.size)
 
 
 def state(world: World | None, batch: Batch) -> Peers:
@@ -215,3 +233,68 @@ def _by_rank(label: Int[Array, "P N T"]) -> Labelled:
         return jnp.unique(label, return_inverse=True, size=size)[1].reshape(label.shape)
 
     return Labelled(jax.vmap(of_prompt)(label), size)
+
+
+def coverage(
+    world: World | None,
+    batch: Batch,
+    kind: str = "anchor",
+    memory: int = 1,
+) -> Float[Array, " T"]:
+    """How many of the decisions at each step have a peer: P(n >= 2) of their classes in the batch.
+
+    NaN at a step without decisions.
+
+    Args:
+        world: None for a log.
+        batch: whose coverage.
+        kind: of peers, a key of `KINDS`.
+        memory: for anchors, see `Baseline`.
+    """
+    peers = recent(world, batch, memory) if memory > 1 else KINDS[kind](world, batch)
+    decided = batch.decided & batch.counted[..., None]
+    number = peers.total(peers.ballot(decided.astype(float)))
+    met = decided & (peers.spread(number) >= 2)
+    every = jnp.sum(decided, axis=(0, 1))
+    return jnp.sum(met, axis=(0, 1)) / jnp.where(every > 0, every, jnp.nan)
+
+
+def paired(
+    first: Int[Array, "P N T"],
+    second: Int[Array, "P N T"],
+) -> Int[Array, "P N T"]:
+    """One label for each pair of labels that a prompt has, below its number of steps."""
+
+    def of_prompt(first: Array, second: Array) -> Array:
+        order = jnp.lexsort((second.reshape(-1), first.reshape(-1)))
+        ordered = jnp.stack([first.reshape(-1)[order], second.reshape(-1)[order]])
+        new = jnp.any(ordered[:, 1:] != ordered[:, :-1], axis=0)
+        rank = jnp.cumsum(jnp.pad(new, (1, 0)).astype(jnp.int32))
+        return jnp.zeros_like(rank).at[order].set(rank).reshape(first.shape)
+
+    return jax.vmap(of_prompt)(first, second)
+
+
+def previous_decision(batch: Batch) -> Int[Array, "P N T"]:
+    """The step of the last decision before each step, -1 where there is none."""
+    steps = jnp.arange(batch.action.shape[-1], dtype=jnp.int32)
+    own = jnp.where(batch.decided, steps, -1)
+    so_far = jax.lax.cummax(own, axis=own.ndim - 1)
+    return shift_right(so_far, -1)
+
+
+def next_decision(batch: Batch) -> Int[Array, "P N T"]:
+    """The step of the first decision after each step, the number of steps where there is none."""
+    size = batch.action.shape[-1]
+    steps = jnp.arange(size, dtype=jnp.int32)
+    own = jnp.where(batch.decided, steps, size)
+    from_here = jax.lax.cummin(own, axis=own.ndim - 1, reverse=True)
+    return shift_left(from_here, size)
+
+
+def ends_of_turns(batch: Batch) -> Bool[Array, "P N T"]:
+    """The last decision of each turn of a trajectory."""
+    after = next_decision(batch)
+    last = batch.action.shape[-1]
+    turn = jnp.take_along_axis(batch.turn, jnp.minimum(after, last - 1), axis=-1)
+    return batch.decided & ((after == last) | (turn != batch.turn))

@@ -3,7 +3,8 @@
 In maths, of the values c that are handed in, alike for all steps of a trajectory: `OverMean` gives
 c_i / (mean_j c_j + epsilon) over the group, `PerNonzero` c times the number of trajectories of the
 batch over the number of those whose c is not 0, `Best` max c - the second largest c on the best
-trajectory of the group and 0 on the others, `Times` factor x c.
+trajectory of the group and 0 on the others, `Times` factor x c, `Fade` discount^k c with k the
+decisions that follow.
 
 References:
     Tajwar et al. 2026, arXiv:2602.02710 (MaxRL); Chu et al. 2025, arXiv:2504.02546 (GPG); Tang et
@@ -129,6 +130,33 @@ class Times(Part):
 
     def apply(self, world, batch, credit):
         return credit._replace(value=self.factor * credit.value)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Fade(Part):
+    """The value times a discount for each decision that follows: as seen from the step.
+
+    Attributes:
+        discount: per decision, in [0, 1].
+
+    Raises:
+        ValueError: a discount out of its range.
+    """
+
+    discount: float = 0.99
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_range("discount", self.discount, 0.0, 1.0)
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        decided = batch.decided[..., ::-1]
+        left = jnp.cumsum(decided, axis=-1)[..., ::-1]
+        follow = jnp.maximum(left - batch.decided, 0)
+        faded = jnp.asarray(self.discount, credit.value.dtype) ** follow * credit.value
+        return credit._replace(value=jnp.where(batch.live, faded, 0.0))
 
 
 def per_trajectory(

@@ -21,8 +21,6 @@ from casim.estimators import (
     OverMean,
     PerComponent,
     PerNonzero,
-    Sum,
-    ToGo,
     Whole,
 )
 from casim.methods import whitening
@@ -257,19 +255,3 @@ GDPO_REVERSED = Method(
     enumerable=False,
 )
 """Sums the components, then normalises: what GDPO is compared with, and TRL's default."""
-
-GIGPO = Method(
-    name="GiGPO",
-    recipe=Sum(
-        Chain(Whole(), Baseline("group", votes="step")),
-        Chain(ToGo(0.95), Baseline("anchor", votes="step")),
-    ),
-    reference="Feng et al. 2025",
-    arxiv="2505.10978",
-    number=27,
-    granularity="step",
-)
-"""Group baseline of episodes, plus that of steps with the same observation; a step has a vote.
-
-Without deviations; discount 0.95 and weight 1 of the steps' part are the defaults of its code.
-"""
