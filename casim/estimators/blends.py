@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_range
-from casim.estimators.base import Estimator, add_costs
+from casim.estimators.base import Estimator, add_costs, behaviour_log_prob_of
 from casim.types import Cost, Credit
 
 
@@ -132,7 +132,7 @@ class BySurprisal(_Members):
 
     def __call__(self, key, world, batch, credit, state):
         (first, second), used = self._given(key, world, batch, credit)
-        surprisal = jnp.where(batch.decided, -batch.log_prob, 0.0)
+        surprisal = jnp.where(batch.decided, -behaviour_log_prob_of(batch), 0.0)
         share = self._share(surprisal)
         return Credit(
             (1 - share) * first + share * second,

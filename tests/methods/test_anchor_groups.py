@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from casim import methods
 from casim.estimators import (
     ActionValues,
     Baseline,
@@ -27,6 +28,7 @@ from casim.estimators import (
     coverage,
 )
 from casim.oracle.moments import group_moments
+from casim.testing import check_estimator
 from casim.types import MDP, Batch, Kind
 from tests.methods import reference_groups as ref
 from tests.methods import reference_trainers as trainers
@@ -428,3 +430,9 @@ def test_gaca_of_sure_actions_is_grpo(log):
 def test_nonsense_is_refused(make, message, unhooked):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["GIGPO_STATE", "GRAFT", "GACA"])
+def test_the_doors_that_a_recipe_opens_are_named_in_its_needs(name):
+    check_estimator(methods.named_methods()[name].recipe, num_groups=200)
