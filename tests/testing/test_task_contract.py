@@ -91,6 +91,12 @@ def test_every_task_passes_its_contract(task):
 
 
 @pytest.mark.slow
+def test_a_team_with_a_router_passes_the_contract():
+    team = casim.Team(num_agents=3, joint="any", router=True, null_agent=1)
+    check_task(team, dataclasses.replace(team, null_agent=None, discount=0.9), num=5000)
+
+
+@pytest.mark.slow
 def test_a_task_with_forced_steps_passes_the_contract():
     check_task(
         Forced(
