@@ -72,6 +72,10 @@ class MDP(NamedTuple):
     """
 
 
+BLANK = -1
+"""The observation and the action of a step that is hidden from a reader."""
+
+
 class Trajectory(NamedTuple):
     """What happened in a batch of episodes: arrays `[*batch, T]`.
 

@@ -1,6 +1,14 @@
 """Parts that credit-assignment methods are made of, and the ways to put them together."""
 
-from casim.estimators.accumulate import FromEnds, FromStart, OntoDecisions, ToGo, Whole
+from casim.estimators.accumulate import (
+    FromEnds,
+    FromStart,
+    Increments,
+    OntoDecisions,
+    ToGo,
+    Whole,
+    WithoutLast,
+)
 from casim.estimators.actions import Answers, OnTaken
 from casim.estimators.base import Estimator, Part, Source
 from casim.estimators.baselines import Baseline
@@ -15,7 +23,7 @@ from casim.estimators.peers import coverage
 from casim.estimators.prefixes import PrefixGain
 from casim.estimators.ratios import Ratio
 from casim.estimators.sampling import DynamicSampling
-from casim.estimators.scales import Best, Fade, OverMean, PerNonzero, Times
+from casim.estimators.scales import Best, Fade, OverLargest, OverMean, PerNonzero, Times, Unshrunk
 from casim.estimators.shaping import Overlong
 from casim.estimators.sources.branches import Vine
 from casim.estimators.sources.coalitions import AllCoalitions
@@ -26,13 +34,18 @@ from casim.estimators.sources.cuts import CutVine
 from casim.estimators.sources.games import Shapley
 from casim.estimators.sources.greedy import LessGreedy
 from casim.estimators.sources.hindsight import Hindsight
+from casim.estimators.sources.implicit import ImplicitReward
 from casim.estimators.sources.information import InformationGain
 from casim.estimators.sources.judges import ProcessReward
 from casim.estimators.sources.network import GaeNetwork
+from casim.estimators.sources.pairs import Contrast, Extremes, PairWeight
+from casim.estimators.sources.prefixes import PrefixReward
+from casim.estimators.sources.redistribution import Distilled, Redistributed
 from casim.estimators.sources.references import LessDivergence, LogRatio
 from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
 from casim.estimators.sources.trees import TreeVine
+from casim.estimators.units import AllDecisions, Only, OutcomeShares, OverUnit, TimesLeft
 from casim.estimators.weights import OverConstant, OverLength, TopEntropy, Traces
 
 ESTIMATORS: tuple[type[Estimator], ...] = (
@@ -92,6 +105,22 @@ PARTS: tuple[type[Estimator], ...] = (
     Answers,
     Contribution,
     ReturnHindsight,
+    WithoutLast,
+    Increments,
+    Unshrunk,
+    OverLargest,
+    OverUnit,
+    Only,
+    AllDecisions,
+    TimesLeft,
+    OutcomeShares,
+    ImplicitReward,
+    Redistributed,
+    Distilled,
+    PrefixReward,
+    Extremes,
+    PairWeight,
+    Contrast,
 )
 """Every part that chains are made of and that does not stand alone."""
 
@@ -100,23 +129,29 @@ __all__ = [
     "PARTS",
     "ActionValues",
     "AllCoalitions",
+    "AllDecisions",
     "Answers",
     "Baseline",
     "Best",
     "BySurprisal",
     "Chain",
     "Completions",
+    "Contrast",
     "Contribution",
     "CutVine",
     "DeadEnd",
+    "Distilled",
     "DynamicSampling",
     "Estimator",
+    "Extremes",
     "Fade",
     "FromEnds",
     "FromStart",
     "Gae",
     "GaeNetwork",
     "Hindsight",
+    "ImplicitReward",
+    "Increments",
     "InformationGain",
     "LessDivergence",
     "LessGreedy",
@@ -127,30 +162,40 @@ __all__ = [
     "NonzeroMean",
     "OnTaken",
     "Once",
+    "Only",
     "OntoDecisions",
+    "OutcomeShares",
     "OverConstant",
+    "OverLargest",
     "OverLength",
     "OverMean",
+    "OverUnit",
     "Overlong",
+    "PairWeight",
     "Part",
     "PerComponent",
     "PerNonzero",
     "PrefixGain",
+    "PrefixReward",
     "ProcessReward",
     "Ratio",
+    "Redistributed",
     "ReturnHindsight",
     "Shapley",
     "ShortestPath",
     "Source",
     "Sum",
     "Times",
+    "TimesLeft",
     "ToGo",
     "TokenBaseline",
     "TopEntropy",
     "Traces",
     "TreeVine",
     "Unlikely",
+    "Unshrunk",
     "Vine",
     "Whole",
+    "WithoutLast",
     "coverage",
 ]

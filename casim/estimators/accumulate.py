@@ -3,7 +3,8 @@
 In maths, of the value c that is handed in: `Whole` gives sum_u gamma_u c_u to every step, with
 gamma_u the discounts of the steps before u; `ToGo` gives c_t + discount_t c_{t+1} + ...;
 `FromStart` gives c_0 + ... + c_t; `FromEnds` gives c of the end of the stretch; `OntoDecisions`
-moves c of the environment's steps to the last decision.
+moves c of the environment's steps to the last decision; `WithoutLast` takes c off that one;
+`Increments` gives c_t - c_{t-1}, and the reward at the end what it lacks.
 
 References:
     Williams 1992; Sutton et al. 1999 (REINFORCE, and with rewards from each step on).
@@ -168,6 +169,39 @@ class OntoDecisions(Part):
     def apply(self, world, batch, credit):
         check_taken(credit, self)
         return credit._replace(value=onto_decisions(credit.value, batch))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class WithoutLast(Part):
+    """0 on the last decision of a trajectory, as PRIME's process rewards."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        return credit._replace(value=jnp.where(last_of(batch.decided), 0.0, credit.value))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Increments(Part):
+    """How the value changes from decision to decision; what is missing at the last is added there.
+
+    In maths, over the decisions: c_0, then c_t - c_{t-1}, and at the last one R - c_{t-1}, with R
+    the undiscounted reward of the trajectory. Added up it is R, exactly, whatever c is.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        mine = batch.decided & batch.counted[..., None]
+        before = affine_scan(0.0, credit.value, mine, exclusive=True)
+        earned = jnp.where(batch.live & batch.counted[..., None], batch.reward, 0.0)
+        total = jnp.sum(earned, axis=-1, keepdims=True)
+        now = jnp.where(last_of(mine), total, credit.value)
+        return credit._replace(value=jnp.where(mine, now - before, 0.0))
 
 
 def onto_decisions(

@@ -4,11 +4,12 @@ In maths, of the values c that are handed in, alike for all steps of a trajector
 c_i / (mean_j c_j + epsilon) over the group, `PerNonzero` c times the number of trajectories of the
 batch over the number of those whose c is not 0, `Best` max c - the second largest c on the best
 trajectory of the group and 0 on the others, `Times` factor x c, `Fade` discount^k c with k the
-decisions that follow.
+decisions that follow, `Unshrunk` n / (n - 1) x c in a group of n, `OverLargest` c over the largest
+of the batch.
 
 References:
     Tajwar et al. 2026, arXiv:2602.02710 (MaxRL); Chu et al. 2025, arXiv:2504.02546 (GPG); Tang et
-    al. 2025, arXiv:2503.19595 (pass@k).
+    al. 2025, arXiv:2503.19595 (pass@k); Cui et al. 2025, arXiv:2502.01456 (PRIME).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_range
 from casim.estimators.base import Part, check_taken
+from casim.ops import returns_to_go
 from casim.types import Batch
 
 
@@ -170,3 +172,53 @@ def per_trajectory(
     first = jnp.argmax(batch.decided, axis=-1)[..., None]
     each = jnp.take_along_axis(value, first, axis=-1)[..., 0]
     return jnp.where(batch.counted, each, 0.0), batch.counted
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Unshrunk(Part):
+    """The value times n / (n - 1), n the trajectories of the group that count.
+
+    So a mean that includes one's own trajectory becomes that of the others. A group of one keeps
+    its value.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def apply(self, world, batch, credit):
+        number = jnp.sum(batch.counted, axis=1).astype(credit.value.dtype)
+        factor = jnp.where(number > 1, number / jnp.maximum(number - 1, 1), 1.0)
+        each = factor.reshape(-1, *(1,) * (credit.value.ndim - 1))
+        return credit._replace(value=each * credit.value)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class OverLargest(Part):
+    """The value over the largest of the batch in size, so that no scale is left.
+
+    Attributes:
+        of: the largest "sum" from a decision on to the last, as PRIME's batch norm; or "value" of a
+            decision.
+        epsilon: added to it, at least 0.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    of: Literal["sum", "value"] = "sum"
+    epsilon: float = 1e-6
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_choice("of", self.of, ("sum", "value"))
+        check_range("epsilon", self.epsilon, 0.0, 1.0)
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        decided = batch.decided & batch.counted[..., None]
+        value = jnp.where(decided, credit.value, 0.0)
+        if self.of == "sum":
+            value = returns_to_go(value, 1.0, decided)
+        largest = jnp.max(jnp.abs(value)) + self.epsilon
+        return credit._replace(value=credit.value / jnp.where(largest > 0, largest, 1.0))

@@ -26,15 +26,16 @@ from casim import targets
 from casim.checks import check_integer
 from casim.estimators.base import (
     Source,
+    add_costs,
     check_discount,
     cost,
-    count,
     discount_of,
-    episode_return,
     keeps_discount,
     required,
 )
+from casim.estimators.sources.games import game_needs, read, replayed
 from casim.ops import segment_broadcast
+from casim.types import Cost
 
 MAX_PLAYERS = 12
 """Segments of which all coalitions are played: 2^12 of them."""
@@ -48,8 +49,10 @@ class AllCoalitions(Source):
     The reruns of all coalitions share their noise, and so cancel where presence changes nothing.
 
     Attributes:
-        num_reruns: of each coalition, at least 1.
+        num_reruns: of each coalition, at least 1; text is read once.
         discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
+        reader: the name of the judge that reads masked text, of the feature game (`Shapley`); None
+            is the interventional game.
 
     Raises:
         ValueError: a setting out of its range, or a world of more than 12 segments.
@@ -57,18 +60,27 @@ class AllCoalitions(Source):
 
     num_reruns: int = 1
     discount: float | None = None
+    reader: str | None = None
     granularity: ClassVar[str] = "segment"
     methodology: ClassVar[str] = "game_theoretic"
     target: ClassVar[targets.Target] = targets.Shapley()
-    needs: ClassVar[frozenset[str]] = frozenset({"reset"})
     unbiased: ClassVar[frozenset[str]] = frozenset({"target"})
+
+    @property
+    def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return game_needs(self.reader)
+
+    @property
+    def judges(self) -> frozenset[str]:
+        return frozenset() if self.reader is None else frozenset({self.reader})
 
     def __post_init__(self) -> None:
         check_integer("num_reruns", self.num_reruns, 1)
         check_discount(self.discount)
 
     def claims(self, discount: float) -> frozenset[str]:
-        return self.unbiased if keeps_discount(self.discount, discount) else frozenset()
+        exact = self.reader is None and keeps_discount(self.discount, discount)
+        return self.unbiased if exact else frozenset()
 
     def give(self, key, world, batch):
         world = required(world, self)
@@ -79,30 +91,30 @@ class AllCoalitions(Source):
         shape = (*rows, world.num_segments)
 
         def add(
-            so_far: tuple[Array, Array],
+            so_far: tuple[Array, Cost],
             now: tuple[Array, Array],
-        ) -> tuple[tuple[Array, Array], None]:
+        ) -> tuple[tuple[Array, Cost], None]:
             total, used = so_far
             present, weight = now
             played = present[world.segment]
             keep = jnp.broadcast_to(played, batch.action.shape)
-            rerun = world.intervene(key, batch, keep, self.num_reruns)
-            returns = episode_return(rerun, discount)
-            value = jnp.mean(returns, axis=-1, keepdims=True)
+            if self.reader is not None:
+                value, more = read(key, world, batch, keep, self.reader)
+            else:
+                value, more = replayed(key, world, batch, keep, self.num_reruns, discount)
             weight = jnp.broadcast_to(weight, shape)
-            total = total + value * weight
-            used = used + count(rerun.live)
-            return (total, used), None
+            total = total + value[..., None] * weight
+            return (total, add_costs(used, more)), None
 
         nothing = jnp.zeros(shape, batch.reward.dtype)
         share = jnp.asarray(share, nothing.dtype)
         coalitions = (jnp.asarray(member), share)
-        empty = (nothing, jnp.zeros(()))
+        empty = (nothing, cost())
         sums, _ = jax.lax.scan(add, empty, coalitions)
         total, used = sums
         credit = segment_broadcast(total, world.segment)
         credit = jnp.where(batch.live, credit, 0.0)
-        return credit, cost(env_steps=used)
+        return credit, used
 
 
 def _coalitions(players: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,9 @@ environment's noise drawn afresh; phi_i = mean over random orders of v(before i,
 i). Every v(S) is one rerun per order, and the reruns of one order share their noise. Every step of
 a segment receives the segment's value.
 
+In the feature game v(S) is instead what a judge says of the text of the trajectory in which the
+steps of all other segments are blank: nothing is played again.
+
 Owen values are the mean over those orders only that keep the segments of a turn together.
 
 References:
@@ -16,11 +19,12 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim import targets
 from casim.checks import check_integer
@@ -36,7 +40,7 @@ from casim.estimators.base import (
 )
 from casim.ops import segment_broadcast
 from casim.simulate import World
-from casim.types import Batch
+from casim.types import BLANK, Batch, Cost
 
 
 @final
@@ -52,6 +56,8 @@ class Shapley(Source):
         discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
         unions: only orders that keep together the segments that begin in one turn: Owen values,
             which have no exact target.
+        reader: the name of the judge that reads masked text, of the feature game, which has no
+            exact target but its own; None is the interventional game.
 
     Raises:
         ValueError: a setting out of its range.
@@ -60,18 +66,26 @@ class Shapley(Source):
     num_permutations: int = 4
     discount: float | None = None
     unions: bool = False
+    reader: str | None = None
     granularity: ClassVar[str] = "segment"
     methodology: ClassVar[str] = "game_theoretic"
     target: ClassVar[targets.Target] = targets.Shapley()
-    needs: ClassVar[frozenset[str]] = frozenset({"reset"})
     unbiased: ClassVar[frozenset[str]] = frozenset({"target"})
+
+    @property
+    def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return game_needs(self.reader)
+
+    @property
+    def judges(self) -> frozenset[str]:
+        return frozenset() if self.reader is None else frozenset({self.reader})
 
     def __post_init__(self) -> None:
         check_integer("num_permutations", self.num_permutations, 1)
         check_discount(self.discount)
 
     def claims(self, discount: float) -> frozenset[str]:
-        exact = not self.unions and keeps_discount(self.discount, discount)
+        exact = not self.unions and self.reader is None and keeps_discount(self.discount, discount)
         return self.unbiased if exact else frozenset()
 
     def give(self, key, world, batch):
@@ -84,13 +98,13 @@ class Shapley(Source):
             draws = draws + self._turns_first(key_order, rows, world)
         rank = _places(draws)
 
-        def one_order(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        def one_order(inputs: tuple[Array, Array]) -> tuple[Array, Cost]:
             return self._marginals(*inputs, world, batch)
 
         keys = jax.random.split(key_noise, self.num_permutations)
         marginal, used = jax.lax.map(one_order, (keys, rank))
         credit = segment_broadcast(jnp.mean(marginal, axis=0), world.segment)
-        return jnp.where(batch.live, credit, 0.0), cost(env_steps=jnp.sum(used))
+        return jnp.where(batch.live, credit, 0.0), jax.tree.map(jnp.sum, used)
 
     def _turns_first(
         self,
@@ -113,19 +127,59 @@ class Shapley(Source):
         rank: Array,
         world: World,
         batch: Batch,
-    ) -> tuple[Array, Array]:
-        """Marginal of each segment `[P, N, G]` in one order per trajectory, and the steps taken."""
+    ) -> tuple[Array, Cost]:
+        """Marginal of each segment `[P, N, G]` in one order per trajectory, and what they cost."""
+        discount = discount_of(world, batch, self.discount)
 
-        def coalition(size: Array) -> tuple[Array, Array]:
+        def coalition(size: Array) -> tuple[Array, Cost]:
             keep = segment_broadcast(rank < size, world.segment)
-            rerun = world.intervene(key, batch, keep, 1)
-            returns = episode_return(rerun, discount_of(world, batch, self.discount))
-            return returns[..., 0], count(rerun.live)
+            if self.reader is not None:
+                return read(key, world, batch, keep, self.reader)
+            return replayed(key, world, batch, keep, 1, discount)
 
         value, used = jax.lax.map(coalition, jnp.arange(world.num_segments + 1))
         value = jnp.moveaxis(value, 0, -1)
         gain = jnp.diff(value, axis=-1)  # of the segment at each place of the order
-        return jnp.take_along_axis(gain, rank, axis=-1), jnp.sum(used)
+        return jnp.take_along_axis(gain, rank, axis=-1), jax.tree.map(jnp.sum, used)
+
+
+def game_needs(reader: str | None) -> frozenset[str]:
+    """A judge where masked text is read, else the way back to the start."""
+    return frozenset({"reset"} if reader is None else {"judge"})
+
+
+def replayed(
+    key: Key[Array, ""],
+    world: World,
+    batch: Batch,
+    keep: Bool[Array, "P N T"],
+    num: int,
+    discount: Array | float,
+) -> tuple[Float[Array, "P N"], Cost]:
+    """The mean return of so many reruns with some actions as taken, and what they cost."""
+    rerun = world.intervene(key, batch, keep, num)
+    returns = episode_return(rerun, discount)
+    return jnp.mean(returns, axis=-1), cost(env_steps=count(rerun.live))
+
+
+def read(
+    key: Key[Array, ""],
+    world: World,
+    batch: Batch,
+    keep: Bool[Array, "P N T"],
+    reader: str,
+) -> tuple[Float[Array, "P N"], Cost]:
+    """What a judge says of each trajectory with the other steps blank, and what that cost."""
+    blank = jnp.full_like(batch.action, BLANK)
+    masked = batch._replace(
+        observation=jnp.where(keep, batch.observation, blank.astype(batch.observation.dtype)),
+        action=jnp.where(keep, batch.action, blank),
+        log_prob=jnp.zeros_like(batch.log_prob),
+        reward=jnp.zeros_like(batch.reward),
+    )
+    said = world.judge(key, masked, reader)
+    # One word for the whole text, said at every step of it.
+    return said[..., 0], cost(judge_calls=math.prod(batch.action.shape[:-1]))
 
 
 def _places(draws: Float[Array, "*rows G"]) -> Int[Array, "*rows G"]:

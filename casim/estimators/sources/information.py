@@ -66,7 +66,7 @@ class InformationGain(Source):
         score = world.judge(key, batch, self.judge)
         scored = jnp.isfinite(score)
         start = world.judge_prompt(key, batch, self.judge)
-        before = _before(score, scored, batch.reward, start)
+        before = before_of(score, scored, batch.reward, start)
         gain = self._potential(jnp.where(scored, score, 1.0)) - self._potential(before)
         calls = count(scored) + math.prod(score.shape[:-1])
         return jnp.where(scored & batch.live, gain, 0.0), cost(judge_calls=calls)
@@ -79,7 +79,7 @@ class InformationGain(Source):
         )
 
 
-def _before(
+def before_of(
     score: Float[Array, "P N T"],
     scored: Bool[Array, "P N T"],
     reward: Float[Array, "P N T"],

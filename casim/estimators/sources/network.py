@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from casim.checks import check_integer, check_range
 from casim.estimators.base import Source, check_discount, cost, count, discount_of, required
+from casim.estimators.sources.descent import descend
 from casim.ops import class_value, gae, returns_to_go
 from casim.targets import Advantage, Target
 from casim.types import Trajectory
@@ -89,26 +90,20 @@ class GaeNetwork(Source):
         """Adam on minibatches of live steps, drawn with replacement."""
         import optax
 
-        model = critic(self.hidden)
+        model = perceptron(self.hidden, 1)
         optimiser = optax.flatten(optax.adam(self.learning_rate))
         params = initial(model, jnp.zeros((1, size + 1)), self.seed)
         steps, observation, goal = target.shape[1], data.observation.reshape(-1), target.reshape(-1)
         # Live steps lead each row, so a random row and a random live step of it are two draws.
         length = jnp.sum(data.live, axis=1)
 
-        def loss(params, x: Array, y: Array) -> Array:
-            return jnp.mean((jnp.asarray(model.apply(params, x)) - y) ** 2)
-
-        def update(carry, pick: Array):
-            params, state = carry
+        def loss(params: Any, pick: Array) -> Array:
             inputs = features(observation[pick], pick % steps, steps, size)
-            grads = jax.grad(loss)(params, inputs, goal[pick])
-            change, state = optimiser.update(grads, state)
-            return (optax.apply_updates(params, change), state), None
+            said = jnp.asarray(model.apply(params, inputs))[..., 0]
+            return jnp.mean((said - goal[pick]) ** 2)
 
         picks = self._picks(key, length, steps)
-        (params, _), _ = jax.lax.scan(update, (params, optimiser.init(params)), picks)
-        return model, params
+        return model, descend(optimiser, loss, params, picks)
 
     def _picks(self, key: Array, length: Int[Array, " N"], steps: int) -> Int[Array, "U B"]:
         """Flat indices of one minibatch of live steps per update."""
@@ -130,9 +125,8 @@ def table(model, params, horizon: int, size: int) -> Float[Array, "T O"]:
 
     def at(step: Int[Array, ""]) -> Float[Array, " O"]:
         every = jnp.arange(size)
-        return jnp.asarray(
-            model.apply(params, features(every, jnp.full_like(every, step), horizon, size))
-        )
+        inputs = features(every, jnp.full_like(every, step), horizon, size)
+        return jnp.asarray(model.apply(params, inputs))[..., 0]
 
     return jax.lax.map(at, jnp.arange(horizon), batch_size=STEPS_AT_ONCE)
 
@@ -149,17 +143,17 @@ def initial(model, example: Array, seed: int):
     return jax.tree.map(draw, shapes)
 
 
-def critic(hidden: int):
+def perceptron(hidden: int, outputs: int):
     """The network; flax is imported here because importing it takes long."""
     import flax.linen as nn
 
-    class Critic(nn.Module):
-        """Two hidden layers of tanh units and one output."""
+    class Perceptron(nn.Module):
+        """Two hidden layers of tanh units, and linear outputs."""
 
         @nn.compact
         def __call__(self, x: Array) -> Array:
             for _ in range(2):
                 x = nn.tanh(nn.Dense(hidden)(x))
-            return nn.Dense(1)(x)[..., 0]
+            return nn.Dense(outputs)(x)
 
-    return Critic()
+    return Perceptron()

@@ -1,0 +1,211 @@
+"""How a model is fitted: on fresh groups, which are charged, by an optax optimiser.
+
+In maths: theta minimises the mean of an objective (`casim.estimators.sources.objectives`) over the
+groups, plus ridge / 2 sum theta^2, from theta = 0. By "momentum" a table goes to the least squares
+solution of smallest norm where there are many; by "adam" it goes somewhere faster.
+
+References:
+    Kingma and Ba 2015, arXiv:1412.6980 (Adam); Nesterov 1983 (momentum).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from casim.checks import check_choice, check_integer, check_range
+from casim.estimators.base import add_costs, cost, count
+from casim.estimators.sources.descent import descend
+from casim.estimators.sources.models import Model, Shape, Tabular, look_up
+from casim.estimators.sources.objectives import Lesson, Objective
+from casim.estimators.sources.sights import Shown, Sight
+from casim.simulate import World
+from casim.types import Batch, Cost
+
+Form = Callable[[Float[Array, "P N T A"], Any], Float[Array, "P N T A"]]
+"""What is made of theta at every step, with what else is known of the step: scores of actions."""
+
+
+def itself(theta: Float[Array, "P N T A"], _: Any) -> Float[Array, "P N T A"]:
+    """Scores that are theta."""
+    return theta
+
+
+def log_ratios(
+    theta: Float[Array, "P N T A"], prior: Float[Array, "P N T A"]
+) -> Float[Array, "P N T A"]:
+    """The log of a policy over its reference: theta less log sum_a ref(a) exp(theta_a).
+
+    0 for what the reference never does.
+    """
+    possible = prior > 0
+    largest = jnp.max(theta, axis=-1, keepdims=True, initial=-jnp.inf, where=possible)
+    largest = jax.lax.stop_gradient(largest)
+    away = jnp.where(possible, theta - largest, 0.0)
+    # Exactly 0 where theta is: the probabilities of a reference add up to 1 but for rounding.
+    change = jnp.sum(prior * jnp.expm1(away), axis=-1, keepdims=True)
+    return jnp.where(possible, away - jnp.log1p(change), 0.0)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A recipe for a fit.
+
+    Attributes:
+        model: what is fitted.
+        sight: what it is shown of a step.
+        num_prompts: groups that it is fitted to, at least 1.
+        num_rollouts: in each, at least 1.
+        num_updates: steps of the optimiser, at least 1.
+        minibatch: groups in each of them, drawn with replacement, at least 1; None takes all.
+        learning_rate: positive; Adam's falls to 0 as a cosine.
+        optimiser: "adam" or "momentum".
+        ridge: of the penalty, at least 0.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    model: Model = Tabular()
+    sight: Sight = Shown()
+    num_prompts: int = 4
+    num_rollouts: int = 8
+    num_updates: int = 100
+    minibatch: int | None = None
+    learning_rate: float = 0.1
+    optimiser: Literal["adam", "momentum"] = "adam"
+    ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, kind in (("model", Model), ("sight", Sight)):
+            if not isinstance(getattr(self, field), kind):
+                raise ValueError(f"{field} must be a {kind.__name__}, got {self.model!r}")
+        for field in ("num_prompts", "num_rollouts", "num_updates"):
+            check_integer(field, getattr(self, field), 1)
+        if self.minibatch is not None:
+            check_integer("minibatch", self.minibatch, 1)
+        check_range("learning_rate", self.learning_rate, 1e-8, math.inf)
+        check_choice("optimiser", self.optimiser, ("adam", "momentum"))
+        check_range("ridge", self.ridge, 0.0, math.inf)
+
+    def rollouts(self, key: Key[Array, ""], world: World) -> tuple[Batch, Cost]:
+        """Fresh groups, and what they cost."""
+        batch = world.groups(key, self.num_prompts, self.num_rollouts)
+        return batch, cost(env_steps=count(batch.live))
+
+    def table(
+        self,
+        key: Key[Array, ""],
+        shape: Shape,
+        objective: Objective,
+        lesson: Lesson,
+        label: Int[Array, "P N T"],
+        form: Form = itself,
+        prior: Float[Array, "P N T A"] | None = None,
+    ) -> Float[Array, "K L A"]:
+        """Theta after the fit.
+
+        Args:
+            key: of minibatches, and of what the objective draws.
+            shape: of theta.
+            objective: what is minimised.
+            lesson: what is learned from.
+            label: of its steps.
+            form: what scores are made of theta.
+            prior: handed to it.
+        """
+        groups = lesson.weight.shape[0]
+        given = (lesson, label, prior)
+
+        def loss(params: Any, key: Array) -> Float[Array, ""]:
+            key_pick, key_loss = jax.random.split(key)
+            some, labels, known = given
+            if self.minibatch is not None:
+                pick = jax.random.randint(key_pick, (self.minibatch,), 0, groups)
+                some, labels, known = jax.tree.map(lambda x: x[pick], given)
+            theta = self.model.table(params, shape)
+            scores = form(look_up(theta, labels), known)
+            score = of_taken(scores, some.batch)
+            penalty = self.ridge / 2 * jnp.sum(theta**2)
+            return objective.loss(key_loss, score, some) + penalty
+
+        start = self.model.init(shape, lesson.weight.dtype)
+        rounds = jax.random.split(key, self.num_updates)
+        params = descend(self._optimiser(), loss, start, rounds)
+        return self.model.table(params, shape)
+
+    def updates(self, batch: Batch) -> Float[Array, ""]:
+        """Sample updates: live steps of what each step of the optimiser sees, on average."""
+        share = 1.0 if self.minibatch is None else self.minibatch / self.num_prompts
+        return self.num_updates * share * count(batch.live)
+
+    def _optimiser(self) -> Any:
+        import optax  # importing it takes long
+
+        if self.optimiser == "momentum":
+            return optax.flatten(optax.sgd(self.learning_rate, momentum=0.9, nesterov=True))
+        rate = optax.cosine_decay_schedule(self.learning_rate, self.num_updates)
+        return optax.flatten(optax.adam(rate))
+
+
+class Learned(NamedTuple):
+    """Scores of all actions at every step of a batch, by a model that was fitted elsewhere."""
+
+    scores: Float[Array, "P N T A"]
+    used: Cost
+
+
+def learned(
+    key: Key[Array, ""],
+    world: World,
+    batch: Batch,
+    fit: Fit,
+    objective: Objective,
+    lessons: Callable[[Key[Array, ""], Batch], tuple[Any, Cost]] | None = None,
+    form: Form = itself,
+    prior: Callable[[Batch], Float[Array, "P N T A"]] | None = None,
+) -> Learned:
+    """Fits a model on fresh groups, and asks it about the batch.
+
+    Args:
+        key: of all that is drawn.
+        world: where it is fitted.
+        batch: what it is asked about.
+        fit: how it is fitted.
+        objective: to what.
+        lessons: the goal of the groups, and what it cost; None leaves it to the objective.
+        form: what scores are made of theta.
+        prior: what else is known of every step of a batch.
+    """
+    key_data, key_goal, key_see, key_fit, key_ask = jax.random.split(key, 5)
+    data, used = fit.rollouts(key_data, world)
+    if lessons is None:
+        goal = objective.goal(key_goal, data)
+    else:
+        goal, more = lessons(key_goal, data)
+        used = add_costs(used, more)
+    size = fit.sight.size(world)
+    shape = Shape(batch.action.shape[-1], size, world.num_actions)
+    weight = jnp.ones(data.live.shape[:-1], data.reward.dtype)
+    lesson = Lesson(data, goal, weight)
+    seen = fit.sight.label(key_see, world, data)
+    known = None if prior is None else prior(data)
+    theta = fit.table(key_fit, shape, objective, lesson, seen, form, known)
+    asked = look_up(theta, fit.sight.label(key_ask, world, batch))
+    scores = form(asked, None if prior is None else prior(batch))
+    used = add_costs(used, cost(critic_updates=fit.updates(data)))
+    return Learned(scores, used)
+
+
+def of_taken(scores: Float[Array, "P N T A"], batch: Batch) -> Float[Array, "P N T"]:
+    """The score of the action taken, 0 where nothing is decided."""
+    action = batch.action.astype(jnp.int32)[..., None]
+    taken = jnp.take_along_axis(scores, action, axis=-1)[..., 0]
+    return jnp.where(batch.decided & batch.counted[..., None], taken, 0.0)

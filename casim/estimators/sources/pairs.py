@@ -1,0 +1,133 @@
+"""Credit of pairs: the best and the worst trajectory of a group, and what two prompts say of both.
+
+In maths, w and l the trajectories of a group with the most and the least reward, and
+d_i = beta sum_t log pi / pi_ref over the decisions of i: `Extremes` gives +1 to w and -1 to l,
+`PairWeight` gives c beta sigma(d_l - d_w) to both, and 0 to all others, so that
+
+    Chain(Extremes(), PairWeight(beta))
+
+is the gradient of -log sigma(d_w - d_l), DPO's loss. `Contrast` gives
+
+    c_t = sigma(log pi_+(a_t) / pi_-(a_t)) - 1/2,    pi_+- proportional to ref exp(+-strength Q~)
+
+with Q~ what a judge of actions says: two policies that are told to do better, or worse. For small
+strength it is strength / 2 times the advantage of Q~ under the reference.
+
+References:
+    Rafailov et al. 2023, arXiv:2305.18290 (DPO); Zhou et al. 2024, arXiv:2412.02685 (T-REG), whose
+    two policies are one model under two prompts; that they are tilted is casim's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from casim.checks import check_range
+from casim.estimators.base import Part, Source, check_taken, cost, count, required
+from casim.estimators.sources.fitting import log_ratios, of_taken
+from casim.estimators.sources.references import log_ratio
+from casim.simulate import JUDGE
+from casim.types import Batch
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Extremes(Source):
+    """1 on the best trajectory of the group, -1 on the worst, the first of equals; 0 elsewhere.
+
+    A group whose trajectories are equal has no pair.
+    """
+
+    granularity: ClassVar[str] = "trajectory"
+    methodology: ClassVar[str] = "model_based"
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def give(self, key, world, batch):
+        best, worst = pair(batch)
+        sign = best.astype(batch.reward.dtype) - worst
+        return jnp.where(batch.live, sign[..., None], 0.0), cost()
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class PairWeight(Part):
+    """The value times how wrong the policy is about the best and the worst of its group.
+
+    Attributes:
+        beta: of the log-ratios, at least 0.
+
+    Raises:
+        ValueError: a setting out of its range, or no reference.
+    """
+
+    beta: float = 0.1
+    needs: ClassVar[frozenset[str]] = frozenset({"group", "reference"})
+
+    def __post_init__(self) -> None:
+        check_range("beta", self.beta, 0.0, 1e12)
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        best, worst = pair(batch)
+        reward = self.beta * jnp.sum(log_ratio(world, batch), axis=-1)
+        of_worst, of_best = (jnp.sum(reward, axis=1, where=who) for who in (worst, best))
+        wrong = self.beta * jax.nn.sigmoid(of_worst - of_best)
+        size = jnp.where(best | worst, wrong[:, None], 0.0)
+        return credit._replace(value=credit.value * size[..., None])
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Contrast(Source):
+    """How much likelier the action is for a policy that wants to do well than for its opposite.
+
+    Attributes:
+        strength: of the tilt, per unit of reward, at least 0.
+        judge: the name of the judge of actions that is asked.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    strength: float = 1.0
+    judge: str = JUDGE
+    granularity: ClassVar[str] = "token"
+    methodology: ClassVar[str] = "model_based"
+    needs: ClassVar[frozenset[str]] = frozenset({"judge", "reference"})
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, 0.0, 1e6)
+
+    def give(self, key, world, batch):
+        world = required(world, self)
+        worth = world.judge(key, batch, self.judge)
+        if worth.ndim != batch.action.ndim + 1:
+            raise ValueError(f"judge must be one of actions, got {self.judge!r}")
+        said = jnp.isfinite(worth)
+        prior = world.reference_probability(batch)
+        tilt = self.strength * jnp.where(said, worth, 0.0)
+        better, worse = log_ratios(tilt, prior), log_ratios(-tilt, prior)
+        lead = of_taken(better - worse, batch)
+        value = jnp.where(batch.decided, jax.nn.sigmoid(lead) - 0.5, 0.0)
+        return value, cost(judge_calls=count(said))
+
+
+def pair(batch: Batch) -> tuple[Bool[Array, "P N"], Bool[Array, "P N"]]:
+    """The best and the worst of each group, no one where all that count are equal."""
+    counted = batch.counted
+    live = batch.live & counted[..., None]
+    earned = jnp.sum(batch.reward, axis=-1, where=live)
+    best = _first_largest(jnp.where(counted, earned, -jnp.inf))
+    worst = _first_largest(jnp.where(counted, -earned, -jnp.inf))
+    differ = jnp.sum(earned, axis=1, where=best) > jnp.sum(earned, axis=1, where=worst)
+    return best & differ[:, None], worst & differ[:, None]
+
+
+def _first_largest(x: Float[Array, "P N"]) -> Bool[Array, "P N"]:
+    place = jnp.arange(x.shape[1])[None, :]
+    return place == jnp.argmax(x, axis=1, keepdims=True)
