@@ -174,7 +174,6 @@ def read(
     masked = batch._replace(
         observation=jnp.where(keep, batch.observation, blank.astype(batch.observation.dtype)),
         action=jnp.where(keep, batch.action, blank),
-        log_prob=jnp.zeros_like(batch.log_prob),
         reward=jnp.zeros_like(batch.reward),
     )
     said = world.judge(key, masked, reader)
