@@ -16,13 +16,15 @@ from casim.estimators.blends import BySurprisal, NonzeroMean
 from casim.estimators.chain import Chain, Sum
 from casim.estimators.components import PerComponent
 from casim.estimators.energy import TokenBaseline
+from casim.estimators.given import FittedValues, JudgedComponents, JudgedValues, Rewarded
 from casim.estimators.graphs import ActionValues, NodeGain, ShortestPath
 from casim.estimators.masks import Nonzero, Unlikely
 from casim.estimators.once import Lowest, Once
 from casim.estimators.peers import coverage
+from casim.estimators.places import LessOwnMean, Place
 from casim.estimators.prefixes import PrefixGain
 from casim.estimators.ratios import Ratio
-from casim.estimators.sampling import DynamicSampling
+from casim.estimators.sampling import DynamicSampling, TopGroups
 from casim.estimators.scales import Best, Fade, OverLargest, OverMean, PerNonzero, Times, Unshrunk
 from casim.estimators.shaping import Overlong
 from casim.estimators.sources.branches import Vine
@@ -45,6 +47,7 @@ from casim.estimators.sources.references import LessDivergence, LogRatio
 from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
 from casim.estimators.sources.trees import TreeVine
+from casim.estimators.sources.turns import BilevelGae, UnitGae
 from casim.estimators.units import AllDecisions, Only, OutcomeShares, OverUnit, TimesLeft
 from casim.estimators.weights import OverConstant, OverLength, TopEntropy, Traces
 
@@ -121,6 +124,15 @@ PARTS: tuple[type[Estimator], ...] = (
     Extremes,
     PairWeight,
     Contrast,
+    UnitGae,
+    BilevelGae,
+    Rewarded,
+    FittedValues,
+    JudgedValues,
+    JudgedComponents,
+    Place,
+    LessOwnMean,
+    TopGroups,
 )
 """Every part that chains are made of and that does not stand alone."""
 
@@ -133,6 +145,7 @@ __all__ = [
     "Answers",
     "Baseline",
     "Best",
+    "BilevelGae",
     "BySurprisal",
     "Chain",
     "Completions",
@@ -145,6 +158,7 @@ __all__ = [
     "Estimator",
     "Extremes",
     "Fade",
+    "FittedValues",
     "FromEnds",
     "FromStart",
     "Gae",
@@ -153,8 +167,11 @@ __all__ = [
     "ImplicitReward",
     "Increments",
     "InformationGain",
+    "JudgedComponents",
+    "JudgedValues",
     "LessDivergence",
     "LessGreedy",
+    "LessOwnMean",
     "LogRatio",
     "Lowest",
     "NodeGain",
@@ -175,12 +192,14 @@ __all__ = [
     "Part",
     "PerComponent",
     "PerNonzero",
+    "Place",
     "PrefixGain",
     "PrefixReward",
     "ProcessReward",
     "Ratio",
     "Redistributed",
     "ReturnHindsight",
+    "Rewarded",
     "Shapley",
     "ShortestPath",
     "Source",
@@ -190,8 +209,10 @@ __all__ = [
     "ToGo",
     "TokenBaseline",
     "TopEntropy",
+    "TopGroups",
     "Traces",
     "TreeVine",
+    "UnitGae",
     "Unlikely",
     "Unshrunk",
     "Vine",

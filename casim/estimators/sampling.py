@@ -1,7 +1,8 @@
-"""Which groups are trained on: those in which something differs.
+"""Which groups are trained on: those in which something differs, or differs most.
 
 References:
-    Yu et al. 2025, arXiv:2503.14476 (DAPO, dynamic sampling).
+    Yu et al. 2025, arXiv:2503.14476 (DAPO, dynamic sampling); Wang et al. 2025, arXiv:2504.20073
+    (StarPO-S, the groups of largest deviation).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from casim.checks import check_integer
-from casim.estimators.base import Estimator, add_costs, cost, count
+from casim.checks import check_integer, check_range
+from casim.estimators.base import Estimator, Part, add_costs, cost, count
+from casim.ops import group_advantage
 from casim.simulate import World
 from casim.types import Batch
 
@@ -85,6 +87,41 @@ class DynamicSampling(Estimator):
         begin = _Drawn(jnp.asarray(1), jnp.sum(kept), nothing)
         end = jax.lax.while_loop(wanting, draw, begin)
         return end.env_steps
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class TopGroups(Part):
+    """Keeps the groups whose outcomes differ most; the others weigh nothing.
+
+    In maths: of P groups, the k = max(floor(share P), 1) of largest standard deviation of the
+    undiscounted return, with n - 1, 0 for a group of one. Of equals those that come first are kept.
+    The others were rolled out all the same: their steps are in those of the batch.
+
+    Attributes:
+        share: of the groups that are kept, in (0, 1].
+
+    Raises:
+        ValueError: a share out of its range.
+    """
+
+    share: float = 0.25
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def __post_init__(self) -> None:
+        check_range("share", self.share, 1e-12, 1.0)
+
+    def apply(self, world, batch, credit):
+        earned = jnp.where(batch.live, batch.reward, 0.0)
+        outcome = jnp.sum(earned, axis=-1)
+        centred = group_advantage(outcome, where=batch.counted)
+        free = jnp.maximum(jnp.sum(batch.counted, axis=-1) - 1, 1)
+        variance = jnp.sum(centred**2, axis=-1) / free
+        number = max(int(self.share * len(variance)), 1)
+        # A stable sort: of equals the first.
+        ranked = jnp.argsort(-variance, stable=True)
+        kept = jnp.zeros(variance.shape, bool).at[ranked[:number]].set(True)
+        return credit._replace(weight=jnp.where(kept[:, None, None], credit.weight, 0.0))
 
 
 def mixed_groups(batch: Batch) -> Bool[Array, " P"]:
