@@ -15,7 +15,7 @@ from casim import report
 from casim.contributions import Contributed
 from casim.estimators import Source
 from casim.estimators.base import cost
-from casim.graders import GRADERS, BestAction, FirstMistake, PerAction, Posterior
+from casim.graders import GRADERS, Belief, BestAction, FirstMistake, PerAction, Posterior
 from casim.judges import Judge
 from casim.simulate import Scorer, World
 from casim.study import Study
@@ -274,6 +274,7 @@ RECIPES = [
     FirstMistake(0.1, 0.2, 0.3, 1),
     Posterior(1.0, trust=0.5),
     Contributed(trust=0.5),
+    Belief((0, 1, 0, 2, 1), trust=0.5),
 ]
 OF_ACTIONS = (PerAction, BestAction, Posterior, Contributed)
 
@@ -296,7 +297,7 @@ def test_every_judge_is_a_recipe_that_a_row_holds_and_a_world_asks(recipe):
     np.testing.assert_allclose(found.reshape(6, *shape[2:]), whole[:6], atol=1e-6)
     other = np.asarray(ask(model, jax.random.key(9), batch))
     alike = np.array_equal(np.nan_to_num(whole), np.nan_to_num(other))
-    assert alike == isinstance(recipe, Posterior | Contributed)
+    assert alike == isinstance(recipe, Posterior | Contributed | Belief)
 
 
 @pytest.mark.parametrize("recipe", [BestAction(), FirstMistake(), Posterior(), PerAction()])

@@ -18,6 +18,7 @@ from casim.estimators.components import PerComponent
 from casim.estimators.energy import TokenBaseline
 from casim.estimators.given import FittedValues, JudgedComponents, JudgedValues, Rewarded
 from casim.estimators.graphs import ActionValues, NodeGain, ShortestPath
+from casim.estimators.influence import ByDivergence, BySaliency, Surprised
 from casim.estimators.masks import Nonzero, Unlikely
 from casim.estimators.once import Lowest, Once
 from casim.estimators.peers import coverage
@@ -37,7 +38,7 @@ from casim.estimators.sources.games import Shapley
 from casim.estimators.sources.greedy import LessGreedy
 from casim.estimators.sources.hindsight import Hindsight
 from casim.estimators.sources.implicit import ImplicitReward
-from casim.estimators.sources.information import InformationGain
+from casim.estimators.sources.information import InformationGain, Pointwise
 from casim.estimators.sources.judges import ProcessReward
 from casim.estimators.sources.network import GaeNetwork
 from casim.estimators.sources.pairs import Contrast, Extremes, PairWeight
@@ -48,6 +49,15 @@ from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
 from casim.estimators.sources.trees import TreeVine
 from casim.estimators.sources.turns import BilevelGae, UnitGae
+from casim.estimators.turns_ahead import (
+    Gathered,
+    NearEnd,
+    NotLastTurn,
+    Positive,
+    Turns,
+    TurnsToGo,
+    TurnWindow,
+)
 from casim.estimators.units import AllDecisions, Only, OutcomeShares, OverUnit, TimesLeft
 from casim.estimators.weights import OverConstant, OverLength, TopEntropy, Traces
 
@@ -85,6 +95,17 @@ PARTS: tuple[type[Estimator], ...] = (
     Best,
     Times,
     Fade,
+    Positive,
+    Gathered,
+    NotLastTurn,
+    TurnsToGo,
+    TurnWindow,
+    NearEnd,
+    Turns,
+    Surprised,
+    ByDivergence,
+    BySaliency,
+    Pointwise,
     NonzeroMean,
     BySurprisal,
     DynamicSampling,
@@ -146,6 +167,8 @@ __all__ = [
     "Baseline",
     "Best",
     "BilevelGae",
+    "ByDivergence",
+    "BySaliency",
     "BySurprisal",
     "Chain",
     "Completions",
@@ -163,6 +186,7 @@ __all__ = [
     "FromStart",
     "Gae",
     "GaeNetwork",
+    "Gathered",
     "Hindsight",
     "ImplicitReward",
     "Increments",
@@ -174,9 +198,11 @@ __all__ = [
     "LessOwnMean",
     "LogRatio",
     "Lowest",
+    "NearEnd",
     "NodeGain",
     "Nonzero",
     "NonzeroMean",
+    "NotLastTurn",
     "OnTaken",
     "Once",
     "Only",
@@ -193,6 +219,8 @@ __all__ = [
     "PerComponent",
     "PerNonzero",
     "Place",
+    "Pointwise",
+    "Positive",
     "PrefixGain",
     "PrefixReward",
     "ProcessReward",
@@ -204,6 +232,7 @@ __all__ = [
     "ShortestPath",
     "Source",
     "Sum",
+    "Surprised",
     "Times",
     "TimesLeft",
     "ToGo",
@@ -212,6 +241,9 @@ __all__ = [
     "TopGroups",
     "Traces",
     "TreeVine",
+    "TurnWindow",
+    "Turns",
+    "TurnsToGo",
     "UnitGae",
     "Unlikely",
     "Unshrunk",

@@ -1,4 +1,4 @@
-"""Methods that are one mechanism: hindsight, judges, information.
+"""Methods that are one mechanism: hindsight, judges.
 
 References:
     See each method and the part that it is made of.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from casim.estimators import (
     Hindsight,
-    InformationGain,
     ProcessReward,
 )
 from casim.methods.method import Method
@@ -71,25 +70,3 @@ PROCESS_SUM = Method(
     stands_for="a judge of set fidelity scores the steps",
 )
 """The form that PURE is compared with."""
-
-IGPO = Method(
-    name="IGPO",
-    recipe=InformationGain(),
-    reference="Wang et al. 2025",
-    arxiv="2510.14967",
-    number=32,
-    granularity="turn",
-    stands_for="a judge's score is the model's probability of the answer",
-)
-"""Change of the probability of success."""
-
-IGPO_LOG = Method(
-    name="IGPO, log form",
-    recipe=InformationGain("log"),
-    reference="Zhang 2026",
-    arxiv="2604.09459",
-    granularity="turn",
-    stands_for="a judge's score is the model's probability of the answer",
-    status="second-hand",
-)
-"""Change of its logarithm: the survey's reading."""
