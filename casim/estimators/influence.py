@@ -96,7 +96,14 @@ class Surprised(Part):
         number = jnp.sum(among)
         # A share of a token below 1e-4 is rounding, and makes no more.
         wanted = jnp.maximum(jnp.ceil(self.share * number - 1e-4), 1)
-        ranked = jnp.argsort(jnp.where(among, -surprise, jnp.inf).reshape(-1), stable=True)
+        ranked = jnp.argsort(
+            jnp.where(
+                among,
+                -surprise,
+                jnp.inf,
+            ).reshape(-1),
+            stable=True,
+        )
         place = jnp.zeros_like(ranked).at[ranked].set(jnp.arange(ranked.size))
         return among & (place.reshape(among.shape) < wanted)
 
@@ -154,13 +161,34 @@ class ByDivergence(_Judged):
         score = world.judge(key, batch, self.judge)
         start = world.judge_prompt(key, batch, self.judge)
         said = jnp.isfinite(score) & batch.decided
-        after = jnp.clip(jnp.where(said, score, 0.5), self.floor, 1 - self.floor)
-        before = jnp.clip(_last_said(score, start), self.floor, 1 - self.floor)
+        after = jnp.clip(
+            jnp.where(
+                said,
+                score,
+                0.5,
+            ),
+            self.floor,
+            1 - self.floor,
+        )
+        before = jnp.clip(
+            _last_said(score, start),
+            self.floor,
+            1 - self.floor,
+        )
         divergence = jnp.where(said, _divergence(after, before), 0.0)
         weight = self._weight(_place(divergence, said))
         mean = _mean(weight, said)
         asked = count(jnp.isfinite(score)) + math.prod(start.shape)
-        return jnp.where(said, weight / jnp.where(mean > 0, mean, 1.0), 1.0), asked
+        return jnp.where(
+            said,
+            weight
+            / jnp.where(
+                mean > 0,
+                mean,
+                1.0,
+            ),
+            1.0,
+        ), asked
 
     def _weight(self, place: Steps) -> Steps:
         """Below `low` it falls to the least, above it rises to 1 + beta."""
@@ -201,10 +229,30 @@ class BySaliency(_Judged):
     def _factor(self, world, batch, key):
         score = world.judge(key, batch, self.judge)
         said = jnp.isfinite(score) & batch.decided
-        size = jnp.log(jnp.maximum(jnp.abs(jnp.where(said, score, 1.0)), self.floor))
+        size = jnp.log(
+            jnp.maximum(
+                jnp.abs(
+                    jnp.where(
+                        said,
+                        score,
+                        1.0,
+                    )
+                ),
+                self.floor,
+            )
+        )
         away = jnp.where(said, size - _mean(size, said), 0.0)
         deviation = jnp.sqrt(_mean(away**2, said))
-        standard = jnp.where(deviation > 0, away / jnp.where(deviation > 0, deviation, 1.0), 0.0)
+        standard = jnp.where(
+            deviation > 0,
+            away
+            / jnp.where(
+                deviation > 0,
+                deviation,
+                1.0,
+            ),
+            0.0,
+        )
         weight = jnp.clip(1 + self.spread * standard, self.low, self.high)
         return jnp.where(said, weight, 1.0), count(jnp.isfinite(score))
 
@@ -231,7 +279,16 @@ def _place(x: Steps, where: Bool[Array, "P N T"]) -> Steps:
     most = jnp.max(jnp.where(where, x, -jnp.inf), axis=-1, keepdims=True)
     width = most - least
     differ = jnp.isfinite(width) & (width > 0)
-    return jnp.where(differ & where, (x - least) / jnp.where(differ, width, 1.0), 0.0)
+    return jnp.where(
+        differ & where,
+        (x - least)
+        / jnp.where(
+            differ,
+            width,
+            1.0,
+        ),
+        0.0,
+    )
 
 
 def _mean(x: Steps, where: Bool[Array, "P N T"]) -> Float[Array, "P N 1"]:

@@ -43,8 +43,22 @@ class Gathered(Part):
         check_taken(credit, self)
         live = batch.live & batch.counted[..., None]
         own = jnp.where(live, credit.value, 0.0)
-        from_here = affine_scan(jnp.where(ends(batch), 0.0, 1.0), own, reverse=True)
-        return credit._replace(value=jnp.where(live, _of_first(from_here, batch), 0.0))
+        from_here = affine_scan(
+            jnp.where(
+                ends(batch),
+                0.0,
+                1.0,
+            ),
+            own,
+            reverse=True,
+        )
+        return credit._replace(
+            value=jnp.where(
+                live,
+                _of_first(from_here, batch),
+                0.0,
+            )
+        )
 
 
 @final
@@ -57,7 +71,14 @@ class NotLastTurn(Part):
     def apply(self, world, batch, credit):
         kept = not_last(batch)
         value = jnp.where(kept, credit.value, 0.0)
-        return credit._replace(value=value, weight=jnp.where(kept, credit.weight, 0.0))
+        return credit._replace(
+            value=value,
+            weight=jnp.where(
+                kept,
+                credit.weight,
+                0.0,
+            ),
+        )
 
 
 @final
@@ -121,8 +142,22 @@ class TurnWindow(Part):
             return (own + total, weighs + norm), None
 
         begin = (own, weighs)
-        (total, norm), _ = jax.lax.scan(longer, begin, None, length=self.length - 1)
-        value = jnp.where(norm > 0, total / jnp.where(norm > 0, norm, 1.0), 0.0)
+        (total, norm), _ = jax.lax.scan(
+            longer,
+            begin,
+            None,
+            length=self.length - 1,
+        )
+        value = jnp.where(
+            norm > 0,
+            total
+            / jnp.where(
+                norm > 0,
+                norm,
+                1.0,
+            ),
+            0.0,
+        )
         return credit._replace(value=jnp.where(batch.live, value, 0.0))
 
 
@@ -175,8 +210,18 @@ class Turns(Part):
 
     def apply(self, world, batch, credit):
         check_taken(credit, self)
-        number = jnp.sum(ends(batch), axis=-1, keepdims=True).astype(credit.value.dtype)
-        return credit._replace(value=jnp.where(batch.live, self.factor * number, 0.0))
+        number = jnp.sum(
+            ends(batch),
+            axis=-1,
+            keepdims=True,
+        ).astype(credit.value.dtype)
+        return credit._replace(
+            value=jnp.where(
+                batch.live,
+                self.factor * number,
+                0.0,
+            )
+        )
 
 
 @final
@@ -213,10 +258,26 @@ def _of_next(x: Steps, batch: Batch) -> Steps:
     """What the next turn has, 0 after the last; x is one for all steps of a turn."""
     after = jnp.where(shift_left(batch.live, False), shift_left(x), 0.0)
     last = ends(batch)
-    return affine_scan(jnp.where(last, 0.0, 1.0), jnp.where(last, after, 0.0), reverse=True)
+    return affine_scan(
+        jnp.where(
+            last,
+            0.0,
+            1.0,
+        ),
+        jnp.where(
+            last,
+            after,
+            0.0,
+        ),
+        reverse=True,
+    )
 
 
-def _to_go(x: Steps, batch: Batch, discount: float) -> Steps:
+def _to_go(
+    x: Steps,
+    batch: Batch,
+    discount: float,
+) -> Steps:
     """Sums over a turn and those that follow, of what is one for all steps of a turn."""
     last = ends(batch)
     own = jnp.where(last, x, 0.0)
@@ -227,7 +288,15 @@ def _to_go(x: Steps, batch: Batch, discount: float) -> Steps:
 def _weighs(credit: Credit, batch: Batch) -> Steps:
     """1 on the steps of turns that have any weight."""
     own = jnp.where(batch.live, credit.weight, 0.0)
-    from_here = affine_scan(jnp.where(ends(batch), 0.0, 1.0), own, reverse=True)
+    from_here = affine_scan(
+        jnp.where(
+            ends(batch),
+            0.0,
+            1.0,
+        ),
+        own,
+        reverse=True,
+    )
     some = _of_first(from_here, batch) > 0
     return jnp.where(batch.live & some, 1.0, 0.0).astype(credit.value.dtype)
 

@@ -117,10 +117,14 @@ class InformationGain(Source):
         after = self._potential(jnp.where(scored, score, 1.0))
         gain = after - self._potential(before)
         calls = count(scored) + math.prod(score.shape[:-1])
-        return jnp.where(scored & batch.live, gain, 0.0), cost(judge_calls=calls)
+        return jnp.where(
+            scored & batch.live,
+            gain,
+            0.0,
+        ), cost(judge_calls=calls)
 
     def _potential(self, p: Array) -> Array:
-        """F of each form."""
+        """What the gain is a difference of, by form."""
         forms = {
             "probability": self._probability,
             "log": self._log,
