@@ -3,7 +3,8 @@
 Run with `casim run experiments/reasoning_methods.py [--quick]`. Two worlds: a chain of ten steps of
 reasoning whose steps grow from 50 to 3,000 tokens, and a process that can please its judge without
 solving the task. Eight prompts of eight rollouts, because some methods normalise over a batch.
-Methods that play on from a point do so at the ten boundaries of steps, whatever the length.
+Methods that play on from a point do so at the ten boundaries of steps, whatever the length; so
+SPO-chain, which cuts at every fifth unlikely token, is left to `reasoning_claims.py`.
 
 Each method is a row, each horizon a dot. Bias is of the credit, with what no action changes taken
 away. The aligned SNR is hollow where it is not told apart from RLOO's, by pairs. Worth is one over
@@ -47,7 +48,6 @@ METHODS = (
     methods.PRL,
     methods.VINEPPO,
     methods.VINEPPO_SHARED,
-    methods.SPO_CHAIN,
     methods.SPO_TREE,
     methods.SCAR,
     methods.MATH_SHEPHERD,

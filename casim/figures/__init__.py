@@ -4,6 +4,7 @@ from casim.figures.along import truth_figure
 from casim.figures.labels import label_ends
 from casim.figures.ladder import Column, ladder
 from casim.figures.lines import styles
+from casim.figures.matrix import Panel, matrix
 from casim.figures.multiples import small_multiples
 from casim.figures.panel import panel
 from casim.figures.profiles import profile_panel
@@ -15,8 +16,10 @@ __all__ = [
     "COLUMN",
     "PAGE",
     "Column",
+    "Panel",
     "label_ends",
     "ladder",
+    "matrix",
     "panel",
     "pivots",
     "profile_panel",

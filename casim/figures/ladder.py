@@ -79,7 +79,7 @@ def ladder(
     check_integer("number of methods", len(methodologies), 1)
     check_integer("number of places", len(places), 1)
     check_range("width", width, 2.0, 100.0)
-    order = _order(methodologies)
+    order = rows_in_order(methodologies)
     colour_of = colours(methodologies.values())
     height = HEAD + ROW * len(order) + FOOT
     with style():
@@ -90,7 +90,7 @@ def ladder(
                 colour = colour_of[methodologies[label]]
                 _dots(axes, row, label, column, colour, places)
             _dress(axes, column, order, methodologies)
-        _name(panels[0], order, methodologies, colour_of, names or {})
+        write_names(panels[0], order, methodologies, names or {})
         if len(places) > 1:
             figure.legend(
                 handles=_key(places),
@@ -100,7 +100,7 @@ def ladder(
     return figure
 
 
-def _order(methodologies: Mapping[str, str]) -> list[str]:
+def rows_in_order(methodologies: Mapping[str, str]) -> list[str]:
     """The labels, those of a methodology together, methodologies as they come first."""
     kinds = list(dict.fromkeys(methodologies.values()))
     return sorted(methodologies, key=lambda label: kinds.index(methodologies[label]))
@@ -164,14 +164,14 @@ def _decades(axes: Axes, threshold: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _name(
+def write_names(
     axes: Axes,
     order: Sequence[str],
     methodologies: Mapping[str, str],
-    colour_of: Mapping[str, str],
     names: Mapping[str, str],
 ) -> None:
     """The names of the methods at their rows, in the colours of their methodologies."""
+    colour_of = colours(methodologies.values())
     axes.set_yticks(range(len(order)), [names.get(label, label) for label in order])
     axes.tick_params(axis="y", labelsize=SIZE, length=0)
     for text, label in zip(axes.get_yticklabels(), order, strict=True):

@@ -13,9 +13,13 @@ tokens written by the tool:
 - at the last output token z switches with probability `switch` and x with probability T; y tells
   the new z, wrongly with probability O, and c tells g, wrongly with probability V / 2.
 
-The last step of the last turn pays 1 if the task is intact. h = 1 - (1 - damage)^(1 / num_turns),
-so that `damage` is the chance that failing every call breaks the task (at H = 0), and m likewise
-from `repair`: longer chains are longer, not harder.
+The last step of the last turn pays 1 if the task is intact. h = 1 - (1 - damage)^(1 / n), with n
+the number of calls that do something, so that `damage` is the chance that failing all of them
+breaks the task (at H = 0), and m likewise from `repair`: longer chains are longer, not harder.
+
+With a `density` below 1 only n = max(1, round(density num_turns)) calls, spread evenly, do
+something: the i-th turn's does where floor((i + 1) n / num_turns) > floor(i n / num_turns). The
+others change nothing, neither task nor mode; they look and are chosen like any.
 
 The diagnostics of agentic credit, each off at 0:
 - T `non_closure`: equal text, other dynamics (hidden execution state).
@@ -50,8 +54,12 @@ from casim.types import Kind, Replay
 
 THINK, CALL, IDLE, OUTPUT, FINAL = 0, 1, 5, 6, 7
 """Codes of the steps; a call of the i-th kind has code CALL + i."""
+SPARE = 8
+"""The code of a call of the first kind that does nothing; of the i-th kind it is SPARE + i."""
 CALLS = (Kind.TOOL, Kind.MEMORY, Kind.MESSAGE, Kind.ANSWER)
 INTACT, BROKEN = 0, 1
+LEAST = 1e-9
+"""Density, which is above 0."""
 
 
 @final
@@ -76,6 +84,7 @@ class ToolChain(RuleTask):
         unverified: V, in [0, 1].
         coupling: C, in [0, 1].
         branching: whether going back to a step is possible at all.
+        density: share of the turns whose call does something, in (0, 1]; at least one does.
         num_actions: actions at every token, at least 2; actions 2 and up never match.
         discount: in [0, 1]; of every step, or where `discount_within` is set of the last in a turn.
         discount_within: of the other steps of a turn, in [0, 1]; None is `discount`. At 1, time is
@@ -99,6 +108,7 @@ class ToolChain(RuleTask):
     unverified: float = 0.0
     coupling: float = 0.0
     branching: bool = True
+    density: float = 1.0
     num_actions: int = 2
     discount: float = 1.0
     discount_within: float | None = None
@@ -106,6 +116,7 @@ class ToolChain(RuleTask):
     kinds: ClassVar = {
         THINK: Kind.THINK,
         **{CALL + i: kind for i, kind in enumerate(CALLS)},
+        **{SPARE + i: kind for i, kind in enumerate(CALLS)},
         **dict.fromkeys((IDLE, OUTPUT, FINAL), Kind.OUTPUT),
     }
 
@@ -121,10 +132,22 @@ class ToolChain(RuleTask):
             check_range(field, getattr(self, field), 0.0, 1.0)
         for field in ("non_closure", "observation_noise"):
             check_range(field, getattr(self, field), 0.0, 0.5)
+        check_range("density", self.density, LEAST, 1.0)
 
     @property
     def replay(self) -> Replay:
         return Replay(self.replay_noise, self.branching)
+
+    @property
+    def num_deciding(self) -> int:
+        """Turns whose call does something."""
+        return max(1, round(self.density * self.num_turns))
+
+    @property
+    def _does(self) -> np.ndarray:
+        """Whether the call of each turn does something."""
+        before = np.arange(self.num_turns + 1) * self.num_deciding // self.num_turns
+        return np.diff(before) > 0
 
     def layout(self) -> Layout:
         turn = (
@@ -137,9 +160,12 @@ class ToolChain(RuleTask):
         code = np.tile(turn, self.num_turns)
         if self.heterogeneity > 0:
             code = np.where(code == CALL, CALL + number % len(CALLS), code)
+        is_call = (code >= CALL) & (code < IDLE)
+        code = np.where(is_call & ~self._does[number], code - CALL + SPARE, code)
         code[-1] = FINAL
         agent = number % 2 if self.coupling > 0 else None
-        return Layout(code, segment=2 * number + (code >= IDLE), turn=number, agent=agent)
+        written = (code >= IDLE) & (code < SPARE)
+        return Layout(code, segment=2 * number + written, turn=number, agent=agent)
 
     def start(self) -> dict:
         """A fair mode, a first output that tells it and that all is well, a live session."""
@@ -184,8 +210,8 @@ class ToolChain(RuleTask):
     def _broken_after(self, task: int, matches: bool, weight: float) -> float:
         works = self.reliability if matches else 1 - self.reliability
         if task == BROKEN:
-            return 1 - works * per_occasion(self.repair, self.num_turns)
-        return (1 - works) * per_occasion(self.damage, self.num_turns) * weight
+            return 1 - works * per_occasion(self.repair, self.num_deciding)
+        return (1 - works) * per_occasion(self.damage, self.num_deciding) * weight
 
 
 def _told(said: int, truth: int, noise: float) -> float:

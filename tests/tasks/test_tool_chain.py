@@ -45,9 +45,21 @@ def per_turn(total: float, turns: int) -> float:
     return 1 - (1 - total) ** (1 / turns)
 
 
+def doing(task: ToolChain) -> list[bool]:
+    """Which calls do something: so many, dealt out by what is left over from turn to turn."""
+    number, left, found = max(1, round(task.density * task.num_turns)), 0, []
+    for _ in range(task.num_turns):
+        left += number
+        found.append(left >= task.num_turns)
+        left -= task.num_turns * found[-1]
+    return found
+
+
 def turn_law(task: ToolChain, turn: int, state: tuple, action: int) -> dict:
     """The distribution of (z, y, g, c, x) after a turn, by events in the order of the docstring."""
     z, _, g, _, x = state
+    does, number = doing(task)[turn], sum(doing(task))
+    coupling = task.coupling if does else 0.0
     weight = 1 - task.heterogeneity * (turn % 4) / 4
     matches = action == (z if x == 0 else 1 - z)
     works = task.reliability if matches else 1 - task.reliability
@@ -56,12 +68,12 @@ def turn_law(task: ToolChain, turn: int, state: tuple, action: int) -> dict:
         broken = g == 1
         p_worked = works if worked else 1 - works
         if broken:
-            changes = per_turn(task.repair, task.num_turns) if worked else 0.0
+            changes = per_turn(task.repair, number) if worked and does else 0.0
         else:
-            changes = 0.0 if worked else per_turn(task.damage, task.num_turns) * weight
+            changes = 0.0 if worked or not does else per_turn(task.damage, number) * weight
         for changed, set_mode, switched, stale, wrong, misjudged in np.ndindex(2, 2, 2, 2, 2, 2):
             p = p_worked * (changes if changed else 1 - changes)
-            p *= task.coupling if set_mode else 1 - task.coupling
+            p *= coupling if set_mode else 1 - coupling
             p *= task.switch if switched else 1 - task.switch
             p *= task.non_closure if stale else 1 - task.non_closure
             p *= task.observation_noise if wrong else 1 - task.observation_noise
@@ -124,6 +136,8 @@ VARIANTS = {
     "all alike": {"reliability": 0.5} | DIAGNOSTICS,
     "all": DIAGNOSTICS,
     "no repair": {"repair": 0.0} | DIAGNOSTICS,
+    "few calls matter": {"density": 0.4} | DIAGNOSTICS,
+    "one call matters": {"density": 0.01},
 } | {f"{knob} alone": {knob: value} for knob, value in DIAGNOSTICS.items()}
 
 
@@ -340,6 +354,21 @@ def test_only_the_call_matters():
     assert not spread[~call].any()
 
 
+@pytest.mark.parametrize(("density", "turns"), [(0.6, [1, 3, 4]), (0.4, [2, 4]), (0.01, [4])])
+def test_only_so_many_calls_matter_and_all_look_alike(density, turns):
+    task = ToolChain(**SETTINGS, **DIAGNOSTICS, density=density)
+    mdp, full = task.build(), ToolChain(**SETTINGS, **DIAGNOSTICS).build()
+    truth = solve(mdp, jnp.asarray(random_policy(1, mdp)))
+    spread = np.asarray(truth.q_value.max(-1) - truth.q_value.min(-1)).max(-1)
+    np.testing.assert_array_equal(np.flatnonzero(spread), np.array(turns) * 5 + 1)
+    assert task.num_deciding == len(turns)
+    for field in ("kind", "decision"):
+        along = [np.asarray(getattr(x, field))[np.asarray(x.schedule)] for x in (mdp, full)]
+        np.testing.assert_array_equal(*along)
+    for field in ("turn", "segment", "agent"):
+        np.testing.assert_array_equal(getattr(mdp, field), getattr(full, field))
+
+
 def test_turns_segments_kinds_and_decisions_follow_the_turns():
     task = ToolChain(**(SETTINGS | {"num_turns": 2}))
     mdp = task.build()
@@ -405,6 +434,7 @@ def test_a_million_steps_cost_an_index_vector_and_no_tables():
         ({"heterogeneity": -1.0}, "heterogeneity must be in [0.0, 1.0], got -1.0"),
         ({"unverified": 2.0}, "unverified must be in [0.0, 1.0], got 2.0"),
         ({"coupling": float("inf")}, "coupling must be in [0.0, 1.0], got inf"),
+        ({"density": 0.0}, "density must be in [1e-09, 1.0], got 0.0"),
         ({"discount": -1.0}, "discount must be in [0.0, 1.0], got -1.0"),
     ],
 )
