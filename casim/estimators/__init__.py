@@ -34,6 +34,7 @@ from casim.estimators.sources.completions import Completions
 from casim.estimators.sources.contributions import Contribution
 from casim.estimators.sources.critics import Gae
 from casim.estimators.sources.cuts import CutVine
+from casim.estimators.sources.forks import Forks, Siblings
 from casim.estimators.sources.games import Shapley
 from casim.estimators.sources.greedy import LessGreedy
 from casim.estimators.sources.hindsight import Hindsight
@@ -122,6 +123,8 @@ PARTS: tuple[type[Estimator], ...] = (
     Lowest,
     CutVine,
     TreeVine,
+    Forks,
+    Siblings,
     Completions,
     DeadEnd,
     AllCoalitions,
@@ -182,6 +185,7 @@ __all__ = [
     "Extremes",
     "Fade",
     "FittedValues",
+    "Forks",
     "FromEnds",
     "FromStart",
     "Gae",
@@ -230,6 +234,7 @@ __all__ = [
     "Rewarded",
     "Shapley",
     "ShortestPath",
+    "Siblings",
     "Source",
     "Sum",
     "Surprised",
