@@ -9,7 +9,7 @@
 
 A CPU scatters, which touches every entry once; other devices compare with every label, because
 there scattering adds in an order that changes from run to run. Exceptions say why. What is summed
-in double precision on the host (exact moments, contracts of tasks) uses `numpy.add.at`.
+in double precision on the host (exact moments, contracts of tasks) is summed by NumPy.
 """
 
 from __future__ import annotations

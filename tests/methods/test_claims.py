@@ -21,7 +21,7 @@ from casim.scores import group_gradient
 from casim.simulate import World
 from casim.types import recorded
 from tests.enumeration import cell_mean, solve, trajectories
-from tests.methods.worlds import WORLDS, small
+from tests.methods.worlds import NARROW, WORLDS, small
 
 EXACT = 1e-9
 ENUMERABLE = [m for m in METHODS if m.claims and m.needs <= {"group"}]
@@ -42,7 +42,7 @@ PLACES = [
 @functools.cache
 def enumerated(name, discount, prompts):
     """A world, what is known of it, and all its trajectories."""
-    mdp, policy = small(name, discount, prompts)
+    mdp, policy = small(name, discount, prompts, NARROW)
     return World.make(mdp, policy), solve(mdp, policy), trajectories(mdp, policy)
 
 
@@ -57,7 +57,7 @@ def wanted(target, *place):
 @pytest.mark.parametrize(("name", "discount", "prompts"), PLACES)
 @pytest.mark.parametrize("method", ENUMERABLE, ids=lambda m: m.name)
 def test_claims_hold_exactly_where_they_are_made(method, name, discount, prompts):
-    mdp, policy = small(name, discount, prompts)
+    mdp, policy = small(name, discount, prompts, NARROW)
     claims = method.claims_at(discount)
     moments = group_moments(mdp, policy, method, 2)
     if "gradient" in claims:
@@ -113,7 +113,7 @@ def test_a_claim_for_discount_1_does_not_hold_below():
     for method in ENUMERABLE:
         if method.claims_at(1.0) == method.claims_at(0.75):
             continue
-        mdp, policy = small("hidden", 0.75)
+        mdp, policy = small("hidden", 0.75, successors=NARROW)
         scores = exact_scores(mdp, policy, group_moments(mdp, policy, method, 2))
         assert scores["gradient_bias"] > 1e-4, method.name
 

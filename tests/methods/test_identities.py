@@ -37,7 +37,7 @@ from tests import reference
 from tests.methods import reference_trainers as ref
 from tests.methods.test_trainers import agree, rows
 from tests.methods.tree import STEPS, tree
-from tests.methods.worlds import small
+from tests.methods.worlds import NARROW, small
 from tests.quick import QUICK
 
 SCORE = Whole(1.0)
@@ -393,7 +393,7 @@ def test_td_lambda_learns_by_traces():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_group_moments_enumerate_a_method_exactly_if_it_says_so(method, unhooked):
-    mdp, policy = small("hidden", 1.0)
+    mdp, policy = small("hidden", 1.0, successors=NARROW)
     if method.enumerable:
         found = group_moments(mdp, policy, method, 2)
         assert np.isfinite(found.gradient).all()

@@ -13,27 +13,43 @@ from tests import reference
 SCHEDULE = (0, 1, 2)
 
 
-def small(name: str, discount: float, prompts: int = 1) -> tuple[MDP, np.ndarray]:
+WIDE, NARROW = 6, 3
+"""Successors of a state and an action, some of probability 0.
+
+In the narrow worlds there are so few trajectories, 200 where the state is hidden, that all their
+pairs are listed in a moment.
+"""
+
+
+def small(
+    name: str,
+    discount: float,
+    prompts: int = 1,
+    successors: int = WIDE,
+) -> tuple[MDP, np.ndarray]:
     """A process of 3 steps and a policy for it.
 
     Args:
         name: a key of `WORLDS`.
         discount: of every step.
         prompts: how many prompts the start states are dealt out to.
+        successors: `WIDE` or `NARROW`.
     """
-    mdp, policy = WORLDS[name](discount)
+    mdp, policy = WORLDS[name](discount, successors)
     assert (np.asarray(mdp.start) > 0).sum() > prompts
     return mdp._replace(prompt=np.arange(len(mdp.start)) % prompts), policy
 
 
-def hidden(discount: float) -> tuple[MDP, np.ndarray]:
+def hidden(discount: float, successors: int) -> tuple[MDP, np.ndarray]:
     """A hidden state, a step of the environment between decisions, early ends, odd rewards."""
-    return reference.random_mdp(7, schedule=SCHEDULE, discount=discount)
+    sizes = {"schedule": SCHEDULE, "successors": successors}
+    return reference.random_mdp(7, discount=discount, **sizes)
 
 
-def chain(discount: float) -> tuple[MDP, np.ndarray]:
+def chain(discount: float, successors: int) -> tuple[MDP, np.ndarray]:
     """The state is shown, every step is a decision that leads to one state; the last step pays."""
-    mdp, policy = reference.random_mdp(11, schedule=SCHEDULE, discount=discount, terminal=False)
+    sizes = {"schedule": SCHEDULE, "successors": successors}
+    mdp, policy = reference.random_mdp(11, discount=discount, terminal=False, **sizes)
     sure = np.zeros(mdp.prob.shape)
     sure[..., 0] = 1.0
     shown = np.zeros(mdp.emission.shape)
@@ -48,9 +64,10 @@ def chain(discount: float) -> tuple[MDP, np.ndarray]:
     return mdp, policy
 
 
-def lengths(discount: float) -> tuple[MDP, np.ndarray]:
+def lengths(discount: float, successors: int) -> tuple[MDP, np.ndarray]:
     """Action 0 stops, and what it pays depends on when; every step is a decision."""
-    mdp, policy = reference.random_mdp(5, schedule=SCHEDULE, discount=discount)
+    sizes = {"schedule": SCHEDULE, "successors": successors}
+    mdp, policy = reference.random_mdp(5, discount=discount, **sizes)
     successor = np.array(mdp.successor)
     (end,) = np.flatnonzero(np.asarray(mdp.terminal))
     successor[:, :, 0] = end

@@ -30,7 +30,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from casim.checks import check_choice, check_integer
 from casim.oracle.moments.classes import Classes, View, make_classes, whole
@@ -169,15 +169,43 @@ class _Totals(NamedTuple):
         """Adds batches, `[B, P N]` classes, of these probabilities."""
         num = group.shape[1]
         each = share[:, None, None] / num
-        np.add.at(self.value, group, each * given.value)
-        np.add.at(self.value_square, group, each * given.value**2)
-        part = each * given.product
-        np.add.at(self.product, group, part)
-        np.add.at(self.products, group, part[..., :, None] * given.product[..., None, :])
-        flat = given.product.reshape(len(group), 1, -1)
-        score = classes.score[group].reshape(*flat.shape[::2], -1)
-        gradient = (flat @ score)[:, 0] / num
-        self.square[:] += share @ gradient**2
+        value = each * given.value
+        product = each * given.product
+        pairs = product[..., :, None] * given.product[..., None, :]
+        _add_by_class(self.value, group, value)
+        _add_by_class(self.value_square, group, value * given.value)
+        _add_by_class(self.product, group, product)
+        _add_by_class(self.products, group, pairs)
+        self.square[:] += share @ _gradient_square(classes.score, group, given.product)
+
+
+def _add_by_class(
+    total: Float[np.ndarray, "C *shape"],
+    group: Int[np.ndarray, "B PN"],
+    x: Float[np.ndarray, "B PN *shape"],
+) -> None:
+    """Adds what members have to the totals of their classes, in place.
+
+    Entry by entry of the shape, which takes a fifth of the time of `numpy.add.at`.
+    """
+    label = group.ravel()
+    columns = np.ascontiguousarray(x.reshape(len(label), -1).T)
+    by_column = total.reshape(len(total), -1).T
+    for entry, column in zip(by_column, columns, strict=True):
+        entry += np.bincount(label, column, minlength=len(total))
+
+
+def _gradient_square(
+    score: Float[np.ndarray, "C T P"],
+    group: Int[np.ndarray, "B PN"],
+    product: Float[np.ndarray, "B PN T"],
+) -> Float[np.ndarray, "B P"]:
+    """The squared mean gradient of each parameter, given the classes of a batch."""
+    batches, num = group.shape
+    by_step = score[group].reshape(batches, -1, score.shape[-1])
+    credit = product.reshape(batches, 1, -1)
+    gradient = (credit @ by_step)[:, 0] / num
+    return gradient**2
 
 
 def _with_shared(shared: np.ndarray, sees: View, batch: Trajectory) -> np.ndarray:
