@@ -20,11 +20,18 @@ from jaxtyping import Array, Bool, Float, Key
 from casim.checks import check_choice
 from casim.estimators.base import begin, episode_return, to_steps
 from casim.oracle.along import advantage_along
+from casim.oracle.moments import Known, Recursion, Shuffled, advantage, nothing, whole_return
 from casim.simulate import World
 from casim.targets import Advantage, Target
 from casim.types import Batch, Credit, Truth, recorded
 
 CONTROLS = ("exact", "zero", "broadcast", "shuffled")
+_KNOWN = {
+    "exact": Recursion(advantage),
+    "zero": Recursion(advantage, nothing),
+    "broadcast": Recursion(whole_return()),
+    "shuffled": Shuffled(),
+}
 
 
 @final
@@ -42,6 +49,11 @@ class Control:
 
     def __post_init__(self) -> None:
         check_choice("name", self.name, CONTROLS)
+
+    @property
+    def recursion(self) -> Known:
+        """What gives its exact moments at any horizon."""
+        return _KNOWN[self.name]
 
     def __call__(self, key: Key[Array, ""], world: World, truth: Truth, batch: Batch) -> Credit:
         """Credit `[P, N, T]` of a batch, free of cost."""

@@ -32,6 +32,8 @@ class Sizes(NamedTuple):
     groups: Groups
     replicates: int
     profiles: tuple[str, ...] = ()
+    exact: bool = False
+    """Whether rows hold the exact scores of methods of which they are known."""
 
 
 class Job(NamedTuple):
@@ -65,7 +67,7 @@ class Case(NamedTuple):
         judge, more = split_judges(self.judges)
         others = (self.behaviour, self.reference)
         described = (describe(self.behaviour), describe(self.reference))
-        added = beside(*described, more, sizes.profiles)
+        added = beside(*described, more, sizes.profiles, sizes.exact)
         for seed in map(int, seeds):
             for method in methods:
                 recipe = recipe_of(method)

@@ -53,6 +53,7 @@ class Row:
         profiles: by "step" or "distance" where the study asked: of bins, `first` and the numbers
             of `casim.scores.profiles`, each [value, low, high].
         judges: recipes of judges of other names than "judge", by name; None without any.
+        expected: where the study asked, exact scores by name, of what `casim.expected` knows.
     """
 
     study: str
@@ -82,6 +83,7 @@ class Row:
     reference: dict[str, Any] | None = None
     profiles: dict[str, Profile] | None = None
     judges: dict[str, Any] | None = None
+    expected: dict[str, float] | None = None
 
     @property
     def question(self) -> str:
@@ -89,7 +91,8 @@ class Row:
         recipes = (self.task, self.policy, self.judge, self.estimator)
         groups = (self.num_prompts, self.num_trajectories, self.share)
         asked = tuple(self.profiles or ())
-        added = beside(self.behaviour, self.reference, self.judges, asked)
+        exact = self.expected is not None
+        added = beside(self.behaviour, self.reference, self.judges, asked, exact)
         return question(self.study, *recipes, *groups, self.replicates, self.seed, *added)
 
     @property
@@ -142,6 +145,8 @@ class Row:
             _check_profiles(fields["profiles"])
             fields["profiles"] = mapped(_nan, fields["profiles"])
         _check_numbers("exact", list(fields["exact"].values()))
+        if fields["expected"] is not None:
+            _check_numbers("expected", list(fields["expected"].values()))
         for name, number in fields["exact"].items():
             fields["exact"][name] = _nan(number)
         return cls(**fields)
@@ -152,7 +157,7 @@ _WHOLE = ("horizon", "num_steps", "num_prompts", "num_trajectories", "replicates
 _SECONDS = ("compile_time", "wall_time")
 _LISTS = ("scores", "left_out")
 _RECIPES = ("task", "policy", "estimator")
-_OPTIONAL = ("behaviour", "reference", "profiles", "judges")
+_OPTIONAL = ("behaviour", "reference", "profiles", "judges", "expected")
 _NAMED = (*_RECIPES, *_LISTS, "notes", "exact", "sources", "versions")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(_TEXT, str),
@@ -207,6 +212,7 @@ def beside(
     reference: Any,
     judges: Any = None,
     profiles: tuple[str, ...] = (),
+    exact: bool = False,
 ) -> tuple[dict[str, Any], ...]:
     """What a question says of what most studies do not have: described recipes, and profiles.
 
@@ -218,6 +224,7 @@ def beside(
         "reference": reference,
         "judges": judges,
         "profiles": asked,
+        "exact": exact or None,
     }
     found = {name: value for name, value in given.items() if value is not None}
     return (found,) if found else ()

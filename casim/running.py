@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from casim.controls import Control
+from casim.expected import expected_scores
 from casim.failures import EVERY_METHOD, Failure
 from casim.jobs import Case, Job, Sizes, label_of
 from casim.measuring import add_up, finish
@@ -171,13 +172,21 @@ class Runner:
             sums = add_up(score, program.chunk, prepared.plan, setting, job.seed)
             weighted = recipe_of(job.method).ratio_weighted
             finished = finish(setting, sums, weighted, self.sizes.profiles)
+            expected = self._expected(setting, job.method)
         except Exception as error:
             self._fail(prepared.case, [job], label_of(job.method), error)
             return
         took = time.perf_counter() - started
-        row = self._row(prepared.case, setting, job, finished, program.compile_time, took)
+        times = program.compile_time, took
+        row = self._row(prepared.case, setting, job, finished, expected, *times)
         self.saved.append(row)
         self._finish(row, new=True)
+
+    def _expected(self, setting: Setting, method: Method) -> dict[str, float] | None:
+        """The exact scores that are known, if the study asks for them."""
+        if not self.sizes.exact:
+            return None
+        return expected_scores(method, setting, self.sizes.groups)
 
     def _row(
         self,
@@ -185,6 +194,7 @@ class Runner:
         setting: Setting,
         job: Job,
         finished: Finished,
+        expected: dict[str, float] | None,
         compile_time: float,
         wall_time: float,
     ) -> Row:
@@ -218,6 +228,7 @@ class Runner:
             reference=describe(case.reference),
             profiles=finished.profiles or None,
             judges=judges,
+            expected=expected,
         )
 
     def _finish(self, row: Row, new: bool) -> None:

@@ -75,6 +75,8 @@ class Study:
         reference: the policy to compare with, if any estimator needs one.
         profiles: keep bias, variance and SNR by "step", or by "distance" to the next reward, in the
             rows too; see `casim.scores.profiles`.
+        exact: keep the exact scores in the rows too, of methods of which they are known; see
+            `casim.expected`.
 
     Raises:
         ValueError: an empty or repeated entry, a class in place of an instance, a number out of its
@@ -99,6 +101,7 @@ class Study:
     behaviour: Behaviour | None = None
     reference: Policy | None = None
     profiles: tuple[Literal["step", "distance"], ...] = ()
+    exact: bool = False
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -215,7 +218,7 @@ class Study:
     @property
     def _sizes(self) -> Sizes:
         groups = Groups(int(self.num_prompts), int(self.num_trajectories), self.share)
-        return Sizes(self.name, groups, int(self.replicates), self.profiles)
+        return Sizes(self.name, groups, int(self.replicates), self.profiles, self.exact)
 
     def _cases(self) -> list[Case]:
         pairs = itertools.product(self.tasks, self.policies)

@@ -33,6 +33,16 @@ def test_a_row_comes_back_as_it_was_with_its_nans():
     assert again.identity == row().identity
 
 
+def test_what_is_exact_is_part_of_the_row_and_that_it_was_asked_for_of_the_question():
+    asked = row(expected={"bias": 0.25})
+    again = Row.from_json(asked.to_json())
+    assert again.expected == {"bias": 0.25}
+    assert again.question == asked.question == row(expected={}).question != row().question
+    assert "expected" not in json.loads(row().to_json())
+    with pytest.raises(ValueError, match="expected must hold numbers"):
+        Row.from_json(json.dumps({**json.loads(row().to_json()), "expected": {"bias": "low"}}))
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
 def test_infinite_scores_are_stored_as_missing(value):
     again = Row.from_json(row(scores={"bias": Score(value, 0.0, 1.0, 2.0)}).to_json())

@@ -25,6 +25,7 @@ from casim.estimators import (
 )
 from casim.methods import whitening
 from casim.methods.method import Method
+from casim.oracle.moments import Recursion, peer_baseline, share_of_others
 
 _SCORE = Whole(discount=1.0)
 _VERL = Baseline("group", scale=True, single="raw")
@@ -113,6 +114,7 @@ DR_GRPO = Method(
     recipe=Chain(Whole(), Baseline("group")),
     reference="Liu et al. 2025",
     arxiv="2503.20783",
+    recursion=Recursion(peer_baseline(), share_of_others),
 )
 """R - mean over the group: (G - 1) / G (Q - V(prompt)) on average, for any outcomes."""
 

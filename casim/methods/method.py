@@ -10,6 +10,7 @@ from jaxtyping import Array, Key
 from casim.checks import check_choice
 from casim.estimators import Estimator
 from casim.estimators.base import CLAIMS, GRANULARITIES
+from casim.oracle.moments import Known
 from casim.simulate import World
 from casim.targets import Target
 from casim.types import Batch, Credit
@@ -47,6 +48,8 @@ class Method:
         status: "checked", "second-hand" or "analogue", see `STATUSES`.
         enumerable: whether `casim.oracle.moments.group_moments` gives its exact moments; left out,
             that is so where it needs nothing but the group.
+        recursion: what gives its exact moments at any horizon, by recursion in time, in groups of
+            one prompt; None where nothing does.
 
     Raises:
         ValueError: a word that is none of those allowed.
@@ -64,6 +67,7 @@ class Method:
     stands_for: str = ""
     status: Literal["checked", "second-hand", "analogue"] = "checked"
     enumerable: bool | None = None
+    recursion: Known | None = None
 
     def __post_init__(self) -> None:
         # What the recipe says of itself stands, unless the method says otherwise.

@@ -18,8 +18,10 @@ from casim.estimators import (
 )
 from casim.methods import whitening
 from casim.methods.method import Claim, Method
+from casim.oracle.moments import Recursion, peer_baseline, reward_to_go, whole_return
 
 _SCORE = Whole(discount=1.0)
+_OTHERS = Recursion(peer_baseline(discount=1.0))
 _EXACT = (Claim("target", undiscounted=True), Claim("gradient", undiscounted=True))
 
 REINFORCE = Method(
@@ -27,6 +29,7 @@ REINFORCE = Method(
     recipe=Chain(Whole()),
     reference="Williams 1992",
     claims=(Claim("gradient", undiscounted=True),),
+    recursion=Recursion(whole_return()),
 )
 """The whole return, on every step."""
 
@@ -35,6 +38,7 @@ REWARD_TO_GO = Method(
     recipe=Chain(ToGo()),
     reference="Sutton et al. 1999",
     claims=(Claim("gradient"),),
+    recursion=Recursion(reward_to_go),
 )
 """The rewards from each step on."""
 
@@ -44,6 +48,7 @@ RLOO = Method(
     reference="Kool et al. 2019; Ahmadian et al. 2024; verl 0.9.1, compute_rloo_outcome_advantage",
     arxiv="2402.14740",
     claims=(Claim("target"), Claim("gradient", undiscounted=True)),
+    recursion=Recursion(peer_baseline()),
 )
 """r_i - mean of the others of the group; a group of one gets r."""
 
@@ -53,6 +58,7 @@ RLOO_VERL_VECTORIZED = Method(
     reference="Ahmadian et al. 2024; verl 0.9.1, compute_rloo_vectorized_outcome_advantage",
     arxiv="2402.14740",
     claims=_EXACT,
+    recursion=_OTHERS,
 )
 """r_i - mean of the others; a group of one gets 0. SkyRL's rloo is the same."""
 
@@ -62,6 +68,7 @@ RLOO_TRL = Method(
     reference="Ahmadian et al. 2024; TRL 1.16.0, RLOOTrainer with beta=0",
     arxiv="2402.14740",
     claims=_EXACT,
+    recursion=_OTHERS,
 )
 """r_i - mean of the others that can be scored; one without others gets 0."""
 
@@ -87,6 +94,7 @@ RLOO_OPENRLHF = Method(
     reference="Ahmadian et al. 2024; OpenRLHF 0.11.2, rloo without KL",
     arxiv="2402.14740",
     claims=_EXACT,
+    recursion=_OTHERS,
 )
 """r_i - mean of the others, on every token; a group of one is not a number there, and here 0."""
 

@@ -106,6 +106,15 @@ def exact_advantage(exact: Exact, num: int) -> Scores:
     }
 
 
+def no_credit(exact: Exact, num: int) -> Scores:
+    """Of nothing at all."""
+    return {
+        "bias": 1.0,
+        "centred_bias": 1.0,
+        "variance": 0.0,
+    }
+
+
 def _biases(exact: Exact, kappa: float, offset_square: float) -> Scores:
     """Both biases of credit with mean kappa (A + offset)."""
     signal = exact["signal"]

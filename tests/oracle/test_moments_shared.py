@@ -113,7 +113,7 @@ def test_groups_that_share_a_state_are_those_of_all_ordered_tuples():
         np.testing.assert_allclose(got.expectation, total / mass, atol=1e-7)
 
 
-def test_an_unknown_share_is_refused():
+def test_an_unknown_share_is_refused(unhooked):
     with pytest.raises(ValueError, match=r"share must be one of .*'prompt', 'state'.* got 'seed'"):
         group_moments(*world(), RLOO.recipe, 2, by_reward, share="seed")
 

@@ -9,6 +9,7 @@ from casim.oracle.moments.forms import (
     control_variate,
     gae,
     hindsight,
+    judged_gain,
     peer_baseline,
     reward_to_go,
     td_error,
@@ -16,6 +17,7 @@ from casim.oracle.moments.forms import (
     whole_return,
 )
 from casim.oracle.moments.group import Moments, group_moments
+from casim.oracle.moments.known import Known, Recursion, Shuffled, nothing, share_of_others
 from casim.oracle.moments.paths import Enumeration, enumerate_trajectories, precise, precise_truth
 from casim.oracle.moments.recursion import recursion_moments
 from casim.oracle.moments.scores import exact_scores
@@ -23,8 +25,11 @@ from casim.oracle.moments.scores import exact_scores
 __all__ = [
     "Classes",
     "Enumeration",
+    "Known",
     "Moments",
     "Product",
+    "Recursion",
+    "Shuffled",
     "Trace",
     "advantage",
     "all_action",
@@ -37,11 +42,14 @@ __all__ = [
     "gae",
     "group_moments",
     "hindsight",
+    "judged_gain",
+    "nothing",
     "peer_baseline",
     "precise",
     "precise_truth",
     "recursion_moments",
     "reward_to_go",
+    "share_of_others",
     "td_error",
     "value_baseline",
     "whole",

@@ -57,7 +57,7 @@ def trace_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Trace) -> Cells:
 
 def product_cells(
     mdp: MDP, acting: Float[Array, "M S A"], form: Product
-) -> tuple[Cells, Float[Array, "T+1 S"], Float[Array, "2"]]:
+) -> tuple[Cells, Float[Array, "times S"], Float[Array, "2"]]:
     """Of the return: its moments in each cell, the value of what is left, its mean and variance.
 
     The last are over all trajectories. `mdp` has absorbing tables.

@@ -39,6 +39,11 @@ class Trace(NamedTuple):
     after: Float[Array | np.ndarray, "T+1 S"]
     before: Float[Array | np.ndarray, "T S A"]
     every: Float[Array | np.ndarray, "T S A"]
+    noise: float = 0.0
+    """Deviation of an error of its own at the prompt and after each step.
+
+    Credit has that of its step, less the one before.
+    """
 
 
 class Product(NamedTuple):
@@ -92,7 +97,7 @@ def reward_to_go(mdp: Any, truth: Any) -> Trace:
 
 
 def gae(
-    lambda_: float, critic: Float[np.ndarray, "T+1 S"] | None = None
+    lambda_: float, critic: Float[np.ndarray, "times S"] | None = None
 ) -> Callable[[Any, Any], Trace]:
     """c_t = delta_t + discount_t lambda c_{t+1}: GAE over a fixed critic of the latent state.
 
@@ -141,6 +146,56 @@ def advantage(_: Any, truth: Any) -> Trace:
         truth.value[:-1, :, None] - truth.q_value,
         np.zeros_like(truth.q_value),
     )
+
+
+def judged_gain(fidelity: float) -> Form:
+    """c_t = score_t - score_{t-1}: the change of what a judge of values says of the prefix.
+
+    In maths, with f the fidelity of a `casim.judges.Judge` that has no other fault, sigma the
+    deviation of its label l_t = r_t + V_{t+1}(s_{t+1}) along episodes, and rewards at the end only,
+
+        c_t = f (r_t + V_{t+1}(s_{t+1}) - V_t(s_t)) + sqrt(1 - f^2) sigma (eps_t - eps_{t-1}).
+
+    Raises:
+        ValueError: fidelity outside [0, 1], a discount that is not 1, or a reward before the end.
+    """
+    check_range("fidelity", fidelity, 0.0, 1.0)
+
+    def form(mdp: Any, truth: Any) -> Trace:
+        check_range("discount of every kernel", float(np.min(mdp.discount)), 1.0, 1.0)
+        if _pays_on_the_way(mdp, truth):
+            raise ValueError("reward must come only where the episode ends, got another")
+        value = fidelity * np.asarray(truth.value)
+        before = np.broadcast_to(value[:-1, :, None], truth.q_value.shape)
+        noise = np.sqrt(1 - fidelity**2) * _deviation_of_label(mdp, truth)
+        nothing = np.zeros_like(truth.q_value)
+        return Trace(fidelity, 0.0, value, before, nothing, float(noise))
+
+    return form
+
+
+def _pays_on_the_way(mdp: Any, truth: Any) -> bool:
+    """Whether a step that may happen earns something, and another follows it."""
+    for t, kernel in enumerate(mdp.schedule[:-1]):
+        acting = truth.occupancy[t][:, None] * truth.state_policy[kernel]
+        happens = (acting[..., None] > 0) & (mdp.prob[kernel] > 0)
+        goes_on = ~mdp.terminal[mdp.successor[kernel]]
+        if np.any(happens & goes_on & (mdp.reward[kernel] != 0)):
+            return True
+    return False
+
+
+def _deviation_of_label(mdp: Any, truth: Any) -> float:
+    """The deviation of r_t + V_{t+1}(s_{t+1}) over the steps of episodes."""
+    total, mean, square = np.zeros(3)
+    for t, kernel in enumerate(mdp.schedule):
+        label = mdp.reward[kernel] + truth.value[t + 1][mdp.successor[kernel]]
+        acting = truth.occupancy[t][:, None] * truth.state_policy[kernel]
+        weight = acting[..., None] * mdp.prob[kernel]
+        total += weight.sum()
+        mean += np.sum(weight * label)
+        square += np.sum(weight * label**2)
+    return np.sqrt(square / total - (mean / total) ** 2)
 
 
 def all_action(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:

@@ -25,7 +25,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ TOLERANCE = 1e-9
 """Credits that should be equal may differ by this share of the largest."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """An estimator that draws nothing and remembers nothing."""
 

@@ -81,6 +81,31 @@ def precise_truth(mdp: MDP, policy: Any) -> Any:
         return Truth(*cast(Any, [np.asarray(x) for x in exact]))
 
 
+def count_trajectories(mdp: MDP, policy: np.ndarray) -> int:
+    """How many trajectories `enumerate_trajectories` finds, without listing them.
+
+    Args:
+        mdp: the process, from `precise`.
+        policy: the table, from `precise`.
+    """
+    states = len(mdp.start)
+    ways = [int(x > 0) for x in np.asarray(mdp.start)]
+    for kernel in np.asarray(mdp.schedule):
+        after = [0] * states
+        # Python's integers do not overflow.
+        for parent, row in _branches(mdp, policy, kernel):
+            after[row] += ways[parent]
+        ways = after
+    return sum(ways)
+
+
+def _branches(mdp: MDP, policy: np.ndarray, kernel: int) -> list[tuple[int, int]]:
+    """Every way through one step, as the state before and the one after."""
+    state = np.arange(len(mdp.start))
+    parent, _, successor, _ = _expand(mdp, policy, kernel, state, np.ones(len(state)))
+    return list(zip(parent.tolist(), successor.tolist(), strict=True))
+
+
 def enumerate_trajectories(mdp: MDP, policy: Any, limit: int = 2_000_000) -> Enumeration:
     """All trajectories of a small world, by breadth-first expansion in NumPy float64.
 

@@ -5,7 +5,8 @@ In maths, the credit in cells comes from `cells`; the gradient's component of on
     X = sum_t c_t z_t + f_t    with    z_t = w_t d log pi(a_t | o_t) / d theta,
 
 w_t the product of the discounts of the steps before t, and E[X], E[X^2] come from `tied` where
-steps share logits and from `untied` where every step has its own. A group of N independent
+steps share logits and from `untied` where every step has its own. Errors of the values, independent
+of each other and of the trajectory, add 2 noise^2 sum_t E[z_t^2]. A group of N independent
 trajectories divides the variance by N. Under a baseline of peers, b_i = mean_{j != i} G_j, with
 x_i = (G_i - b_i) Z_i,
 
@@ -27,13 +28,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from casim.checks import check_integer
 from casim.dynamics import absorb, force
 from casim.oracle.moments.cells import Cells, product_cells, trace_cells
 from casim.oracle.moments.forms import Form, Product, Trace, tables
 from casim.oracle.moments.group import Moments
-from casim.oracle.moments.paths import precise, precise_truth
+from casim.oracle.moments.paths import discounting, precise, precise_truth
 from casim.oracle.moments.tied import tied_moments
 from casim.oracle.moments.untied import untied_moments
 from casim.types import MDP
@@ -87,6 +89,9 @@ def recursion_moments(
     weight = np.where(mdp.decision[mdp.schedule][:, None, None], weight, 0.0)
     mean, variance = _credit(made, solved.cells, solved.total, num)
     gradient, gradient_variance = _group(second, num, peers)
+    if isinstance(made, Trace) and made.noise:
+        square = _score_square(mdp, np.asarray(policy), truth, tied)
+        gradient_variance = gradient_variance + 2 * made.noise**2 * square / num
     return Moments(
         probability=weight,
         expectation=np.where(weight > 0, mean, np.nan),
@@ -115,9 +120,31 @@ def _solve(mdp: MDP, acting: jax.Array, form: Trace | Product) -> _Solved:
 def _credit(form: Trace | Product, cells: Cells, total: np.ndarray, num: int) -> tuple[Any, Any]:
     """Mean and variance of the credit of the action taken, `[T, S, A]`."""
     if isinstance(form, Trace):
-        return form.every + cells.mean, cells.variance
+        return form.every + cells.mean, cells.variance + 2 * form.noise**2
     noise = total[1] / (num - 1) if form.peers else 0.0
     return form.table * cells.mean, form.table**2 * (cells.variance + noise)
+
+
+def _score_square(
+    mdp: Any, policy: np.ndarray, truth: Any, tied: bool
+) -> Float[np.ndarray, "... O A"]:
+    """sum_t E[z_t^2] of each logit, of a kernel or of a step.
+
+    An error at the end of step t is in the credit of that step and, less, in that of the next. The
+    scores of two steps do not correlate, so it adds E[z_t^2] + E[z_{t+1}^2] times its variance.
+    """
+    schedule = np.asarray(mdp.schedule)
+    visits = discounting(mdp)[:, None] ** 2 * truth.occupancy
+    if tied:
+        of_kernel = np.zeros((len(mdp.prob), visits.shape[1]))
+        np.add.at(of_kernel, schedule, visits)
+        visits, kernel = of_kernel, np.arange(len(mdp.prob))
+    else:
+        kernel = schedule
+    seen = np.einsum("ts,tso->to", visits, mdp.emission[kernel])
+    decided = np.where(mdp.decision[kernel][:, None], seen, 0.0)
+    chosen = policy[kernel]
+    return decided[..., None] * chosen * (1 - chosen)
 
 
 def _tied(mdp: MDP, policy: jax.Array, form: Trace | Product, solved: _Solved) -> np.ndarray:

@@ -34,7 +34,7 @@ def tied_moments(
     policy: Float[Array, "M O A"],
     form: Trace | Product,
     logit: Int[Array, "P 3"],
-    value: Float[Array, "T+1 S"],
+    value: Float[Array, "times S"],
     centre: Float[Array, ""],
 ) -> Float[Array, "D D P"]:
     """E[y y'] after the last step, for each of P logits (kernel, observation, action).
