@@ -9,7 +9,8 @@ from casim.estimators.accumulate import (
     Whole,
     WithoutLast,
 )
-from casim.estimators.actions import Answers, OnTaken
+from casim.estimators.actions import Answers, LessAverage, OnTaken
+from casim.estimators.agents import Aligned, ByLeader, FormReward
 from casim.estimators.base import Estimator, Part, Source
 from casim.estimators.baselines import Baseline
 from casim.estimators.blends import BySurprisal, NonzeroMean
@@ -41,6 +42,8 @@ from casim.estimators.sources.hindsight import Hindsight
 from casim.estimators.sources.implicit import ImplicitReward
 from casim.estimators.sources.information import InformationGain, Pointwise
 from casim.estimators.sources.judges import ProcessReward
+from casim.estimators.sources.marginals import Marginal
+from casim.estimators.sources.mixing import AdditiveMixing, MonotoneMixing
 from casim.estimators.sources.network import GaeNetwork
 from casim.estimators.sources.pairs import Contrast, Extremes, PairWeight
 from casim.estimators.sources.prefixes import PrefixReward
@@ -128,6 +131,13 @@ PARTS: tuple[type[Estimator], ...] = (
     Completions,
     DeadEnd,
     AllCoalitions,
+    AdditiveMixing,
+    Aligned,
+    ByLeader,
+    FormReward,
+    LessAverage,
+    Marginal,
+    MonotoneMixing,
     OnTaken,
     Answers,
     Contribution,
@@ -164,6 +174,8 @@ __all__ = [
     "ESTIMATORS",
     "PARTS",
     "ActionValues",
+    "AdditiveMixing",
+    "Aligned",
     "AllCoalitions",
     "AllDecisions",
     "Answers",
@@ -171,6 +183,7 @@ __all__ = [
     "Best",
     "BilevelGae",
     "ByDivergence",
+    "ByLeader",
     "BySaliency",
     "BySurprisal",
     "Chain",
@@ -186,6 +199,7 @@ __all__ = [
     "Fade",
     "FittedValues",
     "Forks",
+    "FormReward",
     "FromEnds",
     "FromStart",
     "Gae",
@@ -197,11 +211,14 @@ __all__ = [
     "InformationGain",
     "JudgedComponents",
     "JudgedValues",
+    "LessAverage",
     "LessDivergence",
     "LessGreedy",
     "LessOwnMean",
     "LogRatio",
     "Lowest",
+    "Marginal",
+    "MonotoneMixing",
     "NearEnd",
     "NodeGain",
     "Nonzero",

@@ -2,10 +2,12 @@
 
 In maths: `OnTaken` gives 1{a = a_t} c_t / pi(a_t | o_t) to each action a, which has the mean
 E[c_t | o_t, a] and the same gradient, sum_a grad pi(a | o_t) C_t(a) = c_t grad log pi(a_t | o_t).
-`Answers` gives what a judge says, of the step or of every action of it.
+`Answers` gives what a judge says, of the step or of every action of it. `LessAverage` gives
+c(a_t) - sum_b pi(b | o_t) c(b), the action taken beside what the policy would have done.
 
 References:
-    Meulemans et al. 2023, arXiv:2306.16803 (credit of the action taken as credit of all actions).
+    Meulemans et al. 2023, arXiv:2306.16803 (credit of the action taken as credit of all actions);
+    Foerster et al. 2018, arXiv:1705.08926 (COMA: less the average of one agent's actions).
 """
 
 from __future__ import annotations
@@ -62,3 +64,22 @@ class Answers(Source):
         where = live[..., None] if said.ndim > live.ndim else live
         given = jnp.isfinite(said) & where
         return jnp.where(given, said, 0.0), cost(judge_calls=count(given))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class LessAverage(Part):
+    """The credit of the action taken, of those of all actions, less their mean under the policy."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def apply(self, world, batch, credit):
+        value = credit.value
+        if value.ndim == credit.weight.ndim:
+            raise ValueError("LessAverage must be given credit of all actions, got that of one")
+        chance = required(world, self).probability(batch)
+        action = batch.action.astype(jnp.int32)
+        taken = jnp.take_along_axis(value, action[..., None], axis=-1)
+        # Differences first, so that equal credit gives exactly 0.
+        less = jnp.sum(chance * (taken - value), axis=-1)
+        return credit._replace(value=jnp.where(batch.live, less, 0.0))

@@ -12,6 +12,7 @@ literature:
 - GiGPO's steps: `Baseline("anchor", votes="step")` after `ToGo(0.95)`; HGPO's k-th group: with
   `memory=k` and `ddof=0`.
 - IGPO's first code, a mean for each token: `Baseline("step", votes="live", ended="zero")`.
+- Dr. MAS: `Baseline("agent", votes="turn", scale=True, single="raw")`.
 - A baseline per step or per turn: `Baseline("step", own=False)`, `Baseline("turn", own=False)`.
 
 Differences are taken to the largest member of a class first, so that equal peers give exactly 0,
@@ -40,7 +41,18 @@ from casim.ops import difference
 from casim.simulate import World
 from casim.types import Batch, Credit
 
-Kind = Literal["group", "batch", "step", "turn", "anchor", "state", "length", "prefix"]
+Kind = Literal[
+    "group",
+    "batch",
+    "step",
+    "turn",
+    "agent",
+    "batch_agent",
+    "anchor",
+    "state",
+    "length",
+    "prefix",
+]
 Votes = Literal["trajectory", "length", "step", "live", "turn"]
 VOTES = ("trajectory", "length", "step", "live", "turn")
 WHERE = ("outside", "inside", "floor")
@@ -53,14 +65,15 @@ class Baseline(Part):
 
     Attributes:
         peers: who is compared: the "group" of the prompt, the whole "batch", the same "step" or
-            "turn" of the group, the same "anchor" (observation) or "state", trajectories of the
-            same "length", or the same "prefix".
+            "turn" of the group, the same "agent" of the group or of the batch ("batch_agent"), the
+            same "anchor" (observation) or "state", trajectories of the same "length", or the same
+            "prefix".
         votes: who has a vote in a mean: each "trajectory" one, with the mean of its decided steps
             there, or as many as its "length" in decisions; each decided "step" one; or each "live"
             step, the environment's too; or each "turn" one, that of its last decision. For the
-            first two, other trajectories are peers, for the
-            others other steps. Where whole trajectories are compared, one that ended before its
-            first decision votes with all its steps.
+            first two, other trajectories are peers, for the others other steps. Where whole
+            trajectories are compared, one that ended before its first decision votes with all its
+            steps.
         own: whether one's own trajectory is among the peers; False leaves it out.
         scale: divide by the deviation of the peers.
         scale_over: whose deviation, of the same kinds as `peers`; None is that of the peers.

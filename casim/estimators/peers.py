@@ -111,6 +111,29 @@ class Labelled(Peers):
 
 @final
 @dataclasses.dataclass
+class Everywhere(Peers):
+    """The same classes, but of the whole batch."""
+
+    within: Peers
+
+    def ballot(self, x):
+        return self.within.ballot(x)
+
+    def largest_vote(self, x):
+        return self.within.largest_vote(x)
+
+    def spread(self, y):
+        return self.within.spread(y)
+
+    def total(self, y):
+        return jnp.sum(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
+
+    def largest(self, y):
+        return jnp.max(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
+
+
+@final
+@dataclasses.dataclass
 class Paired(OneClass):
     """Trajectories of the group that are alike."""
 
@@ -160,6 +183,25 @@ def turn(world: World | None, batch: Batch) -> Peers:
     """Steps of the same turn; a log may have as many turns as steps."""
     size = batch.action.shape[-1] if world is None else world.num_turns
     return Labelled(batch.turn.astype(jnp.int32), size)
+
+
+def agent(world: World | None, batch: Batch) -> Labelled:
+    """Steps of the same agent."""
+    if world is None:
+        return _by_rank(batch.agent)
+    # Agents may have any numbers.
+    size = world.num_agents
+    _, number = jnp.unique(world.agent, return_inverse=True, size=size)
+    return Labelled(jnp.broadcast_to(number, batch.action.shape), size)
+
+
+def everywhere(world: World | None, batch: Batch) -> Peers:
+    """Steps of the same agent in the whole batch."""
+    if world is not None:
+        return Everywhere(agent(world, batch))
+    one_prompt = batch.agent.reshape(1, -1, batch.agent.shape[-1])
+    number = _by_rank(one_prompt)
+    return Everywhere(Labelled(number.label.reshape(batch.agent.shape), number.size))
 
 
 def anchor(world: World | None, batch: Batch) -> Labelled:
@@ -214,6 +256,8 @@ KINDS = {
     "batch": everyone,
     "step": step,
     "turn": turn,
+    "agent": agent,
+    "batch_agent": everywhere,
     "anchor": anchor,
     "state": state,
     "length": length,

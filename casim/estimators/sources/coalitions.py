@@ -1,11 +1,11 @@
-"""Shapley values of segments in the interventional game, from reruns of all coalitions.
+"""Shapley values of segments, turns or agents, from reruns of all their coalitions.
 
-In maths, of G segments, with v(S) = E[R | s_0, a_t as taken for t in the segments of S, a_t ~ pi
+In maths, of G units, with v(S) = E[R | s_0, a_t as taken for t in the units of S, a_t ~ pi
 elsewhere]:
 
     phi_i = sum_{S without i} |S|! (G - |S| - 1)! / G! [v(S + i) - v(S)].
 
-Every step of a segment receives the segment's value.
+Every step of a unit receives the unit's value.
 
 References:
     Shapley 1953; Cao et al. 2025, arXiv:2505.20417 (SCAR: Shapley values of text segments).
@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array
 
 from casim import targets
-from casim.checks import check_integer
+from casim.checks import check_choice, check_integer
 from casim.estimators.base import (
     Source,
     add_costs,
@@ -34,17 +34,18 @@ from casim.estimators.base import (
     required,
 )
 from casim.estimators.sources.games import game_needs, read, replayed
+from casim.estimators.sources.players import UNITS, Unit, players
 from casim.ops import segment_broadcast
 from casim.types import Cost
 
 MAX_PLAYERS = 12
-"""Segments of which all coalitions are played: 2^12 of them."""
+"""Units of which all coalitions are played: 2^12 of them."""
 
 
 @final
 @dataclasses.dataclass(frozen=True)
 class AllCoalitions(Source):
-    """Shapley values of the segments from reruns of every coalition: no order is left to chance.
+    """Shapley values of units from reruns of every coalition: no order is left to chance.
 
     The reruns of all coalitions share their noise, and so cancel where presence changes nothing.
 
@@ -53,18 +54,23 @@ class AllCoalitions(Source):
         discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
         reader: the name of the judge that reads masked text, of the feature game (`Shapley`); None
             is the interventional game.
+        unit: who plays: each "segment", "turn" or "agent".
 
     Raises:
-        ValueError: a setting out of its range, or a world of more than 12 segments.
+        ValueError: a setting out of its range, or a world of more than 12 units.
     """
 
     num_reruns: int = 1
     discount: float | None = None
     reader: str | None = None
+    unit: Unit = "segment"
     granularity: ClassVar[str] = "segment"
     methodology: ClassVar[str] = "game_theoretic"
-    target: ClassVar[targets.Target] = targets.Shapley()
     unbiased: ClassVar[frozenset[str]] = frozenset({"target"})
+
+    @property
+    def target(self) -> targets.Target:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return targets.Shapley(self.unit)
 
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -77,6 +83,7 @@ class AllCoalitions(Source):
     def __post_init__(self) -> None:
         check_integer("num_reruns", self.num_reruns, 1)
         check_discount(self.discount)
+        check_choice("unit", self.unit, UNITS)
 
     def claims(self, discount: float) -> frozenset[str]:
         exact = self.reader is None and keeps_discount(self.discount, discount)
@@ -84,11 +91,12 @@ class AllCoalitions(Source):
 
     def give(self, key, world, batch):
         world = required(world, self)
-        check_integer("number of segments", world.num_segments, 1, MAX_PLAYERS)
-        member, share = _coalitions(world.num_segments)
+        owner, number = players(world, self.unit)
+        check_integer(f"number of {self.unit}s", number, 1, MAX_PLAYERS)
+        member, share = _coalitions(number)
         discount = discount_of(world, batch, self.discount)
         *rows, _ = batch.action.shape
-        shape = (*rows, world.num_segments)
+        shape = (*rows, number)
 
         def add(
             so_far: tuple[Array, Cost],
@@ -96,7 +104,7 @@ class AllCoalitions(Source):
         ) -> tuple[tuple[Array, Cost], None]:
             total, used = so_far
             present, weight = now
-            played = present[world.segment]
+            played = present[owner]
             keep = jnp.broadcast_to(played, batch.action.shape)
             if self.reader is not None:
                 value, more = read(key, world, batch, keep, self.reader)
@@ -112,7 +120,7 @@ class AllCoalitions(Source):
         empty = (nothing, cost())
         sums, _ = jax.lax.scan(add, empty, coalitions)
         total, used = sums
-        credit = segment_broadcast(total, world.segment)
+        credit = segment_broadcast(total, owner)
         credit = jnp.where(batch.live, credit, 0.0)
         return credit, used
 

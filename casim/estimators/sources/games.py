@@ -1,9 +1,9 @@
-"""Shapley values of segments in the interventional game, by permutation sampling.
+"""Shapley values of segments, turns or agents in the interventional game, by permutation sampling.
 
-In maths: v(S) = E[R | s_0, a_t as taken for t in the segments of S, a_t ~ pi elsewhere], the
+In maths: v(S) = E[R | s_0, a_t as taken for t in the units of S, a_t ~ pi elsewhere], the
 environment's noise drawn afresh; phi_i = mean over random orders of v(before i, and i) - v(before
 i). Every v(S) is one rerun per order, and the reruns of one order share their noise. Every step of
-a segment receives the segment's value.
+a unit receives the unit's value.
 
 In the feature game v(S) is instead what a judge says of the text of the trajectory in which the
 steps of all other segments are blank: nothing is played again.
@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim import targets
-from casim.checks import check_integer
+from casim.checks import check_choice, check_integer
 from casim.estimators.base import (
     Source,
     check_discount,
@@ -38,6 +38,7 @@ from casim.estimators.base import (
     keeps_discount,
     required,
 )
+from casim.estimators.sources.players import UNITS, Unit, players
 from casim.ops import segment_broadcast
 from casim.simulate import World
 from casim.types import BLANK, Batch, Cost
@@ -46,10 +47,9 @@ from casim.types import BLANK, Batch, Cost
 @final
 @dataclasses.dataclass(frozen=True)
 class Shapley(Source):
-    """Permutation-sampled Shapley values of the segments: unbiased for them, not for the advantage.
+    """Permutation-sampled Shapley values of units: unbiased for them, not for the advantage.
 
-    (The advantage is the marginal in the order of time only; other orders put later segments
-    first.)
+    (The advantage is the marginal in the order of time only; other orders put later units first.)
 
     Attributes:
         num_permutations: orders drawn for each trajectory, at least 1.
@@ -58,6 +58,7 @@ class Shapley(Source):
             which have no exact target.
         reader: the name of the judge that reads masked text, of the feature game, which has no
             exact target but its own; None is the interventional game.
+        unit: who plays: each "segment", "turn" or "agent"; unions are of segments.
 
     Raises:
         ValueError: a setting out of its range.
@@ -67,10 +68,14 @@ class Shapley(Source):
     discount: float | None = None
     unions: bool = False
     reader: str | None = None
+    unit: Unit = "segment"
     granularity: ClassVar[str] = "segment"
     methodology: ClassVar[str] = "game_theoretic"
-    target: ClassVar[targets.Target] = targets.Shapley()
     unbiased: ClassVar[frozenset[str]] = frozenset({"target"})
+
+    @property
+    def target(self) -> targets.Target:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return targets.Shapley(self.unit)
 
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -82,6 +87,9 @@ class Shapley(Source):
 
     def __post_init__(self) -> None:
         check_integer("num_permutations", self.num_permutations, 1)
+        check_choice("unit", self.unit, UNITS)
+        if self.unions:
+            check_choice("unit of unions", self.unit, ("segment",))
         check_discount(self.discount)
 
     def claims(self, discount: float) -> frozenset[str]:
@@ -91,8 +99,9 @@ class Shapley(Source):
     def give(self, key, world, batch):
         world = required(world, self)
         key_order, key_noise = jax.random.split(key)
+        owner, number = players(world, self.unit)
         rows = batch.action.shape[:-1]
-        shape = (self.num_permutations, *rows, world.num_segments)
+        shape = (self.num_permutations, *rows, number)
         draws = jax.random.uniform(key_order, shape, jnp.float32)
         if self.unions:
             draws = draws + self._turns_first(key_order, rows, world)
@@ -103,7 +112,7 @@ class Shapley(Source):
 
         keys = jax.random.split(key_noise, self.num_permutations)
         marginal, used = jax.lax.map(one_order, (keys, rank))
-        credit = segment_broadcast(jnp.mean(marginal, axis=0), world.segment)
+        credit = segment_broadcast(jnp.mean(marginal, axis=0), owner)
         return jnp.where(batch.live, credit, 0.0), jax.tree.map(jnp.sum, used)
 
     def _turns_first(
@@ -128,18 +137,19 @@ class Shapley(Source):
         world: World,
         batch: Batch,
     ) -> tuple[Array, Cost]:
-        """Marginal of each segment `[P, N, G]` in one order per trajectory, and what they cost."""
+        """Marginal of each unit `[P, N, G]` in one order per trajectory, and what they cost."""
+        owner, number = players(world, self.unit)
         discount = discount_of(world, batch, self.discount)
 
         def coalition(size: Array) -> tuple[Array, Cost]:
-            keep = segment_broadcast(rank < size, world.segment)
+            keep = segment_broadcast(rank < size, owner)
             if self.reader is not None:
                 return read(key, world, batch, keep, self.reader)
             return replayed(key, world, batch, keep, 1, discount)
 
-        value, used = jax.lax.map(coalition, jnp.arange(world.num_segments + 1))
+        value, used = jax.lax.map(coalition, jnp.arange(number + 1))
         value = jnp.moveaxis(value, 0, -1)
-        gain = jnp.diff(value, axis=-1)  # of the segment at each place of the order
+        gain = jnp.diff(value, axis=-1)  # of the unit at each place of the order
         return jnp.take_along_axis(gain, rank, axis=-1), jax.tree.map(jnp.sum, used)
 
 
