@@ -59,7 +59,11 @@ class Reader(Grader):
         check_range("noise", self.noise, 0.0, math.inf)
 
     @door
-    def model(self, mdp: MDP, truth: Truth) -> ReaderModel:
+    def model(
+        self,
+        mdp: MDP,
+        truth: Truth,
+    ) -> ReaderModel:
         """The reader for one MDP and the truth of its policy."""
         noise = jnp.asarray(self.noise, truth.value.dtype)
         return ReaderModel(absorb(mdp), truth.state_policy, noise)
@@ -76,12 +80,21 @@ class ReaderModel:
     """What the policy does in a state, whatever that shows."""
     noise: Float[Array, ""]
 
-    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory,
+    ) -> Float[Array, "N T"]:
         """One score of each text, at every step of it; NaN after the end."""
-        score = self._expected(batch) + self.noise * _normal(key, len(batch.action))
+        error = self.noise * _normal(key, len(batch.action))
+        score = self._expected(batch) + error
         return jnp.where(batch.live, score[:, None], jnp.nan)
 
-    def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
+    def prompt(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory,
+    ) -> Float[Array, " N"]:
         """Raises `ValueError`: a text that is all blank says as much as its prompt."""
         raise ValueError("judge must be one of values to score a prompt, got Reader")
 
@@ -89,30 +102,37 @@ class ReaderModel:
         """E[return | what can be read]."""
         mdp = self.mdp
         states = mdp.start.shape[0]
+        paid = mdp.prob * mdp.reward
         move = outcome_sum(mdp.prob, mdp.successor, states)
-        gain = outcome_sum(mdp.prob * mdp.reward, mdp.successor, states)
+        gain = outcome_sum(paid, mdp.successor, states)
 
         def step(
-            carry: tuple[Array, Array], now: tuple[Array, ...]
+            carry: tuple[Array, Array],
+            now: tuple[Array, ...],
         ) -> tuple[tuple[Array, Array], None]:
             reached, earned = carry
             kernel, scale, seen, did, live = now
             likelihood = self._likelihood(kernel, seen, live)
-            reached, earned = reached * likelihood, earned * likelihood
+            reached = reached * likelihood
+            earned = earned * likelihood
             acting = self._acting(kernel, did)
             onward = _onward(acting, move[kernel])
             paid = _onward(acting, gain[kernel])
-            more = _arriving(earned, onward) + scale * _arriving(reached, paid)
             after = _arriving(reached, onward)
+            before = _arriving(earned, onward)
+            now_paid = _arriving(reached, paid)
+            more = before + scale * now_paid
             # Only their ratio counts; neither may underflow.
             total = jnp.sum(after, axis=1, keepdims=True)
             size = jnp.where(total > 0, total, 1.0)
             return (after / size, more / size), None
 
         start = self._start(batch)
+        nothing = jnp.zeros_like(start)
         steps = (batch.observation.T, batch.action.T, batch.live.T)
         scanned = (mdp.schedule, discounting(mdp), *steps)
-        (reached, earned), _ = jax.lax.scan(step, (start, jnp.zeros_like(start)), scanned)
+        end, _ = jax.lax.scan(step, (start, nothing), scanned)
+        reached, earned = end
         return jnp.sum(earned, axis=1) / jnp.sum(reached, axis=1)
 
     def _start(self, batch: Trajectory) -> Float[Array, "N S"]:
@@ -122,31 +142,53 @@ class ReaderModel:
         return jnp.where(same, self.mdp.start[None, :], 0.0)
 
     def _likelihood(
-        self, kernel: Int[Array, ""], seen: Int[Array, " N"], live: Bool[Array, " N"]
+        self,
+        kernel: Int[Array, ""],
+        seen: Int[Array, " N"],
+        live: Bool[Array, " N"],
     ) -> Float[Array, "N S"]:
         """Of the observation, if it can be read, and of whether the episode goes on."""
-        shown = self.mdp.emission[kernel][:, seen].T
-        shown = jnp.where((seen >= 0)[:, None] & live[:, None], shown, 1.0)
-        agrees = live[:, None] != self.mdp.terminal[None, :]
+        emission = self.mdp.emission[kernel]
+        shown = emission[:, seen].T
+        readable = (seen >= 0) & live
+        shown = jnp.where(readable[:, None], shown, 1.0)
+        ended = self.mdp.terminal
+        agrees = live[:, None] != ended[None, :]
         return jnp.where(agrees, shown, 0.0)
 
-    def _acting(self, kernel: Int[Array, ""], did: Int[Array, " N"]) -> Float[Array, "N S A"]:
+    def _acting(
+        self,
+        kernel: Int[Array, ""],
+        did: Int[Array, " N"],
+    ) -> Float[Array, "N S A"]:
         """The action, if it can be read, else what the policy does; once ended, all are alike."""
-        taken = jax.nn.one_hot(did, self.acting.shape[-1], dtype=self.acting.dtype)
-        return jnp.where((did >= 0)[:, None, None], taken[:, None, :], self.acting[kernel][None])
+        policy = self.acting[kernel]
+        taken = jax.nn.one_hot(did, policy.shape[-1], dtype=policy.dtype)
+        readable = did >= 0
+        return jnp.where(readable[:, None, None], taken[:, None, :], policy[None])
 
 
-def _onward(acting: Float[Array, "N S A"], move: Float[Array, "S A S"]) -> Float[Array, "N S S"]:
+def _onward(
+    acting: Float[Array, "N S A"],
+    move: Float[Array, "S A S"],
+) -> Float[Array, "N S S"]:
     return jnp.einsum("nsa,sax->nsx", acting, move, precision="highest")
 
 
-def _arriving(mass: Float[Array, "N S"], onward: Float[Array, "N S S"]) -> Float[Array, "N S"]:
+def _arriving(
+    mass: Float[Array, "N S"],
+    onward: Float[Array, "N S S"],
+) -> Float[Array, "N S"]:
     """What arrives in each state."""
     return jnp.einsum("ns,nsx->nx", mass, onward, precision="highest")
 
 
-def _normal(key: Key[Array, ""], number: int) -> Float[Array, " N"]:
+def _normal(
+    key: Key[Array, ""],
+    number: int,
+) -> Float[Array, " N"]:
     """A normal number for each text, by Box and Muller."""
     episode = jnp.arange(number)
     first, second = pair(key_words(key), episode, jnp.zeros_like(episode), ACTION)
-    return jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)
+    radius = jnp.sqrt(-2 * jnp.log1p(-first))
+    return radius * jnp.cos(2 * math.pi * second)

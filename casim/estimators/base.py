@@ -224,6 +224,17 @@ def check_discount(own: float | None) -> None:
         check_range("discount", own, 0.0, 1.0)
 
 
+def check_recipes(
+    recipe: object,
+    **kinds: type,
+) -> None:
+    """Raises `ValueError` unless fields hold recipes of their kinds."""
+    for field, kind in kinds.items():
+        value = getattr(recipe, field)
+        if not isinstance(value, kind):
+            raise ValueError(f"{field} must be a recipe of {kind.__name__}, got {value!r}")
+
+
 def discount_of(
     world: World | None, batch: Batch | Trajectory, own: float | None
 ) -> float | Float[Array, "*shape"]:

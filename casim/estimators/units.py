@@ -92,8 +92,10 @@ class Only(Part):
     def apply(self, world, batch, credit):
         decided = decisions(batch)
         begins = run_starts(batch, self.unit)
-        kept = firsts(decided, begins) if self.place == "first" else lasts(decided, begins)
-        return credit._replace(weight=jnp.where(kept, credit.weight, 0.0))
+        pick = firsts if self.place == "first" else lasts
+        kept = pick(decided, begins)
+        weight = jnp.where(kept, credit.weight, 0.0)
+        return credit._replace(weight=weight)
 
 
 @final
@@ -135,7 +137,8 @@ class TimesLeft(Part):
 
     def apply(self, world, batch, credit):
         check_taken(credit, self)
-        ends = lasts(decisions(batch), run_starts(batch, self.unit))
+        begins = run_starts(batch, self.unit)
+        ends = lasts(decisions(batch), begins)
         number = jnp.sum(ends, axis=-1, keepdims=True)
         so_far = jnp.cumsum(ends, axis=-1) - ends
         left = jnp.maximum(number - 1 - so_far, 0)
@@ -169,16 +172,17 @@ class OutcomeShares(Part):
         begins = run_starts(batch, self.unit)
         ends = lasts(decided, begins)
         number = run_total(decided.astype(credit.value.dtype), begins)
-        total = run_total(jnp.where(decided, credit.value, 0.0), begins)
-        average = total / jnp.maximum(number, 1.0)
-        length = jnp.sum(decided) / jnp.maximum(jnp.sum(ends), 1)
+        value = jnp.where(decided, credit.value, 0.0)
+        average = run_total(value, begins) / jnp.maximum(number, 1.0)
+        units = jnp.maximum(jnp.sum(ends), 1)
+        length = jnp.sum(decided) / units
         logit = average * length / self.temperature
-        largest = jnp.max(logit, axis=-1, keepdims=True, initial=-jnp.inf, where=ends)
-        share = jnp.exp(jnp.where(number > 0, logit - largest, -jnp.inf))
-        share = share / _at_least(jnp.sum(share, axis=-1, keepdims=True, where=ends))
+        share = _softmax(logit, number > 0, ends)
         counted = batch.live & batch.counted[..., None]
-        outcome = jnp.sum(batch.reward, axis=-1, keepdims=True, where=counted)
-        return credit._replace(value=jnp.where(counted, outcome * share, 0.0))
+        earned = jnp.where(counted, batch.reward, 0.0)
+        outcome = jnp.sum(earned, axis=-1, keepdims=True)
+        shared = jnp.where(counted, outcome * share, 0.0)
+        return credit._replace(value=shared)
 
 
 def decisions(batch: Batch) -> Bool[Array, "P N T"]:
@@ -186,44 +190,74 @@ def decisions(batch: Batch) -> Bool[Array, "P N T"]:
     return batch.decided & batch.counted[..., None]
 
 
-def run_starts(batch: Batch, unit: Run) -> Bool[Array, "P N T"]:
+def run_starts(
+    batch: Batch,
+    unit: Run,
+) -> Bool[Array, "P N T"]:
     """The first step of each unit, which lasts until the next begins."""
-    first = jnp.arange(batch.action.shape[-1]) == 0
-    first = jnp.broadcast_to(first, batch.action.shape)
+    steps = jnp.arange(batch.action.shape[-1])
+    first = jnp.broadcast_to(steps == 0, batch.action.shape)
     if unit == "episode":
         return first
     if unit == "step":
         return jnp.ones_like(first)
     label = batch.segment if unit == "segment" else batch.turn
-    begins = first | (label != shift_right(label, -1))
+    changes = label != shift_right(label, -1)
+    begins = first | changes
     if unit != "stretch":
         return begins
     # A turn may open with what the environment says: its first stretch begins after that.
-    return batch.decided & (begins | ~shift_right(batch.decided, False))
+    silent_before = ~shift_right(batch.decided, False)
+    return batch.decided & (begins | silent_before)
 
 
-def run_total(x: Float[Array, "P N T"], begins: Bool[Array, "P N T"]) -> Float[Array, "P N T"]:
+def run_total(
+    x: Float[Array, "P N T"],
+    begins: Bool[Array, "P N T"],
+) -> Float[Array, "P N T"]:
     """Sums over each run, on every step of it; 0 before the first run."""
-    ends = shift_left(begins, True)
-    to_end = affine_scan(jnp.where(ends, 0.0, 1.0), x, reverse=True)
+    within = jnp.where(begins, 0.0, 1.0)
+    to_end = affine_scan(_goes_on(begins), x, reverse=True)
     first = jnp.where(begins, to_end, 0.0)
-    return affine_scan(jnp.where(begins, 0.0, 1.0), first)
+    return affine_scan(within, first)
 
 
-def lasts(mask: Bool[Array, "P N T"], begins: Bool[Array, "P N T"]) -> Bool[Array, "P N T"]:
+def lasts(
+    mask: Bool[Array, "P N T"],
+    begins: Bool[Array, "P N T"],
+) -> Bool[Array, "P N T"]:
     """The last marked step of each run."""
-    ends = shift_left(begins, True)
     one = mask.astype(float)
-    to_come = affine_scan(jnp.where(ends, 0.0, 1.0), one, reverse=True)
+    to_come = affine_scan(_goes_on(begins), one, reverse=True)
     return mask & (to_come == 1)
 
 
-def firsts(mask: Bool[Array, "P N T"], begins: Bool[Array, "P N T"]) -> Bool[Array, "P N T"]:
+def firsts(
+    mask: Bool[Array, "P N T"],
+    begins: Bool[Array, "P N T"],
+) -> Bool[Array, "P N T"]:
     """The first marked step of each run."""
-    so_far = affine_scan(jnp.where(begins, 0.0, 1.0), mask.astype(float))
+    within = jnp.where(begins, 0.0, 1.0)
+    so_far = affine_scan(within, mask.astype(float))
     return mask & (so_far == 1)
 
 
-def _at_least(x: Array) -> Array:
-    """A sum of shares; those of a trajectory that decides nothing are 0."""
-    return jnp.where(x > 0, x, 1.0)
+def _goes_on(begins: Bool[Array, "P N T"]) -> Float[Array, "P N T"]:
+    """1 where the next step is of the same run, else 0."""
+    ends = shift_left(begins, True)
+    return jnp.where(ends, 0.0, 1.0)
+
+
+def _softmax(
+    logit: Float[Array, "P N T"],
+    where: Bool[Array, "P N T"],
+    once: Bool[Array, "P N T"],
+) -> Float[Array, "P N T"]:
+    """Shares of the steps in `where`, of which those in `once` add up to 1; 0 elsewhere."""
+    shown = jnp.where(once, logit, -jnp.inf)
+    largest = jnp.max(shown, axis=-1, keepdims=True)
+    away = jnp.where(where, logit - largest, -jnp.inf)
+    size = jnp.exp(away)
+    total = jnp.sum(size, axis=-1, keepdims=True, where=once)
+    # A trajectory that decides nothing has no shares.
+    return size / jnp.where(total > 0, total, 1.0)

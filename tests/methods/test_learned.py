@@ -330,6 +330,48 @@ def one_row(score, goal):
     return Lesson(batch, aim, jnp.ones((1, 1), jnp.float32)), batch
 
 
+def test_drawn_preferences_are_of_one_of_two_and_as_frequent_as_they_should_be():
+    _, batch = one_row(np.zeros(3), 0.0)
+    earned = np.array([0.0, 1.5, -0.5, 0.5], np.float32)
+    four = jax.tree.map(lambda x: jnp.repeat(x, 4, axis=1) if x.ndim > 1 else x, batch)
+    four = four._replace(reward=four.reward.at[0, :, 0].set(earned))
+    aim = Preference(by="drawn")
+    run = jax.jit(jax.vmap(lambda key: aim.goal(key, four)[0]), compiler_options=QUICK)
+    wins = np.asarray(run(jax.random.split(KEY, 4000)))
+    np.testing.assert_array_equal(
+        wins + np.swapaxes(wins, 1, 2), np.tile(1 - np.eye(4), (4000, 1, 1))
+    )
+    chance = 1 / (1 + np.exp(earned[None, :] - earned[:, None]))
+    assert_mean(wins, chance * (1 - np.eye(4)))
+    exact = np.asarray(Preference(by="expected").goal(KEY, four)[0])
+    np.testing.assert_allclose(exact, chance * (1 - np.eye(4)), atol=1e-6)
+
+
+def test_preferences_over_turns_compare_means_over_turns():
+    """Against loops, on episodes of 1 to 3 turns."""
+    rng = np.random.default_rng(5)
+    turn = np.array([[0, 0, 1, 1, 2], [0, 0, 0, 0, 0], [0, 1, 1, 1, 1]])
+    live = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]], bool)
+    decision = np.array([[1, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]], bool)
+    score = np.where(live & decision, rng.normal(size=live.shape), 0.0).astype(np.float32)
+    _, batch = one_row(np.zeros(5), 0.0)
+    three = jax.tree.map(lambda x: jnp.repeat(x, 3, axis=1) if x.ndim > 1 else x, batch)
+    three = three._replace(
+        turn=jnp.asarray(turn)[None],
+        live=jnp.asarray(live)[None],
+        decision=jnp.asarray(decision)[None],
+        reward=three.reward.at[0, :, 0].set(jnp.asarray([1.0, 0.0, 1.0])),
+    )
+    aim = Preference(0.7, over="turns")
+    lesson = Lesson(three, aim.goal(KEY, three), jnp.ones((1, 3)))
+    loss = jax.jit(aim.loss, compiler_options=QUICK)
+    found = loss(KEY, jnp.asarray(score)[None], lesson)
+    number = [3, 1, 1]  # the third says nothing in its first turn
+    mean = score.sum(axis=1) / number
+    wanted = np.mean([np.log1p(np.exp(-0.7 * (mean[i] - mean[1]))) for i in (0, 2)])
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+
 @pytest.mark.slow
 def test_look_ups_have_the_gradient_of_plain_indexing():
     rng = np.random.default_rng(0)

@@ -29,7 +29,10 @@ def descend(
     """
     import optax
 
-    def update(carry: tuple[Any, Any], now: Any) -> tuple[tuple[Any, Any], None]:
+    def update(
+        carry: tuple[Any, Any],
+        now: Any,
+    ) -> tuple[tuple[Any, Any], None]:
         params, state = carry
         slope = jax.grad(loss)(params, now)
         change, state = optimiser.update(slope, state, params)

@@ -20,11 +20,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import add_costs, cost, count
+from casim.estimators.base import add_costs, check_recipes, cost, count
 from casim.estimators.sources.descent import descend
 from casim.estimators.sources.models import Model, Shape, Tabular, look_up
 from casim.estimators.sources.objectives import Lesson, Objective
 from casim.estimators.sources.sights import Shown, Sight
+from casim.estimators.units import decisions
 from casim.simulate import World
 from casim.types import Batch, Cost
 
@@ -32,25 +33,32 @@ Form = Callable[[Float[Array, "P N T A"], Any], Float[Array, "P N T A"]]
 """What is made of theta at every step, with what else is known of the step: scores of actions."""
 
 
-def itself(theta: Float[Array, "P N T A"], _: Any) -> Float[Array, "P N T A"]:
+def itself(
+    theta: Float[Array, "P N T A"],
+    _: Any,
+) -> Float[Array, "P N T A"]:
     """Scores that are theta."""
     return theta
 
 
 def log_ratios(
-    theta: Float[Array, "P N T A"], prior: Float[Array, "P N T A"]
+    theta: Float[Array, "P N T A"],
+    prior: Float[Array, "P N T A"],
 ) -> Float[Array, "P N T A"]:
     """The log of a policy over its reference: theta less log sum_a ref(a) exp(theta_a).
 
     0 for what the reference never does.
     """
     possible = prior > 0
-    largest = jnp.max(theta, axis=-1, keepdims=True, initial=-jnp.inf, where=possible)
+    inside = jnp.where(possible, theta, -jnp.inf)
+    largest = jnp.max(inside, axis=-1, keepdims=True)
     largest = jax.lax.stop_gradient(largest)
     away = jnp.where(possible, theta - largest, 0.0)
     # Exactly 0 where theta is: the probabilities of a reference add up to 1 but for rounding.
-    change = jnp.sum(prior * jnp.expm1(away), axis=-1, keepdims=True)
-    return jnp.where(possible, away - jnp.log1p(change), 0.0)
+    growth = prior * jnp.expm1(away)
+    change = jnp.sum(growth, axis=-1, keepdims=True)
+    ratio = away - jnp.log1p(change)
+    return jnp.where(possible, ratio, 0.0)
 
 
 @final
@@ -84,9 +92,7 @@ class Fit:
     ridge: float = 0.0
 
     def __post_init__(self) -> None:
-        for field, kind in (("model", Model), ("sight", Sight)):
-            if not isinstance(getattr(self, field), kind):
-                raise ValueError(f"{field} must be a {kind.__name__}, got {self.model!r}")
+        check_recipes(self, model=Model, sight=Sight)
         for field in ("num_prompts", "num_rollouts", "num_updates"):
             check_integer(field, getattr(self, field), 1)
         if self.minibatch is not None:
@@ -95,7 +101,11 @@ class Fit:
         check_choice("optimiser", self.optimiser, ("adam", "momentum"))
         check_range("ridge", self.ridge, 0.0, math.inf)
 
-    def rollouts(self, key: Key[Array, ""], world: World) -> tuple[Batch, Cost]:
+    def rollouts(
+        self,
+        key: Key[Array, ""],
+        world: World,
+    ) -> tuple[Batch, Cost]:
         """Fresh groups, and what they cost."""
         batch = world.groups(key, self.num_prompts, self.num_rollouts)
         return batch, cost(env_steps=count(batch.live))
@@ -124,17 +134,22 @@ class Fit:
         groups = lesson.weight.shape[0]
         given = (lesson, label, prior)
 
-        def loss(params: Any, key: Array) -> Float[Array, ""]:
+        def loss(
+            params: Any,
+            key: Array,
+        ) -> Float[Array, ""]:
             key_pick, key_loss = jax.random.split(key)
             some, labels, known = given
             if self.minibatch is not None:
                 pick = jax.random.randint(key_pick, (self.minibatch,), 0, groups)
                 some, labels, known = jax.tree.map(lambda x: x[pick], given)
             theta = self.model.table(params, shape)
-            scores = form(look_up(theta, labels), known)
+            found = look_up(theta, labels)
+            scores = form(found, known)
             score = of_taken(scores, some.batch)
+            error = objective.loss(key_loss, score, some)
             penalty = self.ridge / 2 * jnp.sum(theta**2)
-            return objective.loss(key_loss, score, some) + penalty
+            return error + penalty
 
         start = self.model.init(shape, lesson.weight.dtype)
         rounds = jax.random.split(key, self.num_updates)
@@ -150,7 +165,8 @@ class Fit:
         import optax  # importing it takes long
 
         if self.optimiser == "momentum":
-            return optax.flatten(optax.sgd(self.learning_rate, momentum=0.9, nesterov=True))
+            descent = optax.sgd(self.learning_rate, momentum=0.9, nesterov=True)
+            return optax.flatten(descent)
         rate = optax.cosine_decay_schedule(self.learning_rate, self.num_updates)
         return optax.flatten(optax.adam(rate))
 
@@ -198,14 +214,18 @@ def learned(
     seen = fit.sight.label(key_see, world, data)
     known = None if prior is None else prior(data)
     theta = fit.table(key_fit, shape, objective, lesson, seen, form, known)
-    asked = look_up(theta, fit.sight.label(key_ask, world, batch))
-    scores = form(asked, None if prior is None else prior(batch))
-    used = add_costs(used, cost(critic_updates=fit.updates(data)))
-    return Learned(scores, used)
+    label = fit.sight.label(key_ask, world, batch)
+    known = None if prior is None else prior(batch)
+    scores = form(look_up(theta, label), known)
+    updates = cost(critic_updates=fit.updates(data))
+    return Learned(scores, add_costs(used, updates))
 
 
-def of_taken(scores: Float[Array, "P N T A"], batch: Batch) -> Float[Array, "P N T"]:
+def of_taken(
+    scores: Float[Array, "P N T A"],
+    batch: Batch,
+) -> Float[Array, "P N T"]:
     """The score of the action taken, 0 where nothing is decided."""
-    action = batch.action.astype(jnp.int32)[..., None]
-    taken = jnp.take_along_axis(scores, action, axis=-1)[..., 0]
-    return jnp.where(batch.decided & batch.counted[..., None], taken, 0.0)
+    action = batch.action.astype(jnp.int32)
+    taken = jnp.take_along_axis(scores, action[..., None], axis=-1)
+    return jnp.where(decisions(batch), taken[..., 0], 0.0)

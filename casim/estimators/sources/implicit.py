@@ -22,7 +22,7 @@ from typing import ClassVar, Literal, final
 from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_range
-from casim.estimators.base import Source, cost
+from casim.estimators.base import Source, check_recipes, cost
 from casim.estimators.sources.fitting import Fit, learned, log_ratios, of_taken
 from casim.estimators.sources.objectives import Objective, Outcome
 from casim.estimators.sources.references import log_ratio
@@ -77,7 +77,11 @@ class ImplicitReward(Source):
         found = learned(key, world, batch, self.fit, self.objective, form=log_ratios, prior=prior)
         return self.beta * of_taken(found.scores, batch), found.used
 
-    def _prior(self, world: World, batch: Batch) -> Float[Array, "P N T A"]:
+    def _prior(
+        self,
+        world: World,
+        batch: Batch,
+    ) -> Float[Array, "P N T A"]:
         if self.start == "behaviour":
             return world.behaviour_probability(batch)
         return world.reference_probability(batch)
@@ -87,11 +91,3 @@ class ImplicitReward(Source):
         if self.start == "behaviour" and batch.reference_log_prob is None:
             batch = batch._replace(reference_log_prob=batch.log_prob)
         return log_ratio(None, batch)
-
-
-def check_recipes(recipe: object, **kinds: type) -> None:
-    """Raises `ValueError` unless fields hold recipes of their kinds."""
-    for field, kind in kinds.items():
-        value = getattr(recipe, field)
-        if not isinstance(value, kind):
-            raise ValueError(f"{field} must be a recipe of {kind.__name__}, got {value!r}")

@@ -46,11 +46,19 @@ class Model(abc.ABC):
         identity.remember(cls)
 
     @abc.abstractmethod
-    def init(self, shape: Shape, dtype: Any) -> Any:
+    def init(
+        self,
+        shape: Shape,
+        dtype: Any,
+    ) -> Any:
         """Parameters at the start."""
 
     @abc.abstractmethod
-    def table(self, params: Any, shape: Shape) -> Float[Array, "K L A"]:
+    def table(
+        self,
+        params: Any,
+        shape: Shape,
+    ) -> Float[Array, "K L A"]:
         """Theta, for each of K = T steps, or K = 1 for all."""
 
 
@@ -111,7 +119,10 @@ class Network(Model):
 
 
 @jax.custom_vjp
-def look_up(table: Float[Array, "K L A"], label: Int[Array, "P N T"]) -> Float[Array, "P N T A"]:
+def look_up(
+    table: Float[Array, "K L A"],
+    label: Int[Array, "P N T"],
+) -> Float[Array, "P N T A"]:
     """The rows of a table that the labels of steps pick.
 
     Gradients are added up in the order that `casim.sums` fixes, so that fits repeat to the last
@@ -123,11 +134,17 @@ def look_up(table: Float[Array, "K L A"], label: Int[Array, "P N T"]) -> Float[A
     return table[time, label]
 
 
-def _forward(table: Array, label: Array) -> tuple[Array, tuple[Array, Array]]:
+def _forward(
+    table: Array,
+    label: Array,
+) -> tuple[Array, tuple[Array, Array]]:
     return look_up(table, label), (table, label)
 
 
-def _backward(kept: tuple[Array, Array], change: Array) -> tuple[Array, None]:
+def _backward(
+    kept: tuple[Array, Array],
+    change: Array,
+) -> tuple[Array, None]:
     table, label = kept
     steps, actions = change.shape[-2:]
     of_rows = change.reshape(-1, steps, actions)

@@ -85,7 +85,11 @@ class GaeNetwork(Source):
         return advantage, cost(env_steps=count(data.live), critic_updates=updates)
 
     def _fit(
-        self, key: Array, data: Trajectory, target: Float[Array, "N T"], size: int
+        self,
+        key: Array,
+        data: Trajectory,
+        target: Float[Array, "N T"],
+        size: int,
     ) -> tuple[Any, Any]:
         """Adam on minibatches of live steps, drawn with replacement."""
         import optax
@@ -97,7 +101,10 @@ class GaeNetwork(Source):
         # Live steps lead each row, so a random row and a random live step of it are two draws.
         length = jnp.sum(data.live, axis=1)
 
-        def loss(params: Any, pick: Array) -> Array:
+        def loss(
+            params: Any,
+            pick: Array,
+        ) -> Array:
             inputs = features(observation[pick], pick % steps, steps, size)
             said = jnp.asarray(model.apply(params, inputs))[..., 0]
             return jnp.mean((said - goal[pick]) ** 2)
@@ -105,7 +112,12 @@ class GaeNetwork(Source):
         picks = self._picks(key, length, steps)
         return model, descend(optimiser, loss, params, picks)
 
-    def _picks(self, key: Array, length: Int[Array, " N"], steps: int) -> Int[Array, "U B"]:
+    def _picks(
+        self,
+        key: Array,
+        length: Int[Array, " N"],
+        steps: int,
+    ) -> Int[Array, "U B"]:
         """Flat indices of one minibatch of live steps per update."""
         shape = (2, self.num_updates, self.minibatch)
         row, step = jax.random.uniform(key, shape, jnp.float32)
@@ -114,13 +126,21 @@ class GaeNetwork(Source):
 
 
 def features(
-    observation: Int[Array, "*shape"], step: Int[Array, "*shape"], horizon: int, size: int
+    observation: Int[Array, "*shape"],
+    step: Int[Array, "*shape"],
+    horizon: int,
+    size: int,
 ) -> Float[Array, "*shape F"]:
     """One-hot observation and the share of the horizon that has passed."""
     return jnp.concatenate([jax.nn.one_hot(observation, size), step[..., None] / horizon], axis=-1)
 
 
-def table(model, params, horizon: int, size: int) -> Float[Array, "T O"]:
+def table(
+    model,
+    params,
+    horizon: int,
+    size: int,
+) -> Float[Array, "T O"]:
     """What the network says of every observation at every step, a few steps at a time."""
 
     def at(step: Int[Array, ""]) -> Float[Array, " O"]:
@@ -131,7 +151,11 @@ def table(model, params, horizon: int, size: int) -> Float[Array, "T O"]:
     return jax.lax.map(at, jnp.arange(horizon), batch_size=STEPS_AT_ONCE)
 
 
-def initial(model, example: Array, seed: int):
+def initial(
+    model,
+    example: Array,
+    seed: int,
+):
     """Weights N(0, 1 / fan-in) and biases 0, drawn on the host, which costs no compilation."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(model.init, jax.random.key(0), example)
@@ -143,7 +167,10 @@ def initial(model, example: Array, seed: int):
     return jax.tree.map(draw, shapes)
 
 
-def perceptron(hidden: int, outputs: int):
+def perceptron(
+    hidden: int,
+    outputs: int,
+):
     """The network; flax is imported here because importing it takes long."""
     import flax.linen as nn
 

@@ -56,12 +56,19 @@ class Objective(abc.ABC):
         identity.remember(cls)
 
     @abc.abstractmethod
-    def goal(self, key: Key[Array, ""], batch: Batch) -> Any:
+    def goal(
+        self,
+        key: Key[Array, ""],
+        batch: Batch,
+    ) -> Any:
         """What is wanted of the batch: arrays whose first axis are the groups."""
 
     @abc.abstractmethod
     def loss(
-        self, key: Key[Array, ""], score: Float[Array, "P N T"], lesson: Lesson
+        self,
+        key: Key[Array, ""],
+        score: Float[Array, "P N T"],
+        lesson: Lesson,
     ) -> Float[Array, ""]:
         """The loss of scores that are 0 where nothing is decided."""
 
@@ -87,11 +94,14 @@ class Outcome(Objective):
         check_range("success", self.success, -LARGE, LARGE)
 
     def goal(self, key, batch):
-        return (_earned(batch) > self.success).astype(batch.reward.dtype)
+        earned = _earned(batch)
+        succeeds = earned > self.success
+        return succeeds.astype(earned.dtype)
 
     def loss(self, key, score, lesson):
-        odds = self.beta * jnp.sum(score, axis=-1)
-        return _mean(cross_entropy(odds, lesson.goal), lesson.weight)
+        total = jnp.sum(score, axis=-1)
+        error = cross_entropy(self.beta * total, lesson.goal)
+        return _mean(error, lesson.weight)
 
 
 @final
@@ -120,27 +130,31 @@ class Preference(Objective):
 
     def goal(self, key, batch):
         earned = _earned(batch)
-        lead = earned[:, :, None] - earned[:, None, :]
+        lead = _differences(earned)
         if self.by == "more":
             return (lead > 0).astype(lead.dtype)
         chance = jax.nn.sigmoid(lead)
+        wins = chance
         if self.by == "drawn":
-            # One draw for i and j: what is below the diagonal is the opposite of what is above.
-            drawn = jax.random.uniform(key, lead.shape, lead.dtype)
-            above = jnp.triu(drawn, 1)
-            wins = (above < chance).astype(lead.dtype)
-            chance = jnp.triu(wins, 1) + jnp.tril(1 - jnp.swapaxes(wins, 1, 2), -1)
-        others = 1 - jnp.eye(lead.shape[-1], dtype=lead.dtype)
-        return chance * others[None]
+            draw = jax.random.uniform(key, lead.shape, lead.dtype)
+            wins = (draw < chance).astype(lead.dtype)
+        # One draw for i and j: what is below the diagonal is the opposite of what is above.
+        above = jnp.triu(wins, 1)
+        opposite = 1 - jnp.swapaxes(wins, 1, 2)
+        below = jnp.tril(opposite, -1)
+        return above + below
 
     def loss(self, key, score, lesson):
         total = jnp.sum(score, axis=-1)
         if self.over == "turns":
             begins = run_starts(lesson.batch, "turn")
-            total = total / _count(firsts(lesson.batch.decided, begins))
-        lead = total[:, :, None] - total[:, None, :]
-        weight = lesson.weight[:, :, None] * lesson.weight[:, None, :] * lesson.goal
-        return _mean(jax.nn.softplus(-self.beta * lead), weight)
+            turns = firsts(lesson.batch.decided, begins)
+            total = total / _count(turns)
+        lead = _differences(total)
+        error = jax.nn.softplus(-self.beta * lead)
+        one = lesson.weight[:, :, None]
+        other = lesson.weight[:, None, :]
+        return _mean(error, one * other * lesson.goal)
 
 
 @final
@@ -173,14 +187,20 @@ class Return(Objective):
     def loss(self, key, score, lesson):
         decided = lesson.batch.decided
         length = _count(decided)
-        taken = decided if self.subset is None else _drawn(key, decided, self.subset)
+        taken = decided
+        if self.subset is not None:
+            taken = _drawn(key, decided, self.subset)
         number = _count(taken)
-        average = jnp.sum(score, axis=-1, where=taken) / number
-        error = (average - lesson.goal / length) ** 2
+        total = jnp.sum(score, axis=-1, where=taken)
+        average = total / number
+        wanted = lesson.goal / length
+        error = (average - wanted) ** 2
         if self.corrected:
             away = jnp.where(taken, score - average[..., None], 0.0)
-            variance = jnp.sum(away**2, axis=-1) / jnp.maximum(number - 1, 1)
-            error = error - variance * (1 - number / length) / number
+            square = jnp.sum(away**2, axis=-1)
+            variance = square / jnp.maximum(number - 1, 1)
+            left = 1 - number / length
+            error = error - variance * left / number
         if not self.averaged:
             error = error * length**2
         return _mean(error, lesson.weight)
@@ -205,17 +225,22 @@ class Labels(Objective):
 
     def goal(self, key, batch):
         """The labels and their weights: put in by whoever has them."""
-        return batch.reward, batch.decided.astype(batch.reward.dtype)
+        weight = batch.decided.astype(batch.reward.dtype)
+        return batch.reward, weight
 
     def loss(self, key, score, lesson):
         label, weight = lesson.goal
         error = (score - label) ** 2
         if self.error == "cross_entropy":
             error = cross_entropy(score, label)
-        return _mean(error, weight * lesson.weight[..., None])
+        each = lesson.weight[..., None]
+        return _mean(error, weight * each)
 
 
-def cross_entropy(odds: Float[Array, "*s"], label: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def cross_entropy(
+    odds: Float[Array, "*s"],
+    label: Float[Array, "*s"],
+) -> Float[Array, "*s"]:
     """-y log sigma(x) - (1 - y) log sigma(-x), x the log-odds."""
     return jax.nn.softplus(odds) - label * odds
 
@@ -227,18 +252,33 @@ def _earned(batch: Batch) -> Float[Array, "P N"]:
 
 def _count(mask: Bool[Array, "P N T"]) -> Float[Array, "P N"]:
     """How many, at least 1."""
-    return jnp.maximum(jnp.sum(mask, axis=-1), 1).astype(float)
+    number = jnp.sum(mask, axis=-1)
+    return jnp.maximum(number, 1).astype(float)
 
 
-def _drawn(key: Key[Array, ""], mask: Bool[Array, "P N T"], number: int) -> Bool[Array, "P N T"]:
+def _differences(x: Float[Array, "P N"]) -> Float[Array, "P N N"]:
+    """Of all pairs of a group."""
+    return x[:, :, None] - x[:, None, :]
+
+
+def _drawn(
+    key: Key[Array, ""],
+    mask: Bool[Array, "P N T"],
+    number: int,
+) -> Bool[Array, "P N T"]:
     """So many of the marked steps of each row at random, or all where there are no more."""
     draw = jax.random.uniform(key, mask.shape, jnp.float32)
-    order = jnp.argsort(jnp.where(mask, draw, 2.0), axis=-1)
+    marked_first = jnp.where(mask, draw, 2.0)
+    order = jnp.argsort(marked_first, axis=-1)
     rank = jnp.argsort(order, axis=-1)
     return mask & (rank < number)
 
 
-def _mean(x: Float[Array, "..."], weight: Float[Array, "..."]) -> Float[Array, ""]:
+def _mean(
+    x: Float[Array, "..."],
+    weight: Float[Array, "..."],
+) -> Float[Array, ""]:
     """Weighted; 0 where nothing has a weight."""
     total = jnp.sum(weight)
-    return jnp.sum(weight * x) / jnp.where(total > 0, total, 1.0)
+    divisor = jnp.where(total > 0, total, 1.0)
+    return jnp.sum(weight * x) / divisor

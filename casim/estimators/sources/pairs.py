@@ -50,7 +50,8 @@ class Extremes(Source):
     def give(self, key, world, batch):
         best, worst = pair(batch)
         sign = best.astype(batch.reward.dtype) - worst
-        return jnp.where(batch.live, sign[..., None], 0.0), cost()
+        value = jnp.where(batch.live, sign[..., None], 0.0)
+        return value, cost()
 
 
 @final
@@ -74,10 +75,13 @@ class PairWeight(Part):
     def apply(self, world, batch, credit):
         check_taken(credit, self)
         best, worst = pair(batch)
-        reward = self.beta * jnp.sum(log_ratio(world, batch), axis=-1)
-        of_worst, of_best = (jnp.sum(reward, axis=1, where=who) for who in (worst, best))
+        ratio = jnp.sum(log_ratio(world, batch), axis=-1)
+        reward = self.beta * ratio
+        of_best = jnp.sum(reward, axis=1, where=best)
+        of_worst = jnp.sum(reward, axis=1, where=worst)
         wrong = self.beta * jax.nn.sigmoid(of_worst - of_best)
-        size = jnp.where(best | worst, wrong[:, None], 0.0)
+        paired = best | worst
+        size = jnp.where(paired, wrong[:, None], 0.0)
         return credit._replace(value=credit.value * size[..., None])
 
 
@@ -111,9 +115,11 @@ class Contrast(Source):
         said = jnp.isfinite(worth)
         prior = world.reference_probability(batch)
         tilt = self.strength * jnp.where(said, worth, 0.0)
-        better, worse = log_ratios(tilt, prior), log_ratios(-tilt, prior)
+        better = log_ratios(tilt, prior)
+        worse = log_ratios(-tilt, prior)
         lead = of_taken(better - worse, batch)
-        value = jnp.where(batch.decided, jax.nn.sigmoid(lead) - 0.5, 0.0)
+        # 0 where nothing is decided, since the lead is 0 there.
+        value = jax.nn.sigmoid(lead) - 0.5
         return value, cost(judge_calls=count(said))
 
 
@@ -122,12 +128,20 @@ def pair(batch: Batch) -> tuple[Bool[Array, "P N"], Bool[Array, "P N"]]:
     counted = batch.counted
     live = batch.live & counted[..., None]
     earned = jnp.sum(batch.reward, axis=-1, where=live)
-    best = _first_largest(jnp.where(counted, earned, -jnp.inf))
-    worst = _first_largest(jnp.where(counted, -earned, -jnp.inf))
-    differ = jnp.sum(earned, axis=1, where=best) > jnp.sum(earned, axis=1, where=worst)
-    return best & differ[:, None], worst & differ[:, None]
+    best = _first_largest(earned, counted)
+    worst = _first_largest(-earned, counted)
+    most = jnp.sum(earned, axis=1, where=best)
+    least = jnp.sum(earned, axis=1, where=worst)
+    differ = (most > least)[:, None]
+    return best & differ, worst & differ
 
 
-def _first_largest(x: Float[Array, "P N"]) -> Bool[Array, "P N"]:
-    place = jnp.arange(x.shape[1])[None, :]
-    return place == jnp.argmax(x, axis=1, keepdims=True)
+def _first_largest(
+    x: Float[Array, "P N"],
+    counted: Bool[Array, "P N"],
+) -> Bool[Array, "P N"]:
+    """The first of the largest of those that count."""
+    shown = jnp.where(counted, x, -jnp.inf)
+    first = jnp.argmax(shown, axis=1, keepdims=True)
+    place = jnp.arange(x.shape[1])
+    return place[None, :] == first

@@ -22,9 +22,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from casim.estimators.base import Estimator, Source, cost, required
+from casim.estimators.base import Estimator, Source, check_recipes, cost, required
 from casim.estimators.sources.fitting import Fit, learned, of_taken
-from casim.estimators.sources.implicit import check_recipes
 from casim.estimators.sources.objectives import Labels, Objective, Return
 from casim.targets import Redistribution, Target
 from casim.types import Batch, Cost
@@ -108,7 +107,10 @@ class Distilled(Source):
     def give(self, key, world, batch):
         world = required(world, self)
 
-        def lessons(key: Array, data: Batch) -> tuple[Any, Cost]:
+        def lessons(
+            key: Array,
+            data: Batch,
+        ) -> tuple[Any, Cost]:
             credit = self.teacher.credit(key, world, data)
             return (credit.value, credit.weight), credit.cost
 

@@ -41,7 +41,12 @@ class Sight(abc.ABC):
         """How many labels there are."""
 
     @abc.abstractmethod
-    def label(self, key: Key[Array, ""], world: World, batch: Batch) -> Int[Array, "P N T"]:
+    def label(
+        self,
+        key: Key[Array, ""],
+        world: World,
+        batch: Batch,
+    ) -> Int[Array, "P N T"]:
         """The label of each step."""
 
 
