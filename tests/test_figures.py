@@ -554,7 +554,11 @@ def test_a_graph_has_an_arrow_for_every_outcome_and_one_colour_where_actions_agr
 
 
 @pytest.mark.parametrize(
-    "task", [casim.Team(), casim.VariableTurns(num_turns=12, stop_rewards=tuple(range(12)))]
+    "task",
+    [
+        pytest.param(casim.Team(), marks=pytest.mark.slow),
+        casim.VariableTurns(num_turns=12, stop_rewards=tuple(range(12))),
+    ],
 )
 def test_a_task_figure_has_a_graph_per_kernel_up_to_six(task):
     mdp, truth = solved(task)

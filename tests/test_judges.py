@@ -97,7 +97,10 @@ def test_mean_spread_and_range_of_the_label_are_those_along_on_policy_episodes(s
 
 
 @pytest.mark.parametrize("signal", ["value", "advantage"])
-@pytest.mark.parametrize("fidelity", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize(
+    "fidelity",
+    [pytest.param(0.0, marks=pytest.mark.slow), pytest.param(0.3, marks=pytest.mark.slow), 0.8],
+)
 def test_fidelity_is_the_correlation_of_the_score_with_the_label(signal, fidelity):
     mean, spread, _, _ = exact_moments(signal)
     error = (labels(signal) - mean) / spread
@@ -136,7 +139,10 @@ def test_leak_adds_a_share_of_the_episodes_outcome():
 
 
 @pytest.mark.parametrize("signal", ["value", "advantage"])
-@pytest.mark.parametrize("resolution", [2, 3, 5])
+@pytest.mark.parametrize(
+    "resolution",
+    [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)],
+)
 def test_resolution_rounds_to_levels_over_the_range_of_the_label(signal, resolution):
     _, _, low, high = exact_moments(signal)
     levels = np.linspace(low, high, resolution)

@@ -173,7 +173,7 @@ def worst(out, wanted, size):
 
 
 @pytest.mark.usefixtures("long")
-@pytest.mark.parametrize("factor", [0.99999, 1.0])
+@pytest.mark.parametrize("factor", [pytest.param(0.99999, marks=pytest.mark.slow), 1.0])
 def test_errors_do_not_grow_with_the_length(factor):
     """1e5 terms of both signs and of one, against float64.
 
@@ -284,7 +284,14 @@ def assert_gae(out, reward, value, live, discount=0.97, lambda_=0.9):
     assert (np.asarray(out)[~live] == 0).all()
 
 
-@pytest.mark.parametrize("gaps_in", [(), (1,), (0, 4, 5)])
+@pytest.mark.parametrize(
+    "gaps_in",
+    [
+        pytest.param((), marks=pytest.mark.slow),
+        pytest.param((1,), marks=pytest.mark.slow),
+        (0, 4, 5),
+    ],
+)
 def test_gae_equals_the_loop_in_pieces_with_gaps_and_without(gaps_in):
     steps = steps_of(18, ENDS, gaps_in=gaps_in)
     assert_gae(GAE(*steps, 0.97, 0.9), *steps)

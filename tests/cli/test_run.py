@@ -75,6 +75,7 @@ def run(path, tmp_path, *more):
     main(["run", path, "--quick", "--out", str(tmp_path), "--no-cache", *more])
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_leaves_table_rows_and_figure_of_the_others_and_status_1(
     experiment, tmp_path, capsys
 ):

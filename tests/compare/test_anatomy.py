@@ -107,6 +107,7 @@ def test_a_study_of_coalitions_shares_out_the_gain():
         anatomy(methods.GRPO, rows[1:])
 
 
+@pytest.mark.slow
 def test_exact_shares_sum_to_the_exact_gain():
     """GRPO on the tiny chain: the mean gains, the deviation does not."""
     task = casim.ReasoningChain(num_steps=1, tokens_per_step=2, num_actions=2, difficulty=(0.5,))

@@ -92,6 +92,7 @@ def test_before_the_first_reset_there_is_nothing_to_step():
         GymnasiumEnvironment(Awkward(), render_mode="ansi").render()
 
 
+@pytest.mark.slow
 def test_without_gymnasium_the_message_says_what_to_install():
     code = (
         "import sys; sys.modules['gymnasium'] = None; "

@@ -157,16 +157,16 @@ each_class = pytest.mark.parametrize("kind", ESTIMATORS, ids=lambda kind: kind._
 every = pytest.mark.parametrize("name", RECIPES)
 
 
-def pairs(names):
+def pairs(names, simulated=ToolChain):
     """Every recipe on every task.
 
-    Those that simulate take long to compile, and take one task among the fast tests.
+    Those that simulate take long to compile, and take one task among the fast tests, or none.
     """
     out = []
     for name in names:
         simulates = RECIPES[name].needs & {"reset", "critic"}
         for task in SMALL:
-            slow = task is VariableTurns or (simulates and task is not ToolChain)
+            slow = task is VariableTurns or (simulates and task is not simulated)
             mark = pytest.mark.slow if slow else ()
             out.append(pytest.param(name, task, id=f"{name}-{task.__name__}", marks=mark))
     return pytest.mark.parametrize(("name", "task"), out)
@@ -261,7 +261,7 @@ def test_a_world_is_required_exactly_where_the_batch_is_not_enough(name):
             alone(RECIPES[name], key, None, batch)
 
 
-@pairs([name for name in RECIPES if claims(name)])
+@pairs([name for name in RECIPES if claims(name)], simulated=None)
 def test_what_it_claims_to_be_unbiased_for_it_is(name, task):
     """Over 10,000 groups; each test fails by chance once in a million."""
     world, truth = setting(task)

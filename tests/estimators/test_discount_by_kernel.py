@@ -78,6 +78,7 @@ def test_an_exact_judge_scores_the_discounted_value_of_the_prefix(given):
     np.testing.assert_allclose(np.asarray(score)[live], wanted[live], **CLOSE)
 
 
+@pytest.mark.slow
 def test_branches_measure_segments_exactly_where_nothing_is_left_to_chance():
     mdp, policy = enumeration.exam(binary=False, discount=DISCOUNT, terminal=False)
     sure = mdp._replace(prob=jnp.broadcast_to(jnp.asarray([1.0, 0.0]), mdp.prob.shape))
@@ -92,6 +93,7 @@ def test_branches_measure_segments_exactly_where_nothing_is_left_to_chance():
     assert np.ptp(np.asarray(wanted)) > 0.1
 
 
+@pytest.mark.slow
 def test_moments_of_rloo_by_recursion_equal_those_by_classes(given):
     mdp, policy = given.mdp, given.policy
     sees = by_return(reference.by_step(mdp))

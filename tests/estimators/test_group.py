@@ -171,7 +171,7 @@ def test_dr_grpo_has_n_minus_1_over_n_of_it_for_any_returns(pairs, triples):
         np.testing.assert_allclose(gradient, share * given.exact.gradient, atol=1e-5)
 
 
-@pytest.mark.parametrize("num", [2, 3, 5, 8])
+@pytest.mark.parametrize("num", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5)), 8])
 @pytest.mark.parametrize("ddof", [1, 0])
 def test_binary_grpo_is_c_p_times_q_minus_the_value_of_the_prompt(num, ddof):
     given = bandit((0.875, 0.25, 0.5), (0.25, 0.625, 0.125))

@@ -163,6 +163,7 @@ def chain():
     return Bifurcation(horizon=4, pivots=(0, 2), gap=0.8, recovery=0.5, num_segments=1)
 
 
+@pytest.mark.slow
 def test_one_segment_gives_the_return_less_one_estimate_of_the_prompt_that_the_group_shares():
     mdp = chain().build()
     world = World.make(mdp, reference.random_policy(2, mdp))
@@ -318,6 +319,7 @@ def three():
     return one, jax.tree.map(lambda x: x[np.array(rows)], one.all.batch)
 
 
+@pytest.mark.slow
 def test_less_all_children_is_a_share_of_less_the_others():
     one, batch = three()
     recipe = TreeVine((2, 4), length=1)
@@ -351,6 +353,7 @@ def test_an_edge_is_on_average_its_own_rollouts_and_the_others_less_the_mean_of_
     assert_mean(given.value, wanted)
 
 
+@pytest.mark.slow
 def test_a_group_of_six_grows_a_tree_of_258_edges():
     mdp = Bifurcation(horizon=6, pivots=2).build()
     world = World.make(mdp, reference.random_policy(2, mdp))
@@ -431,6 +434,7 @@ def some_rows():
     return mdp, one.policy, World.make(mdp, jnp.asarray(one.policy)), batch
 
 
+@pytest.mark.slow
 def test_all_coalitions_are_unbiased_and_cost_a_rerun_each():
     mdp, policy, world, batch = some_rows()
     keys = jax.random.split(KEY, REPEATS)

@@ -39,7 +39,14 @@ def assert_same(one: Truth, two: Truth, tolerance: float):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("steps", "block"), [(1, 3), (7, 3), (5, 8)])
+@pytest.mark.parametrize(
+    ("steps", "block"),
+    [
+        pytest.param(1, 3, marks=pytest.mark.slow),
+        (7, 3),
+        pytest.param(5, 8, marks=pytest.mark.slow),
+    ],
+)
 def test_blocks_of_any_length_give_what_the_scan_gives(steps, block):
     """Terminal states, hidden states, a discount.
 

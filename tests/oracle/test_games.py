@@ -171,6 +171,7 @@ def test_fewer_runs_than_steps_give_the_same_game(played):
     np.testing.assert_allclose(*values, **EXACT)
 
 
+@pytest.mark.slow
 def test_steps_folded_in_blocks_give_the_same_game(monkeypatch):
     """Seven steps in two blocks of four, the last one filled up.
 

@@ -92,11 +92,11 @@ def test_skill_and_luck_of_a_unit_are_the_value_difference_across_it(given, name
     ("fine", "coarse"),
     [
         ("token", "segment"),
-        ("token", "turn"),
-        ("segment", "turn"),
-        ("token", "agent"),
+        pytest.param("token", "turn", marks=pytest.mark.slow),
+        pytest.param("segment", "turn", marks=pytest.mark.slow),
+        pytest.param("token", "agent", marks=pytest.mark.slow),
         ("turn", "episode"),
-        ("agent", "episode"),
+        pytest.param("agent", "episode", marks=pytest.mark.slow),
     ],
 )
 def test_coarse_units_are_the_discounted_sums_of_their_parts(given, fine, coarse):

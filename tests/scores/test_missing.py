@@ -113,6 +113,7 @@ def test_no_credit_has_no_direction():
     assert zero.scores["bias"].value == pytest.approx(1.0, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_gradient_without_noise_has_no_snr():
     """One action is taken whatever happens, at a discount of 1.
 

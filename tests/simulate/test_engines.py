@@ -64,7 +64,9 @@ def batch(hidden):
     return rollouts(by_scan(hidden), KEY)
 
 
-@pytest.mark.parametrize("engine", [OTHERS[0], OTHERS[2]], ids=str)
+@pytest.mark.parametrize(
+    "engine", [OTHERS[0], pytest.param(OTHERS[2], marks=pytest.mark.slow)], ids=str
+)
 def test_rollouts_agree_to_the_last_bit(hidden, batch, engine):
     assert hidden.noisy_emission
     assert_same(rollouts(dataclasses.replace(hidden, engine=engine), KEY), batch)
@@ -213,6 +215,7 @@ def test_no_episodes_are_an_empty_trajectory(hidden):
         assert none(world).state.shape == (0, HORIZON)
 
 
+@pytest.mark.slow
 def test_the_fused_engine_refuses_the_maps_of_too_many_states():
     world = dataclasses.replace(plain_world(40, 2, 2, 2, steps=40), engine=Engine.make("fused", 2))
     with pytest.raises(ValueError, match=r"states must be .* got 40"):

@@ -116,7 +116,9 @@ def sparse_rows(num_outcomes: int, num_rows: int = 300) -> np.ndarray:
     return (rows / rows.sum(-1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("num_outcomes", [2, 5, 33, 300])
+@pytest.mark.parametrize(
+    "num_outcomes", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 33)), 300]
+)
 def test_no_draw_has_probability_0(num_outcomes):
     """At the ends of the grid, and at each threshold and its two neighbours on the grid."""
     rows = sparse_rows(num_outcomes)

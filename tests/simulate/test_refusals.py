@@ -125,7 +125,13 @@ def test_under_jit_types_are_checked_and_values_cannot_be(small, batch, unhooked
 
 
 @pytest.mark.parametrize(
-    "engine", [Engine.make("scan"), Engine.make("parallel", 2), Engine.make("fused", 2)], ids=str
+    "engine",
+    [
+        Engine.make("scan"),
+        Engine.make("parallel", 2),
+        pytest.param(Engine.make("fused", 2), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_no_rows_and_no_copies_are_batches_like_others(small, batch, engine):
     """Such a batch goes through every engine.

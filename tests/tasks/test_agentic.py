@@ -38,6 +38,7 @@ def best(mdp) -> float:
 # HackableProcess
 
 
+@pytest.mark.slow
 def test_the_sum_of_process_scores_rewards_the_hack_and_their_minimum_does_not():
     """Exact expectations of the credit at the first step.
 
@@ -74,7 +75,10 @@ def test_judges_believe_in_hacked_ends_and_in_nothing_else():
     assert HackableProcess(lure=0.0).believed().start.shape == (2,)
 
 
-@pytest.mark.parametrize("horizon", [1, 6, 50])
+@pytest.mark.parametrize(
+    "horizon",
+    [1, pytest.param(6, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.slow)],
+)
 def test_hacking_throughout_ends_hacked_with_probability_lure(horizon):
     task = HackableProcess(horizon=horizon, lure=0.75, num_actions=2, praise=1.0, success=0.0)
     believed = task.believed()
@@ -97,7 +101,9 @@ def remembering(mdp) -> np.ndarray:
     return policy
 
 
-@pytest.mark.parametrize("delay", [1, 4, 30])
+@pytest.mark.parametrize(
+    "delay", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.slow)]
+)
 def test_storing_the_fact_is_worth_retention_against_storing_another(delay):
     task = MemoryChain(delay=delay, write_turn=2, num_facts=3, retention=0.8)
     mdp = task.build()
@@ -122,7 +128,9 @@ def test_the_best_memory_pays_retention_plus_a_guess_and_knowing_the_fact_pays_1
     assert best(mdp) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("delay", [1, 2, 6])
+@pytest.mark.parametrize(
+    "delay", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_a_trace_over_a_blind_corridor_forgets_the_write(delay):
     """With the best critic of (kernel, observation), GAE gives the write lambda^steps its worth."""
     mdp = MemoryChain(delay=delay, write_turn=0, retention=1.0).build()

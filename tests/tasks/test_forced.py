@@ -25,7 +25,12 @@ solve = jax.jit(solve)
 
 @pytest.mark.parametrize(
     ("every", "unit", "number"),
-    [(1, "turn", 3), (2, "turn", 1), (3, "segment", 2), (1, "step", 11)],
+    [
+        (1, "turn", 3),
+        pytest.param(2, "turn", 1, marks=pytest.mark.slow),
+        pytest.param(3, "segment", 2, marks=pytest.mark.slow),
+        pytest.param(1, "step", 11, marks=pytest.mark.slow),
+    ],
 )
 def test_all_other_steps_keep_their_values_to_the_bit_and_their_occupancy(every, unit, number):
     forced = Forced(TASK, every=every, unit=unit)

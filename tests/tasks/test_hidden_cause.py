@@ -49,7 +49,7 @@ def test_what_a_log_holds_says_nothing_of_the_hidden_cause(logs):
 
 
 @pytest.mark.parametrize("sign", WORLDS)
-@pytest.mark.parametrize("horizon", [1, 2, 5])
+@pytest.mark.parametrize("horizon", [1, pytest.param(2, marks=pytest.mark.slow), 5])
 def test_the_effect_of_the_action_is_half_the_sign(sign, horizon):
     task = HiddenCause(world=sign, horizon=horizon)
     mdp = task.build()
@@ -75,7 +75,13 @@ def test_a_coin_that_ignores_the_cause_restores_the_effect(sign):
 
 
 @pytest.mark.parametrize(
-    "method", [REINFORCE, REWARD_TO_GO, GRPO, RLOO, GIGPO], ids=lambda method: method.name
+    "method",
+    [
+        REINFORCE,
+        GRPO,
+        *(pytest.param(x, marks=pytest.mark.slow) for x in (REWARD_TO_GO, RLOO, GIGPO)),
+    ],
+    ids=lambda method: method.name,
 )
 def test_an_estimator_of_logs_gives_the_same_credit_in_both_worlds(method, logs):
     one, two = (
