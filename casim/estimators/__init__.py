@@ -29,6 +29,8 @@ from casim.estimators.ratios import Ratio
 from casim.estimators.sampling import DynamicSampling, TopGroups
 from casim.estimators.scales import Best, Fade, OverLargest, OverMean, PerNonzero, Times, Unshrunk
 from casim.estimators.shaping import Overlong
+from casim.estimators.solo import BesideSolo
+from casim.estimators.sources.absent import Without
 from casim.estimators.sources.branches import Vine
 from casim.estimators.sources.coalitions import AllCoalitions
 from casim.estimators.sources.completions import Completions
@@ -51,6 +53,7 @@ from casim.estimators.sources.redistribution import Distilled, Redistributed
 from casim.estimators.sources.references import LessDivergence, LogRatio
 from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
+from casim.estimators.sources.siblings import Siblings
 from casim.estimators.sources.trees import TreeVine
 from casim.estimators.sources.turns import BilevelGae, UnitGae
 from casim.estimators.turns_ahead import (
@@ -62,6 +65,7 @@ from casim.estimators.turns_ahead import (
     TurnsToGo,
     TurnWindow,
 )
+from casim.estimators.turnwise import Blend, ByHindsight, Clipped, FadeUnits, NoHarm
 from casim.estimators.units import AllDecisions, Only, OutcomeShares, OverUnit, TimesLeft
 from casim.estimators.weights import OverConstant, OverLength, TopEntropy, Traces
 
@@ -167,6 +171,19 @@ PARTS: tuple[type[Estimator], ...] = (
     Place,
     LessOwnMean,
     TopGroups,
+    FadeUnits,
+    Blend,
+    NoHarm,
+    Clipped,
+    ByHindsight,
+    Only,
+    AllDecisions,
+    OverUnit,
+    TimesLeft,
+    OutcomeShares,
+    Without,
+    Siblings,
+    BesideSolo,
 )
 """Every part that chains are made of and that does not stand alone."""
 
@@ -180,13 +197,17 @@ __all__ = [
     "AllDecisions",
     "Answers",
     "Baseline",
+    "BesideSolo",
     "Best",
     "BilevelGae",
     "ByDivergence",
     "ByLeader",
     "BySaliency",
+    "Blend",
+    "ByHindsight",
     "BySurprisal",
     "Chain",
+    "Clipped",
     "Completions",
     "Contrast",
     "Contribution",
@@ -200,6 +221,7 @@ __all__ = [
     "FittedValues",
     "Forks",
     "FormReward",
+    "FadeUnits",
     "FromEnds",
     "FromStart",
     "Gae",
@@ -220,6 +242,7 @@ __all__ = [
     "Marginal",
     "MonotoneMixing",
     "NearEnd",
+    "NoHarm",
     "NodeGain",
     "Nonzero",
     "NonzeroMean",
@@ -272,5 +295,6 @@ __all__ = [
     "Vine",
     "Whole",
     "WithoutLast",
+    "Without",
     "coverage",
 ]

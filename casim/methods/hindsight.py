@@ -10,9 +10,32 @@ References:
 
 from __future__ import annotations
 
-from casim.estimators import Answers, Contribution, OnTaken, ReturnHindsight, Sum
+from casim.estimators import (
+    AllDecisions,
+    Answers,
+    Baseline,
+    Blend,
+    ByHindsight,
+    Chain,
+    Clipped,
+    Contribution,
+    FadeUnits,
+    NoHarm,
+    Only,
+    OnTaken,
+    ReturnHindsight,
+    Sum,
+    Times,
+    Whole,
+)
 from casim.methods.method import Method
 from casim.targets import Advantage
+
+_OUTCOME = Whole(discount=1.0)
+_SUCCESS = Chain(_OUTCOME, Times(10.0))
+_MACRO = Chain(_SUCCESS, Baseline("group", scale=True))
+_REFINED = Chain(_SUCCESS, FadeUnits(0.95), ByHindsight("posterior"))
+_A_TURN = Only("last", "turn")
 
 HCA_STATE = Method(
     name="HCA, state",
@@ -139,3 +162,116 @@ COCOA_STATE = Method(
     arxiv="2306.16803",
 )
 """The same with u_k the state: HCA with the immediate reward on the action taken."""
+
+HCAPO = Method(
+    name="HCAPO",
+    recipe=Sum(
+        _MACRO,
+        Chain(
+            _REFINED,
+            _A_TURN,
+            Baseline("group", votes="step", scale=True, weighted=True),
+            AllDecisions(),
+            NoHarm(),
+        ),
+    ),
+    reference="Tan et al. 2026",
+    arxiv="2603.08754",
+    number=23,
+    granularity="turn",
+    methodology="model_based",
+    stands_for="a judge of set trust gives the posterior, which the model reads off itself",
+    status="second-hand",
+)
+"""A_t = (R - mu_R) / sigma_R + omega (Q^H_t - mu_H) / sigma_H, omega = 1.
+
+Q^H_t = rho_t gamma^(T - t) R with R = 10 of a success and gamma = .95; rho_t = clip(pi_hind(a_t) /
+mean_k pi_hind(a_k), .8, 1.2), the mean over the turns of the same trajectory, and pi_hind(a) =
+exp((1 / 5) mean_j log h(y_j | ..)). Statistics of Q^H are over all turns of the group, one vote a
+turn, as the paper's pseudocode says; the text beside its equation says "at time step t"
+(`HCAPO_STEP`). "Do no harm": on a success a negative second term is 0. A turn without a choice has
+pi_hind = 1 and so the largest ratio of its trajectory: what it should get is 0. The paper's divisor
+(n or n - 1) and epsilon are not known to us: those of GRPO.
+"""
+
+HCAPO_STEP = Method(
+    name="HCAPO, statistics by turn",
+    recipe=Sum(_MACRO, Chain(_REFINED, Baseline("turn", scale=True), NoHarm())),
+    reference="Tan et al. 2026",
+    arxiv="2603.08754",
+    granularity="turn",
+    methodology="model_based",
+    stands_for="a judge of set trust gives the posterior, which the model reads off itself",
+    status="second-hand",
+)
+"""mu_H and sigma_H over the same turn of the group."""
+
+HCAPO_SMOOTH = Method(
+    name="HCAPO, smoothed",
+    recipe=Sum(
+        _MACRO,
+        Chain(
+            _REFINED,
+            Blend(0.5, "next"),
+            _A_TURN,
+            Baseline("group", votes="step", scale=True, weighted=True),
+            AllDecisions(),
+            NoHarm(),
+        ),
+    ),
+    reference="Tan et al. 2026",
+    arxiv="2603.08754",
+    granularity="turn",
+    methodology="model_based",
+    stands_for="a judge of set trust gives the posterior, which the model reads off itself",
+    status="second-hand",
+)
+"""Q^H_t becomes .5 Q^H_t + .5 Q^H_{t+1}; the last turn keeps its own."""
+
+HCAPO_AGENTIC_RL_CA = Method(
+    name="HCAPO, Agentic-RL-CA",
+    recipe=Chain(
+        Sum(
+            Chain(
+                _OUTCOME,
+                _A_TURN,
+                Baseline("group", votes="step", scale=True, ddof=0, epsilon=1e-3, weighted=True),
+                AllDecisions(),
+            ),
+            Chain(
+                _OUTCOME,
+                FadeUnits(0.95),
+                ByHindsight("posterior", beside="policy"),
+                Blend(0.5, "both"),
+                _A_TURN,
+                Baseline("group", votes="step", scale=True, ddof=0, epsilon=1e-3, weighted=True),
+                AllDecisions(),
+            ),
+        ),
+        Clipped((-5.0, 5.0)),
+    ),
+    reference="RainyFields/Agentic-RL-CA, gigpo/core_hcapo.py",
+    arxiv="2603.08754",
+    granularity="turn",
+    methodology="model_based",
+    stands_for="a judge of set trust gives the posterior, which the model reads off itself",
+)
+"""A third party's: rho beside the policy's own probability, both neighbours, n in the variance.
+
+Every turn is a row, also in the statistics of R; epsilon is 1e-3, the sum is clipped at 5, and
+nothing is spared on successes. Its authors found that it is not the paper's ratio. Where the
+deviation is below 1e-3 the code centres without dividing; here it divides.
+"""
+
+HCAPO_TAKEN = Method(
+    name="HCAPO, ratio on the action taken",
+    recipe=ReturnHindsight("ratio", "taken", judge="posterior"),
+    reference="Tan et al. 2026",
+    arxiv="2603.08754",
+    stands_for="a judge of set trust gives the posterior",
+    status="analogue",
+)
+"""rho_t G_t with the exact ratio h(a_t | s_t, z) / pi(a_t | s_t), as its derivation begins.
+
+E[rho z | s, a] = Q^2 / V of an outcome 0 or 1 and not Q, which `HCA_RETURN_ALL` has.
+"""

@@ -337,6 +337,7 @@ class World:
         replay: Literal["restored", "refed"] = "restored",
         prompt: Int[Array, ""] | int | None = None,
         follow: Followed = "policy",
+        actions: Int[Array, "*rows T"] | None = None,
     ) -> Trajectory:
         """Continues each trajectory of a batch `[*rows, T]`, `num` times: `[*rows, num, T]`.
 
@@ -366,6 +367,7 @@ class World:
                 only the prompt of each row, and P(s_0) within it. Where the prefix is impossible
                 from there, the exact state is restored.
             follow: who acts from `step` on, the "policy" or the "behaviour".
+            actions: imposed at each step from `step` on; -1 leaves one to who acts.
 
         Raises:
             ValueError: an unknown `replay` or `follow`, a world without branching, a batch of
@@ -381,6 +383,9 @@ class World:
         check_labels("step", step, steps, [(), tuple(rows)])
         if action is not None:
             check_labels("action", action, self.tables.sizes.actions, [(), tuple(rows)])
+        if actions is not None:
+            shape = batch.action.shape
+            check_labels("actions", actions, self.tables.sizes.actions, [shape], low=-1)
         self._check_prompt(prompt)
         old = _flat(batch)
         count = old.action.shape[0]
@@ -409,7 +414,11 @@ class World:
             redrawn = jnp.tile(possible, num) & (chance < lost)
             start = jnp.where(redrawn, redraw(jnp.tile(belief, (num, 1)), noise), start)
         imposed = copies(-1 if action is None else each_row(action))
-        script = Script(copies(step), copies(here(old.observation)), imposed)
+        each = None
+        if actions is not None:
+            later = jnp.asarray(actions, jnp.int32)
+            each = jnp.tile(later.reshape(count, steps), (num, 1))
+        script = Script(copies(step), copies(here(old.observation)), imposed, each)
         new = self._roll(words, episode, start, script, follow)
         before = (jnp.arange(steps)[None, :] < step[:, None])[None]
 

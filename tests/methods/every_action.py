@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
+from casim.simulate import World
 from tests import reference
-from tests.enumeration import Case, Weighted
+from tests.enumeration import Case, Weighted, solve
+from tests.quick import QUICK
+
+
+def judged(one: Case, **graders) -> World:
+    """The world of a case, with these judges by name."""
+
+    def made(mdp, truth):
+        return {name: grader.model(mdp, truth) for name, grader in graders.items()}
+
+    models = jax.jit(made, compiler_options=QUICK)(one.mdp, solve(one.mdp, one.policy))
+    return World.make(one.mdp, one.policy, judges=models)
 
 
 def mean_in_states(

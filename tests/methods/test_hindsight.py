@@ -14,10 +14,14 @@ from casim.contributions import Contributed
 from casim.estimators import Answers, Contribution, OnTaken, ReturnHindsight, Sum
 from casim.graders import Posterior
 from casim.oracle.hindsight import reward_feature
-from casim.simulate import World
 from tests import reference
-from tests.enumeration import case, cell_mean, run, solve, solved
-from tests.methods.every_action import gradient_variance, mean_gradient, mean_in_states
+from tests.enumeration import case, cell_mean, run, solved
+from tests.methods.every_action import (
+    gradient_variance,
+    judged,
+    mean_gradient,
+    mean_in_states,
+)
 from tests.methods.worlds import small
 from tests.quick import QUICK
 
@@ -35,13 +39,6 @@ def awkward(discount=0.75):
 def binary():
     """One outcome of 0 or 1; nothing is earned before the end."""
     return case(actions=3, prompt=False, terminal=False)
-
-
-def judged(one, **graders):
-    """The world of a case, with these judges."""
-    truth = solve(one.mdp, one.policy)
-    models = {name: grader.model(one.mdp, truth) for name, grader in graders.items()}
-    return World.make(one.mdp, one.policy, judges=models)
 
 
 def support(one, feature):

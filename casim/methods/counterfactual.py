@@ -1,0 +1,158 @@
+"""Methods that ask what would have come of something else: replays, baselines that know the future.
+
+References:
+    See each method.
+"""
+
+from __future__ import annotations
+
+from casim.estimators import Baseline, BesideSolo, Chain, Siblings, Without
+from casim.methods.method import Claim, Method
+
+_GRADIENT = (Claim("gradient", undiscounted=True),)
+
+C3 = Method(
+    name="C3",
+    recipe=Siblings(4, leaves=2, signal="assisted", judge="value", scale=True),
+    reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (value_assisted, alpha 1)",
+    arxiv="2603.06859",
+    number=24,
+    stands_for="a judge of values stands for the Q critic of a prefix",
+)
+"""A_i = r_i - [(1 - alpha) mean_{j != i} r_j + alpha mean_{j != i} q_j], over their deviation.
+
+Siblings i = 1..n are drawn from one restored context, r_i is the mean outcome of its subtree, q_i a
+critic of the context and what sibling i did; alpha = 1 is the code's default, as is dividing
+(`normalize_adv`). Its K = 8 leaves a prompt are fan-outs of 2 and 4 for two agents; here n = 4
+siblings of 2 leaves at every turn. The subtree of the trajectory itself holds its own outcome.
+Every replay is charged. The divisor's n - 1 and epsilon are GRPO's. The mean is unbiased before the
+division, whatever the critic; after it A times a number of the state.
+"""
+
+C3_REWARD = Method(
+    name="C3, rewards",
+    recipe=Siblings(4),
+    reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (reward_only)",
+    arxiv="2603.06859",
+    claims=_GRADIENT,
+)
+"""A_i = r_i - mean_{j != i} r_j, not divided: its mean for a single step is A."""
+
+C3_STEP = Method(
+    name="C3, rewards by step",
+    recipe=Siblings(4, unit="step"),
+    reference="Chen et al. 2026",
+    arxiv="2603.06859",
+    claims=(Claim("gradient"),),
+)
+"""The same at every step."""
+
+C3_VALUE_ASSISTED = Method(
+    name="C3, value-assisted, not divided",
+    recipe=Siblings(4, leaves=2, signal="assisted", judge="value"),
+    reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py",
+    arxiv="2603.06859",
+    stands_for="a judge of values stands for the Q critic of a prefix",
+)
+"""r_i less what the critic makes of the others."""
+
+C3_VALUE = Method(
+    name="C3, values",
+    recipe=Siblings(4, signal="value", judge="value"),
+    reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (value_only)",
+    arxiv="2603.06859",
+    stands_for="a judge of values stands for the Q critic of a prefix",
+)
+"""q_i - mean_{j != i} q_j: the outcome is not read, and the critic's bias stays."""
+
+C3_FULL_MEAN = Method(
+    name="C3, mean of all",
+    recipe=Siblings(4, own=True),
+    reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (full_mean)",
+    arxiv="2603.06859",
+)
+"""r_i - mean_j r_j over all siblings: (n - 1) / n of the credit of `C3_REWARD`."""
+
+C3_SURVEY = Method(
+    name="C3, without the turn",
+    recipe=Without("turn", null=None, rest="kept"),
+    reference="Zhang 2026",
+    arxiv="2604.09459",
+    stands_for="a replay in which the policy fills the turn stands for an LLM that imagines it",
+    claims=(Claim("target"),),
+    status="second-hand",
+)
+"""R(tau) - R(tau without t), the survey's reading: the turn redrawn, all else as it was."""
+
+CCPO = Method(
+    name="CCPO",
+    recipe=Chain(BesideSolo("gated"), Baseline("turn", scale=True)),
+    reference="Li et al. 2026; bhai114/ccpo, CCPO-v1, leave_one_out_rema.py",
+    arxiv="2603.21563",
+    number=25,
+    stands_for="a replay whose first turn is a default action stands for the solo run",
+)
+"""First turn tanh(alpha (D - mu) / (sigma + 1e-6)), D = R_joint - R_solo; others g z_joint + (1 -
+g) z_solo, g = sigmoid(eta mu_D / (sigma_D + eps)); then GRPO over the same turn of the group.
+
+alpha = eta = 1, averages of decay .99. Before ten samples are known the raw numbers are handed on,
+so a study, whose replicates start anew, shows that; `casim.learn`'s state carries the averages. The
+paper is about two agents: `BesideSolo(unit="agent")` with `Baseline("step")`. Cost: one solo replay
+a trajectory. D is unbiased for what the first turn changed; after tanh, averages and gate it is
+monotone in it at most.
+"""
+
+CCPO_HELPED = Method(
+    name="CCPO, v2",
+    recipe=Chain(BesideSolo("helped"), Baseline("turn", scale=True)),
+    reference="Li et al. 2026; bhai114/ccpo, two_model_trainer.py",
+    arxiv="2603.21563",
+    stands_for="a replay whose first turn is a default action stands for the solo run",
+)
+"""Outcomes +-1: r_thinker = R_joint + .2 (helped - hurt), r_solver = R_joint."""
+
+CCPO_MARGIN = Method(
+    name="CCPO, v2 with a margin",
+    recipe=Chain(BesideSolo("margin"), Baseline("turn", scale=True)),
+    reference="Li et al. 2026; bhai114/ccpo, two_model_trainer.py",
+    arxiv="2603.21563",
+    stands_for="a replay whose first turn is a default action stands for the solo run",
+)
+"""r_thinker = R_joint + .5 (R_joint - mean of the group's R_solo): the other bonus of the code."""
+
+CCPO_DIFFERENCE = Method(
+    name="CCPO, difference",
+    recipe=Without("step", null=0),
+    reference="Li et al. 2026; survey",
+    arxiv="2603.21563",
+    stands_for="a replay with a default action stands for the solo run",
+    claims=(Claim("target"),),
+    status="analogue",
+)
+"""D_t = R - R_solo at every step, each against a replay in which it takes the default action.
+
+Its mean is Q(s, a) - Q(s, null). Of another default action the same state has another number, which
+no action of its own can change: the gradient is exact.
+"""
+
+DIFFERENCE_REWARD = Method(
+    name="difference reward",
+    recipe=Without("agent", null=0, rest="kept"),
+    reference="Wolpert and Tumer 2002",
+    granularity="multi_agent",
+    claims=(Claim("target"),),
+)
+"""D_i = G(z) - G(z without i, a default action c_i in its place), all others as they were.
+
+Any c_i has the exact gradient where the others do not see agent i. Of two agents either of which is
+enough both get 0.
+"""
+
+ARISTOCRAT = Method(
+    name="aristocrat utility",
+    recipe=Without("agent", null=None, rest="kept"),
+    reference="Wolpert and Tumer 2002",
+    granularity="multi_agent",
+    claims=(Claim("target"),),
+)
+"""The same with the policy's own action in its place: COMA's baseline, sampled."""
