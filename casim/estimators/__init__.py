@@ -294,7 +294,7 @@ __all__ = [
     "Unshrunk",
     "Vine",
     "Whole",
-    "WithoutLast",
     "Without",
+    "WithoutLast",
     "coverage",
 ]

@@ -561,6 +561,7 @@ __all__ = [
     "DIFFERENCE_REWARDS",
     "DPO",
     "DIFFERENCE_REWARD",
+    "DPO",
     "DR_GRPO",
     "DR_GRPO_CONSTANT",
     "DR_GRPO_TRL",
