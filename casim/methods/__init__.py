@@ -24,7 +24,6 @@ from casim.methods.branching import (
     VINEPPO_WHITENED,
 )
 from casim.methods.counterfactual import (
-    ARISTOCRAT,
     C3,
     C3_FULL_MEAN,
     C3_REWARD,
@@ -36,7 +35,7 @@ from casim.methods.counterfactual import (
     CCPO_DIFFERENCE,
     CCPO_HELPED,
     CCPO_MARGIN,
-    DIFFERENCE_REWARD,
+    DIFFERENCE_TURN,
 )
 from casim.methods.critics import (
     GAE,
@@ -507,8 +506,7 @@ METHODS: tuple[Method, ...] = (
     CCPO_HELPED,
     CCPO_MARGIN,
     CCPO_DIFFERENCE,
-    DIFFERENCE_REWARD,
-    ARISTOCRAT,
+    DIFFERENCE_TURN,
 )
 """Every method: contract tests, `casim list` and the docs are made from this."""
 
@@ -561,6 +559,7 @@ __all__ = [
     "DIFFERENCE_REWARDS",
     "DPO",
     "DIFFERENCE_REWARD",
+    "DIFFERENCE_TURN",
     "DPO",
     "DR_GRPO",
     "DR_GRPO_CONSTANT",

@@ -126,7 +126,7 @@ CCPO_DIFFERENCE = Method(
     reference="Li et al. 2026; survey",
     arxiv="2603.21563",
     stands_for="a replay with a default action stands for the solo run",
-    claims=(Claim("target"),),
+    claims=(Claim("target"), Claim("gradient")),
     status="analogue",
 )
 """D_t = R - R_solo at every step, each against a replay in which it takes the default action.
@@ -135,24 +135,14 @@ Its mean is Q(s, a) - Q(s, null). Of another default action the same state has a
 no action of its own can change: the gradient is exact.
 """
 
-DIFFERENCE_REWARD = Method(
-    name="difference reward",
-    recipe=Without("agent", null=0, rest="kept"),
+DIFFERENCE_TURN = Method(
+    name="difference reward by turn",
+    recipe=Without("turn", null=0, rest="kept"),
     reference="Wolpert and Tumer 2002",
-    granularity="multi_agent",
     claims=(Claim("target"),),
 )
-"""D_i = G(z) - G(z without i, a default action c_i in its place), all others as they were.
+"""D_i = G(z) - G(z without i, a default action c_i in its place), all other turns as they were.
 
-Any c_i has the exact gradient where the others do not see agent i. Of two agents either of which is
-enough both get 0.
+Any c_i has the exact gradient where later turns do not react to turn i; else a baseline that they
+make depend on it. Of two turns either of which is enough both get 0.
 """
-
-ARISTOCRAT = Method(
-    name="aristocrat utility",
-    recipe=Without("agent", null=None, rest="kept"),
-    reference="Wolpert and Tumer 2002",
-    granularity="multi_agent",
-    claims=(Claim("target"),),
-)
-"""The same with the policy's own action in its place: COMA's baseline, sampled."""

@@ -92,7 +92,9 @@ class Without(Source):
         if self.rest == "kept":
             return Difference(self.unit, self.null)
         assert self.null is not None
-        return Counterfactual(self.null, self.unit)
+        # An agent that acts in one turn is absent in that turn.
+        run = "turn" if self.unit == "agent" else self.unit
+        return Counterfactual(self.null, run)
 
     def claims(self, discount: float) -> frozenset[str]:
         # The return of a longer unit knows what happened within it, the counterfactual does not.
@@ -179,8 +181,17 @@ def return_from(
     discount: Array | float,
 ) -> Float[Array, "*rows"]:
     """The return from a step on, discounted to it."""
-    steps = jnp.arange(batch.reward.shape[-1])
-    each = jnp.asarray(discount)
-    weight = product(each, first, steps)
-    worth = jnp.where(steps >= first, weight, 0.0)
-    return jnp.sum(batch.reward * worth, axis=-1)
+    weight = weight_from(first, batch.reward.shape, discount)
+    return jnp.sum(batch.reward * weight, axis=-1)
+
+
+def weight_from(
+    first: Int[Array, ""],
+    shape: tuple[int, ...],
+    discount: Array | float,
+) -> Float[Array, "*shape"]:
+    """What each step counts from a step on: the discounts between them; 0 before it."""
+    steps = jnp.arange(shape[-1])
+    weight = product(jnp.asarray(discount), first, steps)
+    ahead = jnp.where(steps >= first, weight, 0.0)
+    return jnp.broadcast_to(ahead, shape)

@@ -27,7 +27,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
-from casim.discounts import product
 from casim.estimators.base import (
     Source,
     check_discount,
@@ -37,7 +36,13 @@ from casim.estimators.base import (
     keeps_discount,
     required,
 )
-from casim.estimators.sources.absent import PLAYERS, Player, players, return_from
+from casim.estimators.sources.absent import (
+    PLAYERS,
+    Player,
+    players,
+    return_from,
+    weight_from,
+)
 from casim.ops import group_advantage, leave_one_out
 from casim.ops import mean as mean_of
 from casim.simulate import JUDGE, World
@@ -179,15 +184,15 @@ class Siblings(Source):
         """What a judge makes of a unit: its rewards before its last step, and the word there."""
         first, last = ends
         steps = jnp.arange(score.shape[-1])
-        within = (steps >= first) & (steps <= last) & every.live
+        inside = (steps >= first) & (steps <= last)
+        within = jnp.broadcast_to(inside, score.shape) & every.live
         number = jnp.sum(within, axis=-1, keepdims=True)
         place = jnp.cumsum(within, axis=-1)
         is_last = within & (place == number)
         told = jnp.where(is_last, jnp.nan_to_num(score), 0.0)
         earned = jnp.where(within & ~is_last, every.reward, 0.0)
-        weight = product(jnp.asarray(discount), first, steps)
-        worth = jnp.where(steps >= first, weight, 0.0)
-        return jnp.sum(worth * (told + earned), axis=-1)
+        weight = weight_from(first, score.shape, discount)
+        return jnp.sum(weight * (told + earned), axis=-1)
 
     def _credit(
         self,
