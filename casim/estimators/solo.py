@@ -57,7 +57,8 @@ class Remembered(NamedTuple):
     @property
     def deviation(self) -> Float[Array, ""]:
         """1 where the variance is as good as 0."""
-        return jnp.sqrt(jnp.where(self.variance > SMALL, self.variance, 1.0))
+        large = self.variance > SMALL
+        return jnp.sqrt(jnp.where(large, self.variance, 1.0))
 
     def score(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """(x - mean) / (deviation + epsilon)."""
@@ -71,7 +72,8 @@ class Remembered(NamedTuple):
     ) -> Remembered:
         """After a batch; the first one sets the averages."""
         mean = mean_of(x, where=counted).reshape(())
-        variance = mean_of((x - mean) ** 2, where=counted).reshape(())
+        square = (x - mean) ** 2
+        variance = mean_of(square, where=counted).reshape(())
         fresh = self.number == 0
         kept = jnp.where(fresh, 0.0, decay)
         return Remembered(
@@ -144,8 +146,9 @@ class BesideSolo(Estimator):
         first, others, state = self._roles(batch, joint, alone, state)
         each = jnp.where(role, first[..., None], others[..., None])
         shown = batch.live & batch.counted[..., None]
+        value = jnp.where(shown, each, 0.0)
         paid = add_costs(credit.cost, cost(env_steps=played))
-        return Credit(jnp.where(shown, each, 0.0), credit.weight, paid), state
+        return Credit(value, credit.weight, paid), state
 
     def _roles(
         self,
@@ -182,8 +185,12 @@ class BesideSolo(Estimator):
         apart = jnp.where(known, of_solo.score(alone), alone)
         first = jnp.where(known, squashed, gain)
         others = share * together + (1.0 - share) * apart
-        seen = zip(state, (gain, joint, alone), strict=True)
-        renewed = tuple(old.renewed(x, batch.counted, self.decay) for old, x in seen)
+        counted, decay = batch.counted, self.decay
+        renewed = (
+            of_gain.renewed(gain, counted, decay),
+            of_joint.renewed(joint, counted, decay),
+            of_solo.renewed(alone, counted, decay),
+        )
         return first, others, renewed
 
 

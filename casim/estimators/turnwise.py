@@ -127,7 +127,9 @@ class Blend(Part):
         within = jnp.where(ends, 0.0, 1.0)
         after = jnp.where(there, shift_left(value), 0.0)
         one = there.astype(value.dtype)
-        return tuple(affine_scan(within, x, reverse=True) for x in (after, one))
+        value = affine_scan(within, after, reverse=True)
+        number = affine_scan(within, one, reverse=True)
+        return value, number
 
     def _of_last(
         self,
@@ -140,7 +142,7 @@ class Blend(Part):
         within = jnp.where(begins, 0.0, 1.0)
         before = jnp.where(there, shift_right(value), 0.0)
         one = there.astype(value.dtype)
-        return tuple(affine_scan(within, x) for x in (before, one))
+        return affine_scan(within, before), affine_scan(within, one)
 
 
 @final

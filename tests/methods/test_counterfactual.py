@@ -88,7 +88,7 @@ def test_a_branch_imposes_actions_after_its_step():
     last = branch(one.world, KEY, batch, 2, 3, actions=nothing.at[:, 3].set(1))
     np.testing.assert_array_equal(last.action[..., :3], free.action[..., :3])
     assert (np.asarray(last.action)[..., 3] == np.asarray(last.live)[..., 3]).all()
-    with pytest.raises(ValueError, match="actions.* must be in .-1, 1."):
+    with pytest.raises(ValueError, match=r"actions.* must be in \[-1, 1\]"):
         one.world.branch(KEY, batch, 2, 1, actions=nothing + 9)
 
 

@@ -134,15 +134,15 @@ class Without(Source):
         discount: Array | float,
     ) -> tuple[Float[Array, "P N"], Float[Array, "P N"], Float[Array, ""]]:
         """The return from the unit's first step on, that of replays without it, and their steps."""
+        assert self.null is not None
         first = jnp.argmax(member)
         imposed = jnp.where(member & world.decision, self.null, -1)
         actions = jnp.broadcast_to(imposed, batch.action.shape)
         replay = world.branch(key, batch, first, self.num_replays, actions=actions)
-        solo = mean(return_from(replay, first, discount), axis=-1)[..., 0]
+        returns = return_from(replay, first, discount)
+        solo = mean(returns, axis=-1)[..., 0]
         joint = return_from(recorded(batch), first, discount)
-        after = jnp.arange(member.shape[0]) >= first
-        played = count(replay.live & jnp.broadcast_to(after, replay.live.shape))
-        return joint, solo, played
+        return joint, solo, lived_from(replay, first)
 
     def _replayed(
         self,
@@ -154,12 +154,16 @@ class Without(Source):
     ) -> tuple[Float[Array, "P N"], Float[Array, ""]]:
         """The return of replays from the start without what is absent, and their steps."""
         gone = jnp.broadcast_to(absent & world.decision, batch.action.shape)
-        keep = jnp.ones(batch.action.shape, bool)
-        if self.null is None:
-            keep = ~gone
-        else:
-            action = jnp.where(gone, self.null, batch.action)
-            batch = batch._replace(action=action.astype(batch.action.dtype))
+        keep = ~gone
+        if self.null is not None:
+            # What is not there plays the default action, also after the trajectory's own end.
+            instead = gone | (~batch.live & batch.decision)
+            action = jnp.where(instead, self.null, batch.action)
+            batch = batch._replace(
+                action=action.astype(batch.action.dtype),
+                live=jnp.ones_like(batch.live),
+            )
+            keep = jnp.ones_like(keep)
         replay = world.intervene(key, batch, keep, self.num_replays)
         returns = episode_return(replay, discount)
         return mean(returns, axis=-1)[..., 0], count(replay.live)
@@ -195,3 +199,13 @@ def weight_from(
     weight = product(jnp.asarray(discount), first, steps)
     ahead = jnp.where(steps >= first, weight, 0.0)
     return jnp.broadcast_to(ahead, shape)
+
+
+def lived_from(
+    batch: Trajectory,
+    first: Int[Array, ""],
+) -> Float[Array, ""]:
+    """How many live steps there are from a step on."""
+    steps = jnp.arange(batch.live.shape[-1])
+    after = jnp.broadcast_to(steps >= first, batch.live.shape)
+    return count(batch.live & after)

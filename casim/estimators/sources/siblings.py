@@ -39,6 +39,7 @@ from casim.estimators.base import (
 from casim.estimators.sources.absent import (
     PLAYERS,
     Player,
+    lived_from,
     players,
     return_from,
     weight_from,
@@ -117,9 +118,16 @@ class Siblings(Source):
 
         def of_unit(inputs: tuple[Array, Array]) -> tuple[Array, Array, Array]:
             own_key, index = inputs
-            (first,) = jnp.nonzero(label == index, size=1)
-            last = jnp.max(jnp.where(label == index, jnp.arange(label.shape[0]), 0))
-            return self._beside(own_key, world, batch, (first[0], last), discount)
+            member = label == index
+            first = jnp.argmax(member)
+            last = first + jnp.sum(member) - 1
+            return self._beside(
+                own_key,
+                world,
+                batch,
+                (first, last),
+                discount,
+            )
 
         keys = jax.random.split(key, size)
         value, played, asked = jax.lax.map(of_unit, (keys, jnp.arange(size)))
@@ -139,14 +147,14 @@ class Siblings(Source):
         """The credit of one unit of every trajectory, the steps played and the answers given."""
         first, _ = ends
         branch_key, leaf_key, judge_key = jax.random.split(key, 3)
-        own = jax.tree.map(lambda x: x[..., None, :], recorded(batch))
         fresh = world.branch(branch_key, batch, first, self.num - 1)
-        every = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=-2), own, fresh)
-        played = _lived(fresh, first)
+        every = jax.tree.map(_with_own, recorded(batch), fresh)
+        played = lived_from(fresh, first)
         reward, more = self._rewards(leaf_key, world, every, ends, discount)
         said, asked = reward, jnp.zeros(())
         if self.signal != "reward":
-            said = self._prefix(world.judge(judge_key, every, self.judge), every, ends, discount)
+            score = world.judge(judge_key, every, self.judge)
+            said = self._prefix(score, every, ends, discount)
             there = jnp.take(every.live, first, axis=-1)
             asked = count(there)
         credit = self._credit(reward, said)
@@ -169,9 +177,10 @@ class Siblings(Source):
         goes_on = last + 1 < steps
         after = jnp.minimum(last + 1, steps - 1)
         leaf = world.branch(key, every, after, self.leaves - 1)
-        others = jnp.sum(return_from(leaf, first, discount), axis=-1)
-        average = (value + others) / self.leaves
-        played = jnp.where(goes_on, _lived(leaf, after), 0.0)
+        returns = return_from(leaf, first, discount)
+        total = value + jnp.sum(returns, axis=-1)
+        average = total / self.leaves
+        played = jnp.where(goes_on, lived_from(leaf, after), 0.0)
         return jnp.where(goes_on, average, value), played
 
     def _prefix(
@@ -207,8 +216,10 @@ class Siblings(Source):
         elif self.signal == "value":
             credit = self._less_others(said)
         else:
-            gain, guess = self._less_others(reward), said - self._less_others(said)
-            credit = (1.0 - self.alpha) * gain + self.alpha * (reward - guess)
+            by_reward = self._less_others(reward)
+            guess = said - self._less_others(said)
+            by_judge = reward - guess
+            credit = (1.0 - self.alpha) * by_reward + self.alpha * by_judge
         if not self.scale:
             return credit
         return group_advantage(credit, "group", ddof=1, epsilon=self.epsilon)
@@ -218,10 +229,9 @@ class Siblings(Source):
         return x - mean_of(x, axis=-1) if self.own else leave_one_out(x)
 
 
-def _lived(
-    batch: Trajectory,
-    first: Int[Array, ""],
-) -> Float[Array, ""]:
-    """Live steps from a step on."""
-    after = jnp.arange(batch.live.shape[-1]) >= first
-    return count(batch.live & jnp.broadcast_to(after, batch.live.shape))
+def _with_own(
+    own: Array,
+    fresh: Array,
+) -> Array:
+    """The trajectory itself before what was drawn."""
+    return jnp.concatenate([own[..., None, :], fresh], axis=-2)
