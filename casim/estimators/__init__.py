@@ -225,6 +225,7 @@ __all__ = [
     "FormReward",
     "FadeUnits",
     "FittedValues",
+    "Forks",
     "FromEnds",
     "FromStart",
     "Gae",
