@@ -31,6 +31,7 @@ from casim.estimators.scales import Best, Fade, OverLargest, OverMean, PerNonzer
 from casim.estimators.shaping import Overlong
 from casim.estimators.solo import BesideSolo
 from casim.estimators.sources.absent import Without
+from casim.estimators.sources.alternatives import Alternatives
 from casim.estimators.sources.branches import Vine
 from casim.estimators.sources.coalitions import AllCoalitions
 from casim.estimators.sources.completions import Completions
@@ -53,7 +54,6 @@ from casim.estimators.sources.redistribution import Distilled, Redistributed
 from casim.estimators.sources.references import LessDivergence, LogRatio
 from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
-from casim.estimators.sources.siblings import Siblings
 from casim.estimators.sources.trees import TreeVine
 from casim.estimators.sources.turns import BilevelGae, UnitGae
 from casim.estimators.turns_ahead import (
@@ -182,8 +182,8 @@ PARTS: tuple[type[Estimator], ...] = (
     TimesLeft,
     OutcomeShares,
     Without,
-    Siblings,
     BesideSolo,
+    Alternatives,
 )
 """Every part that chains are made of and that does not stand alone."""
 
@@ -195,6 +195,7 @@ __all__ = [
     "Aligned",
     "AllCoalitions",
     "AllDecisions",
+    "Alternatives",
     "Answers",
     "Baseline",
     "BesideSolo",

@@ -6,14 +6,14 @@ References:
 
 from __future__ import annotations
 
-from casim.estimators import Baseline, BesideSolo, Chain, Siblings, Without
+from casim.estimators import Alternatives, Baseline, BesideSolo, Chain, Without
 from casim.methods.method import Claim, Method
 
 _GRADIENT = (Claim("gradient", undiscounted=True),)
 
 C3 = Method(
     name="C3",
-    recipe=Siblings(4, leaves=2, signal="assisted", judge="value", scale=True),
+    recipe=Alternatives(4, leaves=2, signal="assisted", judge="value", scale=True),
     reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (value_assisted, alpha 1)",
     arxiv="2603.06859",
     number=24,
@@ -31,7 +31,7 @@ division, whatever the critic; after it A times a number of the state.
 
 C3_REWARD = Method(
     name="C3, rewards",
-    recipe=Siblings(4),
+    recipe=Alternatives(4),
     reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (reward_only)",
     arxiv="2603.06859",
     claims=_GRADIENT,
@@ -40,7 +40,7 @@ C3_REWARD = Method(
 
 C3_STEP = Method(
     name="C3, rewards by step",
-    recipe=Siblings(4, unit="step"),
+    recipe=Alternatives(4, unit="step"),
     reference="Chen et al. 2026",
     arxiv="2603.06859",
     claims=(Claim("gradient"),),
@@ -49,7 +49,7 @@ C3_STEP = Method(
 
 C3_VALUE_ASSISTED = Method(
     name="C3, value-assisted, not divided",
-    recipe=Siblings(4, leaves=2, signal="assisted", judge="value"),
+    recipe=Alternatives(4, leaves=2, signal="assisted", judge="value"),
     reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py",
     arxiv="2603.06859",
     stands_for="a judge of values stands for the Q critic of a prefix",
@@ -58,7 +58,7 @@ C3_VALUE_ASSISTED = Method(
 
 C3_VALUE = Method(
     name="C3, values",
-    recipe=Siblings(4, signal="value", judge="value"),
+    recipe=Alternatives(4, signal="value", judge="value"),
     reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (value_only)",
     arxiv="2603.06859",
     stands_for="a judge of values stands for the Q critic of a prefix",
@@ -67,7 +67,7 @@ C3_VALUE = Method(
 
 C3_FULL_MEAN = Method(
     name="C3, mean of all",
-    recipe=Siblings(4, own=True),
+    recipe=Alternatives(4, own=True),
     reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (full_mean)",
     arxiv="2603.06859",
 )

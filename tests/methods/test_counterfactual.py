@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from casim import methods
-from casim.estimators import BesideSolo, Siblings, Without
+from casim.estimators import Alternatives, BesideSolo, Without
 from casim.estimators.solo import Remembered
 from casim.judges import Judge
 from casim.oracle import path_target
@@ -100,7 +100,7 @@ def test_a_branch_imposes_actions_after_its_step():
 def test_left_out_siblings_are_worth_the_value_of_the_context(leaves):
     """Fact B2, in every trajectory: the mean credit is its return less V(s)."""
     one = odd()
-    credit = drawn(Siblings(3, "step", leaves), one)
+    credit = drawn(Alternatives(3, "step", leaves), one)
     future = returns_to_go(one.all.batch, one.discount)
     own = future
     if leaves == 2:
@@ -123,20 +123,20 @@ def test_the_baseline_of_a_critic_is_unbiased_whatever_it_says():
     """LOO(q) leaves i out: a bias of .5 shifts every action of a state alike."""
     one = odd()
     world = judged(one, judge=Judge("value", bias=0.5))
-    credit = drawn(Siblings(3, "step", signal="assisted"), one, world)
+    credit = drawn(Alternatives(3, "step", signal="assisted"), one, world)
     wanted = returns_to_go(one.all.batch, one.discount) - along(one, one.exact.value[:-1])
     live = np.asarray(one.all.batch.live)
     assert_mean(credit.value, np.where(live, wanted - 0.5, 0.0))
     asked = 3 * live.sum()
     np.testing.assert_array_equal(np.asarray(credit.cost.judge_calls), asked)
-    half = drawn(Siblings(3, "step", signal="assisted", alpha=0.5), one, world)
+    half = drawn(Alternatives(3, "step", signal="assisted", alpha=0.5), one, world)
     assert_mean(half.value, np.where(live, wanted - 0.25, 0.0))
 
 
 @pytest.mark.slow
 def test_values_alone_compare_what_the_critic_says():
     one = odd()
-    credit = drawn(Siblings(3, "step", signal="value"), one, judged(one, judge=Judge("value")))
+    credit = drawn(Alternatives(3, "step", signal="value"), one, judged(one, judge=Judge("value")))
     assert_mean(credit.value, prefix_values(one) - along(one, one.exact.value[:-1]))
 
 
@@ -161,7 +161,7 @@ def shrunk(value, num, epsilon=1e-6):
 def test_divided_by_the_deviation_the_mean_is_a_times_a_number_of_the_state():
     """Fact B3, for outcomes of 0 and 1."""
     one = binary()
-    credit = drawn(Siblings(4, "step", scale=True), one)
+    credit = drawn(Alternatives(4, "step", scale=True), one)
     mean = np.stack([cell_mean(one.mdp, one.all, x)[0] for x in np.asarray(credit.value)])
     mass = cell_mean(one.mdp, one.all, np.asarray(credit.value)[0])[1]
     factor = np.vectorize(lambda v: shrunk(v, 4))(one.exact.value[:-1])
@@ -173,11 +173,11 @@ def test_divided_by_the_deviation_the_mean_is_a_times_a_number_of_the_state():
 @pytest.mark.slow
 def test_a_sibling_alone_gets_nothing_and_a_mean_of_all_shrinks():
     one = odd()
-    alone = run(Siblings(1, "step"), KEY, one.world, one.all.batch)
+    alone = run(Alternatives(1, "step"), KEY, one.world, one.all.batch)
     assert not np.asarray(alone.value).any()
     assert float(alone.cost.env_steps) == 0.0
     others, every = (
-        run(Siblings(3, "step", own=own), KEY, one.world, one.all.batch).value
+        run(Alternatives(3, "step", own=own), KEY, one.world, one.all.batch).value
         for own in (False, True)
     )
     np.testing.assert_allclose(every, 2 / 3 * others, atol=1e-5)
@@ -188,7 +188,7 @@ def test_a_turn_gets_what_its_steps_share():
     """All steps of a turn have the credit of its first, and the return is from there."""
     one = odd()
     turn = np.array([0, 0, 1, 1])
-    credit = drawn(Siblings(3, "turn"), one)
+    credit = drawn(Alternatives(3, "turn"), one)
     first = np.array([0, 0, 2, 2])
     future = returns_to_go(one.all.batch, one.discount)[:, first]
     value = along(one, one.exact.value[:-1])[:, first]
@@ -383,13 +383,13 @@ def test_the_second_version_pays_for_help_and_takes_for_hurt():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Siblings(0), "num must be in"),
-        (lambda: Siblings(unit="word"), "unit must be one of"),
-        (lambda: Siblings(leaves=0), "leaves must be in"),
-        (lambda: Siblings(signal="sum"), "signal must be one of"),
-        (lambda: Siblings(alpha=1.5), "alpha must be in"),
-        (lambda: Siblings(epsilon=-1.0), "epsilon must be in"),
-        (lambda: Siblings(discount=2.0), "discount must be in"),
+        (lambda: Alternatives(0), "num must be in"),
+        (lambda: Alternatives(unit="word"), "unit must be one of"),
+        (lambda: Alternatives(leaves=0), "leaves must be in"),
+        (lambda: Alternatives(signal="sum"), "signal must be one of"),
+        (lambda: Alternatives(alpha=1.5), "alpha must be in"),
+        (lambda: Alternatives(epsilon=-1.0), "epsilon must be in"),
+        (lambda: Alternatives(discount=2.0), "discount must be in"),
         (lambda: Without("word"), "unit must be one of"),
         (lambda: Without(rest="sleeps"), "rest must be one of"),
         (lambda: Without(null=None), "null must be an action where the rest plays"),

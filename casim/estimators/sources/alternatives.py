@@ -54,7 +54,7 @@ SIGNALS = ("reward", "value", "assisted")
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Siblings(Source):
+class Alternatives(Source):
     """Leave-one-out at a restored context, on all steps of the unit.
 
     Every step that is played is charged, and the judge for every sibling that it reads. A step that
