@@ -197,7 +197,11 @@ class Baseline(Part):
         mean = jnp.where(count > 0, total / jnp.where(count > 0, count, 1.0), 0.0)
         alone = value if self.single == "raw" else jnp.zeros_like(value)
         others = self._others(voters)
-        return jnp.where(peers.spread(others) > 0, gap - peers.spread(mean), alone)
+        return jnp.where(
+            peers.spread(others) > 0,
+            gap - peers.spread(mean),
+            alone,
+        )
 
     def _others(self, voters: _Voters) -> Float[Array, "P N L"]:
         """How many other votes there are: of other trajectories, or also of one's other steps."""
@@ -297,7 +301,18 @@ class Baseline(Part):
         inside = self.epsilon / unit / unit if self.epsilon_at == "inside" else 0.0
         square = variance + inside
         positive = square > 0
-        deviation = jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+        deviation = jnp.where(
+            positive,
+            unit
+            * jnp.sqrt(
+                jnp.where(
+                    positive,
+                    square,
+                    1.0,
+                )
+            ),
+            0.0,
+        )
         deviation = jnp.maximum(deviation, self.floor)
         if self.epsilon_at == "floor":
             return jnp.maximum(deviation, self.epsilon)

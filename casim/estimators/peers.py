@@ -42,11 +42,19 @@ class Peers(abc.ABC):
 
     def total(self, y: Float[Array, "P N L"]) -> Float[Array, "P N L"]:
         """Sums over the peers of each trajectory, its own ballot included."""
-        return jnp.sum(y, axis=1, keepdims=True) + jnp.zeros_like(y)
+        return jnp.sum(
+            y,
+            axis=1,
+            keepdims=True,
+        ) + jnp.zeros_like(y)
 
     def largest(self, y: Float[Array, "P N L"]) -> Float[Array, "P N L"]:
         """The largest ballot among the peers."""
-        return jnp.max(y, axis=1, keepdims=True) + jnp.zeros_like(y)
+        return jnp.max(
+            y,
+            axis=1,
+            keepdims=True,
+        ) + jnp.zeros_like(y)
 
 
 class OneClass(Peers):
@@ -79,10 +87,18 @@ class Everyone(OneClass):
     """All steps of the batch, whatever their prompt."""
 
     def total(self, y):
-        return jnp.sum(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
+        return jnp.sum(
+            y,
+            axis=(0, 1),
+            keepdims=True,
+        ) + jnp.zeros_like(y)
 
     def largest(self, y):
-        return jnp.max(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
+        return jnp.max(
+            y,
+            axis=(0, 1),
+            keepdims=True,
+        ) + jnp.zeros_like(y)
 
 
 @final
@@ -126,10 +142,18 @@ class Everywhere(Peers):
         return self.within.spread(y)
 
     def total(self, y):
-        return jnp.sum(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
+        return jnp.sum(
+            y,
+            axis=(0, 1),
+            keepdims=True,
+        ) + jnp.zeros_like(y)
 
     def largest(self, y):
-        return jnp.max(y, axis=(0, 1), keepdims=True) + jnp.zeros_like(y)
+        return jnp.max(
+            y,
+            axis=(0, 1),
+            keepdims=True,
+        ) + jnp.zeros_like(y)
 
 
 @final
@@ -141,10 +165,19 @@ class Paired(OneClass):
 
     def total(self, y):
         member = self.alike.astype(y.dtype)
-        return jnp.einsum("pnm,pml->pnl", member, y, precision="highest")
+        return jnp.einsum(
+            "pnm,pml->pnl",
+            member,
+            y,
+            precision="highest",
+        )
 
     def largest(self, y):
-        seen = jnp.where(self.alike[..., None], y[:, None], -jnp.inf)
+        seen = jnp.where(
+            self.alike[..., None],
+            y[:, None],
+            -jnp.inf,
+        )
         return jnp.max(seen, axis=2)
 
 
@@ -191,7 +224,11 @@ def agent(world: World | None, batch: Batch) -> Labelled:
         return _by_rank(batch.agent)
     # Agents may have any numbers.
     size = world.num_agents
-    _, number = jnp.unique(world.agent, return_inverse=True, size=size)
+    _, number = jnp.unique(
+        world.agent,
+        return_inverse=True,
+        size=size,
+    )
     return Labelled(jnp.broadcast_to(number, batch.action.shape), size)
 
 
@@ -211,7 +248,11 @@ def anchor(world: World | None, batch: Batch) -> Labelled:
     return Labelled(batch.observation.astype(jnp.int32), world.num_observations)
 
 
-def recent(world: World | None, batch: Batch, memory: int) -> Peers:
+def recent(
+    world: World | None,
+    batch: Batch,
+    memory: int,
+) -> Peers:
     """Decisions whose last observations, so many of them and their own included, are the same.
 
     Only what was seen at decisions counts. One with fewer decisions before it is like no other.
@@ -222,9 +263,20 @@ def recent(world: World | None, batch: Batch, memory: int) -> Peers:
     before = previous_decision(batch)
     label = paired(seen, jnp.zeros_like(seen))
     for _ in range(memory - 1):
-        earlier = jnp.take_along_axis(label, jnp.maximum(before, 0), axis=-1)
+        earlier = jnp.take_along_axis(
+            label,
+            jnp.maximum(before, 0),
+            axis=-1,
+        )
         # What has nothing before it was already like no other, or becomes so now.
-        label = paired(seen, jnp.where(before >= 0, earlier, unlike))
+        label = paired(
+            seen,
+            jnp.where(
+                before >= 0,
+                earlier,
+                unlike,
+            ),
+        )
     return Labelled(label, place.size)
 
 
@@ -274,7 +326,11 @@ def _by_rank(label: Int[Array, "P N T"]) -> Labelled:
     size = num * steps
 
     def of_prompt(label: Array) -> Array:
-        return jnp.unique(label, return_inverse=True, size=size)[1].reshape(label.shape)
+        return jnp.unique(
+            label,
+            return_inverse=True,
+            size=size,
+        )[1].reshape(label.shape)
 
     return Labelled(jax.vmap(of_prompt)(label), size)
 
@@ -295,12 +351,24 @@ def coverage(
         kind: of peers, a key of `KINDS`.
         memory: for anchors, see `Baseline`.
     """
-    peers = recent(world, batch, memory) if memory > 1 else KINDS[kind](world, batch)
+    peers = (
+        recent(
+            world,
+            batch,
+            memory,
+        )
+        if memory > 1
+        else KINDS[kind](world, batch)
+    )
     decided = batch.decided & batch.counted[..., None]
     number = peers.total(peers.ballot(decided.astype(float)))
     met = decided & (peers.spread(number) >= 2)
     every = jnp.sum(decided, axis=(0, 1))
-    return jnp.sum(met, axis=(0, 1)) / jnp.where(every > 0, every, jnp.nan)
+    return jnp.sum(met, axis=(0, 1)) / jnp.where(
+        every > 0,
+        every,
+        jnp.nan,
+    )
 
 
 def paired(
@@ -332,7 +400,11 @@ def next_decision(batch: Batch) -> Int[Array, "P N T"]:
     size = batch.action.shape[-1]
     steps = jnp.arange(size, dtype=jnp.int32)
     own = jnp.where(batch.decided, steps, size)
-    from_here = jax.lax.cummin(own, axis=own.ndim - 1, reverse=True)
+    from_here = jax.lax.cummin(
+        own,
+        axis=own.ndim - 1,
+        reverse=True,
+    )
     return shift_left(from_here, size)
 
 
@@ -340,5 +412,9 @@ def ends_of_turns(batch: Batch) -> Bool[Array, "P N T"]:
     """The last decision of each turn of a trajectory."""
     after = next_decision(batch)
     last = batch.action.shape[-1]
-    turn = jnp.take_along_axis(batch.turn, jnp.minimum(after, last - 1), axis=-1)
+    turn = jnp.take_along_axis(
+        batch.turn,
+        jnp.minimum(after, last - 1),
+        axis=-1,
+    )
     return batch.decided & ((after == last) | (turn != batch.turn))

@@ -48,7 +48,11 @@ class OverMean(Part):
 
     def __post_init__(self) -> None:
         check_range("epsilon", self.epsilon, 0.0, 1.0)
-        check_choice("nonpositive", self.nonpositive, ("zero", "divided"))
+        check_choice(
+            "nonpositive",
+            self.nonpositive,
+            ("zero", "divided"),
+        )
         check_choice("single", self.single, ("raw", "divided"))
 
     def apply(self, world, batch, credit):
@@ -61,7 +65,15 @@ class OverMean(Part):
         allowed = divisor != 0
         if self.nonpositive == "zero":
             allowed = allowed & (mean > 0)
-        factor = jnp.where(allowed, 1.0, 0.0) / jnp.where(allowed, divisor, 1.0)
+        factor = jnp.where(
+            allowed,
+            1.0,
+            0.0,
+        ) / jnp.where(
+            allowed,
+            divisor,
+            1.0,
+        )
         if self.single == "raw":
             factor = jnp.where(number > 1, factor, 1.0)
         return credit._replace(value=credit.value * factor[..., None])
@@ -109,7 +121,13 @@ class Best(Part):
         wins = is_best & only_one & jnp.isfinite(next_best)
         behind = jnp.where(wins, next_best, each)
         lead = each - behind
-        return credit._replace(value=jnp.where(batch.live, lead[..., None], 0.0))
+        return credit._replace(
+            value=jnp.where(
+                batch.live,
+                lead[..., None],
+                0.0,
+            )
+        )
 
 
 @final
@@ -187,7 +205,11 @@ class Unshrunk(Part):
 
     def apply(self, world, batch, credit):
         number = jnp.sum(batch.counted, axis=1).astype(credit.value.dtype)
-        factor = jnp.where(number > 1, number / jnp.maximum(number - 1, 1), 1.0)
+        factor = jnp.where(
+            number > 1,
+            number / jnp.maximum(number - 1, 1),
+            1.0,
+        )
         each = factor.reshape(-1, *(1,) * (credit.value.ndim - 1))
         return credit._replace(value=each * credit.value)
 
@@ -221,4 +243,11 @@ class OverLargest(Part):
         if self.of == "sum":
             value = returns_to_go(value, 1.0, decided)
         largest = jnp.max(jnp.abs(value)) + self.epsilon
-        return credit._replace(value=credit.value / jnp.where(largest > 0, largest, 1.0))
+        return credit._replace(
+            value=credit.value
+            / jnp.where(
+                largest > 0,
+                largest,
+                1.0,
+            )
+        )

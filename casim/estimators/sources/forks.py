@@ -169,12 +169,29 @@ class Forks(Estimator):
     def _leaves(self, tree: Tree) -> Float[Array, "P M"]:
         """What each trajectory of the tree earned."""
         live = tree.path.live & tree.there[..., None]
-        outcome = jnp.sum(jnp.where(live, tree.path.reward, 0.0), axis=-1)
+        outcome = jnp.sum(
+            jnp.where(
+                live,
+                tree.path.reward,
+                0.0,
+            ),
+            axis=-1,
+        )
         if self.leaves == "raw":
             return outcome
-        mean = jnp.mean(outcome, axis=1, where=tree.there, keepdims=True)
+        mean = jnp.mean(
+            outcome,
+            axis=1,
+            where=tree.there,
+            keepdims=True,
+        )
         away = outcome - mean
-        variance = jnp.mean(away**2, axis=1, where=tree.there, keepdims=True)
+        variance = jnp.mean(
+            away**2,
+            axis=1,
+            where=tree.there,
+            keepdims=True,
+        )
         return away / (jnp.sqrt(variance) + 1e-6)
 
 
@@ -195,9 +212,18 @@ def grow(
         index: Int[Array, ""],
     ) -> tuple[tuple[Tree, Array], None]:
         tree, at_start = carry
-        at_start = jnp.where(index % per_round == 0, tree.number, at_start)
+        at_start = jnp.where(
+            index % per_round == 0,
+            tree.number,
+            at_start,
+        )
         own = jax.random.fold_in(own_key, index)
-        score = _score(recipe, jax.random.fold_in(own, 1), tree, at_start)
+        score = _score(
+            recipe,
+            jax.random.fold_in(own, 1),
+            tree,
+            at_start,
+        )
         # In a round no row that is new, and no point again before all others.
         open_ = can & tree.path.live & (at_start > 0)
         again = jnp.where(open_, tree.number - at_start, jnp.inf)
@@ -218,7 +244,11 @@ def grow(
 
     if recipe.num == 0:
         return tree
-    return jax.lax.scan(fork, (tree, tree.number), jnp.arange(recipe.num))[0][0]
+    return jax.lax.scan(
+        fork,
+        (tree, tree.number),
+        jnp.arange(recipe.num),
+    )[0][0]
 
 
 def _planted(
@@ -234,7 +264,14 @@ def _planted(
     counted = batch.counted
     there = jnp.pad(counted, room[:2])
     order = jnp.arange(members + recipe.num)
-    leave = jnp.broadcast_to(jnp.where(order == 0, -1, 0), there.shape)
+    leave = jnp.broadcast_to(
+        jnp.where(
+            order == 0,
+            -1,
+            0,
+        ),
+        there.shape,
+    )
     decided = batch.decided & counted[..., None]
     number = decided.astype(batch.reward.dtype)
     surprisal = jnp.where(decided, -recorded(batch).log_prob, 0.0)
@@ -294,7 +331,11 @@ def _score(
 ) -> Float[Array, "P M T"]:
     """What a point has of what is largest where it forks, damped as when the round began."""
     if recipe.by == "random":
-        return jax.random.uniform(key, tree.number.shape, tree.number.dtype)
+        return jax.random.uniform(
+            key,
+            tree.number.shape,
+            tree.number.dtype,
+        )
     mean = tree.surprisal / jnp.maximum(tree.number, 1.0)
     score = mean if recipe.by == "surprisal" else tree.crucial
     number = jnp.maximum(at_start, 1.0)
@@ -335,9 +376,19 @@ def _forked(
     surprise = jnp.where(decided, -new.log_prob, 0.0)
     first = jnp.take_along_axis(surprise, step[:, None], axis=1)[:, 0]
     one = possible.astype(tree.number.dtype)
-    crucial, calls = _crucial(recipe, judge_key, world, branch, played[:, None])
+    crucial, calls = _crucial(
+        recipe,
+        judge_key,
+        world,
+        branch,
+        played[:, None],
+    )
     return Tree(
-        jax.tree.map(lambda x, y: x.at[:, place].set(y), tree.path, new),
+        jax.tree.map(
+            lambda x, y: x.at[:, place].set(y),
+            tree.path,
+            new,
+        ),
         tree.parent.at[:, place].set(row),
         tree.leave.at[:, place].set(step),
         tree.there.at[:, place].set(possible),
@@ -451,7 +502,11 @@ class Siblings(Source):
         discount = discount_of(world, batch, self.discount)
         future = returns_to_go(batch.reward, discount, batch.live)
         decided = batch.decided & batch.counted[..., None]
-        entropy = jnp.where(decided, _entropy(world, recorded(batch)), -jnp.inf)
+        entropy = jnp.where(
+            decided,
+            _entropy(world, recorded(batch)),
+            -jnp.inf,
+        )
         ranked = jnp.argsort(-entropy, axis=-1, stable=True)
         number = min(self.num, batch.action.shape[-1])
         value = jnp.zeros_like(future)
@@ -473,13 +528,21 @@ class Siblings(Source):
                 self.siblings - 1,
                 discount,
             )
-            own = jnp.take_along_axis(future, step[..., None], axis=-1)[..., 0]
+            own = jnp.take_along_axis(
+                future,
+                step[..., None],
+                axis=-1,
+            )[..., 0]
             gain = own - jnp.mean(tails.value, axis=-1)
             here = there[..., None] & (time_of(batch) == step[..., None])
             value = jnp.where(here, gain[..., None], value)
             forked = forked | here
             used = used + jnp.sum(jnp.where(there, tails.played, 0.0))
-        return self._spread(value, forked, batch), cost(env_steps=used)
+        return self._spread(
+            value,
+            forked,
+            batch,
+        ), cost(env_steps=used)
 
     def _spread(
         self,
@@ -493,4 +556,12 @@ class Siblings(Source):
         after = affine_scan(keep, here)
         before = affine_scan(self.fade * keep, here, reverse=True)
         begun = jnp.cumsum(forked, axis=-1) > 0
-        return jnp.where(batch.live, jnp.where(begun, after, before), 0.0)
+        return jnp.where(
+            batch.live,
+            jnp.where(
+                begun,
+                after,
+                before,
+            ),
+            0.0,
+        )

@@ -157,7 +157,15 @@ def before_of(
     keep = jnp.where(scored, 0.0, 1.0)
     left = jnp.where(scored, score, 0.0) - reward
     left = left.at[..., 0].add(keep[..., 0] * start)
-    return affine_scan(keep, left, exclusive=True).at[..., 0].set(start)
+    return (
+        affine_scan(
+            keep,
+            left,
+            exclusive=True,
+        )
+        .at[..., 0]
+        .set(start)
+    )
 
 
 @final
@@ -195,7 +203,11 @@ class Pointwise(Source):
         known = jnp.where(said, known, 1.0)
         acted = jnp.where(said, acted, 1.0)
         ratio = jnp.log(jnp.maximum(known, self.floor)) - jnp.log(jnp.maximum(acted, self.floor))
-        return jnp.where(said, ratio, 0.0), cost(judge_calls=count(said))
+        return jnp.where(
+            said,
+            ratio,
+            0.0,
+        ), cost(judge_calls=count(said))
 
 
 def _taken(of_all: Float[Array, "P N T A"], batch: Batch) -> Float[Array, "P N T"]:
