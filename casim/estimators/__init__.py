@@ -48,14 +48,17 @@ from casim.estimators.sources.judges import ProcessReward
 from casim.estimators.sources.marginals import Marginal
 from casim.estimators.sources.mixing import AdditiveMixing, MonotoneMixing
 from casim.estimators.sources.network import GaeNetwork
+from casim.estimators.sources.offpolicy import Retrace, VTrace
 from casim.estimators.sources.pairs import Contrast, Extremes, PairWeight
 from casim.estimators.sources.prefixes import PrefixReward
+from casim.estimators.sources.promises import Promise
 from casim.estimators.sources.redistribution import Distilled, Redistributed
 from casim.estimators.sources.references import LessDivergence, LogRatio
 from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
 from casim.estimators.sources.trees import TreeVine
 from casim.estimators.sources.turns import BilevelGae, UnitGae
+from casim.estimators.sources.twins import TwinCritics
 from casim.estimators.turns_ahead import (
     Gathered,
     NearEnd,
@@ -179,6 +182,10 @@ PARTS: tuple[type[Estimator], ...] = (
     Without,
     BesideSolo,
     Alternatives,
+    VTrace,
+    Retrace,
+    Promise,
+    TwinCritics,
 )
 """Every part that chains are made of and that does not stand alone."""
 
@@ -264,8 +271,10 @@ __all__ = [
     "PrefixGain",
     "PrefixReward",
     "ProcessReward",
+    "Promise",
     "Ratio",
     "Redistributed",
+    "Retrace",
     "ReturnHindsight",
     "Rewarded",
     "Shapley",
@@ -285,9 +294,11 @@ __all__ = [
     "TurnWindow",
     "Turns",
     "TurnsToGo",
+    "TwinCritics",
     "UnitGae",
     "Unlikely",
     "Unshrunk",
+    "VTrace",
     "Vine",
     "Whole",
     "Without",

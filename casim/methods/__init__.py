@@ -213,6 +213,7 @@ from casim.methods.stale import (
     ICEPOP,
     IMPORTANCE_SAMPLING,
     PPO_CLIP,
+    RETRACE,
     SEQUENCE_MASK_TIS,
     SORL,
     SORL_PRODUCT,
@@ -220,6 +221,8 @@ from casim.methods.stale import (
     SORL_UNCLIPPED,
     TIS,
     TURN_CLIP,
+    VTRACE,
+    VTRACE_UNBOUNDED,
 )
 from casim.methods.teams import (
     ARISTOCRAT,
@@ -252,6 +255,10 @@ from casim.methods.trees import (
     TEMPO_STATE,
 )
 from casim.methods.turns import (
+    AGENTPRM,
+    AGENTPRM_MONTE_CARLO,
+    AGENTPRM_PROMISE,
+    ARCHER,
     ARCHER_TPPO,
     HYGAE,
     MT_GRPO,
@@ -507,6 +514,13 @@ METHODS: tuple[Method, ...] = (
     CCPO_MARGIN,
     CCPO_DIFFERENCE,
     DIFFERENCE_TURN,
+    VTRACE,
+    VTRACE_UNBOUNDED,
+    RETRACE,
+    AGENTPRM,
+    AGENTPRM_PROMISE,
+    AGENTPRM_MONTE_CARLO,
+    ARCHER,
 )
 """Every method: contract tests, `casim list` and the docs are made from this."""
 
@@ -519,6 +533,10 @@ def named_methods() -> dict[str, Method]:
 
 __all__ = [
     "A2TGPO",
+    "AGENTPRM",
+    "AGENTPRM_MONTE_CARLO",
+    "AGENTPRM_PROMISE",
+    "ARCHER",
     "ARCHER_TPPO",
     "ARISTOCRAT",
     "AT2PO",
@@ -689,6 +707,7 @@ __all__ = [
     "REINFORCE_PP_VERL",
     "REINFORCE_PP_VERL_CARRIED",
     "REMAX",
+    "RETRACE",
     "REWARD_TO_GO",
     "RLOO",
     "RLOO_OPENRLHF",
@@ -756,6 +775,8 @@ __all__ = [
     "VINEPPO_SHARED",
     "VINEPPO_STEP",
     "VINEPPO_WHITENED",
+    "VTRACE",
+    "VTRACE_UNBOUNDED",
     "Claim",
     "Method",
     "named_methods",

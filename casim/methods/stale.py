@@ -13,7 +13,9 @@ References:
 
 from __future__ import annotations
 
-from casim.estimators import Chain, Gae, OverLength, Ratio, ToGo
+import math
+
+from casim.estimators import Chain, Gae, OverLength, Ratio, Retrace, ToGo, VTrace
 from casim.methods import whitening
 from casim.methods.grpo import GRPO_VERL
 from casim.methods.method import Claim, Method
@@ -145,3 +147,37 @@ SORL_TOKEN = Method(
     status="second-hand",
 )
 """What SORL is compared with: PPO's clip of every token; without any ratio it is GAE."""
+
+VTRACE = Method(
+    name="V-trace",
+    recipe=Chain(VTrace(), Ratio("token", bounds=(0.0, 1.0))),
+    reference="Espeholt et al. 2018",
+    arxiv="1802.01561",
+)
+"""min(1, rho_t) (r_t + gamma v_{t+1} - V(x_t)), v_t = V_t + sum of gamma^k (prod c) rho delta.
+
+rho_bar = c_bar = 1: the values are those of a policy between both, proportional to min(mu, pi).
+"""
+
+VTRACE_UNBOUNDED = Method(
+    name="V-trace, unbounded",
+    recipe=Chain(VTrace(rho_bar=math.inf, c_bar=math.inf), Ratio("prefix")),
+    reference="Espeholt et al. 2018",
+    arxiv="1802.01561",
+    claims=(Claim("gradient"),),
+    status="analogue",
+)
+"""No bounds, and the ratios of states in the weight as well: exact for any mu and any values."""
+
+RETRACE = Method(
+    name="Retrace",
+    recipe=Chain(Retrace(), Ratio("token")),
+    reference="Munos et al. 2016",
+    arxiv="1606.02647",
+    status="analogue",
+)
+"""Q_t + sum of gamma^k (prod min(1, rho)) (r + gamma E_pi Q - Q), less E_pi Q, lambda = 1.
+
+The paper learns Q and has no policy gradient: its target less the value is casim's credit for it,
+weighed by the ratio of the action. The fixed point is Q of the policy for any mu.
+"""

@@ -15,17 +15,20 @@ from casim.estimators import (
     Baseline,
     BilevelGae,
     Chain,
+    Completions,
     FittedValues,
     Gae,
     JudgedComponents,
     LessOwnMean,
     PerComponent,
     Place,
+    Promise,
     Ratio,
     Rewarded,
     Sum,
     Times,
     TopGroups,
+    TwinCritics,
     UnitGae,
     Whole,
 )
@@ -271,4 +274,54 @@ HYGAE = Method(
 """w A^turn + (1 - w) A^tok, w = 1/2, by one critic: the weights of the paper are not known to us.
 
 With exact values, or lambda 1, any w is right but for a function of the state.
+"""
+
+AGENTPRM = Method(
+    name="AgentPRM",
+    recipe=Promise(),
+    reference="Xi et al. 2025",
+    arxiv="2511.08325",
+    number=16,
+    stands_for="a table of the last decision of turns is the reward model",
+    status="second-hand",
+)
+"""Progress Q(h_k, a_k) - Q(h_{k-1}, a_{k-1}) by a table fitted to A_k + V(h_k), and to A_k.
+
+A_k is GAE over turns, lambda .95; with lambda 1 the first target is the return and A_k is
+G_k - V(h_k), the credit of `TURN_GAE`. Not the AgentPRM of arXiv:2502.10325.
+"""
+
+AGENTPRM_PROMISE = Method(
+    name="AgentPRM, promise",
+    recipe=Promise(gives="promise"),
+    reference="Xi et al. 2025",
+    arxiv="2511.08325",
+    stands_for="a table of the last decision of turns is the reward model",
+    status="second-hand",
+)
+"""The promise Q(h_k, a_k) itself: a value, as the credit of its turn."""
+
+AGENTPRM_MONTE_CARLO = Method(
+    name="Monte Carlo PRM of turns",
+    recipe=Completions(8, unit="turn"),
+    reference="Choudhury 2025",
+    arxiv="2502.10325",
+    granularity="turn",
+    claims=(Claim("gradient", undiscounted=True),),
+    status="analogue",
+)
+"""What AgentPRM is compared with: the mean outcome of 8 completions from the end of each turn."""
+
+ARCHER = Method(
+    name="ArCHer",
+    recipe=TwinCritics(discount=0.95),
+    reference="Zhou et al. 2024; its code",
+    arxiv="2402.19446",
+    number=29,
+    stands_for="tables of turns are the critics",
+)
+"""A = min(Q_1, Q_2) - min(V_1, V_2) of a turn, on its tokens; critics fitted off policy.
+
+Q -> r + gamma Vbar(h'), V -> Qbar(h, a' ~ pi); gamma .95, Polyak .1, 50 epochs, as in the code.
+That acts on turns that are sampled anew, here on those of the batch: the same in expectation.
 """

@@ -95,13 +95,12 @@ class UnitGae(TableCritic):
         live = batch.live & batch.counted[..., None]
         begins = first_decisions(batch, unit_of(batch, self.unit))
         value = jnp.where(live, value, 0.0)
-        over = stretches(batch, begins, discount)
         later = following(value, begins)
         if self.bootstrap == "last":
             at_last = following(_at_end(value, batch), begins)
             later = jnp.where(last_decisions(batch), at_last, later)
-        error = over.earned + over.passed * later - value
-        total = affine_scan(over.passed * self.lambda_, error, begins, reverse=True)
+        over = stretches(batch, begins, discount)
+        total = over.advantage(begins, value, later, self.lambda_)
         return jnp.where(live, spread(total, begins), 0.0)
 
 
@@ -182,6 +181,17 @@ class Stretches(NamedTuple):
     earned: Float[Array, "P N T"]
     passed: Float[Array, "P N T"]
     """The product of the discounts of its steps."""
+
+    def advantage(
+        self,
+        begins: Bool[Array, "P N T"],
+        value: Float[Array, "P N T"],
+        later: Float[Array, "P N T"],
+        lambda_: float,
+    ) -> Float[Array, "P N T"]:
+        """A_k at the first step of each run, of the values before it and after it."""
+        error = self.earned + self.passed * later - value
+        return affine_scan(self.passed * lambda_, error, begins, reverse=True)
 
 
 def stretches(
