@@ -13,8 +13,6 @@ References:
 
 from __future__ import annotations
 
-import math
-
 from casim.estimators import Chain, Gae, OverLength, Ratio, Retrace, ToGo, VTrace
 from casim.methods import whitening
 from casim.methods.grpo import GRPO_VERL
@@ -161,7 +159,7 @@ rho_bar = c_bar = 1: the values are those of a policy between both, proportional
 
 VTRACE_UNBOUNDED = Method(
     name="V-trace, unbounded",
-    recipe=Chain(VTrace(rho_bar=math.inf, c_bar=math.inf), Ratio("prefix")),
+    recipe=Chain(VTrace(rho_bar=None, c_bar=None), Ratio("prefix")),
     reference="Espeholt et al. 2018",
     arxiv="1802.01561",
     claims=(Claim("gradient"),),

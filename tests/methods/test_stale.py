@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from casim import methods
-from casim.estimators import Chain, OverLength, Ratio, Whole
+from casim.estimators import Chain, OverLength, Ratio, Retrace, VTrace, Whole
 from casim.estimators.base import begin
 from casim.estimators.chain import parts_of
-from casim.oracle.moments import exact_scores, group_moments
-from casim.types import to_rows
+from casim.estimators.sources.offpolicy import retrace, vtrace
+from casim.graders import PerAction
+from casim.judges import Judge
+from casim.oracle.moments import exact_scores, group_moments, precise_truth
+from casim.simulate import World
+from casim.types import recorded, to_rows
+from tests.enumeration import solve
+from tests.estimators.test_ratios import scene
 from tests.methods import reference_trainers as ref
-from tests.methods.test_trainers import agree, batch_of
+from tests.methods.test_trainers import agree, batch_of, rows
+from tests.methods.test_turns import valued
 from tests.methods.tree import tree
+from tests.quick import QUICK
 
 NAMES = (
     "IMPORTANCE_SAMPLING",
@@ -184,3 +193,221 @@ def test_a_product_over_the_only_turn_is_exact_and_its_geometric_mean_is_not():
     assert bias(methods.IMPORTANCE_SAMPLING) < 1e-12
     assert bias(Chain(Whole(), Ratio("turn", "geometric"))) > 1e-3
     assert bias(Chain(Whole(), Ratio("token"))) > 1e-3
+
+
+def vtrace_by_sums(log, rho, lam, rho_bar, c_bar, gamma):
+    """V_s + sum_t gamma^(t-s) (prod_{s <= i < t} c_i) rho_t delta_t less V_s, and the credit."""
+    reward, value, live = log["reward"], log["value"], log["live"]
+    error = np.zeros(reward.shape)
+    delta = np.zeros(reward.shape)
+    for i, s in zip(*np.nonzero(live), strict=True):
+        delta[i, s] = reward[i, s] - value[i, s]
+        if s + 1 < live[i].sum():
+            delta[i, s] += gamma * value[i, s + 1]
+    for i, s in zip(*np.nonzero(live), strict=True):
+        for t in range(s, live[i].sum()):
+            traces = lam * np.minimum(rho[i, s:t], c_bar)
+            error[i, s] += gamma ** (t - s) * traces.prod() * min(rho[i, t], rho_bar) * delta[i, t]
+    after = np.pad(error[:, 1:], ((0, 0), (0, 1)))
+    return error, (delta + gamma * lam * after) * live
+
+
+@pytest.mark.parametrize(("lam", "bound"), [(1.0, 1.0), (0.7, 0.8), (0.9, None)])
+def test_vtrace_is_its_sums(lam, bound):
+    """On a log of two policies, with tokens of the environment, whose ratio is 1."""
+    log = stale_log()
+    rho = np.where(log["mask"], loops(log, by_token), 1.0)
+    wanted = vtrace_by_sums(log, rho, lam, bound or np.inf, 1.5, 0.9)
+    with jax.enable_x64(True):
+        arrays = map(jnp.asarray, (log["reward"], log["value"], rho, log["live"]))
+        given = TRACE(*arrays, 0.9, lam, bound, 1.5)
+    error = np.asarray(given.error)
+    np.testing.assert_allclose(error[log["live"]], wanted[0][log["live"]], atol=1e-12)
+    np.testing.assert_allclose(given.credit, wanted[1], atol=1e-12)
+
+
+TRACE = jax.jit(vtrace, static_argnums=(5, 6, 7), compiler_options=QUICK)
+
+
+@pytest.mark.slow
+def test_where_who_acted_is_the_policy_vtrace_is_gae():
+    log = stale_log(0.0)
+    wanted = ref.gae_skyrl(log, 1.0, 0.7, white=False)
+    found = rows(Chain(VTrace(0.7)), log)
+    agree(found, wanted, log, 1e-12, "GAE")
+
+
+def retrace_by_sums(log, taken, rho, lam, gamma):
+    """Q + sum_t gamma^(t-s) (prod_{s < i <= t} c_i) (r + gamma V - Q) - V."""
+    reward, value, live = log["reward"], log["value"], log["live"]
+    out = np.zeros(reward.shape)
+    for i, s in zip(*np.nonzero(live), strict=True):
+        length = live[i].sum()
+        out[i, s] = taken[i, s] - value[i, s]
+        for t in range(s, length):
+            later = gamma * value[i, t + 1] if t + 1 < length else 0.0
+            traces = lam * np.minimum(rho[i, s + 1 : t + 1], 1.0)
+            delta = reward[i, t] + later - taken[i, t]
+            out[i, s] += gamma ** (t - s) * traces.prod() * delta
+    return out
+
+
+def test_retrace_is_its_sums():
+    log = stale_log()
+    rho = np.where(log["mask"], loops(log, by_token), 1.0)
+    taken = np.random.default_rng(2).normal(size=rho.shape)
+    with jax.enable_x64(True):
+        arrays = map(jnp.asarray, (log["reward"], taken, log["value"], rho, log["live"]))
+        given = jax.jit(retrace, static_argnums=6, compiler_options=QUICK)(*arrays, 0.9, 0.7)
+    wanted = retrace_by_sums(log, taken, rho, 0.7, 0.9)
+    np.testing.assert_allclose(given.credit, wanted, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_vtrace_without_bounds_is_exact_for_any_behaviour():
+    """With exact values its mean in a cell is the advantage; with any, the gradient is exact."""
+    one = scene(16, 0.875)
+
+    def moments(form, error):
+        rule, truth = valued(one.mdp, one.policy, form, error)
+        found = group_moments(one.mdp, one.policy, rule, 1, behaviour=one.behaviour)
+        return found, truth
+
+    free = VTrace(0.6, rho_bar=None, c_bar=None)
+    found, truth = moments(free, 0.0)
+    met = found.probability > 0
+    advantage = np.asarray(truth.advantage)
+    np.testing.assert_allclose(found.expectation[met], advantage[met], atol=1e-10)
+    weighed = methods.VTRACE_UNBOUNDED.recipe
+    for form, error, exact in (
+        (weighed, 0.3, True),
+        (Chain(free, Ratio("prefix")), 0.0, True),
+        (methods.VTRACE.recipe, 0.0, False),
+    ):
+        found, _ = moments(form, error)
+        bias = exact_scores(one.mdp, one.policy, found)["gradient_bias"]
+        assert (bias < 1e-11) == exact
+
+
+@pytest.mark.slow
+def test_bounds_of_vtrace_lead_to_the_values_of_a_policy_in_between():
+    """E_mu[e_t | s_t] is 0 at the values of pi_rho, and not at those of pi, by enumeration."""
+    one = scene(16)
+    between = np.minimum(one.policy, one.behaviour)
+    between = between / between.sum(axis=-1, keepdims=True)
+    policies = {"between": between, "policy": one.policy}
+    batch = one.batch
+    kernel = np.asarray(one.mdp.schedule)[None]
+    place = kernel, batch.observation, batch.action
+    decided = batch.live & np.asarray(one.mdp.decision)[kernel]
+    rho = np.where(decided, one.policy[place] / one.behaviour[place], 1.0)
+    time = np.broadcast_to(np.arange(4), batch.state.shape)
+    largest = {}
+    for name, table in policies.items():
+        value = np.asarray(precise_truth(one.mdp, table).value)[time, batch.state]
+        with jax.enable_x64(True):
+            arrays = map(jnp.asarray, (batch.reward, value, rho, batch.live))
+            error = np.asarray(vtrace(*arrays, 1.0).error)
+        total, mass = np.zeros((2, 4, 5))
+        share = one.probability[:, None] * batch.live
+        np.add.at(total, (time, batch.state), share * error)
+        np.add.at(mass, (time, batch.state), share)
+        largest[name] = np.abs(total / np.where(mass > 0, mass, 1.0)).max()
+    assert largest["between"] < 1e-12
+    assert largest["policy"] > 0.01
+
+
+@pytest.mark.slow
+def test_retrace_is_exact_for_any_behaviour_with_exact_values_of_actions():
+    """Its mean in a cell is the advantage, at any lambda."""
+    one = scene(16, 0.875)
+    truth = precise_truth(one.mdp, one.policy)
+    q_value, value = np.asarray(truth.q_value), np.asarray(truth.value)
+    batch = one.batch
+    kernel = np.asarray(one.mdp.schedule)[None]
+    place = kernel, batch.observation, batch.action
+    decided = batch.live & np.asarray(one.mdp.decision)[kernel]
+    rho = np.where(decided, one.policy[place] / one.behaviour[place], 1.0)
+    time = np.broadcast_to(np.arange(4), batch.state.shape)
+    taken, mean = q_value[time, batch.state, batch.action], value[time, batch.state]
+    for lam in (0.0, 0.6, 1.0):
+        with jax.enable_x64(True):
+            arrays = map(jnp.asarray, (batch.reward, taken, mean, rho, batch.live))
+            given = retrace(*arrays, 0.875, lam).credit
+        total, mass = np.zeros((2, 4, 5, 2))
+        share = one.probability[:, None] * decided
+        cell = time, batch.state, batch.action
+        np.add.at(total, cell, share * np.asarray(given))
+        np.add.at(mass, cell, share)
+        met = mass > 0
+        wanted = np.asarray(truth.advantage)[met]
+        np.testing.assert_allclose(total[met] / mass[met], wanted, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vtrace", "retrace", "judged"])
+def test_tables_are_fitted_to_the_fixed_point_from_what_another_policy_did(name):
+    """V-trace's to the values between both policies, Retrace's to Q of the policy."""
+    one = scene(16)
+    between = np.minimum(one.policy, one.behaviour)
+    between = between / between.sum(axis=-1, keepdims=True)
+    mdp, policy, behaviour = jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.float32) if x.dtype == np.float64 else jnp.asarray(x),
+        (one.mdp, one.policy, one.behaviour),
+    )
+    truth = solve(mdp, policy)
+    judges = {"critic": PerAction(Judge("q_value")).model(mdp, truth)}
+    world = World.make(mdp, policy, behaviour, judges=judges)
+    fit = {"num_rollouts": 6000, "num_sweeps": 12, "learning_rate": 1.0}
+    part = {
+        "vtrace": VTrace(0.5, **fit),
+        "retrace": Retrace(0.5, **fit),
+        "judged": Retrace(0.5, judge="critic"),
+    }[name]
+
+    def run(world):
+        batch = world.groups(jax.random.key(0), 1, 30)
+        return batch, part.credit(jax.random.key(1), world, batch)
+
+    batch, credit = jax.jit(run, compiler_options=QUICK)(world)
+    batch = jax.tree.map(lambda x: np.asarray(x)[0], recorded(batch))
+    time = np.broadcast_to(np.arange(4), batch.state.shape)
+    kernel = np.asarray(mdp.schedule)[None]
+    place = kernel, batch.observation, batch.action
+    decided = batch.live & np.asarray(mdp.decision)[kernel]
+    rho = np.where(decided, one.policy[place] / one.behaviour[place], 1.0)
+    with jax.enable_x64(True):
+        exact = precise_truth(one.mdp, between if name == "vtrace" else one.policy)
+        value = jnp.asarray(exact.value)[time, batch.state]
+        reward = jnp.asarray(batch.reward, float)
+        rest = jnp.asarray(rho), jnp.asarray(batch.live), 1.0, 0.5
+        if name == "vtrace":
+            wanted = vtrace(reward, value, *rest).credit
+        else:
+            taken = jnp.asarray(exact.q_value)[time, batch.state, batch.action]
+            wanted = retrace(reward, taken, value, *rest).credit
+    error = np.abs(np.asarray(credit.value)[0] - np.asarray(wanted))[decided]
+    assert error.max() < (1e-4 if name == "judged" else 0.2)
+    assert np.mean(error) < 0.05
+    if name == "judged":
+        assert float(credit.cost.judge_calls) > 0
+        assert float(credit.cost.env_steps) == 0
+    else:
+        assert float(credit.cost.critic_updates) == 12 * float(credit.cost.env_steps) > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: VTrace(1.5), "lambda_ must be in"),
+        (lambda: VTrace(rho_bar=0.0), "rho_bar must be in"),
+        (lambda: VTrace(c_bar=-1.0), "c_bar must be in"),
+        (lambda: VTrace(num_rollouts=-1), "num_rollouts must be"),
+        (lambda: Retrace(num_sweeps=0), "num_sweeps must be"),
+        (lambda: Retrace(learning_rate=0.0), "learning_rate must be in"),
+        (lambda: Retrace(discount=2.0), "discount must be in"),
+    ],
+)
+def test_nonsense_is_refused(make, message, unhooked):
+    with pytest.raises(ValueError, match=message):
+        make()

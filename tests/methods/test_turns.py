@@ -19,12 +19,15 @@ from casim.estimators import (
     JudgedValues,
     LessOwnMean,
     Place,
+    Promise,
     Sum,
     Times,
     TopGroups,
+    TwinCritics,
     UnitGae,
 )
 from casim.estimators.base import begin
+from casim.estimators.sources.twins import lower
 from casim.judges import Judge
 from casim.oracle.moments import exact_scores, group_moments, precise_truth
 from casim.simulate import World
@@ -60,6 +63,7 @@ FORMS = {
     "MT_GRPO": recipe("MT_GRPO"),
 }
 SLOW = {
+    "TURN_GAE": recipe("TURN_GAE"),
     "RAGEN": recipe("RAGEN"),
     "MT_GRPO_CUMULATIVE": recipe("MT_GRPO_CUMULATIVE"),
     "MT_PPO": recipe("MT_PPO"),
@@ -151,6 +155,12 @@ def test_sums_of_turns_and_tokens_are_the_formula():
     agree(given["VETTA"], vetta, log, 1e-12, "VETTA")
     halves = [turns.unit_gae(log, 0.95, each, unit) for unit in ("turn", "step")]
     agree(given["HYGAE"], sum(halves) / 2, log, 1e-12, "HyGAE")
+    future = np.zeros(each.shape)
+    for i, t in zip(*np.nonzero(log["mask"]), strict=True):
+        begins = next(unit[0] for unit in turns.units(log, i, "turn") if t in unit)
+        rest = log["reward"][i, begins:]
+        future[i, t] = 0.9 ** np.arange(len(rest)) @ rest - log["value"][i, begins]
+    agree(given["TURN_GAE"], future, log, 1e-12, "G - V")
     ragen = ref.whiten(turns.bilevel(log, 0.9, 1.0, 0.95), log["mask"])
     agree(given["RAGEN"], ragen, log, 1e-7, "RAGEN")
     both = {**log, "reward": log["component"].sum(axis=-1)}
@@ -321,9 +331,14 @@ def test_a_quarter_of_the_groups_is_kept_by_deviation_and_all_are_paid_for():
         "prompt": np.repeat(np.arange(5), 4),
     }
     batch = batch_of(log)
-    for share, kept in ((0.25, [1]), (0.6, [1, 3, 4]), (1.0, range(5))):
-        credit = TopGroups(share).apply(None, batch, begin(batch))
-        weight = np.asarray(credit.weight)
+    wanted = {0.25: [1], 0.6: [1, 3, 4], 1.0: range(5)}
+
+    def run(batch):
+        return [TopGroups(share).apply(None, batch, begin(batch)).weight for share in wanted]
+
+    weights = jax.jit(run, compiler_options=QUICK)(batch)
+    for kept, x in zip(wanted.values(), weights, strict=True):
+        weight = np.asarray(x)
         assert list(np.nonzero(weight.any(axis=(1, 2)))[0]) == list(kept)
         effective = weight.sum() ** 2 / (weight**2).sum() / np.asarray(batch.live).sum()
         assert effective == pytest.approx(len(kept) / 5)
@@ -363,9 +378,125 @@ def test_a_judge_without_error_is_an_exact_critic_and_one_table_serves_all():
     assert float(streams.cost.judge_calls) > 0
 
 
+def test_the_lower_of_two_estimates_is_pessimistic():
+    """E[min Q - min V] = A - (sigma_Q - sigma_V) / sqrt(pi), by quadrature."""
+    node = np.linspace(-9, 9, 1201)
+    weight = np.exp(-(node**2) / 2)
+    pair = np.stack(np.meshgrid(node, node))
+    share = np.outer(weight, weight) / weight.sum() ** 2
+
+    def mean(centre, deviation):
+        with jax.enable_x64(True):
+            lowest = lower(jnp.asarray(centre + deviation * pair))
+            return (share * np.asarray(lowest)).sum()
+
+    for noise_q, noise_v in ((0.3, 0.1), (0.2, 0.2), (0.0, 0.5)):
+        found = mean(0.7, noise_q) - mean(0.45, noise_v)
+        assert found == pytest.approx(0.25 - (noise_q - noise_v) / np.sqrt(np.pi), abs=1e-3)
+
+
+def two_turns(acting=False):
+    """Rewards at the end only; the behaviour is another policy, or none."""
+    mdp, policy = exam(actions=2, prompt=False, terminal=False)
+    behaviour = (policy[:, :, ::-1] + 0.5) / 2 if acting else None
+    return World.make(mdp, policy, behaviour), precise_truth(mdp, policy)
+
+
+def ends_and_starts(batch, truth):
+    """Q of the last decision of each turn, and V of the first: turns 0 and 1 of steps 0, 2 to 3."""
+    state, action = np.asarray(batch.state), np.asarray(batch.action)
+    q_value, value = np.asarray(truth.q_value), np.asarray(truth.value)
+    last = [q_value[t, state[..., t], action[..., t]] for t in (0, 3)]
+    first = [value[t, state[..., t]] for t in (0, 2)]
+    return last, first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("acting", [False, True])
+def test_twin_critics_find_the_advantage_of_turns_from_what_another_policy_did(acting):
+    world, truth = two_turns(acting)
+    part = TwinCritics(4000, num_epochs=60, polyak=0.5)
+
+    def run(world):
+        batch = world.groups(KEY, 1, 40)
+        return batch, part.credit(jax.random.key(3), world, batch)
+
+    batch, credit = jax.jit(run, compiler_options=QUICK)(world)
+    last, first = ends_and_starts(batch, truth)
+    value = np.asarray(credit.value)
+    for turn, steps in ((0, [0]), (1, [2, 3])):
+        for t in steps:
+            error = value[..., t] - (last[turn] - first[turn])
+            assert np.abs(error).max() < 0.08
+    assert np.ptp(last[1] - first[1]) > 0.3
+    assert not value[..., 1].any()
+    # The buffer, and the policy's own turns of one and two decisions.
+    assert float(credit.cost.env_steps) == 4000 * (4 + 3)
+    assert float(credit.cost.critic_updates) == 2 * 2 * 60 * 4000 * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beta", [0.0, 2.0])
+def test_promises_are_the_least_squares_of_their_targets(beta):
+    """On the same rollouts, by loops; with many of them and beta 0 they are Q."""
+    world, truth = two_turns()
+    num, lam = 60 if beta else 4000, 0.8 if beta else 1.0
+    part = Promise(lam, num_rollouts=num, beta=beta, num_updates=3000, step_size=0.02)
+
+    def run(world):
+        batch = world.groups(KEY, 1, 40)
+        key = jax.random.key(3)
+        return batch, world.rollout(key, num), part.give(key, world, batch)
+
+    batch, data, (given, used) = jax.jit(run, compiler_options=QUICK)(world)
+    given = np.asarray(given)
+    assert float(used.env_steps) == 4 * num
+    assert float(used.critic_updates) == 4 * num + 3000 * 2 * num
+    if beta == 0:
+        last, first = ends_and_starts(batch, truth)
+        assert np.abs(given[..., 0] - (last[0] - first[0])).max() < 0.08
+        for t in (2, 3):
+            assert np.abs(given[..., t] - (last[1] - last[0])).max() < 0.08
+        return
+    seen, action, reward = (np.asarray(x) for x in (data.observation, data.action, data.reward))
+    returns = reward.sum(axis=1)
+    critic = np.zeros((2, 5))
+    for k, t in enumerate((0, 2)):
+        for o in range(5):
+            some = seen[:, t] == o
+            critic[k, o] = returns[some].mean() if some.any() else returns.mean()
+    start = np.stack([critic[0, seen[:, 0]], critic[1, seen[:, 2]]], axis=1)
+    second = returns - start[:, 1]
+    advantage = np.stack([start[:, 1] - start[:, 0] + lam * second, second], axis=1)
+    cell = np.stack([seen[:, 0] * 2 + action[:, 0], 10 + seen[:, 3] * 2 + action[:, 3]], axis=1)
+    one_hot = np.eye(20)[cell]
+    root = np.sqrt(beta)
+    left = np.concatenate([one_hot[:, 0], one_hot[:, 1], root * (one_hot[:, 1] - one_hot[:, 0])])
+    right = np.concatenate(
+        [advantage[:, 0] + start[:, 0], advantage[:, 1] + start[:, 1], root * advantage[:, 1]]
+    )
+    table = np.linalg.lstsq(left, right, rcond=None)[0]
+    seen, action = np.asarray(batch.observation)[0], np.asarray(batch.action)[0]
+    places = seen[:, 0] * 2 + action[:, 0], 10 + seen[:, 3] * 2 + action[:, 3]
+    promise = [table[place] for place in places]
+    met = np.isin(places[0], cell[:, 0]) & np.isin(places[1], cell[:, 1])
+    progress = [promise[0] - critic[0, seen[:, 0]], promise[1] - promise[0]]
+    np.testing.assert_allclose(given[0, met, 0], progress[0][met], atol=2e-3)
+    np.testing.assert_allclose(given[0, met, 3], progress[1][met], atol=2e-3)
+    assert met.sum() > 20
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Promise(gives="hope"), "gives must be one of"),
+        (lambda: Promise(beta=-1.0), "beta must be in"),
+        (lambda: Promise(num_updates=0), "num_updates must be"),
+        (lambda: Promise(step_size=0.0), "step_size must be in"),
+        (lambda: TwinCritics(0), "num_rollouts must be"),
+        (lambda: TwinCritics(num_epochs=0), "num_epochs must be"),
+        (lambda: TwinCritics(learning_rate=2.0), "learning_rate must be in"),
+        (lambda: TwinCritics(polyak=0.0), "polyak must be in"),
         (lambda: UnitGae(unit="agent"), "unit must be one of"),
         (lambda: UnitGae(clock="token"), "clock must be one of"),
         (lambda: UnitGae(bootstrap="next"), "bootstrap must be one of"),

@@ -70,8 +70,8 @@ def vtrace(
     live: Bool[Array, "*rows T"],
     discount: Discount,
     lambda_: float = 1.0,
-    rho_bar: float = 1.0,
-    c_bar: float = 1.0,
+    rho_bar: float | None = 1.0,
+    c_bar: float | None = 1.0,
 ) -> Traced:
     """V-trace, see above; what is not live counts nothing, and gets 0."""
     value = jnp.where(live, value, 0.0)
@@ -79,8 +79,8 @@ def vtrace(
     ratio = jnp.where(live, ratio, 0.0)
     each = jnp.broadcast_to(discount, reward.shape)
     delta = jnp.where(live, reward + each * shift_left(value) - value, 0.0)
-    trace = each * lambda_ * jnp.minimum(ratio, c_bar)
-    error = affine_scan(trace, jnp.minimum(ratio, rho_bar) * delta, reverse=True)
+    trace = each * lambda_ * jnp.clip(ratio, max=c_bar)
+    error = affine_scan(trace, jnp.clip(ratio, max=rho_bar) * delta, reverse=True)
     credit = delta + each * lambda_ * shift_left(error)
     return Traced(error, jnp.where(live, credit, 0.0))
 
@@ -117,8 +117,8 @@ class VTrace(Source):
 
     Attributes:
         lambda_: of the traces, in [0, 1].
-        rho_bar: the largest ratio of an error, positive or infinite.
-        c_bar: the largest ratio of a trace, positive or infinite.
+        rho_bar: the largest ratio of an error, positive; None bounds nothing.
+        c_bar: the largest ratio of a trace, positive; None bounds nothing.
         num_rollouts: fresh rollouts for the fit; 0 fits to the scored batch itself.
         num_sweeps: sweeps of v <- v + rate (mean target of the cell - v), at least 1.
         learning_rate: the rate, in (0, 1].
@@ -129,8 +129,8 @@ class VTrace(Source):
     """
 
     lambda_: float = 1.0
-    rho_bar: float = 1.0
-    c_bar: float = 1.0
+    rho_bar: float | None = 1.0
+    c_bar: float | None = 1.0
     num_rollouts: int = 16
     num_sweeps: int = 10
     learning_rate: float = 0.5
@@ -142,8 +142,10 @@ class VTrace(Source):
 
     def __post_init__(self) -> None:
         _check_fit(self)
-        check_range("rho_bar", self.rho_bar, 1e-12, math.inf)
-        check_range("c_bar", self.c_bar, 1e-12, math.inf)
+        for field in ("rho_bar", "c_bar"):
+            bound = getattr(self, field)
+            if bound is not None:
+                check_range(field, bound, 1e-12, math.inf)
 
     def give(self, key, world, batch):
         discount = discount_of(world, batch, self.discount)
@@ -272,7 +274,7 @@ class Retrace(Source):
         table = self._table(world, data, discount)
         updates = self.num_sweeps * count(data.live)
         paid = cost(env_steps=used, critic_updates=updates)
-        return class_value(table, batch.observation), paid
+        return _of_observations(table, batch), paid
 
     def _table(
         self,
@@ -289,7 +291,7 @@ class Retrace(Source):
         shape = data.reward.shape[-1], world.num_observations, actions
 
         def sweep(table: Array, _) -> tuple[Array, None]:
-            q_value = class_value(table, data.observation)
+            q_value = _of_observations(table, data)
             taken, value = _of_actions(q_value, chance, data)
             error = self._traced(data.reward, taken, value, ratio, data.live, discount).error
             mean = class_mean(taken + error, cell, data.live, cells)
@@ -325,7 +327,7 @@ def _ratio_of_rows(
     world: World,
     data: Trajectory,
 ) -> Float[Array, "N T"]:
-    decided = data.live & world.decision
+    decided = data.live & world.decision[None]
     return _ratio(world.policy_log_prob(data), data.log_prob, decided)
 
 
@@ -339,6 +341,14 @@ def _ratio(
     log = jnp.where(jnp.isneginf(policy), -jnp.inf, policy - behaviour)
     ratio = jnp.exp(jnp.minimum(log, LARGEST_LOG))
     return jnp.where(decided, ratio, 1.0)
+
+
+def _of_observations(
+    table: Float[Array, "T O A"],
+    batch: Batch | Trajectory,
+) -> Float[Array, "*rows T A"]:
+    """The row of what was seen at each step."""
+    return table[jnp.arange(table.shape[0]), batch.observation]
 
 
 def _of_actions(

@@ -155,7 +155,7 @@ class Promise(TableCritic):
         gain = promise - jnp.where(at.first, spread(start, begins), before)
         given = gain if self.gives == "progress" else promise
         of_turn = affine_scan(0.0, given, at.ends, reverse=True)
-        return jnp.where(batch.live, of_turn, 0.0)
+        return jnp.where(batch.decided & batch.counted[..., None], of_turn, 0.0)
 
 
 class _Ends(NamedTuple):

@@ -115,7 +115,7 @@ class TwinCritics(Source):
             slow = jax.tree.map(lambda x, y: x + self.polyak * (y - x), slow, now)
             return (now, slow), None
 
-        nothing = _Tables(jnp.zeros(buffer.met.shape), jnp.zeros(buffer.seen_before.shape))
+        nothing = _Tables(jnp.zeros_like(buffer.met), jnp.zeros_like(buffer.seen_before))
         keys = jax.random.split(key, self.num_epochs)
         return jax.lax.scan(epoch, (nothing, nothing), keys)[0][0]
 
@@ -155,10 +155,10 @@ class _Buffer(NamedTuple):
     own_time: Int[Array, "N T"]
     """Where the turn that the policy plays from here ends."""
     own_cell: Int[Array, "N T"]
-    met: Bool[Array, "T C"]
-    """The ends that the buffer has."""
-    seen_before: Bool[Array, "T O"]
-    """The histories that turns begin with."""
+    met: Float[Array, "T C"]
+    """1 for the ends that the buffer has."""
+    seen_before: Float[Array, "T O"]
+    """1 for the histories that turns begin with."""
     played: Float[Array, ""]
 
     @classmethod
@@ -178,8 +178,9 @@ class _Buffer(NamedTuple):
         cell = _cell(world, data)
         time, own, played = _own_turns(key, world, data, begins)
         size = world.num_observations
-        met = class_sum(ends.astype(float), cell, size * world.num_actions) > 0
-        before = class_sum(begins.astype(float), seen, size) > 0
+        number = class_sum(ends.astype(float), cell, size * world.num_actions)
+        begun = class_sum(begins.astype(float), seen, size)
+        met, before = jnp.minimum(number, 1.0), jnp.minimum(begun, 1.0)
         return cls(begins, ends, seen, cell, earned, passed, time, own, met, before, played)
 
 
@@ -190,16 +191,18 @@ def _own_turns(
     begins: Bool[Array, "N T"],
 ) -> tuple[Int[Array, "N T"], Int[Array, "N T"], Float[Array, ""]]:
     """From each step that begins a turn: where the policy's own turn ends, its cell, and steps."""
-    steps = jnp.arange(data.action.shape[-1])
+    last = data.action.shape[-1] - 1
+    steps = jnp.arange(last + 1)[None]
 
     def of_turn(inputs: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         own, number = inputs
-        here = begins & (world.turn == number)
+        of_number = (world.turn == number)[None]
+        here = begins & of_number
         since = jnp.argmax(here, axis=-1)
         branch = jax.tree.map(lambda x: x[:, 0], world.branch(own, data, since, 1))
         ahead = branch.live & (steps >= since[:, None])
-        mine = ahead & world.decision & (world.turn == number)
-        end = steps[-1] - jnp.argmax(mine[:, ::-1], axis=-1)
+        mine = ahead & world.decision[None] & of_number
+        end = last - jnp.argmax(mine[:, ::-1], axis=-1)
         cell = jnp.take_along_axis(_cell(world, branch), end[:, None], axis=-1)[:, 0]
         begun = jnp.any(here, axis=-1, keepdims=True)
         played = count(ahead & begun & (steps <= end[:, None]))
@@ -221,18 +224,18 @@ def _credit(
     begins = first_decisions(batch, batch.turn)
     ends = last_decisions(batch)
     cell = _cell(world, batch)
-    q_value, value = (jnp.moveaxis(x, 0, -1) for x in critics)
-    before = spread(lower(class_value(value, batch.observation)), begins)
-    advantage = lower(class_value(q_value, cell)) - before
-    history = class_value(buffer.seen_before.astype(float), batch.observation)
-    known = class_value(buffer.met, cell) & (spread(history, begins) > 0)
-    of_turn = affine_scan(0.0, jnp.where(known, advantage, 0.0), ends, reverse=True)
-    return jnp.where(batch.live, of_turn, 0.0)
+    q_value = jax.vmap(lambda table: class_value(table, cell))(critics.q_value)
+    value = jax.vmap(lambda table: class_value(table, batch.observation))(critics.value)
+    advantage = lower(q_value) - spread(lower(value), begins)
+    begun = class_value(buffer.seen_before, batch.observation)
+    known = class_value(buffer.met, cell) * spread(begun, begins)
+    of_turn = affine_scan(0.0, known * advantage, ends, reverse=True)
+    return jnp.where(batch.decided & batch.counted[..., None], of_turn, 0.0)
 
 
-def lower(estimate: Float[Array, "*shape critics"]) -> Float[Array, "*shape"]:
+def lower(estimate: Float[Array, "critics *shape"]) -> Float[Array, "*shape"]:
     """The lower of the critics' estimates."""
-    return jnp.min(estimate, axis=-1)
+    return jnp.min(estimate, axis=0)
 
 
 def _cell(
