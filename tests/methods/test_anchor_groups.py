@@ -69,7 +69,7 @@ def log():
     return {**log, "turn": turn}
 
 
-QUICKLY = ("GIGPO", "GRAPH_GPO", "RTMC")
+QUICKLY = ("GIGPO",)
 
 
 @pytest.mark.parametrize(

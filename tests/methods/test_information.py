@@ -62,7 +62,7 @@ VALUES = {
     "TRACE": ref.trace,
     "A2TGPO": ref.a2tgpo,
 }
-SLOW = ("IGPO_REVERSED", "IGPO_LOCAL", "TRACE", "A2TGPO")
+SLOW = ("IGPO_REVERSED", "IGPO_TOKEN", "IGPO_LOCAL", "TRACE", "A2TGPO")
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,8 @@ def test_with_the_outcome_for_its_last_gain_the_last_turn_has_q_alone():
     assert_cells(given.all, given.mdp, value, wanted)
 
 
-@pytest.mark.parametrize("attempts", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("attempts", [1, 3])
 def test_one_attempt_is_the_td_error_and_more_are_below_zero_on_average(attempts):
     given = case()
     recipe = InformationGain("attempts", attempts=attempts)
@@ -192,6 +193,7 @@ def believer(trust=1.0):
     return World.make(mdp, jnp.asarray(policy), judges={"belief": judge}), truth, every
 
 
+@pytest.mark.slow
 def test_a_belief_is_that_of_the_oracle():
     world, truth, every = believer()
     recipe = InformationGain("log", floor=1e-6, judge="belief", of="belief")
