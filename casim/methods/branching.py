@@ -174,7 +174,7 @@ SCAR = Method(
 The interventional game. Efficient: with certain transitions the values of a trajectory sum to
 R - V(s_0). The marginal in the order of time alone is the advantage; phi, over all orders, is not.
 Cost: a rerun for every segment and order. The paper's own game, a reward model on text with the
-other units blank, needs a scorer of masked sequences, which casim does not have.
+other units blank, is `SCAR_FEATURE`.
 """
 
 SCAR_EXACT = Method(

@@ -5,8 +5,7 @@ made of theta is the source's matter: a reward itself, or the logits of a policy
 reference is tilted.
 
 References:
-    Kingma and Ba 2015 trained networks like this one; tables are the exact case of every linear
-    analysis.
+    Sutton and Barto 2018, chapter 9 (tables as the exact case of linear models) [standard].
 """
 
 from __future__ import annotations
