@@ -50,6 +50,7 @@ from casim.estimators.sources.mixing import AdditiveMixing, MonotoneMixing
 from casim.estimators.sources.network import GaeNetwork
 from casim.estimators.sources.offpolicy import Retrace, VTrace
 from casim.estimators.sources.pairs import Contrast, Extremes, PairWeight
+from casim.estimators.sources.predictions import ReturnDifferences
 from casim.estimators.sources.prefixes import PrefixReward
 from casim.estimators.sources.promises import Promise
 from casim.estimators.sources.redistribution import Distilled, Redistributed
@@ -186,6 +187,7 @@ PARTS: tuple[type[Estimator], ...] = (
     Retrace,
     Promise,
     TwinCritics,
+    ReturnDifferences,
 )
 """Every part that chains are made of and that does not stand alone."""
 
@@ -275,6 +277,7 @@ __all__ = [
     "Ratio",
     "Redistributed",
     "Retrace",
+    "ReturnDifferences",
     "ReturnHindsight",
     "Rewarded",
     "Shapley",

@@ -36,6 +36,8 @@ from casim.methods.counterfactual import (
     CCPO_HELPED,
     CCPO_MARGIN,
     DIFFERENCE_TURN,
+    RUDDER,
+    RUDDER_EXACT,
 )
 from casim.methods.critics import (
     GAE,
@@ -521,6 +523,8 @@ METHODS: tuple[Method, ...] = (
     AGENTPRM_PROMISE,
     AGENTPRM_MONTE_CARLO,
     ARCHER,
+    RUDDER,
+    RUDDER_EXACT,
 )
 """Every method: contract tests, `casim list` and the docs are made from this."""
 
@@ -717,6 +721,8 @@ __all__ = [
     "RLOO_VERL_VECTORIZED",
     "RTMC",
     "RTMC_SCALED",
+    "RUDDER",
+    "RUDDER_EXACT",
     "R_TO_Q",
     "R_TO_Q_FITTED",
     "SCAR",

@@ -6,7 +6,14 @@ References:
 
 from __future__ import annotations
 
-from casim.estimators import Alternatives, Baseline, BesideSolo, Chain, Without
+from casim.estimators import (
+    Alternatives,
+    Baseline,
+    BesideSolo,
+    Chain,
+    ReturnDifferences,
+    Without,
+)
 from casim.methods.method import Claim, Method
 
 _GRADIENT = (Claim("gradient", undiscounted=True),)
@@ -146,3 +153,25 @@ DIFFERENCE_TURN = Method(
 Any c_i has the exact gradient where later turns do not react to turn i; else a baseline that they
 make depend on it. Of two turns either of which is enough both get 0.
 """
+
+RUDDER = Method(
+    name="RUDDER",
+    recipe=ReturnDifferences(),
+    reference="Arjona-Medina et al. 2019",
+    arxiv="1806.07857",
+    stands_for="means of what is seen and done at a step stand for an LSTM over the prefix",
+)
+"""r'_t = g_t - g_{t-1}, g_t the return predicted from s_0, a_0, ..., s_t, a_t; the rest at the end.
+
+The r' add up to the return whatever the predictor says, whose error is credit error. Learnt from
+fresh rollouts, which are charged.
+"""
+
+RUDDER_EXACT = Method(
+    name="RUDDER, exact",
+    recipe=ReturnDifferences(judge="q_value"),
+    reference="Arjona-Medina et al. 2019",
+    arxiv="1806.07857",
+    stands_for="a judge of set fidelity predicts the return",
+)
+"""With the exact Q: the target itself; its mean at a step is A and the luck of coming there."""
