@@ -59,8 +59,9 @@ def test_the_counted_one_adds_up_to_the_return_and_tends_to_the_exact_one():
     assert errors[1] < 0.2 * errors[0]
 
 
-def test_a_single_trajectory_s_mean_at_the_first_step_is_q():
-    one = case(binary=False, actions=2, prompt=False, discount=0.75)
+@pytest.mark.slow
+def test_the_mean_at_a_first_step_that_is_not_the_last_is_q():
+    one = case(binary=False, actions=2, prompt=False, discount=0.75, terminal=False)
     world = judged(one, q_value=Judge("q_value"))
     value = np.asarray(run(methods.RUDDER_EXACT, KEY, world, one.all.batch).value)
     mean, mass = cell_mean(one.mdp, one.all, value)
