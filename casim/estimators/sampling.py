@@ -115,13 +115,17 @@ class TopGroups(Part):
         earned = jnp.where(batch.live, batch.reward, 0.0)
         outcome = jnp.sum(earned, axis=-1)
         centred = group_advantage(outcome, where=batch.counted)
-        free = jnp.maximum(jnp.sum(batch.counted, axis=-1) - 1, 1)
+        members = jnp.sum(batch.counted, axis=-1)
+        free = jnp.maximum(members - 1, 1)
         variance = jnp.sum(centred**2, axis=-1) / free
         number = max(int(self.share * len(variance)), 1)
         # A stable sort: of equals the first.
         ranked = jnp.argsort(-variance, stable=True)
-        kept = jnp.zeros(variance.shape, bool).at[ranked[:number]].set(True)
-        return credit._replace(weight=jnp.where(kept[:, None, None], credit.weight, 0.0))
+        best = ranked[:number]
+        kept = jnp.zeros(variance.shape, bool)
+        kept = kept.at[best].set(True)
+        weight = jnp.where(kept[:, None, None], credit.weight, 0.0)
+        return credit._replace(weight=weight)
 
 
 def mixed_groups(batch: Batch) -> Bool[Array, " P"]:

@@ -87,7 +87,8 @@ class Promise(TableCritic):
             data = world.attach(jax.tree.map(lambda x: x[None], fresh))
             used = cost(env_steps=count(fresh.live))
         critic = self._table(rows_of(data), discount, world.num_observations)
-        table, ends = self._promises(world, data, class_value(critic, data.observation), discount)
+        value = class_value(critic, data.observation)
+        table, ends = self._promises(world, data, value, discount)
         start = class_value(critic, batch.observation)
         updates = self.num_updates * count(ends)
         sweeps = self.num_sweeps if self.fit == "td" else 1
@@ -120,25 +121,35 @@ class Promise(TableCritic):
 
         def loss(table: Array) -> Array:
             promise, before = at.read(table)
-            wrong = jnp.where(at.ends, promise - target, 0.0)
-            step = jnp.where(at.ends & ~at.first, promise - before - advantage, 0.0)
-            each = jnp.sum(wrong**2) + self.beta * jnp.sum(step**2)
-            return each / jnp.maximum(jnp.sum(at.ends), 1)
+            wrong = promise - target
+            wrong = jnp.where(at.ends, wrong, 0.0)
+            step = promise - before - advantage
+            step = jnp.where(at.ends & ~at.first, step, 0.0)
+            total = jnp.sum(wrong**2) + self.beta * jnp.sum(step**2)
+            number = jnp.sum(at.ends)
+            return total / jnp.maximum(number, 1)
 
         optimiser = optax.adam(self.step_size)
 
         def update(carry, _):
             table, state = carry
-            change, state = optimiser.update(jax.grad(loss)(table), state)
-            return (table + jnp.asarray(change), state), None
+            slope = jax.grad(loss)(table)
+            change, state = optimiser.update(slope, state)
+            table = table + jnp.asarray(change)
+            return (table, state), None
 
         def by_rows(x: Array) -> Array:
             return x.reshape(-1, x.shape[-1])
 
         # What is best without the second sum.
-        table = class_mean(by_rows(target), by_rows(at.cell), by_rows(at.ends), size)
-        begin = (table, optimiser.init(table))
-        (table, _), _ = jax.lax.scan(update, begin, length=self.num_updates)
+        table = class_mean(
+            by_rows(target),
+            by_rows(at.cell),
+            by_rows(at.ends),
+            size,
+        )
+        start = table, optimiser.init(table)
+        (table, _), _ = jax.lax.scan(update, start, length=self.num_updates)
         return table, at.ends
 
     def _credit(
@@ -155,7 +166,8 @@ class Promise(TableCritic):
         gain = promise - jnp.where(at.first, spread(start, begins), before)
         given = gain if self.gives == "progress" else promise
         of_turn = affine_scan(0.0, given, at.ends, reverse=True)
-        return jnp.where(batch.decided & batch.counted[..., None], of_turn, 0.0)
+        shown = batch.decided & batch.counted[..., None]
+        return jnp.where(shown, of_turn, 0.0)
 
 
 class _Ends(NamedTuple):
@@ -185,6 +197,7 @@ def _ends(
     cell = batch.observation.astype(jnp.int32) * world.num_actions + batch.action
     ended = jnp.cumsum(ends, axis=-1) - ends
     dtype = batch.reward.dtype
-    before = affine_scan(0.0, time.astype(dtype), ends, exclusive=True).astype(jnp.int32)
+    before = affine_scan(0.0, time.astype(dtype), ends, exclusive=True)
+    before = before.astype(jnp.int32)
     cell_before = jnp.take_along_axis(cell, before, axis=-1)
     return _Ends(ends, ended == 0, time, cell, before, cell_before)

@@ -147,13 +147,16 @@ class BilevelGae(TableCritic):
         value = jnp.where(live, value, 0.0)
         reward, ends = self._ends(batch, live)
         # The upper level: from end to end.
-        error = reward + self.turn_discount * following(value, ends) - value
-        above = affine_scan(self.turn_discount * self.lambda_, error, ends, reverse=True)
+        next_end = following(value, ends)
+        error = reward + self.turn_discount * next_end - value
+        decay = self.turn_discount * self.lambda_
+        above = affine_scan(decay, error, ends, reverse=True)
         reward = jnp.where(ends, above + value, reward)
         # The lower one: each turn's tokens, up to its end.
         goes_on = decided & ~ends & ~last_of(decided)
         factor = jnp.where(goes_on, discount, 0.0)
-        error = reward + factor * following(value, decided) - value
+        next_token = following(value, decided)
+        error = reward + factor * next_token - value
         total = affine_scan(factor * self.lambda_, error, decided, reverse=True)
         return jnp.where(decided, total, 0.0)
 
@@ -202,11 +205,14 @@ def stretches(
     """The runs of a batch that begin where it is said; each ends with the episode at the latest."""
     live = batch.live & batch.counted[..., None]
     each = jnp.broadcast_to(discount, batch.reward.shape)
-    goes_on = shift_left(live, False) & ~shift_left(begins, True)
+    next_lives = shift_left(live, False)
+    next_begins = shift_left(begins, True)
+    goes_on = next_lives & ~next_begins
     within = jnp.where(goes_on, each, 0.0)
     reward = jnp.where(live, batch.reward, 0.0)
     earned = affine_scan(within, reward, reverse=True)
-    passed = affine_scan(within, jnp.where(goes_on, 0.0, each), reverse=True)
+    at_last = jnp.where(goes_on, 0.0, each)
+    passed = affine_scan(within, at_last, reverse=True)
     return Stretches(earned, passed)
 
 

@@ -86,9 +86,13 @@ class TwinCritics(Source):
         first, second, third = jax.random.split(key, 3)
         data = world.rollout(first, self.num_rollouts)
         buffer = _Buffer.of(second, world, data, discount)
-        critics = jax.vmap(lambda own: self._fit(own, buffer))(jax.random.split(third, CRITICS))
-        fitted = 2 * CRITICS * self.num_epochs * count(buffer.begins)
-        used = cost(env_steps=count(data.live) + buffer.played, critic_updates=fitted)
+        keys = jax.random.split(third, CRITICS)
+        critics = jax.vmap(lambda own: self._fit(own, buffer))(keys)
+        # Of each critic both tables, at every turn.
+        tables = 2 * CRITICS
+        updates = tables * self.num_epochs * count(buffer.begins)
+        played = count(data.live) + buffer.played
+        used = cost(env_steps=played, critic_updates=updates)
         return _credit(world, batch, buffer, critics), used
 
     def _fit(
@@ -103,21 +107,40 @@ class TwinCritics(Source):
             own: Key[Array, ""],
         ) -> tuple[tuple[_Tables, _Tables], None]:
             now, slow = carry
-            drawn = jax.random.randint(own, (self.num_rollouts,), 0, self.num_rollouts)
-            times = jnp.zeros(self.num_rollouts).at[drawn].add(1.0)[:, None]
-            later = following(class_value(slow.value, buffer.seen), buffer.begins)
+            times = self._drawn(own)
+            value = class_value(slow.value, buffer.seen)
+            later = following(value, buffer.begins)
             outcome = buffer.earned + buffer.passed * later
-            own_turn = slow.q_value[buffer.own_time, buffer.own_cell]
-            now = _Tables(
-                self._step(now.q_value, outcome, buffer.cell, buffer.ends * times),
-                self._step(now.value, own_turn, buffer.seen, buffer.begins * times),
+            q_value = self._step(
+                now.q_value,
+                outcome,
+                buffer.cell,
+                buffer.ends * times,
             )
+            own_turn = slow.q_value[buffer.own_time, buffer.own_cell]
+            value = self._step(
+                now.value,
+                own_turn,
+                buffer.seen,
+                buffer.begins * times,
+            )
+            now = _Tables(q_value, value)
             slow = jax.tree.map(lambda x, y: x + self.polyak * (y - x), slow, now)
             return (now, slow), None
 
-        nothing = _Tables(jnp.zeros_like(buffer.met), jnp.zeros_like(buffer.seen_before))
+        no_q_value = jnp.zeros_like(buffer.met)
+        no_value = jnp.zeros_like(buffer.seen_before)
+        nothing = _Tables(no_q_value, no_value)
         keys = jax.random.split(key, self.num_epochs)
-        return jax.lax.scan(epoch, (nothing, nothing), keys)[0][0]
+        (fitted, _), _ = jax.lax.scan(epoch, (nothing, nothing), keys)
+        return fitted
+
+    def _drawn(self, key: Key[Array, ""]) -> Float[Array, "N 1"]:
+        """How often each rollout is drawn, with replacement."""
+        number = self.num_rollouts
+        drawn = jax.random.randint(key, (number,), 0, number)
+        times = jnp.zeros(number).at[drawn].add(1.0)
+        return times[:, None]
 
     def _step(
         self,
@@ -131,7 +154,8 @@ class TwinCritics(Source):
         number = class_sum(weight, cell, size)
         total = class_sum(weight * target, cell, size)
         mean = total / jnp.maximum(number, 1.0)
-        return jnp.where(number > 0, table + self.learning_rate * (mean - table), table)
+        moved = table + self.learning_rate * (mean - table)
+        return jnp.where(number > 0, moved, table)
 
 
 class _Tables(NamedTuple):
@@ -181,7 +205,19 @@ class _Buffer(NamedTuple):
         number = class_sum(ends.astype(float), cell, size * world.num_actions)
         begun = class_sum(begins.astype(float), seen, size)
         met, before = jnp.minimum(number, 1.0), jnp.minimum(begun, 1.0)
-        return cls(begins, ends, seen, cell, earned, passed, time, own, met, before, played)
+        return cls(
+            begins,
+            ends,
+            seen,
+            cell,
+            earned,
+            passed,
+            own_time=time,
+            own_cell=own,
+            met=met,
+            seen_before=before,
+            played=played,
+        )
 
 
 def _own_turns(
@@ -230,7 +266,8 @@ def _credit(
     begun = class_value(buffer.seen_before, batch.observation)
     known = class_value(buffer.met, cell) * spread(begun, begins)
     of_turn = affine_scan(0.0, known * advantage, ends, reverse=True)
-    return jnp.where(batch.decided & batch.counted[..., None], of_turn, 0.0)
+    shown = batch.decided & batch.counted[..., None]
+    return jnp.where(shown, of_turn, 0.0)
 
 
 def lower(estimate: Float[Array, "critics *shape"]) -> Float[Array, "*shape"]:
