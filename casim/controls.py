@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Literal, final
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Key
 
 from casim.checks import check_choice
 from casim.estimators.base import begin, episode_return, to_steps
+from casim.ops import shuffle
 from casim.oracle.along import advantage_along
 from casim.oracle.moments import Known, Recursion, Shuffled, advantage, nothing, whole_return
 from casim.simulate import World
@@ -69,21 +69,3 @@ class Control:
             rows = shuffle(key, value.reshape(-1, steps), batch.decided.reshape(-1, steps))
             value = rows.reshape(value.shape)
         return start._replace(value=value)
-
-
-def shuffle(
-    key: Key[Array, ""], value: Float[Array, "N T"], where: Bool[Array, "N T"]
-) -> Float[Array, "N T"]:
-    """The values of each row permuted over the steps in `where`; the others stay."""
-    rows, steps = jnp.indices(value.shape)
-    # The steps in `where`, in order, then the others: what a stable sort gives, by counting.
-    rank = jnp.where(
-        where,
-        jnp.cumsum(where, axis=1),
-        jnp.sum(where, axis=1, keepdims=True) + jnp.cumsum(~where, axis=1),
-    )
-    place = jnp.zeros_like(rank).at[rows, rank - 1].set(steps, unique_indices=True)
-    draw = jax.random.uniform(key, value.shape, jnp.float32)
-    order = jnp.argsort(jnp.where(where, draw, 2.0), axis=1)
-    order = jnp.where(jnp.take_along_axis(where, place, axis=1), order, place)
-    return value.at[rows, place].set(jnp.take_along_axis(value, order, axis=1))

@@ -12,7 +12,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from casim.recurrence import affine_scan, anywhere, by_rows
 from casim.sums import axis_sum, class_max, class_sum
@@ -316,6 +316,33 @@ def shift_left(x: Array, fill: Array | float = 0.0) -> Array:
 def shift_right(x: Array, fill: Array | float = 0.0) -> Array:
     """x_{t-1} at step t along the last axis, and `fill` at the first step."""
     return jnp.concatenate([jnp.full_like(x[..., :1], fill), x[..., :-1]], axis=-1)
+
+
+def shuffle(
+    key: Key[Array, ""],
+    value: Float[Array, "N T"],
+    where: Bool[Array, "N T"],
+) -> Float[Array, "N T"]:
+    """The values of each row permuted over the steps in `where`; the others stay."""
+    order = permutation(key, where)
+    return jnp.take_along_axis(value, order, axis=1)
+
+
+def permutation(
+    key: Key[Array, ""],
+    where: Bool[Array, "N T"],
+) -> Int[Array, "N T"]:
+    """For each row a random order of the steps in `where`; the others stay."""
+    rows, steps = jnp.indices(where.shape)
+    # The steps in `where`, in order, then the others: what a stable sort gives, by counting.
+    inside = jnp.cumsum(where, axis=1)
+    outside = jnp.sum(where, axis=1, keepdims=True) + jnp.cumsum(~where, axis=1)
+    rank = jnp.where(where, inside, outside)
+    place = jnp.zeros_like(rank).at[rows, rank - 1].set(steps, unique_indices=True)
+    draw = jax.random.uniform(key, where.shape, jnp.float32)
+    order = jnp.argsort(jnp.where(where, draw, 2.0), axis=1)
+    order = jnp.where(jnp.take_along_axis(where, place, axis=1), order, place)
+    return jnp.zeros_like(order).at[rows, place].set(order, unique_indices=True)
 
 
 def _everywhere(x: Array) -> Array:

@@ -84,7 +84,8 @@ class Outline(NamedTuple):
             reference=None if reference is None else _stand_in(reference, mdp),
             replay=task.replay,
         )
-        models = {name: jax.eval_shape(x.model, mdp, truth) for name, x in judges.items()}
+        known = (mdp, truth, table, world.reference)
+        models = {name: jax.eval_shape(x.informed, *known) for name, x in judges.items()}
         world = dataclasses.replace(world, judges=models)
         shapes = _shapes((world, truth), mesh)
         others = {"behaviour": behaviour, "reference": reference}
@@ -108,14 +109,15 @@ class Outline(NamedTuple):
         """Solves it; a task that its judges see as it is is solved once."""
         table, behaviour = self._tables()
         truth = _solve(self.mdp, table)
+        reference = None if self.reference is None else self.reference.table(self.mdp)
         models = {}
         if self.judges:
             believed = self.task.believed()
             fooled = not _same(self.mdp, believed)
             known = _solve(believed, table) if fooled else truth
-            models = {name: judge.model(believed, known) for name, judge in self.judges.items()}
+            told = (believed, known, table, reference)
+            models = {name: judge.informed(*told) for name, judge in self.judges.items()}
         exact = {name: float(x) for name, x in jax.jit(summary)(self.mdp, truth).items()}
-        reference = None if self.reference is None else self.reference.table(self.mdp)
         world = World.make(
             self.mdp,
             table,

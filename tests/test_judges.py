@@ -243,6 +243,11 @@ def test_the_world_shows_the_hidden_state_to_the_judge_and_not_to_the_policy():
         ("resolution", 1),
         ("resolution", 2.0),
         ("density", 0.0),
+        ("noise", "token"),
+        ("systematic", 1.5),
+        ("state_bias", -0.1),
+        ("position", float("inf")),
+        ("verbosity", float("nan")),
     ],
 )
 def test_bad_settings_raise(field, value, unhooked):
@@ -254,3 +259,111 @@ def test_a_judge_is_a_hashable_recipe():
     judge = Judge("advantage", 0.7, 0.1, -0.2, 3, 0.5)
     assert hash(judge) == hash(Judge("advantage", 0.7, 0.1, -0.2, 3, 0.5))
     assert eval(repr(judge)) == judge
+
+
+def mean_and_scale(signal, fidelity):
+    """What turns scores into standard normal errors."""
+    mean, spread, _, _ = exact_moments(signal)
+    return (1 - fidelity) * mean, spread * np.sqrt(1 - fidelity**2)
+
+
+def every(judge, key=KEY):
+    """Scores of all steps `[N, T]`, NaN after the end."""
+    return np.asarray(score(model(judge), key, setting()[2]), np.float64)
+
+
+@pytest.mark.parametrize(("noise", "unit"), [("turn", [0, 0, 1, 1]), ("episode", [0] * 4)])
+def test_steps_of_a_turn_or_an_episode_can_share_their_error(noise, unit):
+    assert list(setting()[0].mdp.turn) == [0, 0, 1, 1]
+    judge = Judge("advantage", fidelity=0.0, noise=noise)
+    mean, scale = mean_and_scale("advantage", 0.0)
+    error = (every(judge) - mean) / scale
+    whole = np.isfinite(error).all(axis=1)
+    error = error[whole]
+    for t in range(4):
+        for u in range(t):
+            if unit[t] == unit[u]:
+                np.testing.assert_allclose(error[:, t], error[:, u], atol=1e-4)
+            else:
+                assert abs(np.corrcoef(error[:, t], error[:, u])[0, 1]) < 5 / np.sqrt(len(error))
+    assert stats.kstest(error[:, 0], "norm").pvalue > 1e-6
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_a_systematic_error_is_a_function_of_history_and_action(share):
+    """The same under any key, and apart for any two histories or actions."""
+    batch = jax.tree.map(np.asarray, setting()[2])
+    judge = Judge("advantage", fidelity=0.0, systematic=share)
+    mean, scale = mean_and_scale("advantage", 0.0)
+    one, other = ((every(judge, jax.random.key(n)) - mean) / scale for n in (2, 3))
+    for t in range(4):
+        live = batch.live[:, t]
+        history = np.concatenate([batch.observation[:, : t + 1], batch.action[:, : t + 1]], axis=1)
+        _, first, label = np.unique(history[live], axis=0, return_index=True, return_inverse=True)
+        number = len(first)
+        fixed = np.abs(one - other)[live, t] < 1e-6
+        # Whether a history is fixed is systematic too.
+        held = np.array([fixed[label == n].mean() for n in range(number)])
+        assert np.isin(held, (0, 1)).all()
+        if share == 1:
+            assert held.all()
+            error = one[live, t]
+            np.testing.assert_allclose(error, error[first][label], atol=1e-6)
+            assert len(np.unique(np.round(error[first], 5))) == number
+        elif number > 40:
+            assert abs(held.mean() - share) < 5 * np.sqrt(share * (1 - share) / number)
+
+
+def test_errors_that_are_not_systematic_are_what_they_were():
+    np.testing.assert_array_equal(
+        scores(Judge(fidelity=0.5)), scores(Judge(fidelity=0.5, noise="step", systematic=0.0))
+    )
+
+
+def test_scores_can_depend_on_place_lateness_and_length():
+    batch = jax.tree.map(np.asarray, setting()[2])
+    plain = every(Judge("advantage"))
+    length = batch.live.sum(axis=1, keepdims=True)
+    late = every(Judge("advantage", position=0.6, verbosity=-0.5)) - plain
+    wanted = 0.6 * np.arange(4) / 3 - 0.5 * length / 4
+    np.testing.assert_allclose(late[batch.live], wanted[batch.live], atol=1e-5)
+    placed = every(Judge("advantage", state_bias=0.3)) - plain
+    table = [placed[batch.live & (batch.state == s)] for s in range(5)]
+    means = [x.mean() for x in table if len(x)]
+    for x in table:
+        assert len(x) == 0 or np.ptp(x) < 1e-5
+    assert len(np.unique(np.round(means, 4))) == len(means) > 2
+
+
+@pytest.mark.parametrize("signal", ["td_error", "clairvoyant"])
+def test_a_perfect_judge_of_luck_or_of_the_best_play_tells_it(signal):
+    given, _, batch = setting()
+    batch = jax.tree.map(np.asarray, batch)
+    time = np.broadcast_to(np.arange(4), batch.state.shape)
+    if signal == "td_error":
+        value = given.exact.value[time, batch.state]
+        wanted = labels("value") - value[batch.live]
+        made = model(Judge(signal))
+        error = 5 * wanted.std() / np.sqrt(len(wanted))
+        assert abs(float(made.mean) - wanted.mean()) < error
+        assert abs(float(made.spread) / wanted.std() - 1) < 0.05
+    else:
+        value, q_value = best_values(given.mdp)
+        lost = q_value[time, batch.state, batch.action] - value[time, batch.state]
+        wanted = lost[batch.live]
+        assert wanted.max() < 1e-6
+    np.testing.assert_allclose(scores(Judge(signal)), wanted, atol=1e-5)
+
+
+def best_values(mdp):
+    """V* and Q* by backward induction in NumPy."""
+    mdp = reference.as_float64(mdp)
+    value, values, q_values = np.zeros(5), [], []
+    for m in mdp.schedule[::-1]:
+        later = np.where(mdp.terminal, 0.0, value)[mdp.successor[m]]
+        q_value = (mdp.prob[m] * (mdp.reward[m] + mdp.discount[m] * later)).sum(-1)
+        q_value[mdp.terminal] = 0.0
+        value = q_value.max(-1) if mdp.decision[m] else q_value[:, 0]
+        values.append(value)
+        q_values.append(q_value)
+    return np.array(values[::-1]), np.array(q_values[::-1])

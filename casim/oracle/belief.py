@@ -30,7 +30,7 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +92,7 @@ def before_observing(mdp: MDP, batch: Trajectory) -> Float[Array, "N S"]:
 @door
 def history_values(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> Critic:
     """V(h_t), Q(h_t, a) and A(h_t, a) of every action, along each trajectory."""
-    return _history(mdp, policy, solve(mdp, policy), beliefs(mdp, batch), batch)
+    return history_critic(mdp, policy, solve(mdp, policy), beliefs(mdp, batch), batch)
 
 
 @door
@@ -117,22 +117,38 @@ def critics(
     """
     check_labels("latent", latent, num_classes, [mdp.start.shape])
     truth, belief = solve(mdp, policy), beliefs(mdp, batch)
-    member = jax.nn.one_hot(latent, num_classes, dtype=belief.dtype)
+    member = one_hot(latent, num_classes, belief.dtype)
     return Critics(
-        history=_history(mdp, policy, truth, belief, batch),
-        latent_history=_latent_history(mdp, policy, truth, belief, batch, member),
+        history=history_critic(mdp, policy, truth, belief, batch),
+        latent_history=latent_history_critic(mdp, policy, truth, belief, batch, member),
         latent=_latent(mdp, truth, belief, batch, member),
         clairvoyant=_clairvoyant(mdp, belief, batch),
     )
 
 
-def _history(mdp: MDP, policy: Array, truth: Truth, belief: Array, batch: Trajectory) -> Critic:
+def one_hot(
+    latent: Int[Array, " S"],
+    num_classes: int,
+    dtype: Any,
+) -> Float[Array, "S L"]:
+    """Which class each state is of."""
+    return jax.nn.one_hot(latent, num_classes, dtype=dtype)
+
+
+def history_critic(
+    mdp: MDP,
+    policy: Array,
+    truth: Truth,
+    belief: Array,
+    batch: Trajectory,
+) -> Critic:
+    """The critic that knows the history."""
     q_value = jnp.einsum("nts,tsa->nta", belief, truth.q_value, precision="highest")
     value = jnp.sum(acting_along(mdp, policy, batch) * q_value, axis=-1)
     return _critic(value, q_value, q_value - value[..., None], batch)
 
 
-def _latent_history(
+def latent_history_critic(
     mdp: MDP,
     policy: Array,
     truth: Truth,
@@ -140,6 +156,7 @@ def _latent_history(
     batch: Trajectory,
     member: Float[Array, "S L"],
 ) -> Critic:
+    """The critic that knows the history and the class of the latent state."""
     weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")
     total = jnp.einsum("nts,sl,tsa->ntla", belief, member, truth.q_value, precision="highest")
     q_value = total / jnp.where(weight > 0, weight, 1.0)[..., None]
@@ -151,9 +168,12 @@ def _latent_history(
     )
 
 
-def _latent(
-    mdp: MDP, truth: Truth, belief: Array, batch: Trajectory, member: Float[Array, "S L"]
-) -> Critic:
+def latent_tables(
+    mdp: MDP,
+    truth: Truth,
+    member: Float[Array, "S L"],
+) -> tuple[Float[Array, "T L"], Float[Array, "T L A"]]:
+    """E[G_t | z] and E[G_t | z, a]; NaN where never seen."""
     visit = truth.occupancy[..., None] * truth.state_policy[mdp.schedule]
     mass, earned = (
         jnp.einsum("tsa,sl->tla", x, member, precision="highest")
@@ -161,7 +181,19 @@ def _latent(
     )
     q_value = jnp.where(mass > 0, earned / jnp.where(mass > 0, mass, 1.0), jnp.nan)
     seen = jnp.sum(mass, axis=-1)
-    value = jnp.where(seen > 0, jnp.sum(earned, axis=-1) / jnp.where(seen > 0, seen, 1.0), jnp.nan)
+    total = jnp.sum(earned, axis=-1)
+    value = jnp.where(seen > 0, total / jnp.where(seen > 0, seen, 1.0), jnp.nan)
+    return value, q_value
+
+
+def _latent(
+    mdp: MDP,
+    truth: Truth,
+    belief: Array,
+    batch: Trajectory,
+    member: Float[Array, "S L"],
+) -> Critic:
+    value, q_value = latent_tables(mdp, truth, member)
     weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")[..., None]
     term = jnp.where(weight == 0, 0.0, weight * (q_value - value[..., None])[None])
     time = jnp.arange(mdp.schedule.shape[0])[None, :]

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from casim.estimators import Estimator
 from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS, behaviour_log_prob_of
-from casim.judges import Judge
+from casim.graders import PANEL
 from casim.oracle import path_target, solve
 from casim.policies import Softmax
 from casim.scores import group_gradient, of_taken, weighted
@@ -61,7 +61,7 @@ def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
     """
     _check_recipe(estimator)
     key = jax.random.key(0)
-    stage = _stage(1.0)
+    stage = _stage(1.0, estimator)
     batch = jax.jit(_group, static_argnums=2)(key, stage.world, PROMPTS)
     credit = _check_credit(estimator, key, stage.world, batch)
     _check_sight(estimator, key, stage.world, batch, credit)
@@ -154,7 +154,7 @@ def _check_claims(estimator: Estimator, keys: Array) -> None:
     errors = jax.jit(functools.partial(_errors, estimator))
     for discount in _discounts(estimator):
         claims = estimator.claims(discount)
-        found = errors(keys, _stage(discount)) if claims else {}
+        found = errors(keys, _stage(discount, estimator)) if claims else {}
         for claim in sorted(claims):
             assert claim in found, f"{claim} must not be claimed: it has no exact value"
             what = "policy gradient" if claim == "gradient" else f"{claim} in every cell"
@@ -190,12 +190,21 @@ def _group(key: Array, world: World, num_prompts: int) -> Batch:
     return world.groups(jax.random.fold_in(key, 0), num_prompts, SIZE)
 
 
-def _stage(discount: float) -> Stage:
-    return _built(discount, jnp.zeros(()).dtype == jnp.float64)
+def _stage(
+    discount: float,
+    estimator: Estimator,
+) -> Stage:
+    """A world with the judges that the estimator asks."""
+    names = tuple(sorted(estimator.judges | {JUDGE}))
+    return _built(discount, names, jnp.zeros(()).dtype == jnp.float64)
 
 
 @functools.cache
-def _built(discount: float, double: bool) -> Stage:
+def _built(
+    discount: float,
+    names: tuple[str, ...],
+    double: bool,
+) -> Stage:
     """The world of this discount, built once in a process for each precision."""
     del double  # JAX's own setting decides; it is a part of the key
     task = Bifurcation(
@@ -204,7 +213,8 @@ def _built(discount: float, double: bool) -> Stage:
     mdp = _relabelled(task.build())
     policy, reference = (Softmax(seed=seed).table(mdp) for seed in (2, 3))
     truth = jax.jit(solve)(mdp, policy)
-    judges = {JUDGE: Judge().model(mdp, truth)}
+    told = (mdp, truth, policy, reference)
+    judges = {name: PANEL.get(name, PANEL[JUDGE]).informed(*told) for name in names}
     return Stage(World.make(mdp, policy, reference=reference, judges=judges), truth)
 
 
