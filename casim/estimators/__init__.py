@@ -16,18 +16,30 @@ from casim.estimators.baselines import Baseline
 from casim.estimators.blends import BySurprisal, NonzeroMean
 from casim.estimators.chain import Chain, Sum
 from casim.estimators.components import PerComponent
+from casim.estimators.emphasis import Apportion, Emphasis
 from casim.estimators.energy import TokenBaseline
 from casim.estimators.given import FittedValues, JudgedComponents, JudgedValues, Rewarded
 from casim.estimators.graphs import ActionValues, NodeGain, ShortestPath
 from casim.estimators.influence import ByDivergence, BySaliency, Surprised
 from casim.estimators.masks import Nonzero, Unlikely
-from casim.estimators.once import Lowest, Once
+from casim.estimators.once import Average, First, Lowest, Once
 from casim.estimators.peers import coverage
 from casim.estimators.places import LessOwnMean, Place
+from casim.estimators.pooling import PoolByChange, PoolByEntropy
 from casim.estimators.prefixes import PrefixGain
+from casim.estimators.products import Agreeing, TimesOther
 from casim.estimators.ratios import Ratio
-from casim.estimators.sampling import DynamicSampling, TopGroups
-from casim.estimators.scales import Best, Fade, OverLargest, OverMean, PerNonzero, Times, Unshrunk
+from casim.estimators.sampling import ByValue, DynamicSampling, TopGroups
+from casim.estimators.scales import (
+    Best,
+    Fade,
+    OverLargest,
+    OverMean,
+    PerNonzero,
+    Plus,
+    Times,
+    Unshrunk,
+)
 from casim.estimators.shaping import Overlong
 from casim.estimators.solo import BesideSolo
 from casim.estimators.sources.absent import Without
@@ -44,6 +56,8 @@ from casim.estimators.sources.greedy import LessGreedy
 from casim.estimators.sources.hindsight import Hindsight
 from casim.estimators.sources.implicit import ImplicitReward
 from casim.estimators.sources.information import InformationGain, Pointwise
+from casim.estimators.sources.interventions import Intervention
+from casim.estimators.sources.judged import Judged
 from casim.estimators.sources.judges import ProcessReward
 from casim.estimators.sources.marginals import Marginal
 from casim.estimators.sources.mixing import AdditiveMixing, MonotoneMixing
@@ -188,6 +202,18 @@ PARTS: tuple[type[Estimator], ...] = (
     Promise,
     TwinCritics,
     ReturnDifferences,
+    Average,
+    First,
+    Plus,
+    PoolByEntropy,
+    PoolByChange,
+    TimesOther,
+    Agreeing,
+    ByValue,
+    Judged,
+    Emphasis,
+    Apportion,
+    Intervention,
 )
 """Every part that chains are made of and that does not stand alone."""
 
@@ -197,10 +223,13 @@ __all__ = [
     "ActionValues",
     "AdditiveMixing",
     "Aligned",
+    "Agreeing",
     "AllCoalitions",
     "AllDecisions",
     "Alternatives",
     "Answers",
+    "Apportion",
+    "Average",
     "Baseline",
     "BesideSolo",
     "Best",
@@ -211,6 +240,7 @@ __all__ = [
     "ByLeader",
     "BySaliency",
     "BySurprisal",
+    "ByValue",
     "Chain",
     "Clipped",
     "Completions",
@@ -220,10 +250,12 @@ __all__ = [
     "DeadEnd",
     "Distilled",
     "DynamicSampling",
+    "Emphasis",
     "Estimator",
     "Extremes",
     "Fade",
     "FadeUnits",
+    "First",
     "FittedValues",
     "Forks",
     "FormReward",
@@ -236,6 +268,8 @@ __all__ = [
     "ImplicitReward",
     "Increments",
     "InformationGain",
+    "Intervention",
+    "Judged",
     "JudgedComponents",
     "JudgedValues",
     "LessAverage",
@@ -268,7 +302,10 @@ __all__ = [
     "PerComponent",
     "PerNonzero",
     "Place",
+    "Plus",
     "Pointwise",
+    "PoolByChange",
+    "PoolByEntropy",
     "Positive",
     "PrefixGain",
     "PrefixReward",
@@ -288,6 +325,7 @@ __all__ = [
     "Surprised",
     "Times",
     "TimesLeft",
+    "TimesOther",
     "ToGo",
     "TokenBaseline",
     "TopEntropy",

@@ -2,7 +2,7 @@
 
 References:
     Yu et al. 2025, arXiv:2503.14476 (DAPO, dynamic sampling); Wang et al. 2025, arXiv:2504.20073
-    (StarPO-S, the groups of largest deviation).
+    (StarPO-S, the groups of largest deviation); Su et al. 2025, arXiv:2512.07478 (VSPO).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from casim.checks import check_integer, check_range
-from casim.estimators.base import Estimator, Part, add_costs, cost, count
+from casim.estimators.base import Estimator, Part, add_costs, check_taken, cost, count
 from casim.ops import group_advantage
 from casim.simulate import World
 from casim.types import Batch
@@ -126,6 +126,57 @@ class TopGroups(Part):
         kept = kept.at[best].set(True)
         weight = jnp.where(kept[:, None, None], credit.weight, 0.0)
         return credit._replace(weight=weight)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class ByValue(Estimator):
+    """Groups without any credit are replaced by more of the prompts that teach most.
+
+    In maths, with p_g the mean outcome of group g, v_g = max(p_g (1 - p_g), floor) where some
+    credit is not 0 and 0 elsewhere, and n_0 the number of groups that teach nothing: the weight of
+    group g is 1{v_g > 0} + n_0 v_g / sum_h v_h, what it is on average if each of n_0 places is
+    filled by a prompt drawn with probability v_g / sum_h v_h, and rolled out anew. Those rollouts
+    are charged as those of the group at hand, which are alike in distribution. If no group teaches
+    anything all weigh 0, and nothing is drawn. In a log nothing is drawn.
+
+    Outcomes are the undiscounted sums of rewards, of 0 or 1.
+
+    Attributes:
+        floor: keeps prompts that are nearly solved, or nearly never, from being forgotten, in
+            [0, 1].
+
+    Raises:
+        ValueError: a floor out of its range.
+    """
+
+    floor: float = 0.0
+    needs: ClassVar[frozenset[str]] = frozenset({"group"})
+
+    def __post_init__(self) -> None:
+        check_range("floor", self.floor, 0.0, 1.0)
+
+    def __call__(self, key, world, batch, credit, state):
+        check_taken(credit, self)
+        trained = (credit.value != 0) & (credit.weight > 0)
+        mixed = jnp.any(trained, axis=(1, 2))
+        there = batch.live & batch.counted[..., None]
+        reward = jnp.where(there, batch.reward, 0.0)
+        earned = jnp.sum(reward, axis=(1, 2))
+        members = jnp.sum(batch.counted, axis=1)
+        mean = earned / jnp.maximum(members, 1)
+        value = jnp.maximum(mean * (1 - mean), self.floor)
+        value = jnp.where(mixed, value, 0.0)
+        total = jnp.sum(value)
+        empty = jnp.sum(~mixed)
+        share = value / jnp.where(total > 0, total, 1.0)
+        extra = empty * share
+        groups = mixed + extra
+        weight = credit.weight * groups[:, None, None]
+        steps = jnp.sum(there, axis=(1, 2))
+        drawn = 0.0 if world is None else jnp.sum(extra * steps)
+        paid = add_costs(credit.cost, cost(env_steps=drawn))
+        return credit._replace(weight=weight, cost=paid), state
 
 
 def mixed_groups(batch: Batch) -> Bool[Array, " P"]:

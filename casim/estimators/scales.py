@@ -3,7 +3,7 @@
 In maths, of the values c that are handed in, alike for all steps of a trajectory: `OverMean` gives
 c_i / (mean_j c_j + epsilon) over the group, `PerNonzero` c times the number of trajectories of the
 batch over the number of those whose c is not 0, `Best` max c - the second largest c on the best
-trajectory of the group and 0 on the others, `Times` factor x c, `Fade` discount^k c with k the
+trajectory of the group and 0 on the others, `Times` factor x c, `Plus` c + constant, `Fade` discount^k c with k the
 decisions that follow, `Unshrunk` n / (n - 1) x c in a group of n, `OverLargest` c over the largest
 of the batch.
 
@@ -177,6 +177,30 @@ class Fade(Part):
         follow = jnp.maximum(left - batch.decided, 0)
         faded = jnp.asarray(self.discount, credit.value.dtype) ** follow * credit.value
         return credit._replace(value=jnp.where(batch.live, faded, 0.0))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Plus(Part):
+    """The value plus a number, on live steps.
+
+    Attributes:
+        constant: the number, finite.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    constant: float = 0.0
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_range("constant", self.constant, -1e12, 1e12)
+
+    def apply(self, world, batch, credit):
+        check_taken(credit, self)
+        total = credit.value + self.constant
+        return credit._replace(value=jnp.where(batch.live, total, 0.0))
 
 
 def per_trajectory(

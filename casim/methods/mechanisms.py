@@ -57,7 +57,6 @@ PURE_VERL = Method(
     recipe=ProcessReward("min", baseline="constant"),
     reference="Cheng et al. 2025",
     arxiv="2504.15275",
-    number=8,
     stands_for="a judge of set fidelity scores the steps",
 )
 """Soft minimum of step scores, less the others' mean return."""

@@ -13,6 +13,7 @@ import pytest
 import casim
 from casim import methods
 from casim.estimators import Chain, Whole
+from casim.graders import PANEL
 from casim.methods import METHODS, Claim, Method, named_methods
 from casim.oracle import path_target
 from casim.oracle.moments import exact_scores, group_moments
@@ -93,8 +94,10 @@ def errors(method, world, truth, key):
 @pytest.mark.parametrize("method", SAMPLED, ids=lambda m: m.name)
 def test_claims_of_what_draws_hold_within_three_standard_errors(method, discount):
     mdp, policy = small("hidden", discount)
-    world = World.make(mdp, policy)
     truth = solve(mdp, policy)
+    asked = {name: PANEL[name] for name in method.recipe.judges}
+    judges = {name: judge.informed(mdp, truth, policy) for name, judge in asked.items()}
+    world = World.make(mdp, policy, judges=judges)
     keys = jax.random.split(jax.random.key(5), SEEDS)
     gradient, cell = jax.lax.map(
         lambda key: errors(method, world, truth, key), keys, batch_size=SEEDS // 10

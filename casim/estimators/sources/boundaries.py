@@ -102,6 +102,20 @@ def gains(
     return jnp.where(batch.live, credit, 0.0)
 
 
+def over_stretch(
+    x: Float[Array, "*rows T"],
+    begins: Bool[Array, "*rows T"],
+) -> Float[Array, "*rows T"]:
+    """Sums over the steps from each beginning to the next, given to all of them."""
+    ends = shift_left(begins, True)
+    within = jnp.where(ends, 0.0, 1.0)
+    to_end = affine_scan(within, x, reverse=True)
+    first = jnp.where(begins, to_end, 0.0)
+    # From its first step to all others.
+    kept = jnp.where(begins, 0.0, 1.0)
+    return affine_scan(kept, first)
+
+
 def starts(unit: Int[Array, "*rows T"]) -> Bool[Array, "*rows T"]:
     """The first step of each unit."""
     before = shift_right(unit, -1)

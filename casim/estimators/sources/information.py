@@ -5,7 +5,9 @@ less the reward already banked in it, p_{-1} its score of the prompt, and f by f
 
 - "probability" p; "log" log p;
 - "gap" -log(offset - log p), so that c is the log ratio of what was missing before and after;
-- "attempts" 1 - (1 - p)^k, the probability that one of k attempts succeeds.
+- "attempts" 1 - (1 - p)^k, the probability that one of k attempts succeeds;
+- "entropy" p log p + (1 - p) log(1 - p), so that c is what is no longer uncertain, in nats, of an
+  outcome of 0 or 1.
 
 A step without a score gets 0, and its gain goes to the next step that has one. `Pointwise` is the
 other reading: log h(a_t | s_t, z) / pi(a_t | o_t), how much likelier the action is once the outcome
@@ -26,6 +28,7 @@ import math
 from typing import ClassVar, Literal, final
 
 import jax.numpy as jnp
+from jax.scipy.special import entr
 from jaxtyping import Array, Bool, Float
 
 from casim.checks import check_choice, check_integer, check_range
@@ -33,10 +36,10 @@ from casim.estimators.base import Source, cost, count, required
 from casim.estimators.turns_ahead import not_last
 from casim.recurrence import affine_scan
 from casim.simulate import JUDGE
-from casim.targets import LogGain, Target, TdError
+from casim.targets import EntropyGain, LogGain, Target, TdError
 from casim.types import Batch, Cost
 
-FORMS = ("probability", "log", "gap", "attempts")
+FORMS = ("probability", "log", "gap", "attempts", "entropy")
 ENDS = ("gain", "outcome", "nothing")
 """What the last turn of a trajectory can get."""
 
@@ -57,7 +60,7 @@ class InformationGain(Source):
     on the last token.
 
     Attributes:
-        form: "probability", "log", "gap" or "attempts", see above.
+        form: "probability", "log", "gap", "attempts" or "entropy", see above.
         floor: smallest probability inside the logarithm, in (0, 1).
         judge: the name of the judge that it asks.
         of: what the judge scores: the "value" of the prefix, which holds the reward of its last
@@ -71,7 +74,7 @@ class InformationGain(Source):
         ValueError: a setting out of its range.
     """
 
-    form: Literal["probability", "log", "gap", "attempts"] = "probability"
+    form: Literal["probability", "log", "gap", "attempts", "entropy"] = "probability"
     floor: float = 1e-2
     judge: str = JUDGE
     of: Literal["value", "belief"] = "value"
@@ -93,6 +96,8 @@ class InformationGain(Source):
 
     @property
     def target(self) -> Target:  # pyright: ignore[reportIncompatibleVariableOverride]
+        if self.form == "entropy":
+            return EntropyGain()
         return LogGain(self.floor) if self.form == "log" else TdError()
 
     def give(self, key, world, batch):
@@ -130,11 +135,16 @@ class InformationGain(Source):
             "log": self._log,
             "gap": self._gap,
             "attempts": self._attempts,
+            "entropy": self._certainty,
         }
         return forms[self.form](p)
 
     def _probability(self, p: Array) -> Array:
         return p
+
+    def _certainty(self, p: Array) -> Array:
+        chance = jnp.clip(p, 0.0, 1.0)
+        return -(entr(chance) + entr(1 - chance))
 
     def _log(self, p: Array) -> Array:
         return jnp.log(jnp.maximum(p, self.floor))

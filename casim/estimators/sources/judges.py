@@ -2,8 +2,9 @@
 
 In maths, with judge scores p_u of the policy's own steps, G_t = sum_{u >= t} w_u p_u. Sum-form: w =
 1. Min-form: w_u = softmax_u(-p_u / temperature) over the trajectory, so that the sum is a soft
-minimum. The two public branches of PURE take off different baselines, each from the other
-trajectories j != i of the group:
+minimum. Hard form: w_u = 1 at the first of the lowest scores, w, and 0 elsewhere, so that G_t =
+min_{u >= t} p_u for t <= w and 0 after. The two public branches of PURE take off different
+baselines, each from the other trajectories j != i of the group:
 - "per_step" (OpenRLHF branch, its default): c_t = sum_{u >= t} (w_u p_u - b) over scored steps, b
   the mean weighted score per scored step. Where lengths differ it is not neutral: how many steps
   are to come depends on the action.
@@ -48,7 +49,7 @@ class ProcessReward(Source):
     """Reward-to-go of a judge's step scores. Biased for the advantage even with a perfect judge.
 
     Attributes:
-        form: "sum" or "min".
+        form: "sum", "min" or "hard".
         temperature: of the soft minimum, positive, in units of the score.
         baseline: "per_step", "per_token", "constant" or "none", see above.
         judge: the name of the judge that it asks.
@@ -57,7 +58,7 @@ class ProcessReward(Source):
         ValueError: a setting out of its range.
     """
 
-    form: Literal["sum", "min"] = "min"
+    form: Literal["sum", "min", "hard"] = "min"
     temperature: float = 0.1
     baseline: Literal["per_step", "per_token", "constant", "none"] = "per_step"
     judge: str = JUDGE
@@ -68,7 +69,7 @@ class ProcessReward(Source):
     unbiased: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, ("sum", "min"))
+        check_choice("form", self.form, ("sum", "min", "hard"))
         check_range("temperature", self.temperature, 1e-6, math.inf)
         check_choice("baseline", self.baseline, BASELINES)
 
@@ -77,7 +78,8 @@ class ProcessReward(Source):
         score = _of_log(batch) if is_log else required(world, self).judge(key, batch, self.judge)
         given = jnp.isfinite(score) & batch.live & batch.counted[..., None]
         scored = given & batch.decision
-        value = weighted_score(jnp.where(scored, score, 0.0), scored, self.form, self.temperature)
+        score = jnp.where(scored, score, 0.0)
+        value = weighted_score(score, scored, self.form, self.temperature)
         if self.baseline == "per_step":
             baseline = per_step(value, scored, batch.counted)[..., None]
             value = jnp.where(scored, value - baseline, 0.0)
@@ -142,8 +144,12 @@ def weighted_score(
     form: str,
     temperature: float,
 ) -> Float[Array, "P N T"]:
-    """The scores, or weighted by the softmax of their negatives; 0 where nothing was scored."""
+    """The scores, or weighted by how low they are; 0 where nothing was scored."""
     if form == "sum":
         return score
+    if form == "hard":
+        lowest = jnp.argmin(jnp.where(scored, score, jnp.inf), axis=-1)
+        is_lowest = jax.nn.one_hot(lowest, score.shape[-1], dtype=bool)
+        return jnp.where(scored & is_lowest, score, 0.0)
     weight = jax.nn.softmax(jnp.where(scored, -score / temperature, -jnp.inf), axis=-1)
     return jnp.where(scored, weight * score, 0.0)

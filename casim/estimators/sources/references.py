@@ -84,7 +84,7 @@ def log_ratio(
     """
     decided = batch.decided & batch.counted[..., None]
     own = _own(world, batch)
-    return jnp.where(decided, own - _reference(world, batch), 0.0)
+    return jnp.where(decided, own - reference_log_prob_of(world, batch), 0.0)
 
 
 def _own(
@@ -96,10 +96,15 @@ def _own(
     return behaviour_log_prob_of(batch) if world is None else world.policy_log_prob(batch)
 
 
-def _reference(
+def reference_log_prob_of(
     world: World | None,
     batch: Batch,
 ) -> Float[Array, "P N T"]:
+    """Log pi_ref of the action taken: of the log, or of the world.
+
+    Raises:
+        ValueError: neither has one.
+    """
     if batch.reference_log_prob is not None:
         return batch.reference_log_prob
     if world is None:
