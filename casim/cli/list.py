@@ -108,7 +108,7 @@ def _estimators() -> Iterable[Entry]:
         said = (
             f"target: {estimator().target}",
             f"unbiased for: {claimed(estimator())}",
-            f"needs: {', '.join(sorted(estimator.needs)) or 'nothing'}",
+            f"needs: {', '.join(sorted(estimator().needs)) or 'nothing'}",
             settings(estimator),
         )
         yield Entry(estimator.__name__, taxonomy, "; ".join(said))

@@ -3,9 +3,9 @@
 In maths, of the values c that are handed in, alike for all steps of a trajectory: `OverMean` gives
 c_i / (mean_j c_j + epsilon) over the group, `PerNonzero` c times the number of trajectories of the
 batch over the number of those whose c is not 0, `Best` max c - the second largest c on the best
-trajectory of the group and 0 on the others, `Times` factor x c, `Plus` c + constant, `Fade` discount^k c with k the
-decisions that follow, `Unshrunk` n / (n - 1) x c in a group of n, `OverLargest` c over the largest
-of the batch.
+trajectory of the group and 0 on the others, `Times` factor x c, `Plus` c + constant, `Fade`
+discount^k c with k the decisions that follow, `Unshrunk` n / (n - 1) x c in a group of n,
+`OverLargest` c over the largest of the batch.
 
 References:
     Tajwar et al. 2026, arXiv:2602.02710 (MaxRL); Chu et al. 2025, arXiv:2504.02546 (GPG); Tang et
