@@ -272,7 +272,10 @@ def every(judge, key=KEY):
     return np.asarray(score(model(judge), key, setting()[2]), np.float64)
 
 
-@pytest.mark.parametrize(("noise", "unit"), [("turn", [0, 0, 1, 1]), ("episode", [0] * 4)])
+@pytest.mark.parametrize(
+    ("noise", "unit"),
+    [("turn", [0, 0, 1, 1]), pytest.param("episode", [0] * 4, marks=pytest.mark.slow)],
+)
 def test_steps_of_a_turn_or_an_episode_can_share_their_error(noise, unit):
     assert list(setting()[0].mdp.turn) == [0, 0, 1, 1]
     judge = Judge("advantage", fidelity=0.0, noise=noise)
@@ -289,7 +292,7 @@ def test_steps_of_a_turn_or_an_episode_can_share_their_error(noise, unit):
     assert stats.kstest(error[:, 0], "norm").pvalue > 1e-6
 
 
-@pytest.mark.parametrize("share", [1.0, 0.25])
+@pytest.mark.parametrize("share", [1.0, pytest.param(0.25, marks=pytest.mark.slow)])
 def test_a_systematic_error_is_a_function_of_history_and_action(share):
     """The same under any key, and apart for any two histories or actions."""
     batch = jax.tree.map(np.asarray, setting()[2])
@@ -320,6 +323,7 @@ def test_errors_that_are_not_systematic_are_what_they_were():
     )
 
 
+@pytest.mark.slow
 def test_scores_can_depend_on_place_lateness_and_length():
     batch = jax.tree.map(np.asarray, setting()[2])
     plain = every(Judge("advantage"))
@@ -335,6 +339,7 @@ def test_scores_can_depend_on_place_lateness_and_length():
     assert len(np.unique(np.round(means, 4))) == len(means) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", ["td_error", "clairvoyant"])
 def test_a_perfect_judge_of_luck_or_of_the_best_play_tells_it(signal):
     given, _, batch = setting()

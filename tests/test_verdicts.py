@@ -51,7 +51,9 @@ def turn_sums(x):
     return np.repeat(sums, 2, axis=1)
 
 
-@pytest.mark.parametrize(("margin", "levels"), [(0.3, "ternary"), (0.0, "binary")])
+@pytest.mark.parametrize(
+    ("margin", "levels"), [(0.3, "ternary"), pytest.param(0.0, "binary", marks=pytest.mark.slow)]
+)
 def test_a_verdict_is_the_sign_of_the_turn_outside_a_dead_zone(margin, levels):
     live = labels()[2]
     total = turn_sums(along(setting()[0].advantage))
@@ -66,6 +68,7 @@ def test_a_verdict_is_the_sign_of_the_turn_outside_a_dead_zone(margin, levels):
     assert len(np.unique(found[live])) == (3 if levels == "ternary" else 2)
 
 
+@pytest.mark.slow
 def test_a_verdict_is_right_with_its_accuracy():
     live = labels()[2]
     right, found = (said(Verdict(margin=0.3, accuracy=x)) for x in (1.0, 0.7))
@@ -80,6 +83,7 @@ def test_a_verdict_is_right_with_its_accuracy():
     np.testing.assert_array_equal(found[both, 2], found[both, 3])
 
 
+@pytest.mark.slow
 def test_with_a_leak_verdicts_become_copies_of_the_outcome():
     given, _, batch = setting(True)
     live = labels(True)[2]
@@ -102,6 +106,7 @@ def test_mistakes_are_steps_worse_than_average_at_the_stated_rates():
     often(found[live & ~wrong] == 1, 0.1)
 
 
+@pytest.mark.slow
 def test_votes_of_a_systematic_judge_are_one_vote():
     live = labels()[2]
     judge = Mistakes(margin=0.2, miss=0.3, false_alarm=0.3)
@@ -135,6 +140,7 @@ def test_a_lexicon_lists_critical_states_and_errs_in_the_same_places():
     assert (one[live] != critical[live]).any()
 
 
+@pytest.mark.slow
 def test_a_lexicon_finds_and_mistakes_as_often_as_stated():
     given, truth, _ = setting()
     exact = Lexicon(margin=0.8, words=(0, 2)).model(given.mdp, truth).listed
@@ -168,6 +174,7 @@ def test_a_skill_that_matches_marks_exactly_the_subgoal():
     np.testing.assert_array_equal(goals[live], (later & np.isin(after, (1, 3)))[live])
 
 
+@pytest.mark.slow
 def test_a_skill_that_does_not_match_marks_by_chance_with_noise():
     live = labels()[2]
     reached = gains()[0] > 0.1
@@ -187,6 +194,7 @@ def told(judge, with_reference=True):
     return np.asarray(ask(made, KEY, batch), np.float64)
 
 
+@pytest.mark.slow
 def test_an_expert_is_soft_optimal_and_with_error_1_the_reference():
     given = setting()[0]
     state, _, live, decided = labels()
@@ -207,6 +215,7 @@ def test_an_expert_is_soft_optimal_and_with_error_1_the_reference():
     np.testing.assert_allclose(alone[live], said(Expert(0.3))[live], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_best_discriminator_knows_how_often_each_comes_there():
     given, truth, _ = setting()
     state, action, live, _ = labels()
@@ -263,6 +272,7 @@ def test_critics_say_what_the_oracle_says_of_them(classes):
         np.testing.assert_allclose(found[live], exact[live], atol=1e-5, err_msg=knows)
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_critic_of_latent_and_history_is_right_and_a_clairvoyant_one_is_not():
     """E_z[A(z, h, a) | h] = A(h, a); to who knows z a question is worth minus its price."""
     task = InformationSeeking(horizon=2, num_facts=2, accuracy=0.9, cost=0.1)
@@ -295,6 +305,7 @@ def test_the_mean_of_a_critic_of_latent_and_history_is_right_and_a_clairvoyant_o
     np.testing.assert_allclose(found["clairvoyant"][asks, 0, 0], -0.1, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["step", "turn"])
 def test_shuffled_words_are_the_same_words_elsewhere(unit):
     _, _, live, decided = labels()

@@ -504,6 +504,7 @@ def test_finepo_keeps_the_length_weighted_sum_until_it_is_held_and_then_the_sign
     assert inside.sum() >= 3
 
 
+@pytest.mark.slow
 def test_votes_are_counted_in_four_ways_and_paid_for_once_a_rollout():
     world, batch, _ = logged()
     given, truth = case(binary=True, actions=3, prompt=False), None
@@ -560,6 +561,7 @@ def test_the_verifiable_reward_of_pure_is_the_outcome_less_the_others():
     np.testing.assert_allclose(extra, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_and_rollouts_have_one_mean_where_lengths_are_equal():
     """Agent Lightning's two baselines; their deviations, of rows and of rollouts, stay apart."""
     given = tree(prompts=1)
@@ -596,6 +598,7 @@ def test_segments_without_noise_and_mask_add_up_to_the_outcome_less_the_prompt()
     assert 0 < weight.sum() < log.decided.sum()
 
 
+@pytest.mark.slow
 def test_prompts_without_credit_are_replaced_by_those_of_even_odds():
     world, batch, _ = logged()
     rng = np.random.default_rng(0)
@@ -758,6 +761,7 @@ def failing():
     return world, world.attach(jax.tree.map(lambda x: x.reshape(2, 6, 4), batch))
 
 
+@pytest.mark.slow
 def test_int_imitates_the_prefix_and_the_better_action_where_a_failure_first_went_wrong():
     """Its gradient is sum grad log pi over what is imitated, and 0 after it."""
     world, batch = failing()
