@@ -100,6 +100,19 @@ def test_the_treasure_needs_the_key_and_the_door():
         np.testing.assert_allclose(paths.returns(1.0), wanted, atol=1e-6)
 
 
+def test_the_door_opens_with_all_keys_and_no_fewer():
+    """Under the uniform policy a key of three is worth 3 / 4 of what its absence leaves out."""
+    task = KeyToDoor(length=8, num_apples=0, num_keys=3, scale=1.0)
+    np.testing.assert_array_equal(np.flatnonzero(task.layout().code == 0), [0, 2, 4])
+    mdp = task.build()
+    paths = enumerate_paths(mdp, np.full((mdp.prob.shape[0], mdp.emission.shape[2], 4), 0.25))
+    took = (paths.action[:, [0, 2, 4]] == 0).all(-1) & (paths.action[:, 6] == 3)
+    np.testing.assert_allclose(paths.returns(1.0), 0.2 * took, atol=1e-7)
+    first = paths.action[:, 0] == 0
+    gain = paths.probability[first] @ paths.returns(1.0)[first] / paths.probability[first].sum()
+    assert gain == pytest.approx(0.2 / 4**3, abs=1e-8)
+
+
 def test_apples_raise_the_second_moment_of_the_return_quadratically_and_not_the_credit_of_the_key():
     """Uniform policy: E[G^2] = (n m + g)^2 + n v + w.
 

@@ -1,6 +1,6 @@
 """KeyToDoor: a key taken at the start opens the treasure at the end, with apples in between.
 
-In maths: a corridor of L cells, one a step whatever is done; the state is none, key or open.
+In maths: a corridor of L cells, one a step whatever is done; the state is the keys held, or open.
 Actions: 0 takes the key, 1 picks on the left, 2 picks on the right, 3 opens the door; one that does
 not fit the cell does nothing. Cell 0 holds the key, cell L - 2 the door, which opens with the key;
 in the last cell any action pays treasure c if the door is open. A cell with an apple pays low c or
@@ -35,7 +35,8 @@ from casim.types import Kind
 
 KEY, EMPTY, LEFT, RIGHT, DOOR, TREASURE = range(6)
 TAKE, PICK_LEFT, PICK_RIGHT, OPEN = range(4)
-NOTHING, HAS_KEY, OPENED = (0,), (1,), (2,)
+NOTHING = (0,)
+"""No key; else how many, and one more than all of them once the door is open."""
 # The released code draws it with NumPy's default_rng(2022), empty 0.2, left and right 0.4 each.
 RELEASED = (
     "L.R.RR..LRRLLLLRRRRRL.RRL.L..L.L.L.L..RLLLRLLRL.RR"
@@ -55,6 +56,8 @@ class KeyToDoor(RuleTask):
         scale: c, at least 0; None is the source's 23 / length.
         treasure: at least 0, in units of c.
         apple: low and high, finite, in units of c.
+        num_keys: in [1, length - 2]; the door opens with all of them. They lie at the starts of
+            equal parts of the corridor, in the place of what the layout has there.
         discount: in [0, 1].
 
     Raises:
@@ -66,6 +69,7 @@ class KeyToDoor(RuleTask):
     scale: float | None = None
     treasure: float = 0.2
     apple: tuple[float, float] = (0.1, 0.9)
+    num_keys: int = 1
     discount: float = 1.0
     num_actions: ClassVar[int] = 4
     knob: ClassVar[str] = "length"
@@ -81,6 +85,7 @@ class KeyToDoor(RuleTask):
         check_integer("number of apple", len(self.apple), 2, 2)
         for reward in self.apple:
             check_range("apple (an entry)", reward, -math.inf, math.inf)
+        check_integer("num_keys", self.num_keys, 1, self.length - 2)
         check_range("discount", self.discount, 0.0, 1.0)
 
     @property
@@ -101,6 +106,7 @@ class KeyToDoor(RuleTask):
                 number % 2 == 0, LEFT, RIGHT
             )
         code = np.concatenate([[KEY], cells, [DOOR, TREASURE]])
+        code[np.arange(self.num_keys) * (self.length - 2) // self.num_keys] = KEY
         step = np.arange(self.length)
         return Layout(code, segment=np.minimum(step, 1) + (step >= self.length - 2) * (between > 0))
 
@@ -110,8 +116,11 @@ class KeyToDoor(RuleTask):
     def moves(self, code: int, state: tuple[int], action: int) -> list:
         if (code, action) in ((LEFT, PICK_LEFT), (RIGHT, PICK_RIGHT)):
             return [(state, 0.5, size * self.unit) for size in self.apple]
+        (held,) = state
+        opened = self.num_keys + 1
         if (code, action) == (KEY, TAKE):
-            return [(HAS_KEY, 1.0, 0.0)]
-        if (code, action, state) == (DOOR, OPEN, HAS_KEY):
-            return [(OPENED, 1.0, 0.0)]
-        return [(state, 1.0, self.treasure * self.unit * (code == TREASURE and state == OPENED))]
+            return [((held + 1,), 1.0, 0.0)]
+        if (code, action, held) == (DOOR, OPEN, self.num_keys):
+            return [((opened,), 1.0, 0.0)]
+        paid = code == TREASURE and held == opened
+        return [(state, 1.0, self.treasure * self.unit * paid)]
