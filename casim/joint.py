@@ -29,7 +29,6 @@ from typing import Literal, final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from casim.checks import check_choice, check_integer, check_range
@@ -37,7 +36,7 @@ from casim.doors import door
 from casim.dynamics import absorb, discounting, observe, step_discount
 from casim.judges import Grader
 from casim.oracle.games import all_coalitions, taken_game, worth
-from casim.oracle.shapley import MAX_PLAYERS, shapley_by_counts, shapley_values
+from casim.oracle.shapley import MAX_PLAYERS, shapley_values
 from casim.pytree import pytree
 from casim.simulate.belief import transition_matrix
 from casim.simulate.noise import ACTION, key_words, pair
@@ -160,8 +159,11 @@ class Shares(Grader):
         noise: standard deviation of each share, in units of reward, at least 0.
         swap: probability that a unit is given the share of another, in [0, 1].
 
+    Of more than 12 units it says nothing. All coalitions of as many units as there are steps, at
+    most 12, are evaluated: it is a judge for short episodes.
+
     Raises:
-        ValueError: a setting out of its range; when made for an MDP, more than 12 units.
+        ValueError: a setting out of its range.
     """
 
     of: Literal["shapley", "difference"] = "shapley"
@@ -185,25 +187,22 @@ class Shares(Grader):
     @door
     def model(self, mdp: MDP, truth: Truth) -> SharesModel:
         """The judge for one MDP and the truth of its policy."""
-        labels, owner = np.unique(np.asarray(getattr(mdp, self.unit)), return_inverse=True)
-        players = len(labels)
-        check_integer(f"number of units ({self.unit})", players, 1, MAX_PLAYERS)
-        actions = mdp.prob.shape[2]
+        label = getattr(mdp, self.unit)
+        _, owner = jnp.unique(label, return_inverse=True, size=label.shape[0])
         acting = truth.state_policy
         if self.null is not None:
+            actions = mdp.prob.shape[2]
             check_integer("null", self.null, 0, actions - 1)
-            chosen = jnp.arange(actions) == self.null
+            chosen = (jnp.arange(actions) == self.null)[None, None, :]
             acting = jnp.broadcast_to(chosen, acting.shape).astype(acting.dtype)
         numbers = (self.uninformed, self.bias, self.noise, self.swap)
         return SharesModel(
             observe(mdp),
             acting,
-            jnp.asarray(owner),
+            owner,
             discounting(mdp),
             *(jnp.asarray(x, truth.value.dtype) for x in numbers),
             of=self.of,
-            players=players,
-            runs=1 + int(np.count_nonzero(np.diff(owner))),
         )
 
 
@@ -223,46 +222,48 @@ class SharesModel:
     noise: Float[Array, ""]
     swap: Float[Array, ""]
     of: str = dataclasses.field(metadata={"static": True})
-    players: int = dataclasses.field(metadata={"static": True})
-    runs: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def _places(self) -> int:
+        """Most units that there can be; static under jit, unlike their number."""
+        return min(self.owner.shape[0], MAX_PLAYERS)
 
     def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
         """The share of the unit of every step; NaN after the end."""
         exact = self._values(batch)
-        rows = exact.shape[0]
+        number = jnp.max(self.owner) + 1
         episode, unit = jnp.indices(exact.shape)
         words = key_words(key)
         chance, which = pair(key_words(jax.random.fold_in(key, 1)), episode, unit, ACTION)
-        others = jnp.floor(which * (self.players - 1)).astype(jnp.int32)
-        other = jnp.clip(others, 0, max(self.players - 2, 0))
+        drawn = jnp.floor(which * (number - 1)).astype(jnp.int32)
+        other = jnp.clip(drawn, 0, jnp.maximum(number - 2, 0))
         # Those from the unit itself on are one further.
-        other = jnp.where(other >= unit, other + 1, other) % self.players
+        other = jnp.where(other >= unit, other + 1, other) % number
         confused = jnp.where(chance < self.swap, other, unit)
         known = jnp.take_along_axis(exact, confused, axis=-1)
         earned = jnp.sum(self.weight[None, :] * batch.reward, axis=-1, keepdims=True)
-        equal = jnp.broadcast_to(earned / self.players, known.shape)
+        equal = jnp.broadcast_to(earned / number, known.shape)
         share = (1 - self.uninformed) * known + self.uninformed * equal
         said = share + self.bias + self.noise * _normal(words, episode, unit)
-        by_step = said[jnp.arange(rows)[:, None], self.owner[None, :]]
-        return jnp.where(batch.live, by_step, jnp.nan)
+        by_step = said[:, jnp.minimum(self.owner, self._places - 1)]
+        heard = batch.live & (number <= self._places)
+        return jnp.where(heard, by_step, jnp.nan)
 
     def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
         """Raises `ValueError`: only judges of values score a prompt."""
         raise ValueError("judge must be one of values to score a prompt, got Shares")
 
     def _values(self, batch: Trajectory) -> Float[Array, "N G"]:
-        """Phi of every unit."""
-        game = taken_game(self.mdp, self.absent, batch, self.owner, self.runs)
-        if self.of == "difference":
-            rows = batch.action.shape[0]
-            # Coalition i lacks unit i, and the last one lacks none.
-            lacks = jnp.arange(self.players + 1)[:, None] == jnp.arange(self.players)[None, :]
-            present = jnp.broadcast_to(~lacks[None], (rows, *lacks.shape))
-            value = worth(game, present)
-            return value[:, -1:] - value[:, :-1]
-        if self.runs == self.players:
-            return shapley_by_counts(game, self.players)
-        return shapley_values(all_coalitions(game, self.players))
+        """What every unit is worth; where a place is no unit's it is 0."""
+        game = taken_game(self.mdp, self.absent, batch, self.owner)
+        if self.of == "shapley":
+            return shapley_values(all_coalitions(game, self._places))
+        # Coalition i lacks unit i, and the last one lacks none.
+        lacks = jnp.arange(self._places + 1)[:, None] == jnp.arange(self._places)[None, :]
+        rows = batch.action.shape[0]
+        present = jnp.broadcast_to(~lacks[None], (rows, *lacks.shape))
+        value = worth(game, present)
+        return value[:, -1:] - value[:, :-1]
 
 
 def _normal(words: Array, row: Int[Array, "*s"], column: Int[Array, "*s"]) -> Float[Array, "*s"]:

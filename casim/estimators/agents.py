@@ -4,8 +4,8 @@ In maths, with the leader the agent that acts first: `ByLeader` gives f(c) on it
 those of the others. `FormReward` gives m (low + (1 - low) c l), where l is 1 if everything that the
 leader wrote has the right form, and m is the same of the step's own unit: of all that the leader
 wrote for the leader, of its own turn for another agent. `Aligned` weighs a turn of the others by
-how often it is in a sample of D of the trajectory's turns: if there are more, D of them once each;
-if fewer, each once and the rest at random again.
+its share of a sample of D of the trajectory's turns: if there are more, D of them once each; if
+fewer, each once and the rest at random again.
 
 References:
     Hong et al. 2025, arXiv:2511.13288 (M-GRPO: all three).
@@ -136,8 +136,8 @@ class FormReward(Part):
 class Aligned(Estimator):
     """As many turns of every trajectory: some left out, or some counted again, at random.
 
-    So each trajectory counts the same, however many turns it has. Agents that act first are not
-    counted; which they are is said by `ByLeader`.
+    A turn weighs how often it is there over D, as in a mean over the aligned turns: those of each
+    trajectory count 1 together, however many they are. Agents that act first keep their weights.
 
     Attributes:
         number: D, turns of a trajectory, at least 1.
@@ -166,7 +166,8 @@ class Aligned(Estimator):
         kept = exists & (order < self.number)
         again = self._again(to_repeat, calls, steps)
         times = jnp.where(calls[..., None] >= self.number, kept, exists + again)
-        weight = jnp.take_along_axis(times, jnp.clip(place, 0, steps - 1), axis=-1)
+        often = jnp.take_along_axis(times, jnp.clip(place, 0, steps - 1), axis=-1)
+        weight = often / self.number
         counted = jnp.where(leads(batch), 1.0, weight).astype(credit.weight.dtype)
         return credit._replace(weight=credit.weight * counted), state
 

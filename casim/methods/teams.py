@@ -56,8 +56,9 @@ M_GRPO = Method(
 The leader is the main agent, a turn of another is a call of a sub-agent. As in its code R_M is 1 if
 right in the right form, 0.1 for the form alone, 0 in a wrong form, and R_S is 1 if R_M is 1, else
 0.1, and 0 in a wrong form of its own: the outcome, gated, with no quality of the call. Worlds have
-no forms. Alignment to D = 8 calls of each rollout is a weight; that it duplicates or drops at
-random is not from its code. A broadcast: a useful and a useless call of one rollout get the same.
+no forms. Alignment to D = 8 calls of each rollout is a weight, the share of a call in them; that it
+duplicates or drops at random is not from its code. A broadcast: a useful and a useless call of one
+rollout get the same.
 """
 
 LLM_MCA = Method(
