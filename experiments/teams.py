@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import casim
 from casim import methods
 from casim.figures import PAGE, Column, ladder
-from casim.joint import JointCritic, Shares
+from casim.graders import PANEL
 
 METHODS = (
     methods.RLOO,
@@ -43,10 +43,8 @@ METHODS = (
 )
 NAMES = {"Shapley, agents, all coalitions": "Shapley, exact"}
 JUDGES = {
+    **PANEL,
     "judge": casim.Judge("gap", fidelity=0.9),
-    "coach": casim.Judge("q_value", fidelity=0.9, resolution=11),
-    "joint": JointCritic(noise=0.1),
-    "shares": Shares(uninformed=0.25, noise=0.05),
 }
 BIAS, ALIGNED = "centred_bias", "snr_aligned"
 SCORES = (BIAS, ALIGNED, "gradient_cosine", "env_steps", "judge_calls")

@@ -20,6 +20,8 @@ no method ever sees the oracle itself. Scores of steps, and how critical a step 
 | `Posterior` | each action's probability given the outcome | trust |
 | `Contributed` | what each action contributes to later rewards | trust |
 | `Belief` | how probable the truth is | trust |
+| `JointCritic` | what each action is worth among those of all others | noise |
+| `Shares` | what each agent contributed to the outcome | uninformed, bias, noise, swaps |
 | `Shuffled` | what another says, permuted over steps | all of it |
 
 References:
@@ -33,6 +35,7 @@ from casim.graders.belief import Belief
 from casim.graders.critics import Critic
 from casim.graders.experts import Discriminator, Expert
 from casim.graders.hindsight import Posterior
+from casim.graders.joint import JointCritic, Shares
 from casim.graders.mistakes import FirstMistake, Mistakes
 from casim.graders.shuffled import Shuffled
 from casim.graders.verdicts import Verdict
@@ -55,6 +58,8 @@ GRADERS: tuple[type[Grader], ...] = (
     Skill,
     Expert,
     Discriminator,
+    JointCritic,
+    Shares,
     Shuffled,
 )
 """Every recipe for a judge."""
@@ -76,6 +81,9 @@ PANEL: dict[str, Grader] = {
     "critic": Critic("latent_history"),
     "latent_critic": Critic("latent"),
     "clairvoyant": Critic("clairvoyant"),
+    "joint": JointCritic(noise=0.1),
+    "shares": Shares(uninformed=0.25, noise=0.05),
+    "coach": Judge("q_value", fidelity=0.9, resolution=11),
 }
 """Whom published methods ask, by name, with an error that is stated: `Study(judges=PANEL)`.
 
@@ -92,11 +100,13 @@ __all__ = [
     "Expert",
     "FirstMistake",
     "Grader",
+    "JointCritic",
     "Judge",
     "Lexicon",
     "Mistakes",
     "PerAction",
     "Posterior",
+    "Shares",
     "Shuffled",
     "Skill",
     "Verdict",

@@ -19,6 +19,7 @@ from casim.estimators import (
     ByLeader,
     Chain,
     FormReward,
+    Judged,
     LessAverage,
     Marginal,
     MonotoneMixing,
@@ -63,14 +64,14 @@ rollout get the same.
 
 LLM_MCA = Method(
     name="LLM-MCA",
-    recipe=Answers("shares"),
+    recipe=Judged("shares", "trajectory"),
     reference="Nagpal et al. 2025",
     arxiv="2502.16863",
     number=43,
     granularity="multi_agent",
     methodology="game_theoretic",
     target=ShapleyValue("agent"),
-    stands_for="a judge of shares, `casim.joint.Shares`, decomposes the outcome",
+    stands_for="a judge of shares, `casim.graders.Shares`, decomposes the outcome",
     status="second-hand",
 )
 """r_i = LLM(description, trajectories)_i, and each policy is updated with its own reward.
@@ -196,7 +197,7 @@ COMA = Method(
     arxiv="1705.08926",
     granularity="multi_agent",
     target=Difference("agent"),
-    stands_for="a judge of joint actions, `casim.joint.JointCritic`, is the central critic",
+    stands_for="a judge of joint actions, `casim.graders.JointCritic`, is the central critic",
 )
 """A_i = Q(s, u) - sum_b pi_i(b) Q(s, (u_-i, b)), the actions of all others as they were.
 

@@ -25,7 +25,7 @@ from casim.estimators import (
 )
 from casim.estimators.chain import parts_of
 from casim.estimators.sources.mixing import inputs, mixed
-from casim.joint import JointCritic, Shares
+from casim.graders import JointCritic, Shares
 from casim.judges import Judge
 from casim.oracle import path_target
 from casim.simulate import World

@@ -34,6 +34,7 @@ from jaxtyping import Array, Float, Int, Key
 from casim.checks import check_choice, check_integer, check_range
 from casim.doors import door
 from casim.dynamics import absorb, discounting, observe, step_discount
+from casim.graders.silent import Silent
 from casim.judges import Grader
 from casim.oracle.games import all_coalitions, taken_game, worth
 from casim.oracle.shapley import MAX_PLAYERS, shapley_values
@@ -73,7 +74,7 @@ class JointCritic(Grader):
 @final
 @pytree
 @dataclasses.dataclass(frozen=True)
-class JointCriticModel:
+class JointCriticModel(Silent):
     """See `JointCritic`."""
 
     mdp: MDP
@@ -89,10 +90,6 @@ class JointCriticModel:
             own = key_words(jax.random.fold_in(key, action))
             said.append(exact[..., action] + self.noise * _normal(own, episode, time))
         return jnp.where(batch.live[..., None], jnp.stack(said, axis=-1), jnp.nan)
-
-    def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
-        """Raises `ValueError`: only judges of values score a prompt."""
-        raise ValueError("judge must be one of values to score a prompt, got JointCritic")
 
     def _of_row(
         self,
@@ -209,7 +206,7 @@ class Shares(Grader):
 @final
 @pytree
 @dataclasses.dataclass(frozen=True)
-class SharesModel:
+class SharesModel(Silent):
     """See `Shares`."""
 
     mdp: MDP
@@ -248,10 +245,6 @@ class SharesModel:
         by_step = said[:, jnp.minimum(self.owner, self._places - 1)]
         heard = batch.live & (number <= self._places)
         return jnp.where(heard, by_step, jnp.nan)
-
-    def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
-        """Raises `ValueError`: only judges of values score a prompt."""
-        raise ValueError("judge must be one of values to score a prompt, got Shares")
 
     def _values(self, batch: Trajectory) -> Float[Array, "N G"]:
         """What every unit is worth; where a place is no unit's it is 0."""
