@@ -1,15 +1,10 @@
 """Comparisons of methods that were scored on the same groups, by pairs."""
 
-from casim.compare.anatomy import (
-    anatomy,
-    coalitions,
-    exact_anatomy,
-    players,
-    without_parts,
-)
+from casim.compare.anatomy import anatomy, exact_anatomy
 from casim.compare.measures import Measure, by_budget, by_score, error_at, least_error_at, worth
 from casim.compare.methods import By, Comparison, compare
 from casim.compare.pairs import Pairing, labels, pair
+from casim.compare.parts import coalitions, players, without_parts
 from casim.compare.scaling import Scaling, scaling
 from casim.compare.student import Estimate, holm, student_quantile, student_tail
 
