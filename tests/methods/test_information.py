@@ -350,7 +350,7 @@ def test_weights_by_saliency_are_the_formula():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InformationGain("entropy"), "form must be one of"),
+        (lambda: InformationGain("ratio"), "form must be one of"),
         (lambda: InformationGain(of="prompt"), "of must be one of"),
         (lambda: InformationGain(ends="all"), "ends must be one of"),
         (lambda: InformationGain(offset=0.0), "offset must be in"),
