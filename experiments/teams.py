@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import casim
 from casim import methods
 from casim.figures import PAGE, Column, ladder
-from casim.graders import PANEL
+from casim.panel import PANEL
 
 METHODS = (
     methods.RLOO,

@@ -13,7 +13,6 @@ from casim import report
 from casim.contributions import Contributed
 from casim.graders import (
     GRADERS,
-    PANEL,
     Belief,
     BestAction,
     Critic,
@@ -25,13 +24,16 @@ from casim.graders import (
     Mistakes,
     PerAction,
     Posterior,
+    Reader,
     Shares,
     Shuffled,
     Skill,
     Verdict,
 )
 from casim.judges import Judge
+from casim.methods import METHODS
 from casim.oracle import critics, history_values, soft_optimal
+from casim.panel import PANEL
 from casim.simulate import Scorer, World
 from casim.tasks import InformationSeeking
 from tests import reference
@@ -370,9 +372,14 @@ def test_every_judge_is_a_recipe_that_a_row_holds_and_a_world_asks(recipe):
 def test_every_kind_of_judge_is_listed_and_the_panel_is_made_of_them():
     mine = {type(recipe) for recipe in RECIPES}
     others = {Judge, PerAction, BestAction, FirstMistake, Posterior, Contributed, Belief}
-    others |= {JointCritic, Shares}
+    others |= {JointCritic, Shares, Reader}
     assert mine | others == set(GRADERS)
     assert {type(judge) for judge in PANEL.values()} <= set(GRADERS)
+
+
+def test_the_panel_has_every_judge_that_a_published_method_asks_but_one():
+    asked = {name for method in METHODS for name in method.recipe.judges}
+    assert asked - set(PANEL) == {"belief"}
 
 
 @pytest.mark.parametrize("recipe", [Verdict(), Mistakes(), Lexicon(), Skill()], ids=repr)

@@ -41,7 +41,7 @@ from casim.graders.shuffled import Shuffled
 from casim.graders.verdicts import Verdict
 from casim.graders.words import Lexicon, Skill
 from casim.judges import Grader, Judge
-from casim.simulate import JUDGE
+from casim.readers import Reader
 
 GRADERS: tuple[type[Grader], ...] = (
     Judge,
@@ -61,38 +61,12 @@ GRADERS: tuple[type[Grader], ...] = (
     JointCritic,
     Shares,
     Shuffled,
+    Reader,
 )
 """Every recipe for a judge."""
 
-PANEL: dict[str, Grader] = {
-    JUDGE: Judge(),
-    "mistakes": Mistakes(miss=0.1, false_alarm=0.1),
-    "verdicts": Verdict(margin=0.02, accuracy=0.9),
-    "hindsight": Verdict(Judge("td_error", leak=0.2), accuracy=0.9),
-    "planning": Lexicon(recall=0.9, false_alarm=0.05),
-    "first_mistake": FirstMistake(miss=0.1, false_alarm=0.1, shift=1),
-    "best": BestAction("optimal", accuracy=0.9),
-    "verifier": BestAction("optimal"),
-    "levels": Judge("advantage", fidelity=0.8, resolution=4),
-    "skills": Skill(match=0.8),
-    "format": Lexicon("everywhere", words=(0,)),
-    "expert": Expert(error=0.1),
-    "discriminator": Discriminator(Expert(error=0.1)),
-    "critic": Critic("latent_history"),
-    "latent_critic": Critic("latent"),
-    "clairvoyant": Critic("clairvoyant"),
-    "joint": JointCritic(noise=0.1),
-    "shares": Shares(uninformed=0.25, noise=0.05),
-    "coach": Judge("q_value", fidelity=0.9, resolution=11),
-}
-"""Whom published methods ask, by name, with an error that is stated: `Study(judges=PANEL)`.
-
-The rates are casim's; those of papers are not known, but for what a method's docstring says.
-"""
-
 __all__ = [
     "GRADERS",
-    "PANEL",
     "Belief",
     "BestAction",
     "Critic",
@@ -106,6 +80,7 @@ __all__ = [
     "Mistakes",
     "PerAction",
     "Posterior",
+    "Reader",
     "Shares",
     "Shuffled",
     "Skill",

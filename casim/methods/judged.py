@@ -1,4 +1,4 @@
-"""Methods that ask a judge, in reasoning and in turns; whom they ask is in `casim.graders.PANEL`.
+"""Methods that ask a judge, in reasoning and in turns; whom they ask is in `casim.panel.PANEL`.
 
 What replaces the LLM is a judge by name, with a stated error. With `casim.graders.Shuffled` around
 it a method gets the same words at the wrong places: the control of every one of them.

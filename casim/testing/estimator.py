@@ -12,8 +12,8 @@ from jaxtyping import Array
 
 from casim.estimators import Estimator
 from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS, behaviour_log_prob_of
-from casim.graders import PANEL
 from casim.oracle import path_target, solve
+from casim.panel import PANEL
 from casim.policies import Softmax
 from casim.scores import group_gradient, of_taken, weighted
 from casim.simulate import JUDGE, World

@@ -13,10 +13,10 @@ import pytest
 import casim
 from casim import methods
 from casim.estimators import Chain, Whole
-from casim.graders import PANEL
 from casim.methods import METHODS, Claim, Method, named_methods
 from casim.oracle import path_target
 from casim.oracle.moments import exact_scores, group_moments
+from casim.panel import PANEL
 from casim.report import describe, rebuild
 from casim.scores import group_gradient
 from casim.simulate import World

@@ -34,10 +34,11 @@ from casim.estimators import (
     ToGo,
     Whole,
 )
-from casim.graders import PANEL, Critic, Lexicon, Mistakes, Shuffled, Verdict
+from casim.graders import Critic, Lexicon, Mistakes, Shuffled, Verdict
 from casim.judges import Judge
 from casim.methods import METHODS, judged
 from casim.oracle.moments import group_moments
+from casim.panel import PANEL
 from casim.scores import group_gradient
 from casim.simulate import World
 from casim.testing import check_estimator
