@@ -24,31 +24,53 @@ import casim
 from casim import methods
 from casim.compare import by_score, compare
 from casim.figures import PAGE, Panel, matrix
+from casim.panel import PANEL
 
 METHODS = (
     methods.RLOO,
     methods.GRPO,
+    methods.AGENT_LIGHTNING,
     methods.STARPO_S,
     methods.GIGPO,
     methods.GIGPO_STD,
     methods.HGPO,
-    methods.MT_GRPO_JUDGED,
+    methods.TURN_LOO,
+    methods.GRAPH_GPO,
+    methods.VINEPPO,
+    methods.CARL,
+    methods.C3_REWARD,
+    methods.CCPO,
+    methods.DIFFERENCE_TURN,
+    methods.PILOTRL,
+    methods.VSPO,
     methods.IGPO,
+    methods.MUTUAL_INFORMATION,
+    methods.HCA_STATE,
+    methods.HCA_RETURN,
+    methods.HCAPO,
+    methods.COCOA_REWARD,
+    methods.RUDDER,
     methods.GAE,
+    methods.AGENTPRM,
     methods.TURN_PPO,
     methods.POAD,
     methods.NTPO,
-    methods.RAGEN,
-    methods.VINEPPO,
-    methods.HCA_STATE,
-    methods.HCA_RETURN,
-    methods.COCOA_REWARD,
+    methods.RAGEN_TURNS,
+    methods.ARCHER,
+    methods.SORL,
     methods.SPA_RL,
     methods.LARE,
     methods.ISTAR,
     methods.ITPO,
     methods.SWEET_RL,
+    methods.STEPAGENT,
+    methods.MT_GRPO_JUDGED,
+    methods.TARL,
+    methods.CRITICSEARCH,
+    methods.SCRIBE,
+    methods.ADAPTSEG,
 )
+JUDGES = {**PANEL, "judge": casim.Judge(fidelity=0.9)}
 AGAINST = "RLOO"
 ALIGNED = "snr_aligned"
 SCORES = ("centred_bias", "gradient_cosine", ALIGNED, "env_steps", "judge_calls")
@@ -80,7 +102,7 @@ def study(name: str, num_turns: int, replicates: int) -> casim.Study:
         tasks=tuple(worlds(num_turns).values()),
         estimators=METHODS,
         policies=(casim.Softmax(scale=0.5),),
-        judges={"judge": casim.Judge(fidelity=0.9)},
+        judges=JUDGES,
         reference=casim.Uniform(),
         num_prompts=4,
         num_trajectories=8,

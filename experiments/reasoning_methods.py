@@ -25,6 +25,7 @@ import casim
 from casim import methods
 from casim.compare import by_score, compare, worth
 from casim.figures import PAGE, Column, ladder
+from casim.panel import PANEL
 
 METHODS = (
     methods.REINFORCE,
@@ -41,21 +42,31 @@ METHODS = (
     methods.GRPO_LAMBDA,
     methods.ENTROPY_80_20,
     methods.TEMPO,
-    methods.GAE,
-    methods.GAE_NETWORK,
-    methods.TD_LAMBDA,
-    methods.SPRO,
     methods.PRL,
+    methods.SPRO,
+    methods.HICRA,
+    methods.ACPO,
     methods.VINEPPO,
-    methods.VINEPPO_SHARED,
     methods.SPO_TREE,
-    methods.SCAR,
     methods.MATH_SHEPHERD,
     methods.OMEGA_PRM_BLAME,
+    methods.GAE,
+    methods.GAE_NETWORK,
+    methods.SCAR,
+    methods.SCAR_FEATURE,
     methods.PURE_VERL,
     methods.PURE_OPENRLHF,
     methods.PROCESS_SUM,
+    methods.CAPO,
+    methods.FINEPO,
+    methods.INT,
+    methods.RED,
+    methods.T_REG_TOKENS,
+    methods.R_TO_Q,
+    methods.PRIME,
+    methods.MATH_SHEPHERD_PRM,
 )
+JUDGES = {**PANEL, "judge": casim.Judge(fidelity=0.9)}
 AGAINST = "RLOO"
 GROUPS = 100
 """Batches without anything extra that the budget of environment steps makes."""
@@ -65,7 +76,7 @@ LEAST = 1e-6
 """Of an SNR that is drawn."""
 BIASES = (-3.0, 3e4)
 """Biases that are drawn; the sums of process rewards leave the column."""
-LENGTHS = (500, 2_000, 8_000, 30_000)
+LENGTHS = (500, 4_000, 30_000)
 STEPS = 10
 Number = tuple[float, float, float]
 Values = dict[str, dict[str, Number]]
@@ -80,7 +91,7 @@ def study(name: str, lengths: tuple[int, ...], replicates: int) -> casim.Study:
         tasks=(*chains, *processes),
         estimators=METHODS,
         policies=(casim.Softmax(scale=0.5),),
-        judges={"judge": casim.Judge(fidelity=0.9)},
+        judges=JUDGES,
         reference=casim.Uniform(),
         num_prompts=8,
         num_trajectories=8,
