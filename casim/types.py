@@ -169,6 +169,18 @@ class Batch(NamedTuple):
             counted = counted & ~self.absent
         return counted
 
+    @property
+    def all_counted(self) -> bool:
+        """Whether all episodes are there and have a reward because nothing says otherwise."""
+        return self.scorable is None and self.absent is None
+
+    def of_counted(self, where: Bool[Array, "P N #T"]) -> Bool[Array, "P N #T"]:
+        """Those of the given steps whose episodes are counted."""
+        if self.all_counted:
+            return where
+        counted = self.counted[..., None]
+        return where & counted
+
     @classmethod
     def of(cls, trajectory: Trajectory) -> Batch:
         """Groups of trajectories `[P, N, T]` of which nothing else is known.
@@ -318,9 +330,14 @@ def _float(x: Any) -> np.ndarray:
 
 def _any_number(component: Any, live: Any) -> np.ndarray | None:
     """Rows of which any component is a number while they live; None if all are."""
-    missing = np.isnan(np.asarray(component, float)) & np.asarray(live).astype(bool)[..., None]
-    nothing = np.all(np.any(missing, axis=1), axis=-1)
-    return np.logical_not(nothing) if np.any(nothing) else None
+    unknown = np.isnan(np.asarray(component, float))
+    there = np.asarray(live).astype(bool)
+    missing = unknown & there[..., None]
+    sometimes = np.any(missing, axis=1)
+    nothing = np.all(sometimes, axis=-1)
+    if not np.any(nothing):
+        return None
+    return np.logical_not(nothing)
 
 
 def _flags(x: Any) -> np.ndarray | None:

@@ -175,9 +175,9 @@ def begin(batch: Batch) -> Credit:
 
     Episodes that do not count have neither, whatever their rewards are.
     """
-    counted = batch.counted[..., None]
-    value = jnp.where(batch.live & counted, batch.reward, 0.0)
-    weight = batch.decided & counted
+    there = batch.of_counted(batch.live)
+    value = jnp.where(there, batch.reward, 0.0)
+    weight = batch.of_counted(batch.decided)
     return Credit(value, weight.astype(value.dtype), cost())
 
 

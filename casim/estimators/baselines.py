@@ -131,166 +131,198 @@ class Baseline(Part):
         check_taken(credit, self)
         if self.single == "refused" and batch.action.shape[1] == 1:
             raise ValueError("groups must have at least 2 trajectories for a baseline, got 1")
+        value = credit.value
         votes = self._votes(batch, credit)
-        peers = self._voters(self.peers, world, batch, votes)
-        value = self._centred(peers, credit.value) if self.centre else credit.value
+        tally = self._tally(self.peers, world, batch, votes, value)
+        if self.centre:
+            value = self._centred(tally, value)
         if self.scale:
-            over = peers
+            over = tally
             if self.scale_over is not None:
-                over = self._voters(self.scale_over, world, batch, votes)
-            value = self._scaled(over, value, credit.value)
-        shown = batch.live & batch.counted[..., None]
+                over = self._tally(self.scale_over, world, batch, votes, credit.value)
+            value = self._scaled(over, value)
+        shown = batch.of_counted(batch.live)
         return credit._replace(value=jnp.where(shown, value, 0.0))
-
-    def _voters(
-        self,
-        kind: Kind,
-        world: World | None,
-        batch: Batch,
-        votes: Float[Array, "P N T"],
-    ) -> _Voters:
-        """The peers of one kind, and how they vote."""
-        if kind == "anchor" and self.memory > 1:
-            peers = recent(world, batch, self.memory)
-        else:
-            peers = KINDS[kind](world, batch)
-        if self.ended == "left_out":
-            return _Voters(peers, votes, None)
-        nothing = peers.ballot(votes) == 0
-        return _Voters(peers, votes, nothing & batch.counted[..., None])
-
-    def _votes(
-        self,
-        batch: Batch,
-        credit: Credit,
-    ) -> Float[Array, "P N T"]:
-        """How much each step says in the mean of its class."""
-        weight = credit.weight if self.weighted else jnp.ones_like(credit.value)
-        return jnp.where(self._voting(batch), weight, 0.0)
-
-    def _voting(self, batch: Batch) -> Bool[Array, "P N T"]:
-        """The steps that vote: those decided, or all."""
-        counted = batch.counted[..., None]
-        voting = (batch.live if self.votes == "live" else batch.decided) & counted
-        if self.votes == "turn":
-            voting = voting & ends_of_turns(batch)
-        if self._by_step or self.peers not in WHOLE:
-            return voting
-        # Who ended before the first decision, or the first step, is a member all the same.
-        for steps in (batch.live & counted, jnp.broadcast_to(counted, voting.shape)):
-            silent = ~jnp.any(voting, axis=-1, keepdims=True)
-            voting = voting | (silent & steps)
-        return voting
-
-    def _centred(
-        self,
-        voters: _Voters,
-        value: Float[Array, "P N T"],
-    ) -> Float[Array, "P N T"]:
-        """The credit less the mean of its peers."""
-        peers = voters.peers
-        gap, zero = voters.gap(value)
-        ballots = self._ballots(voters, gap, zero)
-        own = 0.0 if self.own else 1.0
-        total = peers.total(ballots.total) - own * ballots.total
-        count = peers.total(ballots.count) - own * ballots.count
-        mean = jnp.where(count > 0, total / jnp.where(count > 0, count, 1.0), 0.0)
-        alone = value if self.single == "raw" else jnp.zeros_like(value)
-        others = self._others(voters)
-        return jnp.where(
-            peers.spread(others) > 0,
-            gap - peers.spread(mean),
-            alone,
-        )
-
-    def _others(self, voters: _Voters) -> Float[Array, "P N L"]:
-        """How many other votes there are: of other trajectories, or also of one's other steps."""
-        peers, votes = voters.peers, voters.votes
-        number = peers.ballot(jnp.where(votes > 0, 1.0, 0.0).astype(votes.dtype))
-        number = voters.silent_or(1.0, number)
-        one = jnp.minimum(number, 1.0)
-        if self.votes in ("trajectory", "length"):
-            return peers.total(one) - one
-        return peers.total(number) - (one if self.own else number)
-
-    def _scaled(
-        self,
-        voters: _Voters,
-        centred: Float[Array, "P N T"],
-        value: Float[Array, "P N T"],
-    ) -> Float[Array, "P N T"]:
-        """The centred credit over the deviation of those it is scaled by."""
-        over = voters.peers
-        gap, zero = voters.gap(value)
-        ballots = self._ballots(voters, gap, zero)
-        count = over.total(ballots.count)
-        mean = over.total(ballots.total) / jnp.where(count > 0, count, 1.0)
-        away = self._away(voters, gap, mean, ballots)
-        voted = (voters.votes if self._by_step else ballots.voted) > 0
-        # Squares are in units of the largest, so that they cannot overflow.
-        size = jnp.where(voted, jnp.abs(away), 0.0)
-        if self._by_step:
-            size = voters.silent_or(jnp.abs(zero - mean), over.largest_vote(size))
-        unit = over.largest(size)
-        unit = jax.lax.stop_gradient(jnp.where(unit > 0, unit, 1.0))
-        square = self._squares(voters, away, zero - mean, unit)
-        free = count - self.ddof
-        variance = over.total(square) / jnp.where(free > 0, free, 1.0)
-        if self.single == "raw":
-            alone = self._others(voters) <= 0
-            variance = jnp.where(alone, 1 / unit / unit, variance)
-            free = jnp.where(alone, 1.0, free)
-        divisor = over.spread(self._divisor(variance, unit))
-        defined = (over.spread(free) > 0) & (divisor > 0)
-        return jnp.where(defined, centred / jnp.where(defined, divisor, 1.0), 0.0)
-
-    def _squares(
-        self,
-        voters: _Voters,
-        away: Array,
-        silent_away: Array,
-        unit: Array,
-    ) -> Array:
-        """What each trajectory adds to the sum of squares, in units of `unit` squared."""
-        if not self._by_step:
-            return (away / unit) ** 2
-        over, votes = voters.peers, voters.votes
-        relative = jnp.where(votes > 0, away / over.spread(unit), 0.0)
-        square = over.ballot(votes * relative**2)
-        return voters.silent_or((silent_away / unit) ** 2, square)
 
     @property
     def _by_step(self) -> bool:
         return self.votes != "trajectory"
 
-    def _ballots(
+    def _votes(self, batch: Batch, credit: Credit) -> _Votes:
+        """How much each step says in the mean of its class."""
+        voting = self._voting(batch)
+        if not self.weighted:
+            return _Votes(voting, None)
+        weight = jnp.where(voting, credit.weight, 0.0)
+        return _Votes(weight > 0, weight)
+
+    def _voting(self, batch: Batch) -> Bool[Array, "P N T"]:
+        """The steps that vote: those decided, or all."""
+        if not self._by_step and self.peers in WHOLE:
+            # Who ended before the first decision, or the first step, is a member all the same: what
+            # votes are the decisions, or else the live steps, or else all steps.
+            rank = batch.live.astype(jnp.int8) + batch.decided
+            highest = jnp.max(rank, axis=-1, keepdims=True)
+            return batch.of_counted(rank == highest)
+        if self.votes == "live":
+            return batch.of_counted(batch.live)
+        voting = batch.of_counted(batch.decided)
+        if self.votes == "turn":
+            return voting & ends_of_turns(batch)
+        return voting
+
+    def _tally(
         self,
-        voters: _Voters,
-        gap: Float[Array, "P N T"],
-        zero: Float[Array, "P N L"],
-    ) -> _Ballots:
-        peers, votes = voters.peers, voters.votes
-        # What has no vote may be no number.
-        total = peers.ballot(jnp.where(votes > 0, votes * gap, 0.0))
-        count = peers.ballot(votes)
-        total = voters.silent_or(zero, total)
-        count = voters.silent_or(1.0, count)
-        voted = (count > 0).astype(count.dtype)
-        if self._by_step:
-            return _Ballots(total, count, voted)
-        return _Ballots(total / jnp.where(count > 0, count, 1.0), voted, voted)
+        kind: Kind,
+        world: World | None,
+        batch: Batch,
+        votes: _Votes,
+        value: Float[Array, "P N T"],
+    ) -> _Tally:
+        """What the peers of one kind say."""
+        peers = self._peers(kind, world, batch)
+        voted = votes.voting.astype(value.dtype)
+        number = peers.ballot(voted)
+        count = number if votes.weight is None else peers.ballot(votes.weight)
+        silent = None
+        if self.ended == "zero":
+            silent = batch.of_counted(count == 0)
+            number = jnp.where(silent, 1.0, number)
+            count = jnp.where(silent, 1.0, count)
+        gap, zero = _gap(peers, votes, silent, value)
+        total = peers.ballot(votes.weigh(gap))
+        if silent is not None:
+            total = jnp.where(silent, zero, total)
+        own = _Ballots(total, count, number)
+        if not self._by_step:
+            whole = kind in WHOLE and self.peers in WHOLE
+            equal = votes.weight is None
+            everyone = whole and equal and batch.all_counted
+            own = own.one_each(everyone, equal)
+        return _Tally(
+            peers,
+            votes,
+            silent,
+            gap,
+            zero,
+            own,
+            own.over(peers),
+        )
+
+    def _peers(
+        self,
+        kind: Kind,
+        world: World | None,
+        batch: Batch,
+    ) -> Peers:
+        if kind == "anchor" and self.memory > 1:
+            return recent(world, batch, self.memory)
+        return KINDS[kind](world, batch)
+
+    def _centred(
+        self,
+        tally: _Tally,
+        value: Float[Array, "P N T"],
+    ) -> Float[Array, "P N T"]:
+        """The credit less the mean of its peers."""
+        peers, own = tally.peers, tally.own
+        total, count = tally.all.total, tally.all.count
+        if not self.own:
+            total = total - own.total
+            count = count - own.count
+        mean = _ratio(total, count)
+        others = self._others(tally)
+        accompanied = peers.spread(others) > 0
+        centred = tally.gap - peers.spread(mean)
+        alone = value if self.single == "raw" else 0.0
+        return jnp.where(accompanied, centred, alone)
+
+    def _others(self, tally: _Tally) -> Float[Array, "P N L"]:
+        """How many other votes there are: of other trajectories, or also of one's other steps."""
+        own = tally.own.number
+        if self.votes == "trajectory":
+            return tally.all.number - own
+        one = jnp.minimum(own, 1.0)
+        if self.votes == "length":
+            return tally.peers.total(one) - one
+        return tally.all.number - (one if self.own else own)
+
+    def _scaled(
+        self,
+        tally: _Tally,
+        centred: Float[Array, "P N T"],
+    ) -> Float[Array, "P N T"]:
+        """The centred credit over the deviation of those it is scaled by."""
+        peers, count = tally.peers, tally.all.count
+        mean = _ratio(tally.all.total, count)
+        away = self._away(tally, mean)
+        # Squares are in units of the largest, so that they cannot overflow.
+        size = self._size(tally, away, mean)
+        largest = peers.largest(size)
+        unit = jnp.where(largest > 0, largest, 1.0)
+        unit = jax.lax.stop_gradient(unit)
+        square = self._squares(tally, away, mean, unit)
+        free = count - self.ddof
+        divided_by = jnp.where(free > 0, free, 1.0)
+        variance = peers.total(square) / divided_by
+        if self.single == "raw":
+            alone = self._others(tally) <= 0
+            variance = jnp.where(alone, 1 / unit / unit, variance)
+            free = jnp.where(alone, 1.0, free)
+        deviation = self._divisor(variance, unit)
+        divisor = peers.spread(deviation)
+        enough = peers.spread(free) > 0
+        defined = enough & (divisor > 0)
+        safe = jnp.where(defined, divisor, 1.0)
+        return jnp.where(defined, centred / safe, 0.0)
 
     def _away(
         self,
-        voters: _Voters,
-        gap: Float[Array, "P N T"],
-        mean: Float[Array, "P N L"],
-        ballots: _Ballots,
+        tally: _Tally,
+        mean: Float[Array, "#P #N L"],
     ) -> Array:
         """How far each vote is from the mean: of steps, or of trajectories."""
         if self._by_step:
-            return gap - voters.peers.spread(mean)
-        return jnp.where(ballots.voted > 0, ballots.total - mean, 0.0)
+            return tally.gap - tally.peers.spread(mean)
+        away = tally.own.total - mean
+        return jnp.where(tally.own.count > 0, away, 0.0)
+
+    def _size(
+        self,
+        tally: _Tally,
+        away: Array,
+        mean: Float[Array, "#P #N L"],
+    ) -> Float[Array, "P N L"]:
+        """How far the farthest vote of each trajectory is from the mean."""
+        if not self._by_step:
+            return jnp.abs(away)
+        size = jnp.abs(away)
+        voted = jnp.where(tally.votes.voting, size, 0.0)
+        largest = tally.peers.largest_vote(voted)
+        if tally.silent is None:
+            return largest
+        silent_away = jnp.abs(tally.zero - mean)
+        return jnp.where(tally.silent, silent_away, largest)
+
+    def _squares(
+        self,
+        tally: _Tally,
+        away: Array,
+        mean: Float[Array, "#P #N L"],
+        unit: Array,
+    ) -> Array:
+        """What each trajectory adds to the sum of squares, in units of `unit` squared."""
+        if not self._by_step:
+            return (away / unit) ** 2
+        peers, votes = tally.peers, tally.votes
+        relative = away / peers.spread(unit)
+        relative = jnp.where(votes.voting, relative, 0.0)
+        weighed = votes.weigh(relative**2)
+        square = peers.ballot(weighed)
+        if tally.silent is None:
+            return square
+        silent_away = (tally.zero - mean) / unit
+        return jnp.where(tally.silent, silent_away**2, square)
 
     def _divisor(
         self,
@@ -298,61 +330,119 @@ class Baseline(Part):
         unit: Array,
     ) -> Array:
         """The deviation with epsilon where it stands; variance is in units of `unit` squared."""
-        inside = self.epsilon / unit / unit if self.epsilon_at == "inside" else 0.0
-        square = variance + inside
+        square = variance
+        if self.epsilon_at == "inside":
+            square = variance + self.epsilon / unit / unit
         positive = square > 0
-        deviation = jnp.where(
-            positive,
-            unit
-            * jnp.sqrt(
-                jnp.where(
-                    positive,
-                    square,
-                    1.0,
-                )
-            ),
-            0.0,
-        )
-        deviation = jnp.maximum(deviation, self.floor)
+        safe = jnp.where(positive, square, 1.0)
+        root = jnp.sqrt(safe)
+        deviation = jnp.where(positive, unit * root, 0.0)
+        if self.floor > 0:
+            deviation = jnp.maximum(deviation, self.floor)
         if self.epsilon_at == "floor":
             return jnp.maximum(deviation, self.epsilon)
-        return deviation + self.epsilon if self.epsilon_at == "outside" else deviation
+        if self.epsilon_at == "outside":
+            return deviation + self.epsilon
+        return deviation
+
+
+class _Votes(NamedTuple):
+    """Which steps vote, and how much each says."""
+
+    voting: Bool[Array, "P N T"]
+    weight: Float[Array, "P N T"] | None
+    """None where each has one vote."""
+
+    def weigh(self, x: Float[Array, "P N T"]) -> Float[Array, "P N T"]:
+        """Each step's number times its vote; what has no vote may be no number."""
+        if self.weight is not None:
+            x = self.weight * x
+        return jnp.where(self.voting, x, 0.0)
 
 
 class _Ballots(NamedTuple):
-    """What each trajectory says in each class."""
+    """What each trajectory says in each class, or all its peers together."""
 
-    total: Float[Array, "P N L"]
-    count: Float[Array, "P N L"]
-    voted: Float[Array, "P N L"]
-    """1 where it says anything."""
+    total: Float[Array, "#P #N L"]
+    count: Float[Array, "#P #N L"]
+    number: Float[Array, "#P #N L"]
+    """How many votes, whatever their weights."""
+
+    def one_each(
+        self,
+        everyone: bool,
+        equal: bool,
+    ) -> _Ballots:
+        """The same with one vote of each trajectory, the mean of its steps.
+
+        Args:
+            everyone: whether it is known, before anything runs, that all have a vote.
+            equal: whether all its steps have one vote.
+        """
+        if everyone:
+            one = jnp.ones_like(self.count)
+            mean = self.total / self.count
+            return _Ballots(mean, one, one)
+        mean = _ratio(self.total, self.count)
+        voted = self.count > 0
+        one = voted.astype(self.count.dtype)
+        if equal:
+            return _Ballots(mean, one, one)
+        number = jnp.minimum(self.number, 1.0)
+        return _Ballots(mean, one, number)
+
+    def over(self, peers: Peers) -> _Ballots:
+        """Sums over the peers."""
+        total = peers.total(self.total)
+        count = peers.total(self.count)
+        if self.number is self.count:
+            return _Ballots(total, count, count)
+        number = peers.total(self.number)
+        return _Ballots(total, count, number)
 
 
-class _Voters(NamedTuple):
-    """Who is compared, and what each step says."""
+class _Tally(NamedTuple):
+    """What the peers of one kind say of a credit, from the largest vote of each class on."""
 
     peers: Peers
-    votes: Float[Array, "P N T"]
+    votes: _Votes
     silent: Bool[Array, "P N L"] | None
     """Trajectories that say 0 in a class where they have no step; None is nobody."""
+    gap: Float[Array, "P N T"]
+    """Credit less the largest vote: exactly 0 where all are equal."""
+    zero: Float[Array, "#P #N L"]
+    """0 less the same."""
+    own: _Ballots
+    all: _Ballots
 
-    def silent_or(self, x: Array | float, y: Float[Array, "P N L"]) -> Float[Array, "P N L"]:
-        """The first for those that are silent in a class, the second for others."""
-        return y if self.silent is None else jnp.where(self.silent, x, y)
 
-    def gap(
-        self,
-        value: Float[Array, "P N T"],
-    ) -> tuple[Float[Array, "P N T"], Float[Array, "P N L"]]:
-        """Credit less the largest vote of its class: exactly 0 where all are equal; and so of 0.
+def _gap(
+    peers: Peers,
+    votes: _Votes,
+    silent: Bool[Array, "P N L"] | None,
+    value: Float[Array, "P N T"],
+) -> tuple[Float[Array, "P N T"], Float[Array, "#P #N L"]]:
+    """Credit less the largest vote of its class, and so of 0.
 
-        What has no class of voters keeps its value.
-        """
-        peers = self.peers
-        # What the value is made of must not be computed twice, rounded in two ways.
-        value = jax.lax.optimization_barrier(value)
-        own = peers.largest_vote(jnp.where(self.votes > 0, value, -jnp.inf))
-        largest = jax.lax.stop_gradient(peers.largest(self.silent_or(0.0, own)))
-        origin = peers.spread(largest)
-        gap = jnp.where(jnp.isfinite(origin), difference(value, origin), value)
-        return gap, jnp.where(jnp.isfinite(largest), -largest, 0.0)
+    What has no class of voters keeps its value.
+    """
+    # What the value is made of must not be computed twice, rounded in two ways.
+    value = jax.lax.optimization_barrier(value)
+    voted = jnp.where(votes.voting, value, -jnp.inf)
+    own = peers.largest_vote(voted)
+    if silent is not None:
+        own = jnp.where(silent, 0.0, own)
+    largest = peers.largest(own)
+    largest = jax.lax.stop_gradient(largest)
+    origin = peers.spread(largest)
+    gap = difference(value, origin)
+    gap = jnp.where(jnp.isfinite(origin), gap, value)
+    zero = jnp.where(jnp.isfinite(largest), -largest, 0.0)
+    return gap, zero
+
+
+def _ratio(total: Array, count: Array) -> Array:
+    """The total over the count, 0 where nothing counts."""
+    some = count > 0
+    safe = jnp.where(some, count, 1.0)
+    return jnp.where(some, total / safe, 0.0)

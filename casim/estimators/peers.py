@@ -36,25 +36,28 @@ class Peers(abc.ABC):
     def largest_vote(self, x: Float[Array, "P N T"]) -> Float[Array, "P N L"]:
         """The largest in each class."""
 
-    def spread(self, y: Float[Array, "P N L"]) -> Float[Array, "P N T"]:
+    def spread(self, y: Float[Array, "#P #N L"]) -> Float[Array, "#P #N #T"]:
         """Gives every step what its class has; one class is broadcast."""
         return y
 
-    def total(self, y: Float[Array, "P N L"]) -> Float[Array, "P N L"]:
-        """Sums over the peers of each trajectory, its own ballot included."""
+    def total(self, y: Float[Array, "P N L"]) -> Float[Array, "#P #N L"]:
+        """Sums over the peers of each trajectory, its own ballot included.
+
+        Where they are the same for all, one stands for all.
+        """
         return jnp.sum(
             y,
             axis=1,
             keepdims=True,
-        ) + jnp.zeros_like(y)
+        )
 
-    def largest(self, y: Float[Array, "P N L"]) -> Float[Array, "P N L"]:
+    def largest(self, y: Float[Array, "P N L"]) -> Float[Array, "#P #N L"]:
         """The largest ballot among the peers."""
         return jnp.max(
             y,
             axis=1,
             keepdims=True,
-        ) + jnp.zeros_like(y)
+        )
 
 
 class OneClass(Peers):
@@ -91,14 +94,14 @@ class Everyone(OneClass):
             y,
             axis=(0, 1),
             keepdims=True,
-        ) + jnp.zeros_like(y)
+        )
 
     def largest(self, y):
         return jnp.max(
             y,
             axis=(0, 1),
             keepdims=True,
-        ) + jnp.zeros_like(y)
+        )
 
 
 @final
@@ -146,14 +149,14 @@ class Everywhere(Peers):
             y,
             axis=(0, 1),
             keepdims=True,
-        ) + jnp.zeros_like(y)
+        )
 
     def largest(self, y):
         return jnp.max(
             y,
             axis=(0, 1),
             keepdims=True,
-        ) + jnp.zeros_like(y)
+        )
 
 
 @final
