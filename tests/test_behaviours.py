@@ -98,6 +98,7 @@ def close(score, wanted):
     assert abs(score.value - wanted) < SIGMAS * (score.high - score.low) / 2 + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_stale_policy_has_gone_up_the_exact_gradient(steps):
     """Against JAX's own derivative of the expected return in double precision."""

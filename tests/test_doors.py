@@ -205,6 +205,7 @@ def test_every_exported_function_of_the_oracle_is_tried():
     assert exported <= tried <= set(FUNCTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CALLS, *RECIPES])
 def test_arrays_of_numpy_and_lists_of_another_precision_are_welcome(name, float64):
     """A process of NumPy arrays in single precision, and a policy of lists, which are double.

@@ -279,6 +279,7 @@ RECIPES = [
 OF_ACTIONS = (PerAction, BestAction, Posterior, Contributed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
 def test_every_judge_is_a_recipe_that_a_row_holds_and_a_world_asks(recipe):
     """Addressed by key and episode: the same for fewer episodes, another under another key."""

@@ -38,6 +38,7 @@ def trial(**changes) -> Study:
     return Study(**(fields | changes))
 
 
+@pytest.mark.slow
 def test_every_judge_of_a_world_answers_to_its_name():
     mdp = TASK.build()
     policy = Softmax(seed=2).table(mdp)

@@ -32,6 +32,7 @@ def drawn():
     return world, world.groups(KEY, 3, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "names"),
     [

@@ -208,6 +208,7 @@ def test_it_is_a_final_frozen_hashable_recipe_that_prints_what_makes_it(kind):
             setattr(estimator, field.name, getattr(estimator, field.name))
 
 
+@pytest.mark.slow
 @pairs(RECIPES)
 def test_credit_is_finite_and_0_after_the_end_and_costs_are_not_negative(name, task):
     batch, credit = outcome(name, task)

@@ -55,6 +55,7 @@ def all_values(world, batch):
     return {name: credit(recipe, KEY, world, batch).value for name, recipe in RECIPES.items()}
 
 
+@pytest.mark.slow
 def test_credit_is_finite(imposed):
     for name, value in all_values(*imposed).items():
         assert np.isfinite(value).all(), name

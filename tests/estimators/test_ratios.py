@@ -159,7 +159,11 @@ def moments(one: Scene, *parts):
     return bias, np.sum(found.gradient_variance) / size
 
 
-@pytest.mark.parametrize("form", FORMS, ids=repr)
+@pytest.mark.parametrize(
+    "form",
+    [*FORMS[::4], *(pytest.param(x, marks=pytest.mark.slow) for x in FORMS if x not in FORMS[::4])],
+    ids=repr,
+)
 def test_weights_are_those_of_the_loops(form):
     """On every trajectory of a world with forced steps, early ends and turns; as a log as well."""
     one = scene(4)
@@ -179,6 +183,7 @@ def test_weights_are_those_of_the_loops(form):
     assert np.unique(np.round(wanted, 9)).size > 2 or form.kind == "gate"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS, ids=repr)
 def test_where_both_policies_are_one_every_ratio_is_exactly_one(form):
     mdp, table = exam(binary=False, actions=2, prompt=False)
@@ -220,6 +225,7 @@ BIASED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BIASED)
 def test_other_forms_are_biased_but_where_both_policies_are_one(name):
     for steps in STALENESS:

@@ -245,7 +245,8 @@ def test_what_it_gives_to_such_turns_is_known_exactly():
     """E[rho R | the turn] in every state, bounds and all, where A = 0."""
     one = forced()
     recipe = Chain(Whole(1.0), ByHindsight("posterior"))
-    found = told(recipe, one)
+    said = run(recipe, KEY, judged(one, posterior=Posterior()), one.all.batch)
+    found = np.asarray(said.value, np.float64).reshape(-1, said.value.shape[-1])
     score, decided = scores_by_bayes()
     rho = np.clip(score / score.mean(-1, keepdims=True), 0.8, 1.2)
     returns = np.asarray(one.all.batch.reward, np.float64).sum(-1, keepdims=True)

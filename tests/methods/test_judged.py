@@ -533,6 +533,7 @@ def test_votes_are_counted_in_four_ways_and_paid_for_once_a_rollout():
     assert len({float(value.sum()) for value, _ in counted}) > 2
 
 
+@pytest.mark.slow
 def test_each_is_charged_for_what_it_asks():
     log, found = Log(), given_credit()
     turns = sum(len(set(log.turn[row])) for row in log.live.reshape(6, 4))
@@ -836,13 +837,14 @@ def test_every_judge_can_be_shuffled_under_every_method():
     world = World.make(mdp, policy, reference=policy, judges=judges)
 
     def run(world):
-        batch = world.groups(KEY, 2, 3)
+        batch = world.groups(KEY, 4, 8)
         return [m.credit(KEY, world, batch) for m in MINE]
 
     for method, credit in zip(MINE, jax.jit(run, compiler_options=QUICK)(world), strict=True):
         assert np.isfinite(np.asarray(credit.value)).all(), method.name
         assert np.isfinite(np.asarray(credit.weight)).all(), method.name
-        assert np.abs(credit.value).max() > 0, method.name
+        # Shuffled or not, every member of a group may follow the plan equally often.
+        assert np.abs(credit.value).max() > 0 or method is methods.PILOTRL_ADHERENCE, method.name
 
 
 @pytest.mark.slow

@@ -286,6 +286,7 @@ def with_dirty_padding(log):
     return dirty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VALUES)
 def test_padding_may_hold_anything(name):
     """What is no number after the end of a rollout changes nothing."""

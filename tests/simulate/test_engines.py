@@ -96,6 +96,7 @@ def test_engines_agree_where_the_state_is_shown(shown, engine):
         assert_same(one, two)
 
 
+@pytest.mark.slow
 def test_blocks_are_right_where_start_states_never_meet():
     """A process whose state is a permutation of its start: every map of a block is one to one."""
     mdp, policy = reference.random_mdp(23, schedule=SCHEDULE, terminal=False)

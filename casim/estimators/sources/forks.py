@@ -389,8 +389,8 @@ def _forked(
             tree.path,
             new,
         ),
-        tree.parent.at[:, place].set(row),
-        tree.leave.at[:, place].set(step),
+        tree.parent.at[:, place].set(row.astype(tree.parent.dtype)),
+        tree.leave.at[:, place].set(step.astype(tree.leave.dtype)),
         tree.there.at[:, place].set(possible),
         tree.number.at[every, row, step].add(one).at[:, place].set(later.astype(one.dtype)),
         tree.surprisal.at[every, row, step]
