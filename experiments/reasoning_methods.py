@@ -4,7 +4,8 @@ Run with `casim run experiments/reasoning_methods.py [--quick]`. Two worlds: a c
 reasoning whose steps grow from 50 to 3,000 tokens, and a process that can please its judge without
 solving the task. Eight prompts of eight rollouts, because some methods normalise over a batch.
 Methods that play on from a point do so at the ten boundaries of steps, whatever the length; so
-SPO-chain, which cuts at every fifth unlikely token, is left to `reasoning_claims.py`.
+SPO-chain, which cuts at every fifth unlikely token, is left to `reasoning_claims.py`, and SCAR's
+feature game, whose reader goes through the whole text for each coalition, is left out.
 
 Each method is a row, each horizon a dot. Bias is of the credit, with what no action changes taken
 away. The aligned SNR is hollow where it is not told apart from RLOO's, by pairs. Worth is one over
@@ -53,7 +54,6 @@ METHODS = (
     methods.GAE,
     methods.GAE_NETWORK,
     methods.SCAR,
-    methods.SCAR_FEATURE,
     methods.PURE_VERL,
     methods.PURE_OPENRLHF,
     methods.PROCESS_SUM,
