@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import casim
 from casim import methods
@@ -96,6 +97,7 @@ def _bars(axes: Axes, found: dict[str, Estimate], method: methods.Method) -> Non
     axes.axvline(0, color="black", linewidth=0.6)
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     if any(np.isnan(share.value) for share in found.values()):
         axes.set_xticks([])
         axes.text(0.03, 0.5, UNDEFINED, transform=axes.transAxes, va="center", fontsize=6.5)
