@@ -75,6 +75,7 @@ def often(hits, wanted):
     assert abs(hits.mean() - wanted) <= SIGMA * error + 1e-9, (hits.mean(), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", ["advantage", "q_value"])
 def test_every_action_is_scored_as_if_it_had_been_taken(signal):
     given = setting()[0]

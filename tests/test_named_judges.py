@@ -55,6 +55,7 @@ def test_every_judge_of_a_world_answers_to_its_name():
         world.judge(KEY, batch, "other")
 
 
+@pytest.mark.slow
 def test_a_method_of_a_study_asks_the_judge_that_it_names(unhooked):
     """As where that judge is the only one."""
     (asked,) = trial(estimators=(InformationGain(judge="exact"),), judges=JUDGES).run()

@@ -233,6 +233,7 @@ def test_small_advantages_beside_large_values_keep_their_digits(gaps):
     )
 
 
+@pytest.mark.slow
 def test_powers_that_are_no_floats_do_not_reach_the_gradients_of_short_episodes():
     live = np.arange(400)[None, :] < 6
     reward, value = np.where(live, np.float32(1), 0), np.where(live, np.float32(0.5), 0)

@@ -230,6 +230,7 @@ def test_credit_is_finite_and_0_after_the_end_and_costs_are_not_negative(name, t
         assert (getattr(credit.cost, kind) > 0).all() == bool(RECIPES[name].needs & needs), kind
 
 
+@pytest.mark.slow
 @every
 def test_it_is_the_same_without_vmap_and_does_not_read_the_hidden_state_unless_it_may(name):
     """In a world with a hidden state, a scrambled record of it changes nothing.

@@ -193,6 +193,7 @@ def test_both_forms_equal_counts_in_loops(settings):
     assert float(credit.cost.judge_calls) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["return", "state"])
 def test_the_counted_posterior_tends_to_the_exact_one(condition):
     given = case(terminal=False)

@@ -256,6 +256,7 @@ def test_rows_without_any_component_cannot_be_scored():
     assert one.scorable is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [

@@ -458,6 +458,7 @@ def test_finepo_reads_a_reference_where_it_is_asked_to():
     assert "reference" not in Apportion().needs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "plain"),
     [

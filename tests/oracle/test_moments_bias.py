@@ -201,6 +201,7 @@ def test_baselines_of_other_trajectories_are_unbiased_when_turn_counts_differ(na
     assert score(name, n)["centred_bias"] < 1e-20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", FEW)
 @pytest.mark.parametrize("name", sorted(set(RULES) - {*UNBIASED, "Dr. GRPO"}))
 def test_the_others_have_not_even_the_right_direction(name, n):

@@ -166,6 +166,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_what_breaks_the_contract_fails_for_its_own_reason(name):
     call, attributes, message = BAD[name]
