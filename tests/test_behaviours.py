@@ -177,6 +177,7 @@ def test_what_weighs_by_ratios_has_scores_of_the_gradient_only(rows):
     assert np.isfinite([rows[0].scores[name].value for name in ("bias", "leakage")]).all()
 
 
+@pytest.mark.slow
 def test_where_both_policies_are_one_scores_are_those_of_one():
     """To the last bit; what weighs by ratios is judged by its value too, for they are all 1."""
     few = {"replicates": 20, "estimators": (RATIO,), "controls": ()}

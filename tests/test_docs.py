@@ -29,6 +29,7 @@ def test_examples_say_what_they_claim(page, examples):
     assert failed == 0
 
 
+@pytest.mark.slow
 def test_added_estimator_passes_the_contract():
     code = re.search(
         r"```python\n(.*?)```", (ROOT / "docs" / "add-your-own.md").read_text(), re.DOTALL

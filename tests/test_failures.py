@@ -115,6 +115,7 @@ def failing(study, *args, **kwargs) -> StudyError:
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_faulty_method_fails_alone_and_is_named_with_the_task_and_the_reason(tmp_path):
     path = tmp_path / "rows.jsonl"
     faulty = tuple(Faulty(fault) for fault in REASONS)

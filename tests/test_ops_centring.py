@@ -29,6 +29,7 @@ def normalisations(x, where):
     return credit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "dtype"),
     [

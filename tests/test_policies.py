@@ -25,6 +25,7 @@ CHAIN = Bifurcation(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe", [Uniform(), Softmax(2.0, 3), EpsilonOptimal(0.2), EntropyControlled(0.2, 0.5)]
 )

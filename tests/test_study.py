@@ -487,6 +487,7 @@ def test_nothing_is_compiled_again_when_only_values_change(monkeypatch):
     assert len({row.scores["rmse"].value for row in rows}) == 8
 
 
+@pytest.mark.slow
 def test_a_task_that_judges_see_as_it_is_is_solved_once(monkeypatch):
     solved = []
     solve = setting._solve
@@ -501,6 +502,7 @@ def test_a_task_that_judges_see_as_it_is_is_solved_once(monkeypatch):
     assert len(solved) == 3
 
 
+@pytest.mark.slow
 def test_an_outline_has_the_shapes_of_what_is_solved():
     """All of the stand-in is known to the program, down to what is compiled into it."""
     chain = ToolChain(num_turns=2, observation_noise=0.1, replay_noise=0.3)

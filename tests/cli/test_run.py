@@ -93,6 +93,7 @@ def test_a_method_that_fails_leaves_table_rows_and_figure_of_the_others_and_stat
     assert (tmp_path / "small.png").exists()
 
 
+@pytest.mark.slow
 def test_where_it_failed_is_shown_on_request_and_a_figure_that_needs_it_is_not_the_news(
     experiment, tmp_path, capsys
 ):

@@ -129,6 +129,7 @@ VOTES = [
 KINDS = ("group", "batch", "step", "turn", "anchor", "length", "prefix")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_baseline_is_the_mean_of_the_votes_of_peers(kind, log):
     for votes, own, single in VOTES:

@@ -194,6 +194,7 @@ def test_where_both_policies_are_one_every_ratio_is_exactly_one(form):
         np.testing.assert_array_equal(form.apply(world, batch, before).weight, before.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discount", [1.0, 0.875])
 def test_whole_products_are_unbiased_at_any_staleness_and_their_variance_grows(discount):
     """With returns to go; with the whole return at discount 1, where that is right on policy."""
@@ -314,6 +315,7 @@ def test_a_log_must_bring_the_logarithms_of_the_policy():
         weight_of(Ratio(), log_of(np.zeros((1, 1, 2))))
 
 
+@pytest.mark.slow
 def test_a_log_must_bring_the_logarithms_of_the_behaviour():
     """One that does not say them is not read as one of probability 1."""
     one = {"reward": np.ones((1, 2)), "mask": np.ones((1, 2)), "prompt": [0]}

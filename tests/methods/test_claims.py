@@ -135,6 +135,7 @@ def test_recipes_can_be_rebuilt_from_rows():
         assert rebuild(describe(method.recipe)) == method.recipe
 
 
+@pytest.mark.slow
 def test_a_study_calls_a_method_by_its_name_and_keeps_its_recipe(unhooked):
     study = casim.Study(
         "named",

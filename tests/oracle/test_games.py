@@ -125,6 +125,7 @@ def prefixes(num):
 PLAYERS = {"steps": [0, 1, 2, 3], "segments": [0, 1, 1, 2], "agents": [2, 0, 1, 0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAYERS)
 @pytest.mark.parametrize("observed", [False, True])
 def test_worth_of_every_coalition_equals_reruns_written_out(played, name, observed):

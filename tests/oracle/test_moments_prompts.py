@@ -56,6 +56,7 @@ def ordered(mdp, policy):
     return paths, np.array(groups)[np.array(pairs)], share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "sees"),
     [(REINFORCE_PP.recipe, by_reward), (ENTROPY, by_anchor)],

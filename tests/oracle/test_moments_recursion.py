@@ -192,6 +192,7 @@ NAMES = (
 NAMES += ("all_action", "all_action_wrong", "control_variate", "control_variate_wrong")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_moments_equal_those_over_all_trajectories(written, name):
     for place in ("tied", "own"):

@@ -65,6 +65,7 @@ def test_two_ways_to_the_exact_scores_of_leave_one_out_agree(coverage):
     assert wanted["bias"] == pytest.approx(10.0, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group():
     """Three blocks of one group of two on a chain of one step: all 4,096 samples.
 

@@ -56,6 +56,7 @@ ENGINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES, ids=str)
 def test_rollouts_are_those_of_the_behaviour_to_the_last_bit(both, other, drawn, engine):
     """Under every engine, their log-probabilities too."""

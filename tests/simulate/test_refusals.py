@@ -124,6 +124,7 @@ def test_under_jit_types_are_checked_and_values_cannot_be(small, batch, unhooked
         jax.eval_shape(lambda step: small[0].branch(KEY, batch, step, 2), jnp.asarray(1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "engine",
     [

@@ -102,6 +102,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "few"), SETTINGS, ids=str)
 def test_games_between_agents_are_those_of_all_joint_actions(settings, few):
     task = Team(num_agents=3, order="simultaneous", **settings)

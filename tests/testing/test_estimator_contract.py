@@ -174,6 +174,7 @@ def test_what_breaks_the_contract_fails_for_its_own_reason(name):
         check_estimator(written(call, **attributes), num_groups=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "attributes", "message"),
     [
