@@ -123,7 +123,8 @@ RAGEN = Method(
 
 delta_i = r_i + gamma_H v_{i+1} - v_i, and the reward of the lower level is A^H_i + v_i at the end
 of turn i. gamma_H is .95, gamma and lambda are 1; whitened over the tokens. The code sees no end in
-a turn that earns exactly 0, so that with one reward at the end it is GAE of tokens.
+a turn that earns exactly 0, so that with one reward at the end it is GAE of tokens. Rewards on
+tokens of the environment are lost: where a world pays there, see `RAGEN_TURNS`.
 """
 
 RAGEN_TURNS = Method(
