@@ -6,7 +6,7 @@ credit-assignment methods of the literature run on the same trajectories and sco
 truth, with their cost.
 """
 
-from casim import methods
+from casim import methods, survey
 from casim.estimators import (
     ESTIMATORS,
     Estimator,
@@ -95,6 +95,7 @@ __all__ = [
     "load",
     "methods",
     "solve",
+    "survey",
     "tabulate",
     "to_csv",
     "to_records",

@@ -172,9 +172,14 @@ def to_markdown(rows: Sequence[Row], scores: Sequence[str]) -> str:
     """The table of `tabulate`, with intervals, in GitHub's Markdown."""
     left = telling(rows)
     cells = _cells(rows, left, scores, True, " ± ")
+    return marked(cells, len(left))
+
+
+def marked(cells: Lines, left: int) -> str:
+    """Cells as a table of GitHub's Markdown; the first columns, `left` of them, are flush left."""
     cells = [[cell.replace("|", "\\|") for cell in line] for line in cells]
     head, *body = cells
-    rule = ["---" if place < len(left) else "---:" for place in range(len(head))]
+    rule = ["---" if place < left else "---:" for place in range(len(head))]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 
 
@@ -185,14 +190,18 @@ def to_latex(rows: Sequence[Row], scores: Sequence[str]) -> str:
     number = len(left)
     lines = []
     for line in cells:
-        words = [_escaped(cell) for cell in line[:number]]
+        words = [escaped(cell) for cell in line[:number]]
         if line is cells[0]:
-            numbers = [_escaped(cell) for cell in line[number:]]
+            numbers = [escaped(cell) for cell in line[number:]]
         else:
             numbers = [_mathematical(cell) for cell in line[number:]]
-        lines.append(" & ".join([*words, *numbers]) + r" \\")
-    shape = "l" * number + "r" * len(scores)
-    head, *body = lines
+        lines.append([*words, *numbers])
+    return tabular(lines, "l" * number + "r" * len(scores))
+
+
+def tabular(lines: Lines, shape: str) -> str:
+    """Cells that are LaTeX already as a tabular of the package booktabs; `shape` is its columns."""
+    head, *body = [" & ".join(line) + r" \\" for line in lines]
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{shape}}}",
@@ -276,7 +285,7 @@ _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
 _SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text for LaTeX."""
     return "".join(_SPECIAL.get(character, character) for character in text)
 

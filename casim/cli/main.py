@@ -15,6 +15,7 @@ from casim.cli.list import List
 from casim.cli.new import New
 from casim.cli.run import Run
 from casim.cli.show import Show
+from casim.cli.survey import Survey
 from casim.cli.table import Table
 from casim.failures import StudyError
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "table": Table,
     "compare": Compare,
     "ablate": Ablate,
+    "survey": Survey,
 }
 
 INTERRUPTED = 130

@@ -35,7 +35,7 @@ VINEPPO = Method(
     reference="Kazemnejad et al. 2024",
     arxiv="2410.01679",
     number=1,
-    granularity="token",
+    granularity="step",
     claims=(Claim("target"), Claim("gradient", undiscounted=True)),
 )
 """A_j = r_j + Vhat(s_{j+1}) - Vhat(s_j) on the tokens of step j, Vhat the mean of K = 9 rollouts.
@@ -58,7 +58,7 @@ VINEPPO_SHARED = Method(
     recipe=Vine(9, shared=True),
     reference="Kazemnejad et al. 2024; its code",
     arxiv="2410.01679",
-    granularity="token",
+    granularity="step",
     claims=(Claim("gradient", undiscounted=True),),
 )
 """Equal prefixes of a group are estimated once, as in the code: cheaper, with correlated errors.
@@ -71,7 +71,7 @@ VINEPPO_CAPPED = Method(
     recipe=Vine(9, shared=True, max_units=20),
     reference="Kazemnejad et al. 2024; its code, max_step_for_value_estimation",
     arxiv="2410.01679",
-    granularity="token",
+    granularity="step",
 )
 """After 20 steps V_i = r_i + V_{i+1}: step 21 gets all that is left, R - Vhat, and the others 0.
 
@@ -83,7 +83,7 @@ VINEPPO_WHITENED = Method(
     recipe=Chain(VINEPPO_SHARED.recipe, whitening.VERL),
     reference="Kazemnejad et al. 2024; its code",
     arxiv="2410.01679",
-    granularity="token",
+    granularity="step",
 )
 """(A - mean) / sqrt(var + 1e-8) over all tokens of the batch, with n - 1: its code trains on it."""
 

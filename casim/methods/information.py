@@ -185,6 +185,7 @@ TRACE = Method(
     reference="Tao et al. 2026",
     arxiv="2607.13988",
     granularity="turn",
+    methodology="information_theoretic",
     stands_for="a judge's score is the frozen reference model's probability of the answer",
     status="second-hand",
 )
@@ -212,6 +213,7 @@ A2TGPO = Method(
     reference="Chen et al. 2026",
     arxiv="2605.06200",
     granularity="turn",
+    methodology="information_theoretic",
     stands_for=_ASKED,
     status="second-hand",
 )

@@ -342,6 +342,7 @@ ISTAR = Method(
     arxiv="2509.19199",
     number=33,
     granularity="step",
+    methodology="temporal_difference",
     target=Soft(0.05),
     stands_for="a table of logits tilts the acting policy; its log-ratio is the reward model",
 )
@@ -362,6 +363,7 @@ ISTAR_FROZEN = Method(
     reference="Liu et al. 2025; its code, update_rm_eto",
     arxiv="2509.19199",
     granularity="step",
+    methodology="temporal_difference",
     stands_for="the reference is the model that the policy and the reward model began as",
 )
 """As its scripts run it: the fit's gradient is cut, so the reward model stays what it began as.

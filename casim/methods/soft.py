@@ -62,6 +62,7 @@ SPRO = Method(
     arxiv="2507.01551",
     number=9,
     granularity="step",
+    methodology="temporal_difference",
     status="second-hand",
 )
 """A_it = (r_i - mean r) / std r + R_it - mean R_kt, R_it = sum_{j <= t} beta log pi / pi_ref.

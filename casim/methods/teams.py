@@ -69,7 +69,7 @@ LLM_MCA = Method(
     arxiv="2502.16863",
     number=43,
     granularity="multi_agent",
-    methodology="game_theoretic",
+    methodology="model_based",
     target=ShapleyValue("agent"),
     stands_for="a judge of shares, `casim.graders.Shares`, decomposes the outcome",
     status="second-hand",
@@ -87,6 +87,7 @@ QLLM = Method(
     reference="Jiang et al. 2025; MaoMaoLYJ/pymarl-qllm, TFCAF functions",
     arxiv="2504.12961",
     number=44,
+    methodology="model_based",
     stands_for="a judge's scores are the hand-written scores of the agents; returns are fitted",
     status="analogue",
 )

@@ -47,6 +47,7 @@ GRPO_LAMBDA = Method(
     recipe=Chain(_Z_SCORE, Traces("recent", 0.99), OverLength("own")),
     reference="Parthasarathi et al. 2025",
     arxiv="2510.00194",
+    granularity="token",
     status="second-hand",
 )
 """On policy decision j weighs (1 - (gamma lambda)^(L - j)) / (1 - gamma lambda), early ones most.
@@ -61,6 +62,7 @@ GRPO_LAMBDA_BOTH = Method(
     recipe=Chain(_Z_SCORE, Traces("both", 0.99), OverLength("own")),
     reference="Parthasarathi et al. 2025",
     arxiv="2510.00194",
+    granularity="token",
     status="second-hand",
 )
 """The same with max((gamma lambda)^(t - j), (gamma lambda)^j): the first decision weighs L."""
@@ -70,6 +72,7 @@ GRPO_LAMBDA_LATE = Method(
     recipe=Chain(_Z_SCORE, Traces("late", 0.99), OverLength("own")),
     reference="Parthasarathi et al. 2025",
     arxiv="2510.00194",
+    granularity="token",
     status="second-hand",
 )
 """A_i (gamma lambda)^(L - 1 - j): another public reading, with the opposite profile."""

@@ -1,0 +1,40 @@
+"""The survey arXiv:2604.09459 as data: its inventory, corrected, and the recipes that carry it.
+
+```python
+for record in casim.survey.methods(granularity="turn", methodology="monte_carlo"):
+    print(record.name, record.methods)
+```
+"""
+
+from casim.survey.formats import (
+    FORMATS,
+    to_bibtex,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+    to_records,
+)
+from casim.survey.inventory import inventory, methods, read_inventory, record_of
+from casim.survey.page import to_html
+from casim.survey.record import Correction, Grade, Placement, Record, read_record
+
+__all__ = [
+    "FORMATS",
+    "Correction",
+    "Grade",
+    "Placement",
+    "Record",
+    "inventory",
+    "methods",
+    "read_inventory",
+    "read_record",
+    "record_of",
+    "to_bibtex",
+    "to_csv",
+    "to_html",
+    "to_json",
+    "to_latex",
+    "to_markdown",
+    "to_records",
+]
