@@ -26,8 +26,9 @@ from jaxtyping import Array, Float, Int, Key
 from casim.checks import check_choice, check_range
 from casim.doors import door
 from casim.dynamics import absorb, step_discount
-from casim.estimators.sources.contributions import FEATURES, Later, later_credit, nearest
+from casim.estimators.sources.contributions import FEATURES, Later, later_credit
 from casim.judges import Grader
+from casim.ops import nearest_of
 from casim.pytree import pytree
 from casim.sums import outcome_sum
 from casim.types import MDP, Trajectory, Truth
@@ -189,9 +190,9 @@ class ContributedModel:
     def _of_transition(self) -> Int[Array, "M S _ _"]:
         """The feature of every transition."""
         if self.feature == "reward":
-            return nearest(self.values, self.mdp.reward)
+            return nearest_of(self.values, self.mdp.reward)
         if self.feature == "prediction":
-            predicted = nearest(self.values, self._mean_reward())
+            predicted = nearest_of(self.values, self._mean_reward())
             return predicted[..., None]
         kernels, states = self.acting.shape[:2]
         place = jnp.arange(kernels * states)
@@ -200,7 +201,7 @@ class ContributedModel:
     def _outcome(self, batch: Trajectory) -> Int[Array, "N T"]:
         """The feature of every step of a trajectory."""
         if self.feature == "reward":
-            return nearest(self.values, batch.reward)
+            return nearest_of(self.values, batch.reward)
         kernel = jnp.broadcast_to(self.mdp.schedule, batch.action.shape)
         code = self._of_transition()[..., 0]
         action = batch.action.astype(jnp.int32)

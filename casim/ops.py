@@ -302,6 +302,15 @@ def class_value(
     return table[jnp.arange(table.shape[0]), index]
 
 
+def nearest_of(
+    values: Float[Array, " U"],
+    x: Float[Array, "*shape"],
+) -> Int[Array, "*shape"]:
+    """Which of some ascending values each number is nearest to."""
+    between = (values[1:] + values[:-1]) / 2
+    return jnp.searchsorted(between, x).astype(jnp.int32)
+
+
 def last_live(x: Array, live: Bool[Array, "*batch T"]) -> Array:
     """The entry of `x` `[*batch, T]` at the last live step of each row, shape `[*batch]`."""
     index = live.shape[-1] - 1 - jnp.argmax(live[..., ::-1], axis=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from casim.contributions import Contributed
 from casim.graders import (
     BestAction,
+    Counterfactual,
     Critic,
     Discriminator,
     Expert,
@@ -49,6 +50,7 @@ PANEL: dict[str, Grader] = {
     "saliency": Judge("advantage", fidelity=0.9),
     "actions": PerAction(Judge("advantage", fidelity=0.9)),
     "posterior": Posterior(trust=0.9),
+    "counterfactual": Counterfactual(trust=0.9),
     "state_contribution": Contributed("state", trust=0.9),
     "reward_contribution": Contributed("reward", trust=0.9),
     "feature_contribution": Contributed("prediction", trust=0.9),

@@ -15,7 +15,14 @@ from casim import report
 from casim.contributions import Contributed
 from casim.estimators import Source
 from casim.estimators.base import cost
-from casim.graders import Belief, BestAction, FirstMistake, PerAction, Posterior
+from casim.graders import (
+    Belief,
+    BestAction,
+    Counterfactual,
+    FirstMistake,
+    PerAction,
+    Posterior,
+)
 from casim.judges import Judge
 from casim.simulate import Scorer, World
 from casim.study import Study
@@ -274,10 +281,11 @@ RECIPES = [
     BestAction("optimal", 0.9),
     FirstMistake(0.1, 0.2, 0.3, 1),
     Posterior(1.0, trust=0.5),
+    Counterfactual(trust=0.5),
     Contributed(trust=0.5),
     Belief((0, 1, 0, 2, 1), trust=0.5),
 ]
-OF_ACTIONS = (PerAction, BestAction, Posterior, Contributed)
+OF_ACTIONS = (PerAction, BestAction, Posterior, Counterfactual, Contributed)
 
 
 @pytest.mark.slow
@@ -298,7 +306,7 @@ def test_every_judge_is_a_recipe_that_a_row_holds_and_a_world_asks(recipe):
     np.testing.assert_allclose(found.reshape(6, *shape[2:]), whole[:6], atol=1e-6)
     other = np.asarray(ask(model, jax.random.key(9), batch))
     alike = np.array_equal(np.nan_to_num(whole), np.nan_to_num(other))
-    assert alike == isinstance(recipe, Posterior | Contributed | Belief)
+    assert alike == isinstance(recipe, Posterior | Counterfactual | Contributed | Belief)
 
 
 @pytest.mark.parametrize("recipe", [BestAction(), FirstMistake(), Posterior(), PerAction()])

@@ -15,6 +15,7 @@ from casim.graders import (
     GRADERS,
     Belief,
     BestAction,
+    Counterfactual,
     Critic,
     Discriminator,
     Expert,
@@ -372,7 +373,7 @@ def test_every_judge_is_a_recipe_that_a_row_holds_and_a_world_asks(recipe):
 def test_every_kind_of_judge_is_listed_and_the_panel_is_made_of_them():
     mine = {type(recipe) for recipe in RECIPES}
     others = {Judge, PerAction, BestAction, FirstMistake, Posterior, Contributed, Belief}
-    others |= {JointCritic, Shares, Reader}
+    others |= {JointCritic, Shares, Reader, Counterfactual}
     assert mine | others == set(GRADERS)
     assert {type(judge) for judge in PANEL.values()} <= set(GRADERS)
 

@@ -50,6 +50,8 @@ from casim.estimators.sources.completions import Completions
 from casim.estimators.sources.contributions import Contribution
 from casim.estimators.sources.critics import Gae
 from casim.estimators.sources.cuts import CutVine
+from casim.estimators.sources.direct import DirectAdvantage
+from casim.estimators.sources.foresight import Foresight
 from casim.estimators.sources.forks import Forks, Siblings
 from casim.estimators.sources.games import Shapley
 from casim.estimators.sources.greedy import LessGreedy
@@ -71,6 +73,7 @@ from casim.estimators.sources.redistribution import Distilled, Redistributed
 from casim.estimators.sources.references import LessDivergence, LogRatio
 from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
+from casim.estimators.sources.synthetic import SyntheticReturns
 from casim.estimators.sources.trees import TreeVine
 from casim.estimators.sources.turns import BilevelGae, UnitGae
 from casim.estimators.sources.twins import TwinCritics
@@ -164,6 +167,9 @@ PARTS: tuple[type[Estimator], ...] = (
     Answers,
     Contribution,
     ReturnHindsight,
+    Foresight,
+    DirectAdvantage,
+    SyntheticReturns,
     WithoutLast,
     Increments,
     Unshrunk,
@@ -248,6 +254,7 @@ __all__ = [
     "Contribution",
     "CutVine",
     "DeadEnd",
+    "DirectAdvantage",
     "Distilled",
     "DynamicSampling",
     "Emphasis",
@@ -257,6 +264,7 @@ __all__ = [
     "FadeUnits",
     "First",
     "FittedValues",
+    "Foresight",
     "Forks",
     "FormReward",
     "FromEnds",
@@ -323,6 +331,7 @@ __all__ = [
     "Source",
     "Sum",
     "Surprised",
+    "SyntheticReturns",
     "Times",
     "TimesLeft",
     "TimesOther",

@@ -18,6 +18,7 @@ no method ever sees the oracle itself. Scores of steps, and how critical a step 
 | `Expert` | the probability of each action | error of the expert |
 | `Discriminator` | how expert-like a step is | error of the expert |
 | `Posterior` | each action's probability given the outcome | trust |
+| `Counterfactual` | what each action would have earned with the same luck | trust |
 | `Contributed` | what each action contributes to later rewards | trust |
 | `Belief` | how probable the truth is | trust |
 | `JointCritic` | what each action is worth among those of all others | noise |
@@ -32,6 +33,7 @@ References:
 from casim.contributions import Contributed
 from casim.graders.actions import BestAction, PerAction
 from casim.graders.belief import Belief
+from casim.graders.counterfactual import Counterfactual
 from casim.graders.critics import Critic
 from casim.graders.experts import Discriminator, Expert
 from casim.graders.hindsight import Posterior
@@ -49,6 +51,7 @@ GRADERS: tuple[type[Grader], ...] = (
     BestAction,
     FirstMistake,
     Posterior,
+    Counterfactual,
     Contributed,
     Belief,
     Critic,
@@ -69,6 +72,7 @@ __all__ = [
     "GRADERS",
     "Belief",
     "BestAction",
+    "Counterfactual",
     "Critic",
     "Discriminator",
     "Expert",

@@ -47,9 +47,7 @@ class Posterior(Grader):
     trust: float = 1.0
 
     def __post_init__(self) -> None:
-        rising = all(a < b for a, b in itertools.pairwise(self.support))
-        if not (self.support and rising):
-            raise ValueError(f"support must be ascending numbers, got {self.support!r}")
+        check_support(self.support)
         check_choice("outcome", self.outcome, (None, *self.support))
         check_range("trust", self.trust, 0.0, 1.0)
 
@@ -60,11 +58,7 @@ class Posterior(Grader):
         truth: Truth,
     ) -> PosteriorModel:
         """The judge for one MDP and the truth of its policy."""
-        undiscounted = mdp._replace(discount=jnp.ones_like(mdp.discount))
-        # Seen from the latent state, what acts is the policy averaged over what the state shows.
-        latent = observe(undiscounted)
-        support = jnp.asarray(self.support)
-        outcomes = return_hindsight(latent, truth.state_policy, support)
+        outcomes = outcomes_of(mdp, truth, self.support)
         stated = -1 if self.outcome is None else self.support.index(self.outcome)
         trust = jnp.asarray(self.trust, truth.value.dtype)
         acting = truth.state_policy[mdp.schedule]
@@ -99,3 +93,22 @@ class PosteriorModel(Silent):
         mixed = self.trust * known + (1 - self.trust) * prior
         given = batch.live & found
         return jnp.where(given[..., None], mixed, jnp.nan)
+
+
+def outcomes_of(
+    mdp: MDP,
+    truth: Truth,
+    support: tuple[float, ...],
+) -> Outcomes:
+    """The laws of the undiscounted returns from every step on, of the latent state."""
+    undiscounted = mdp._replace(discount=jnp.ones_like(mdp.discount))
+    # Seen from the latent state, what acts is the policy averaged over what the state shows.
+    latent = observe(undiscounted)
+    return return_hindsight(latent, truth.state_policy, jnp.asarray(support))
+
+
+def check_support(support: tuple[float, ...]) -> None:
+    """Raises `ValueError` unless there are numbers, in ascending order."""
+    rising = all(a < b for a, b in itertools.pairwise(support))
+    if not (support and rising):
+        raise ValueError(f"support must be ascending numbers, got {support!r}")

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from casim.estimators import (
     Alternatives,
+    Answers,
     Baseline,
     BesideSolo,
     Chain,
+    DirectAdvantage,
+    Foresight,
+    LessAverage,
     ReturnDifferences,
+    Sum,
+    SyntheticReturns,
+    Times,
+    ToGo,
     Without,
 )
 from casim.methods.method import Claim, Method
@@ -175,3 +183,89 @@ RUDDER_EXACT = Method(
     stands_for="a judge of set fidelity predicts the return",
 )
 """With the exact Q: the target itself; its mean at a step is A and the luck of coming there."""
+
+CCA = Method(
+    name="CCA",
+    recipe=Foresight(),
+    reference="Mesnard et al. 2021",
+    arxiv="2011.09464",
+    stands_for="numbers of what is seen, done and earned, added up, stand for a network's Phi",
+    status="analogue",
+)
+"""c_t = G_t - V(s_t, Phi_t), Phi_t of what comes after t and independent of a_t given s_t.
+
+Phi adds up a fitted number of every later step; the penalty on what its mean tells of the action
+stands for KL(pi || P(a | s, Phi)) by a hindsight classifier. What the mean still tells is bias. The
+sight's rewards, 0 and 1, are a setting.
+"""
+
+CCA_EXACT = Method(
+    name="CCA, exact",
+    recipe=Chain(Answers("counterfactual"), LessAverage()),
+    methodology="model_based",
+    reference="Mesnard et al. 2021",
+    arxiv="2011.09464",
+    stands_for="a judge of set trust knows the luck, the rank of the return after the action",
+    status="analogue",
+)
+"""The same with Phi the rank of G_t among the returns after (s_t, a_t): independent of a_t.
+
+G_t - sum_b pi(b | s) Q(s, Phi, b), Q(s, Phi, b) what b would have earned at that rank. With a judge
+`Counterfactual()` the mean is A, and its mean square in a state at most that of G_t - V(s_t).
+"""
+
+CCA_ALL_ACTIONS = Method(
+    name="CCA, exact, all actions",
+    recipe=Answers("counterfactual"),
+    methodology="model_based",
+    reference="Mesnard et al. 2021",
+    arxiv="2011.09464",
+    stands_for="a judge of set trust knows the luck, the rank of the return after the action",
+    status="analogue",
+)
+"""sum_a grad pi(a | s_t) Q(s_t, Phi_t, a): what each action would have earned by the same luck.
+
+The mean is Q of every action, from any trajectory.
+"""
+
+DAE = Method(
+    name="DAE",
+    recipe=DirectAdvantage(),
+    reference="Pan et al. 2022",
+    arxiv="2109.06093",
+    stands_for="a table by step, observation and action is the network of advantages",
+)
+"""min E[(sum_{k>=t} gamma^(k-t) (r_k - A(s_k, a_k)) - V(s_t))^2], sum_a pi(a | s) A(s, a) = 0.
+
+To the end of the episode: the paper's n steps with the rest bootstrapped are not here. In the limit
+A is the advantage.
+"""
+
+DAE_LUCK = Method(
+    name="DAE, skill and luck",
+    recipe=DirectAdvantage(luck=True),
+    reference="Pan and Schoelkopf 2024",
+    arxiv="2402.12874",
+    stands_for="a number of each passage between observations is the sum of skill and luck",
+    status="analogue",
+)
+"""The sum loses B(s_k, a_k, s_{k+1}) too, sum_s' P(s' | s, a) B = 0: what the transition brought.
+
+The credit is A alone. The paper's B is centred by a model of the transitions, here by the rollouts
+that are fitted to; its use is data of another policy, here it takes luck off the regression.
+"""
+
+SYNTHETIC_RETURNS = Method(
+    name="Synthetic returns",
+    recipe=Chain(Sum(SyntheticReturns(), Times(1.0)), ToGo()),
+    reference="Raposo et al. 2021",
+    arxiv="2102.12425",
+    stands_for="tables by step and observation are the networks c, g and b",
+    status="second-hand",
+)
+"""r_t = g(s_t) sum_{k<t} c(s_k) + b(s_t) is fitted; trained on is alpha c(s_t) + beta r_t.
+
+Here what comes of those rewards is added up from each step on. alpha = beta = 1; the paper's, one
+for each task, are not known to us. c adds up and is of states alone: states that come together
+share the credit, and two events of which exactly one is needed get none.
+"""

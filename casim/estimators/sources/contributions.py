@@ -45,6 +45,7 @@ from casim.estimators.base import (
     required,
     rows_of,
 )
+from casim.ops import nearest_of
 from casim.simulate import World
 from casim.sums import kernel_sums
 from casim.types import Batch, Trajectory
@@ -280,7 +281,7 @@ class Contribution(Source):
             met = data.live & (weight > 0)[:, None]
             known = jnp.where(met, data.reward, jnp.inf)
             every = jnp.unique(known, size=self.num_classes, fill_value=jnp.inf)
-            both, fresh = (nearest(every, x.reward) for x in (rows, data))
+            both, fresh = (nearest_of(every, x.reward) for x in (rows, data))
             return both, fresh, self.num_classes
         table, met = self._predicted(world, data, weight)
         classes = self._classes(table, met)
@@ -350,15 +351,6 @@ def policy_of_steps(world: World) -> Float[Array, "T O A"]:
     table = world.policy[world.schedule]
     first = jnp.arange(table.shape[-1]) == 0
     return jnp.where(world.decision[:, None, None], table, first.astype(table.dtype))
-
-
-def nearest(
-    values: Float[Array, " U"],
-    x: Float[Array, "*shape"],
-) -> Int[Array, "*shape"]:
-    """Which of some ascending values each number is nearest to."""
-    between = (values[1:] + values[:-1]) / 2
-    return jnp.searchsorted(between, x).astype(jnp.int32)
 
 
 def _cell(

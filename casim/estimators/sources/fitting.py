@@ -27,10 +27,13 @@ from casim.estimators.sources.objectives import Lesson, Objective
 from casim.estimators.sources.sights import Shown, Sight
 from casim.estimators.units import decisions
 from casim.simulate import World
+from casim.sums import cell_sums
 from casim.types import Batch, Cost
 
 Form = Callable[[Float[Array, "P N T A"], Any], Float[Array, "P N T A"]]
 """What is made of theta at every step, with what else is known of the step: scores of actions."""
+Loss = Callable[[Key[Array, ""], Float[Array, "P N T A"], Any], Float[Array, ""]]
+"""Of a key, theta at every step, and what else is given of the groups."""
 
 
 def itself(
@@ -131,29 +134,55 @@ class Fit:
             form: what scores are made of theta.
             prior: handed to it.
         """
-        groups = lesson.weight.shape[0]
-        given = (lesson, label, prior)
 
         def loss(
+            key: Array,
+            theta: Array,
+            given: tuple[Lesson, Any],
+        ) -> Float[Array, ""]:
+            some, known = given
+            score = of_taken(form(theta, known), some.batch)
+            return objective.loss(key, score, some)
+
+        return self.minimised(key, shape, label, (lesson, prior), loss)
+
+    def minimised(
+        self,
+        key: Key[Array, ""],
+        shape: Shape,
+        label: Int[Array, "P N T"],
+        given: Any,
+        loss: Loss,
+    ) -> Float[Array, "K L A"]:
+        """Theta of the least loss that may look at all of it, not only at the action taken.
+
+        Args:
+            key: of minibatches, and of what the loss draws.
+            shape: of theta.
+            label: of the steps that are learned from.
+            given: what else the loss reads: arrays whose first axis are the groups.
+            loss: see `Loss`.
+        """
+        groups = label.shape[0]
+        every = (label, given)
+
+        def error(
             params: Any,
             key: Array,
         ) -> Float[Array, ""]:
             key_pick, key_loss = jax.random.split(key)
-            some, labels, known = given
+            labels, known = every
             if self.minibatch is not None:
                 pick = jax.random.randint(key_pick, (self.minibatch,), 0, groups)
-                some, labels, known = jax.tree.map(lambda x: x[pick], given)
+                labels, known = jax.tree.map(lambda x: x[pick], every)
             theta = self.model.table(params, shape)
-            found = look_up(theta, labels)
-            scores = form(found, known)
-            score = of_taken(scores, some.batch)
-            error = objective.loss(key_loss, score, some)
+            lost = loss(key_loss, look_up(theta, labels), known)
             penalty = self.ridge / 2 * jnp.sum(theta**2)
-            return error + penalty
+            return lost + penalty
 
-        start = self.model.init(shape, lesson.weight.dtype)
+        start = self.model.init(shape, jnp.result_type(float))
         rounds = jax.random.split(key, self.num_updates)
-        params = descend(self._optimiser(), loss, start, rounds)
+        params = descend(self._optimiser(), error, start, rounds)
         return self.model.table(params, shape)
 
     def updates(self, batch: Batch) -> Float[Array, ""]:
@@ -226,6 +255,31 @@ def of_taken(
     batch: Batch,
 ) -> Float[Array, "P N T"]:
     """The score of the action taken, 0 where nothing is decided."""
+    return jnp.where(decisions(batch), own_of(scores, batch), 0.0)
+
+
+def own_of(
+    scores: Float[Array, "P N T A"],
+    batch: Batch,
+) -> Float[Array, "P N T"]:
+    """The score of what was done at each step, by the policy or by the environment."""
     action = batch.action.astype(jnp.int32)
-    taken = jnp.take_along_axis(scores, action[..., None], axis=-1)
-    return jnp.where(decisions(batch), taken[..., 0], 0.0)
+    own = jnp.take_along_axis(scores, action[..., None], axis=-1)
+    return own[..., 0]
+
+
+def cell_means(
+    x: Float[Array, "P N T"],
+    label: Int[Array, "P N T"],
+    size: int,
+    weight: Float[Array, "P N T"],
+) -> Float[Array, "T L"]:
+    """The weighted mean at each step, apart for each of `size` labels; 0 where there is no weight.
+
+    What least squares would put there.
+    """
+    steps = x.shape[-1]
+    both = jnp.stack([weight * x, weight], axis=-1)
+    sums = cell_sums(both.reshape(-1, steps, 2), label.reshape(-1, steps), size)
+    total, number = sums[..., 0], sums[..., 1]
+    return total / jnp.where(number > 0, number, 1.0)

@@ -101,7 +101,7 @@ class Outcome(Objective):
     def loss(self, key, score, lesson):
         total = jnp.sum(score, axis=-1)
         error = cross_entropy(self.beta * total, lesson.goal)
-        return _mean(error, lesson.weight)
+        return weighted_mean(error, lesson.weight)
 
 
 @final
@@ -154,7 +154,7 @@ class Preference(Objective):
         error = jax.nn.softplus(-self.beta * lead)
         one = lesson.weight[:, :, None]
         other = lesson.weight[:, None, :]
-        return _mean(error, one * other * lesson.goal)
+        return weighted_mean(error, one * other * lesson.goal)
 
 
 @final
@@ -203,7 +203,7 @@ class Return(Objective):
             error = error - variance * left / number
         if not self.averaged:
             error = error * length**2
-        return _mean(error, lesson.weight)
+        return weighted_mean(error, lesson.weight)
 
 
 @final
@@ -234,7 +234,7 @@ class Labels(Objective):
         if self.error == "cross_entropy":
             error = cross_entropy(score, label)
         each = lesson.weight[..., None]
-        return _mean(error, weight * each)
+        return weighted_mean(error, weight * each)
 
 
 def cross_entropy(
@@ -274,11 +274,11 @@ def _drawn(
     return mask & (rank < number)
 
 
-def _mean(
+def weighted_mean(
     x: Float[Array, "..."],
     weight: Float[Array, "..."],
 ) -> Float[Array, ""]:
-    """Weighted; 0 where nothing has a weight."""
+    """Of what there is; 0 where nothing has a weight."""
     total = jnp.sum(weight)
     divisor = jnp.where(total > 0, total, 1.0)
     return jnp.sum(weight * x) / divisor

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import itertools
 from typing import ClassVar, final
 
 import jax
@@ -17,6 +18,7 @@ from jaxtyping import Array, Int, Key
 
 from casim import identity
 from casim.checks import check_integer, check_range
+from casim.ops import nearest_of, shift_left
 from casim.simulate import World
 from casim.types import Batch
 
@@ -106,3 +108,47 @@ class Abstract(Sight):
         misread = jax.random.bernoulli(key_whether, self.noise, right.shape)
         other = jax.random.randint(key_what, right.shape, 0, self.classes, jnp.int32)
         return jnp.where(misread, other, right)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Earning(Sight):
+    """The observation, and which of some rewards the step earned, the nearest of them.
+
+    Attributes:
+        rewards: that there are, ascending, two or more.
+
+    Raises:
+        ValueError: rewards that are not ascending.
+    """
+
+    rewards: tuple[float, ...] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in itertools.pairwise(self.rewards))
+        if not (len(self.rewards) > 1 and rising):
+            raise ValueError(f"rewards must be two or more rising numbers, got {self.rewards!r}")
+
+    def size(self, world):
+        return world.num_observations * len(self.rewards)
+
+    def label(self, key, world, batch):
+        values = jnp.asarray(self.rewards, batch.reward.dtype)
+        earned = nearest_of(values, batch.reward)
+        return batch.observation.astype(jnp.int32) * len(self.rewards) + earned
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Passage(Sight):
+    """The observation, and the one that follows; after the last step none does."""
+
+    def size(self, world):
+        return world.num_observations * (world.num_observations + 1)
+
+    def label(self, key, world, batch):
+        none = world.num_observations
+        seen = batch.observation.astype(jnp.int32)
+        goes_on = shift_left(batch.live, False)
+        then = jnp.where(goes_on, shift_left(seen), none)
+        return seen * (none + 1) + then
