@@ -1,0 +1,66 @@
+"""verl: rows padded on the right, a mask of the policy's tokens, a label of each row's prompt."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, final
+
+from casim.bridge.conventions.base import Config, Convention, first_of, known, of_shape
+from casim.bridge.rows import Rows
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Verl(Convention):
+    """What verl 0.9.1 calls by keywords: `fn(token_level_rewards, response_mask, index, config)`.
+
+    The mask is 1 on tokens of the model; 0 is a tool's token or padding, not told apart. `values`,
+    `gamma`, `lam`, `old_log_probs` and `sum_pi_squared` go to functions that name them. A function
+    returns `(advantages, returns)`, both `[bs, T]`; the returns feed the critic only.
+    """
+
+    name: ClassVar[str] = "verl"
+    trainer: ClassVar[str] = "verl 0.9.1"
+    always: ClassVar[tuple[str, ...]] = (
+        "token_level_rewards",
+        "response_mask",
+        "config",
+        "index",
+        "reward_baselines",
+    )
+    reads: ClassVar[tuple[str, ...]] = ("value", "log_prob", "sum_pi_squared", "reward_baseline")
+
+    def offers(
+        self,
+        rows: Rows,
+        settings: dict[str, Any],
+    ) -> dict[str, Any]:
+        defaults = {"gamma": rows.gamma, "lam": 1.0, "norm_adv_by_std_in_grpo": True}
+        config = Config(defaults | settings)
+        return known(
+            {
+                "token_level_rewards": rows.reward,
+                "response_mask": rows.mask.astype("int64"),
+                "index": rows.names,
+                "config": config,
+                "gamma": config.gamma,
+                "lam": config.lam,
+                "values": rows.value,
+                "old_log_probs": rows.log_prob,
+                "sum_pi_squared": rows.sum_pi_squared,
+                "reward_baselines": rows.reward_baseline,
+                "turn_index": rows.turn,
+            }
+        )
+
+    def credit(
+        self,
+        answer: Any,
+        offered: dict[str, Any],
+        rows: Rows,
+    ):
+        return of_shape(
+            first_of(answer),
+            [rows.reward.shape],
+            "[bs, T]",
+        )
