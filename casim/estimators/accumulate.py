@@ -81,21 +81,22 @@ class ToGo(Part):
 
     Attributes:
         discount: of the sum, in [0, 1]; None is the world's, see `discount_of`.
-        gaps: what the steps of the environment do: they "count" like any other; they are "skipped",
-            neither earning nor discounting; or the sum is "reset" there, so that decisions before
-            them get nothing of what comes after.
+        gaps: what the steps of the environment do: they "count" like any other; they "earn" for the
+            decision before them and do not discount, where a row is a decision and what came of it;
+            they are "skipped", neither earning nor discounting; or the sum is "reset" there, so
+            that decisions before them get nothing of what comes after.
 
     Raises:
         ValueError: a setting out of its range.
     """
 
     discount: float | None = None
-    gaps: Literal["count", "skipped", "reset"] = "count"
+    gaps: Literal["count", "earn", "skipped", "reset"] = "count"
     unbiased: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
         check_discount(self.discount)
-        check_choice("gaps", self.gaps, ("count", "skipped", "reset"))
+        check_choice("gaps", self.gaps, ("count", "earn", "skipped", "reset"))
 
     def claims(self, discount: float) -> frozenset[str]:
         exact = self.gaps == "count" and keeps_discount(self.discount, discount)
@@ -105,9 +106,10 @@ class ToGo(Part):
         check_taken(credit, self)
         discount = discount_of(world, batch, self.discount)
         where = batch.decided if self.gaps == "skipped" else batch.live
-        if self.gaps == "reset":
-            goes_on = shift_left(batch.decided, False)
-            discount = jnp.where(goes_on, discount, 0.0)
+        if self.gaps in ("earn", "reset"):
+            before_decision = shift_left(batch.decided, False)
+            elsewhere = 1.0 if self.gaps == "earn" else 0.0
+            discount = jnp.where(before_decision, discount, elsewhere)
         return credit._replace(value=returns_to_go(credit.value, discount, where))
 
 

@@ -28,8 +28,9 @@ from casim.targets import TdError
 _OUTCOME = Whole(discount=1.0)
 _ROWS = Baseline("group", votes="step", single="raw")
 _ROWS_STD = Baseline("group", votes="step", scale=True, single="raw")
-_ANCHORS = Chain(ToGo(0.95), Baseline("anchor", votes="step"))
-_ANCHORS_STD = Chain(ToGo(0.95), Baseline("anchor", votes="step", scale=True))
+_STEP_RETURN = ToGo(0.95, gaps="earn")
+_ANCHORS = Chain(_STEP_RETURN, Baseline("anchor", votes="step"))
+_ANCHORS_STD = Chain(_STEP_RETURN, Baseline("anchor", votes="step", scale=True))
 
 GIGPO = Method(
     name="GiGPO",
@@ -41,8 +42,9 @@ GIGPO = Method(
 )
 """A = A^E + omega A^S: R - mean R over the group, plus R_t - mean R_t over equal observations.
 
-R_t = sum_k gamma^(k - t) r_k; omega 1 and gamma 0.95 are the code's. Its episode part counts rows:
-every decision votes (`compute_mean_std_cross_steps`), where the paper gives a trajectory one vote
+R_t = sum_k gamma^(k - t) r_k over rows, and a row earns what the environment's tokens after it do;
+omega 1 and gamma 0.95 are the code's. Its episode part counts rows: every decision votes
+(`compute_mean_std_cross_steps`), where the paper gives a trajectory one vote
 (`GIGPO_TRAJECTORY`). Repeated visits of one trajectory all vote. A group of one row gets its raw
 return, and a group of one trajectory of several rows 0, since all of its rows are equal; one step
 alone at its anchor gets 0. So at the first observation there are always peers. Left out: anchors
@@ -83,7 +85,7 @@ GIGPO_TRAJECTORY_STD = Method(
 
 GIGPO_STATE = Method(
     name="GiGPO by state",
-    recipe=Sum(Chain(Whole(), _ROWS), Chain(ToGo(0.95), Baseline("state", votes="step"))),
+    recipe=Sum(Chain(Whole(), _ROWS), Chain(_STEP_RETURN, Baseline("state", votes="step"))),
     reference="Feng et al. 2025",
     arxiv="2505.10978",
     granularity="step",
@@ -108,7 +110,7 @@ Where no other is left, the raw return: with 0 there, the gradient would lose th
 def _hgpo(memory: int, scale: bool, base: bool) -> NonzeroMean:
     """Groups by the last 1, ..., memory + 1 observations; with the episode's part as k = 0."""
     groups = [
-        Chain(ToGo(0.95), Baseline("anchor", votes="step", scale=scale, ddof=0, memory=k))
+        Chain(_STEP_RETURN, Baseline("anchor", votes="step", scale=scale, ddof=0, memory=k))
         for k in range(1, memory + 2)
     ]
     episode = Chain(_OUTCOME, _ROWS_STD if scale else _ROWS)
@@ -269,7 +271,7 @@ state may be wrong.
 GACA = Method(
     name="GACA",
     recipe=BySurprisal(
-        (GRPO.recipe, Chain(ToGo(0.95), Baseline("anchor", votes="step", scale=True))),
+        (GRPO.recipe, _ANCHORS_STD),
         "trajectory",
     ),
     reference="Liang et al. 2026",

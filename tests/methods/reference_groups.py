@@ -32,12 +32,15 @@ def visits(log, rows):
 
 
 def to_go(log, gamma=0.95):
+    """A row is a decision with what the environment's tokens after it earn: those are no steps."""
     out = np.zeros(log["reward"].shape)
     for i, live in enumerate(log["live"]):
-        after = 0.0
+        after = earned = 0.0
         for t in reversed(np.nonzero(live)[0]):
-            after = log["reward"][i, t] + gamma * after
-            out[i, t] = after
+            earned += log["reward"][i, t]
+            out[i, t] = earned + gamma * after
+            if log["mask"][i, t]:
+                after, earned = out[i, t], 0.0
     return out
 
 

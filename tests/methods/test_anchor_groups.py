@@ -313,7 +313,8 @@ def test_where_nothing_is_seen_again_graphs_are_plain_baselines(log):
 
 @pytest.mark.slow
 def test_hgpo_of_one_view_is_gigpo_of_steps(log):
-    one = NonzeroMean((Chain(ToGo(0.95), Baseline("anchor", votes="step", ddof=0)),), (2.0,))
+    steps = Chain(ToGo(0.95, gaps="earn"), Baseline("anchor", votes="step", ddof=0))
+    one = NonzeroMean((steps,), (2.0,))
     label = log["observation"]
     wanted = ref.among(log, ref.to_go(log), lambda i, t: label[i, t], std=False)
     agree(rows(one, log), wanted * 2 / (2 + 1e-6), log, 1e-12, "one view")
