@@ -29,13 +29,13 @@ from casim.estimators.base import (
     Estimator,
     Part,
     add_costs,
-    behaviour_log_prob_of,
     check_taken,
     cost,
     count,
     entropy_of,
     required,
 )
+from casim.estimators.sources.references import own_log_prob_of
 from casim.ops import shift_right
 from casim.simulate import JUDGE
 from casim.types import Batch
@@ -77,7 +77,7 @@ class Surprised(Part):
     def apply(self, world, batch, credit):
         check_taken(credit, self)
         taken = credit.weight > 0
-        surprise = -behaviour_log_prob_of(batch)
+        surprise = -own_log_prob_of(world, batch)
         factor = jnp.ones_like(credit.weight)
         for of_sign, weight in ((credit.value > 0, self.up), (credit.value < 0, self.down)):
             most = self._most(surprise, taken & of_sign)

@@ -99,7 +99,7 @@ Neither later gains nor the outcome reach the turns before.
 
 IGPO_KEPT = Method(
     name="IGPO, last gain kept",
-    recipe=Chain(Sum(InformationGain(), Times(1.0)), ToGo(1.0)),
+    recipe=Chain(InformationGain(ends="both"), ToGo(1.0)),
     reference="Wang et al. 2025",
     arxiv="2510.14967",
     granularity="turn",

@@ -358,7 +358,7 @@ ISTAR_FROZEN = Method(
     name="iStar, frozen PRM",
     recipe=Sum(
         Chain(Whole(1.0), _OTHERS),
-        Chain(LogRatio(-0.05), *_STEP_BASELINE),
+        Chain(LogRatio(-0.05, of="behaviour"), *_STEP_BASELINE),
     ),
     reference="Liu et al. 2025; its code, update_rm_eto",
     arxiv="2509.19199",

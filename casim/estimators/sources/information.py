@@ -40,7 +40,7 @@ from casim.targets import EntropyGain, LogGain, Target, TdError
 from casim.types import Batch, Cost
 
 FORMS = ("probability", "log", "gap", "attempts", "entropy")
-ENDS = ("gain", "outcome", "nothing")
+ENDS = ("gain", "outcome", "both", "nothing")
 """What the last turn of a trajectory can get."""
 
 
@@ -65,8 +65,8 @@ class InformationGain(Source):
         judge: the name of the judge that it asks.
         of: what the judge scores: the "value" of the prefix, which holds the reward of its last
             step, or a "belief", which holds none.
-        ends: what the last turn of the trajectory gets: its "gain"; "nothing"; or the "outcome",
-            which is then added wherever it is earned.
+        ends: what the last turn of the trajectory gets: its "gain"; "nothing"; the "outcome", which
+            is then added wherever it is earned; or "both", the gain and the outcome.
         offset: of the gap, positive.
         attempts: k, at least 1.
 
@@ -78,7 +78,7 @@ class InformationGain(Source):
     floor: float = 1e-2
     judge: str = JUDGE
     of: Literal["value", "belief"] = "value"
-    ends: Literal["gain", "outcome", "nothing"] = "gain"
+    ends: Literal["gain", "outcome", "both", "nothing"] = "gain"
     offset: float = 0.1
     attempts: int = 1
     granularity: ClassVar[str] = "turn"
@@ -105,9 +105,9 @@ class InformationGain(Source):
             shown = batch.live & batch.counted[..., None]
             return jnp.where(shown, batch.reward, 0.0), cost()
         gain, used = self._gain(key, world, batch)
-        if self.ends != "gain":
+        if self.ends in ("outcome", "nothing"):
             gain = jnp.where(not_last(batch), gain, 0.0)
-        if self.ends == "outcome":
+        if self.ends in ("outcome", "both"):
             gain = gain + jnp.where(batch.live, batch.reward, 0.0)
         return gain, used
 

@@ -10,12 +10,12 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from casim.checks import check_range
+from casim.checks import check_choice, check_range
 from casim.estimators.base import Part, Source, behaviour_log_prob_of, cost
 from casim.simulate import World
 from casim.targets import Soft, Target
@@ -29,12 +29,15 @@ class LogRatio(Source):
 
     Attributes:
         beta: finite.
+        of: whose probability is over the reference's: that of the "policy", or of the "behaviour",
+            who acted.
 
     Raises:
         ValueError: a setting out of its range; or neither the log nor a world has a reference.
     """
 
     beta: float = 1.0
+    of: Literal["policy", "behaviour"] = "policy"
     granularity: ClassVar[str] = "token"
     methodology: ClassVar[str] = "temporal_difference"
     target: ClassVar[Target] = Soft()
@@ -42,8 +45,11 @@ class LogRatio(Source):
 
     def __post_init__(self) -> None:
         check_range("beta", self.beta, -1e12, 1e12)
+        check_choice("of", self.of, ("policy", "behaviour"))
 
     def give(self, key, world, batch):
+        if self.of == "behaviour" and batch.log_prob is not None:
+            batch = batch._replace(policy_log_prob=batch.log_prob)
         return self.beta * log_ratio(world, batch), cost()
 
 
@@ -83,14 +89,15 @@ def log_ratio(
         ValueError: neither has a reference.
     """
     decided = batch.decided & batch.counted[..., None]
-    own = _own(world, batch)
+    own = own_log_prob_of(world, batch)
     return jnp.where(decided, own - reference_log_prob_of(world, batch), 0.0)
 
 
-def _own(
+def own_log_prob_of(
     world: World | None,
     batch: Batch,
 ) -> Float[Array, "P N T"]:
+    """Log pi of the action taken; in a log that does not say, that of who took it."""
     if batch.policy_log_prob is not None:
         return batch.policy_log_prob
     return behaviour_log_prob_of(batch) if world is None else world.policy_log_prob(batch)
