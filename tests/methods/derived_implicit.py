@@ -1,0 +1,202 @@
+"""Implicit rewards and information gains in logs, by plain loops in NumPy from the formulas.
+
+Every function takes a log of `tests.methods.derived_log` and gives an array `[R, T]`, of which only
+the policy's tokens mean anything. The reward model's log-probabilities are the policy's in a log,
+and gains of information are its rewards, the outcome on the last token. Nothing here uses casim.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.methods.derived_log import by_turn, groups, outcome, paid, tokens, whitened
+
+SMALL = 1e-6
+
+
+def log_ratio(log, start: str = "reference_log_prob"):
+    return np.where(log["mask"], log["policy_log_prob"] - log[start], 0.0)
+
+
+def without_last(x, log):
+    """0 on the last token of the policy."""
+    out = x.copy()
+    for i in range(len(x)):
+        out[i, np.nonzero(log["mask"][i])[0][-1]] = 0.0
+    return out
+
+
+def over_largest_suffix(x):
+    """Divided by the largest |sum to go| of the batch + 1e-6."""
+    return x / (np.abs(np.cumsum(x[:, ::-1], axis=1)).max() + SMALL)
+
+
+def masked_rloo(x, where, log):
+    """x n / (n - 1) - sum_j mean(x_j) / (n - 1) at the places; as it is where a group is of one."""
+    out = np.zeros(x.shape)
+    for rows in groups(log):
+        n = len(rows)
+        means = sum(x[j][where[j]].mean() for j in rows)
+        for i in rows:
+            if n == 1:
+                out[i][where[i]] = x[i][where[i]]
+            else:
+                out[i][where[i]] = x[i][where[i]] * n / (n - 1) - means / (n - 1)
+    return out
+
+
+def at_last(log, numbers):
+    """The number of each row at the policy's last token, and where that is."""
+    out, where = np.zeros(log["mask"].shape), np.zeros(log["mask"].shape, bool)
+    for i, number in enumerate(numbers):
+        t = np.nonzero(log["mask"][i])[0][-1]
+        out[i, t], where[i, t] = number, True
+    return out, where
+
+
+def to_go(x, log):
+    return np.cumsum(np.where(log["mask"], x, 0.0)[:, ::-1], axis=1)[:, ::-1]
+
+
+def prime(log, beta: float = 0.05):
+    process = over_largest_suffix(without_last(beta * log_ratio(log), log))
+    final, where = at_last(log, [outcome(log, i) for i in range(len(log["mask"]))])
+    reward = 5 * masked_rloo(process, log["mask"], log) + 5 * masked_rloo(final, where, log)
+    return whitened(to_go(reward, log), log["mask"])
+
+
+def stretches(log, i: int) -> list[np.ndarray]:
+    """Runs of the policy's tokens: the environment ends one, and so does the next turn."""
+    mine = np.nonzero(log["mask"][i])[0]
+    over = (np.diff(mine) > 1) | (np.diff(log["turn"][i, mine]) > 0)
+    return np.split(mine, np.nonzero(over)[0] + 1)
+
+
+def itpo(log, beta: float = 0.05, norm: bool = False, temperature: float = 0.7):
+    """Scores of turns at their ends: sums, or shares of the outcome by a softmax of means."""
+    q = over_largest_suffix(without_last(beta * log_ratio(log), log))
+    rows = range(len(q))
+    lengths = [len(where) for i in rows for where in stretches(log, i)]
+    longest = sum(lengths) / len(lengths)
+    score, ends = np.zeros(q.shape), np.zeros(q.shape, bool)
+    for i in rows:
+        runs = stretches(log, i)
+        logits = np.array([q[i, where].mean() * longest / temperature for where in runs])
+        share = np.exp(logits) / np.exp(logits).sum()
+        for k, where in enumerate(runs):
+            ends[i, where[-1]] = True
+            score[i, where[-1]] = outcome(log, i) * share[k] if norm else q[i, where].sum()
+    return whitened(to_go(5 * masked_rloo(score, ends, log), log), log["mask"])
+
+
+def istar(log, beta: float = 0.05, frozen: bool = False):
+    """RLOO of the outcome, and the immediate reward of each turn less that of first turns.
+
+    Where the reward model is frozen it is the reference, which policy and model began as.
+    """
+    old = dict(log, policy_log_prob=log["log_prob"])
+    ratio = -log_ratio(old) if frozen else log_ratio(log)
+    per_turn = {i: [beta * ratio[i, w].sum() for w in tokens(log, i)] for i in range(len(ratio))}
+    largest = max(abs(x) for each in per_turn.values() for x in each) + SMALL
+    numbers = {}
+    for rows in groups(log):
+        n = len(rows)
+        mean = sum(outcome(log, i) for i in rows) / n
+        first = sum(per_turn[i][0] / largest for i in rows) / n
+        for i in rows:
+            step = [x / largest for x in per_turn[i]]
+            if n == 1:
+                numbers[i] = [outcome(log, i) + x for x in step]
+                continue
+            whole = (outcome(log, i) - mean) * n / (n - 1)
+            numbers[i] = [whole + (x - first) * n / (n - 1) for x in step]
+    return by_turn(log, numbers)
+
+
+def spa_released(log):
+    """c_k of turn k times T - 1 - k, at its last token; 0 at the others."""
+    out = np.zeros(log["mask"].shape)
+    for i in range(len(out)):
+        scores, turns = paid(log, i), tokens(log, i)
+        for k, where in enumerate(turns):
+            out[i, where[-1]] = scores[k] * (len(turns) - 1 - k)
+    return out
+
+
+def igpo(log, discount: float = 1.0, accumulate_first: bool = False):
+    """z-scores of the rewards of all turns of the group, n in the variance, then summed on."""
+    numbers = {}
+
+    def ahead(rewards):
+        return [
+            sum(discount ** (k - t) * rewards[k] for k in range(t, len(rewards)))
+            for t in range(len(rewards))
+        ]
+
+    for rows in groups(log):
+        first = {i: ahead(paid(log, i)) if accumulate_first else paid(log, i) for i in rows}
+        every = np.array([x for i in rows for x in first[i]])
+        spread = 1.0 if len(every) == 1 else every.std() + SMALL
+        for i in rows:
+            score = [(x - every.mean()) / spread for x in first[i]]
+            numbers[i] = score if accumulate_first else ahead(score)
+    return by_turn(log, numbers)
+
+
+def igpo_first_code(log, local: bool):
+    """Rewards to go less the mean of the group at the same token; those that ended count as 0.
+
+    `local` stops the sum where the environment writes: what is ahead counts if it is the policy's.
+    """
+    returns = np.zeros(log["mask"].shape)
+    for i in range(len(returns)):
+        ahead = 0.0
+        for t in reversed(range(returns.shape[1])):
+            reward = log["reward"][i, t] if log["live"][i, t] else 0.0
+            returns[i, t] = reward + ahead
+            ahead = returns[i, t] if log["mask"][i, t] or (log["live"][i, t] and not local) else 0.0
+    out = np.zeros(returns.shape)
+    for rows in groups(log):
+        out[rows] = returns[rows] - returns[rows].mean(axis=0)
+    return out
+
+
+def igpo_kept(log):
+    """Gains of all turns, with the outcome, summed from each token on."""
+    return to_go(np.where(log["live"], log["reward"], 0.0), dict(log, mask=log["live"]))
+
+
+def mt_grpo(log, cumulative: bool = False):
+    """Streams of turn and outcome apart: both before the tool's answer, the outcome after it."""
+    result = first_answers(log)
+    turn, final = (np.nansum(log["component"][:, :, k], axis=1) for k in range(2))
+
+    def stream(x):
+        out = np.zeros(len(x))
+        for rows in groups(log):
+            each = x[rows]
+            if len(rows) > 1 and each.max() > each.min():
+                out[rows] = (each - each.mean()) / (each.std(ddof=1) + 1e-4)
+        return out
+
+    of_turn, of_final, of_both = stream(turn), stream(final), stream(turn + final)
+    out = np.zeros(log["mask"].shape)
+    place = np.arange(out.shape[1])
+    for i in range(len(out)):
+        if result[i] is None:
+            out[i] = of_both[i]
+        elif cumulative:
+            out[i] = np.where(place < result[i], of_both[i], of_final[i])
+        else:
+            out[i] = of_final[i] + np.where(place < result[i], of_turn[i], 0.0)
+    return out
+
+
+def first_answers(log) -> list[int | None]:
+    """Where the environment first writes between tokens of the policy."""
+    out = []
+    for i in range(len(log["mask"])):
+        mine = np.nonzero(log["mask"][i])[0]
+        holes = [t for t in np.nonzero(log["live"][i] & ~log["mask"][i])[0] if mine[0] < t]
+        out.append(int(holes[0]) if holes else None)
+    return out
