@@ -42,6 +42,9 @@ class Ablate(Command):
     study.replicates); FIELD alone where only one of them has it. Prints a table, and writes rows,
     records (CSV) and a figure. Run it again to go on where it stopped, or with more methods.
 
+    Judges that methods ask by other names are those of `casim.panel`; the reference policy, where
+    one is needed, is the uniform one.
+
     Attributes:
         over: NAME=8..2048 (doubling), NAME=0:0.5:6 (six numbers) or NAME=a,b,c; once or twice.
         estimators: published methods (GRPO), or estimators with settings in brackets if need be:

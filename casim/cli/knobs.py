@@ -11,9 +11,11 @@ import casim
 from casim.cli.names import named
 from casim.cli.words import expand, hints, parse
 from casim.estimators import Estimator
+from casim.graders import Grader
 from casim.judges import Judge
-from casim.methods import Method
-from casim.policies import Policy
+from casim.methods import Method, recipe_of
+from casim.panel import PANEL
+from casim.policies import Policy, Uniform
 from casim.simulate import JUDGE
 from casim.tasks import Task
 
@@ -166,13 +168,27 @@ def studies(
             tasks=parts["task"],
             estimators=parts["estimator"],
             policies=parts["policy"],
-            judges={} if outer.judge is None else {JUDGE: outer.judge},
+            judges=_judges(outer),
+            reference=_reference(outer),
             num_prompts=outer.num_prompts,
             num_trajectories=outer.num_trajectories,
             replicates=outer.replicates,
             seeds=seeds,
             controls=controls,
         )
+
+
+def _judges(setup: Setup) -> dict[str, Grader]:
+    """The judge that is set, and those of the panel that estimators ask by other names."""
+    asked = set().union(*(recipe_of(each).judges for each in setup.estimators))
+    others = {name: PANEL[name] for name in sorted(asked - {JUDGE}) if name in PANEL}
+    return others if setup.judge is None else {JUDGE: setup.judge} | others
+
+
+def _reference(setup: Setup) -> Policy | None:
+    """The uniform policy, where an estimator compares with a reference."""
+    compared = any("reference" in each.needs for each in setup.estimators)
+    return Uniform() if compared else None
 
 
 _PARTS: dict[str, Callable[[Setup], tuple[Any, ...]]] = {

@@ -9,6 +9,7 @@ import tyro
 
 import casim
 from casim.cli.ablate import Ablate
+from casim.cli.card import Card
 from casim.cli.compare import Compare
 from casim.cli.figure import Figure
 from casim.cli.list import List
@@ -29,6 +30,7 @@ COMMANDS = {
     "compare": Compare,
     "ablate": Ablate,
     "survey": Survey,
+    "card": Card,
 }
 
 INTERRUPTED = 130

@@ -6,6 +6,7 @@ for record in casim.survey.methods(granularity="turn", methodology="monte_carlo"
 ```
 """
 
+from casim.survey import cards
 from casim.survey.formats import (
     FORMATS,
     to_bibtex,
@@ -25,6 +26,7 @@ __all__ = [
     "Grade",
     "Placement",
     "Record",
+    "cards",
     "inventory",
     "methods",
     "read_inventory",
