@@ -412,6 +412,9 @@ class Credit(NamedTuple):
     0 where nothing is decided.
     """
     cost: Cost
+    whole: Float[Array, "P N"] | None = None
+    """The value of every live step where that is known to be one number, between parts of a chain:
+    sums over time need not be made of what is the same at all times."""
 
 
 class Truth(NamedTuple):

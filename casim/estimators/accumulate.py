@@ -27,6 +27,7 @@ from casim.estimators.base import (
     keeps_discount,
     time_of,
     time_weights,
+    to_steps,
 )
 from casim.ops import returns_to_go, shift_left
 from casim.recurrence import affine_scan
@@ -67,8 +68,8 @@ class Whole(Part):
         check_taken(credit, self)
         weight = time_weights(discount_of(world, batch, self.discount), batch)
         live = jnp.where(batch.live, weight * credit.value, 0.0)
-        total = jnp.sum(live, axis=-1, keepdims=True)
-        return credit._replace(value=jnp.where(batch.live, total, 0.0))
+        total = jnp.sum(live, axis=-1)
+        return credit._replace(value=to_steps(total, batch), whole=total)
 
 
 @final

@@ -118,7 +118,8 @@ class Estimator(abc.ABC):
             ValueError: the estimator needs a world and got None.
         """
         fresh = self.init(jax.random.fold_in(key, INIT), world) if self.stateful else ()
-        return self(key, world, batch, begin(batch), fresh)[0]
+        given, _ = self(key, world, batch, begin(batch), fresh)
+        return given._replace(whole=None) if isinstance(given, Credit) else given
 
 
 class Source(Estimator):

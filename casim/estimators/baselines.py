@@ -131,18 +131,39 @@ class Baseline(Part):
         check_taken(credit, self)
         if self.single == "refused" and batch.action.shape[1] == 1:
             raise ValueError("groups must have at least 2 trajectories for a baseline, got 1")
-        value = credit.value
-        votes = self._votes(batch, credit)
-        tally = self._tally(self.peers, world, batch, votes, value)
-        if self.centre:
-            value = self._centred(tally, value)
-        if self.scale:
-            over = tally
-            if self.scale_over is not None:
-                over = self._tally(self.scale_over, world, batch, votes, credit.value)
-            value = self._scaled(over, value)
         shown = batch.of_counted(batch.live)
-        return credit._replace(value=jnp.where(shown, value, 0.0))
+        if credit.whole is not None and self._of_wholes:
+            # One number for each trajectory is as good as many that are equal, and less to add up.
+            once = _Votes(batch.counted[..., None], None)
+            worth = self._worth(world, batch, once, credit.whole[..., None])
+            value = jnp.where(shown, worth, 0.0)
+            return credit._replace(value=value, whole=worth[..., 0])
+        worth = self._worth(world, batch, self._votes(batch, credit), credit.value)
+        return credit._replace(value=jnp.where(shown, worth, 0.0))
+
+    def _worth(
+        self,
+        world: World | None,
+        batch: Batch,
+        votes: _Votes,
+        given: Float[Array, "P N L"],
+    ) -> Float[Array, "P N L"]:
+        """What is given beside its peers: of each step, or of each trajectory as its one step."""
+        tally = self._tally(self.peers, world, batch, votes, given)
+        value = self._centred(tally, given) if self.centre else given
+        if not self.scale:
+            return value
+        over = tally
+        if self.scale_over is not None:
+            over = self._tally(self.scale_over, world, batch, votes, given)
+        return self._scaled(over, value)
+
+    @property
+    def _of_wholes(self) -> bool:
+        """Whether it compares trajectories as wholes, each with one vote."""
+        over = self.peers if self.scale_over is None else self.scale_over
+        whole = self.peers in WHOLE and over in WHOLE
+        return whole and self.votes == "trajectory" and not self.weighted
 
     @property
     def _by_step(self) -> bool:

@@ -105,7 +105,8 @@ class Chain(_Compound):
         keys = _keys(key, len(self.parts))
         after = []
         for part, own, before in zip(self.parts, keys, self._states(state), strict=True):
-            credit, now = part(own, world, batch, credit, before)
+            given, now = part(own, world, batch, credit, before)
+            credit = _known(credit, given)
             after.append(now)
         return credit, tuple(after)
 
@@ -141,6 +142,14 @@ class Sum(_Compound):
         extra = [jax.tree.map(lambda x, y: x - y, given.cost, credit.cost) for given in each]
         total = add_costs(credit.cost, *extra)
         return Credit(value, each[0].weight, total), tuple(after)
+
+
+def _known(before: Credit, after: Credit) -> Credit:
+    """What a part gave, without what it did not say anew of another value."""
+    changed = after.value is not before.value
+    if changed and after.whole is before.whole:
+        return after._replace(whole=None)
+    return after
 
 
 def parts_of(estimator: Estimator) -> tuple[Estimator, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.estimators import Baseline, Chain, OverLength, ToGo, TopEntropy, Whole
-from casim.estimators.base import begin
+from casim.estimators import Baseline, Chain, OverLength, Part, ToGo, TopEntropy, Whole
+from casim.estimators.base import begin, time_of
 from casim.types import Batch
 
 KEY = jax.random.key(0)
@@ -150,6 +152,42 @@ def test_the_deviation_divides_by_the_number_of_votes_less_ddof(ddof, log):
     for group, own in ((0, first), (1, second)):
         wanted = (own - own.mean()) / own.std(ddof=ddof)
         np.testing.assert_allclose(given.value[group, : len(own), 0], wanted, rtol=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Forget(Part):
+    """Hands on the same credit as one that may differ from step to step."""
+
+    def apply(self, world, batch, credit):
+        return credit._replace(whole=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grow(Part):
+    """Makes credit differ from step to step."""
+
+    def apply(self, world, batch, credit):
+        return credit._replace(value=credit.value * (1.0 + time_of(batch)))
+
+
+def test_one_number_for_a_trajectory_has_the_baseline_that_all_its_steps_have(log):
+    baselines = [
+        Baseline(scale=True),
+        Baseline(own=False, single="raw"),
+        Baseline("batch", scale=True, epsilon_at="inside"),
+        Baseline(scale=True, scale_over="batch", ddof=0),
+        Baseline("length", scale=True, single="raw"),
+    ]
+    short = [Chain(Whole(), one, one) for one in baselines]
+    long = [Chain(Whole(), Forget(), one, Forget(), one) for one in baselines]
+    changed = [Chain(Whole(), Grow(), Baseline()), Chain(Whole(), Grow(), Forget(), Baseline())]
+    programs = (*short, *long, *changed)
+    every = jax.jit(lambda batch: [one.credit(KEY, None, batch).value for one in programs])(log)
+    *pairs, once, again = every
+    for i, recipe in enumerate(short):
+        assert np.ptp(pairs[i]) > 0.1
+        np.testing.assert_allclose(pairs[i], pairs[i + len(short)], atol=1e-6, err_msg=str(recipe))
+    np.testing.assert_array_equal(once, again)
 
 
 def test_what_cannot_be_scored_has_neither_reward_nor_weight(log):
