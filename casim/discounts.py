@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -59,6 +60,7 @@ def product(
     )
 
 
+@functools.partial(jax.jit, static_argnums=1)  # else each of its operations is one more program
 def weights(
     discount: float | Float[Array, ""] | Float[Array, " T"], num_steps: int
 ) -> Float[Array, " T"]:

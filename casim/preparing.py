@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
@@ -133,7 +133,8 @@ def _compile_scores(outline: Outline, num_blocks: int) -> None:
     """Compiles what makes scores of sums, with zeros in place of what is not solved yet."""
 
     def zeros(shape: jax.ShapeDtypeStruct) -> Array:
-        return jnp.zeros(shape.shape, shape.dtype, device=shape.sharding)
+        # Not by JAX, which would compile a program for each of the shapes.
+        return jax.device_put(np.zeros(shape.shape, shape.dtype), shape.sharding)
 
     mdp = jax.tree.map(zeros, outline.world.mdp)
     truth = jax.tree.map(zeros, outline.truth)

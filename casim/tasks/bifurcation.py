@@ -105,21 +105,24 @@ class Bifurcation(Task):
         pivot[list(self.positions)] = True
         code = pivot + 2 * (np.arange(self.horizon) == self.horizon - 1)  # + 2: the step that pays
         used, schedule = np.unique(code, return_inverse=True)
-        states = 2 * len(self._symbols())
-        step = np.arange(self.horizon)
+        kernels, states = len(used), 2 * len(self._symbols())
+        segments = min(self.num_segments, self.horizon)
+        segment = np.arange(self.horizon) * segments // self.horizon
+        identity = np.eye(states)
+        # By NumPy, since each operation of JAX would be compiled for every horizon.
         return MDP(
-            start=jnp.eye(states)[0],
-            schedule=jnp.asarray(schedule, int),
+            start=jnp.asarray(identity[0]),
+            schedule=jnp.asarray(schedule),
             **table([self._kernel(bool(c & 1), bool(c & 2)) for c in used]),
-            emission=jnp.broadcast_to(jnp.eye(states), (len(used), states, states)),
-            terminal=jnp.zeros(states, bool),
-            decision=jnp.ones(len(used), bool),
-            kind=jnp.full(len(used), Kind.THINK, int),
-            segment=jnp.asarray(step * min(self.num_segments, self.horizon) // self.horizon, int),
-            turn=jnp.zeros(self.horizon, int),
-            agent=jnp.zeros(self.horizon, int),
-            discount=jnp.full(len(used), self.discount, float),
-            prompt=jnp.zeros(states, int),
+            emission=jnp.asarray(np.tile(identity, (kernels, 1, 1))),
+            terminal=jnp.asarray(np.zeros(states, bool)),
+            decision=jnp.asarray(np.ones(kernels, bool)),
+            kind=jnp.asarray(np.full(kernels, int(Kind.THINK))),
+            segment=jnp.asarray(segment),
+            turn=jnp.asarray(np.zeros(self.horizon, int)),
+            agent=jnp.asarray(np.zeros(self.horizon, int)),
+            discount=jnp.asarray(np.full(kernels, float(self.discount))),
+            prompt=jnp.asarray(np.zeros(states, int)),
         )
 
     def _kernel(self, pivot: bool, pays: bool) -> dict:
