@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,21 +38,33 @@ def trace_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Trace) -> Cells:
     """Moments of L_t in each cell; `mdp` has absorbing tables."""
     live = ~mdp.terminal[:, None, None]
 
-    def step(carry: tuple[Array, Array], inputs) -> tuple[tuple[Array, Array], Cells]:
+    def step(
+        later: tuple[Array, Array],
+        inputs: Any,
+    ) -> tuple[tuple[Array, Array], Cells]:
+        """One step back, from the moments of L_{t+1} in each state to those of L_t."""
+        later_mean, later_variance = later
         kernel, after, before = inputs
-        target, decay = mdp.successor[kernel], form.decay[kernel]
+        target = mdp.successor[kernel]
+        chance = mdp.prob[kernel]
+        decay = form.decay[kernel]
         worth = mdp.discount[kernel] * after[target]
         gain = form.reward * mdp.reward[kernel] + worth - before[..., None]
-        outcome = jnp.where(live, gain + decay * carry[0][target], 0.0)
-        mean = expectation(mdp.prob[kernel], outcome)
-        later = decay**2 * jnp.where(live, carry[1][target], 0.0)
-        spread = expectation(mdp.prob[kernel], (outcome - mean[..., None]) ** 2 + later)
-        return _mix(acting[kernel], mean, spread), Cells(mean, spread)
+        outcome = jnp.where(live, gain + decay * later_mean[target], 0.0)
+        mean = expectation(chance, outcome)
+        between = (outcome - mean[..., None]) ** 2
+        within = decay**2 * jnp.where(live, later_variance[target], 0.0)
+        variance = expectation(chance, between + within)
+        return _mix(acting[kernel], mean, variance), Cells(mean, variance)
 
     zero = jnp.zeros_like(mdp.start)
-    return jax.lax.scan(
-        step, (zero, zero), (mdp.schedule, form.after[1:], form.before), reverse=True
-    )[1]
+    _, cells = jax.lax.scan(
+        step,
+        (zero, zero),
+        (mdp.schedule, form.after[1:], form.before),
+        reverse=True,
+    )
+    return cells
 
 
 def product_cells(
@@ -63,44 +75,66 @@ def product_cells(
     The last are over all trajectories. `mdp` has absorbing tables.
     """
     own = mdp._replace(discount=jnp.asarray(form.discount, mdp.prob.dtype))
-    zero = jnp.zeros_like(form.table)
-    nothing = Trace(1.0, form.discount, jnp.zeros((len(zero) + 1, zero.shape[1])), zero, zero)
-    future = trace_cells(own, acting, nothing)
+    future = _return_cells(own, acting, form)
     value, spread = _mix(acting[mdp.schedule], future.mean, future.variance)
     mean = expectation(mdp.start, value[0])
-    variance = expectation(mdp.start, spread[0] + (value[0] - mean) ** 2)
+    between = (value[0] - mean) ** 2
+    variance = expectation(mdp.start, spread[0] + between)
     past, past_spread = (x[..., None] for x in _past(own, acting))
     scale = discounting(own)[:, None, None]
-    cells = Cells(past + scale * future.mean, past_spread + scale**2 * future.variance)
-    return cells, jnp.concatenate([value, jnp.zeros_like(value[:1])]), jnp.stack([mean, variance])
+    cells = Cells(
+        past + scale * future.mean,
+        past_spread + scale**2 * future.variance,
+    )
+    after_the_end = jnp.zeros_like(value[:1])
+    left = jnp.concatenate([value, after_the_end])
+    return cells, left, jnp.stack([mean, variance])
+
+
+def _return_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Product) -> Cells:
+    """Moments of the return from t on: a trace that compares with nothing."""
+    zero = jnp.zeros_like(form.table)
+    steps, states, _ = zero.shape
+    after = jnp.zeros((steps + 1, states))
+    nothing = Trace(1.0, form.discount, after, zero, zero)
+    return trace_cells(mdp, acting, nothing)
 
 
 def _past(mdp: MDP, acting: Array) -> tuple[Array, Array]:
     """Mean and variance of the rewards before t, discounted to step 0, given s_t: both `[T, S]`."""
     states = mdp.start.shape[0]
 
-    def step(carry: tuple[Array, Array, Array, Array], kernel: Array):
+    def step(
+        carry: tuple[Array, Array, Array, Array],
+        kernel: Array,
+    ) -> tuple[tuple[Array, Array, Array, Array], tuple[Array, Array]]:
         reached, mean, spread, scale = carry
         joint = reached[:, None, None] * acting[kernel][..., None] * mdp.prob[kernel]
-        target = mdp.successor[kernel].ravel()
-        earned = mean[:, None, None] + scale * mdp.reward[kernel]
+        successor = mdp.successor[kernel]
 
         def collect(x: Array) -> Array:
-            return axis_sum((joint * x).ravel(), target, states)
+            """Sums over the transitions into each state, each by its probability."""
+            return axis_sum((joint * x).ravel(), successor.ravel(), states)
 
         onward = collect(jnp.ones_like(joint))
         safe = jnp.where(onward > 0, onward, 1.0)
+        earned = mean[:, None, None] + scale * mdp.reward[kernel]
         later = collect(earned) / safe
-        off = (earned - later[mdp.successor[kernel]]) ** 2
-        later_spread = collect(off + spread[:, None, None]) / safe
-        scale = scale * mdp.discount[kernel]
-        return (onward / jnp.sum(onward), later, later_spread, scale), (mean, spread)
+        between = (earned - later[successor]) ** 2
+        within = spread[:, None, None]
+        later_spread = collect(between + within) / safe
+        later_scale = scale * mdp.discount[kernel]
+        reached = onward / jnp.sum(onward)
+        return (reached, later, later_spread, later_scale), (mean, spread)
 
     zero = jnp.zeros_like(mdp.start)
-    return jax.lax.scan(step, (mdp.start, zero, zero, jnp.ones((), zero.dtype)), mdp.schedule)[1]
+    one = jnp.ones((), zero.dtype)
+    _, found = jax.lax.scan(step, (mdp.start, zero, zero, one), mdp.schedule)
+    return found
 
 
 def _mix(policy: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
     """Mean and variance in a state, from those of its actions."""
     total = expectation(policy, mean)
-    return total, expectation(policy, variance + (mean - total[..., None]) ** 2)
+    between = (mean - total[..., None]) ** 2
+    return total, expectation(policy, variance + between)

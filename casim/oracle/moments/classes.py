@@ -62,7 +62,9 @@ def by_reward(batch: Trajectory) -> np.ndarray:
 
     That is enough for group baselines, per trajectory or per step.
     """
-    return np.concatenate([np.asarray(x, np.float64) for x in (batch.reward, batch.live)], axis=1)
+    reward = np.asarray(batch.reward, np.float64)
+    live = np.asarray(batch.live, np.float64)
+    return np.concatenate([reward, live], axis=1)
 
 
 def by_anchor(batch: Trajectory) -> np.ndarray:
@@ -83,7 +85,8 @@ def by_return(discount: float | Float[np.ndarray, " T"] = 1.0) -> View:
 
     def view(batch: Trajectory) -> np.ndarray:
         returns = batch.reward @ weights(discount, batch.reward.shape[1])
-        return np.concatenate([returns[:, None], np.asarray(batch.live, np.float64)], axis=1)
+        live = np.asarray(batch.live, np.float64)
+        return np.concatenate([returns[:, None], live], axis=1)
 
     return view
 
@@ -98,31 +101,49 @@ def make_classes(mdp: MDP, policy: np.ndarray, paths: Enumeration, sees: View) -
         sees: what of a trajectory the estimator sees; it must tell apart trajectories of different
             length.
     """
-    batch, weight = paths.trajectory, paths.probability
-    _, label = np.unique(np.round(sees(batch), DIGITS), axis=0, return_inverse=True)
-    order, size = np.argsort(label.ravel(), kind="stable"), np.bincount(label.ravel())
+    seen = np.round(sees(paths.trajectory), DIGITS)
+    _, label = np.unique(seen, axis=0, return_inverse=True)
+    label = label.ravel()
+    order = np.argsort(label, kind="stable")
+    size = np.bincount(label)
     first = np.cumsum(size) - size
-    member = Trajectory(*cast(Any, [np.asarray(x)[order] for x in batch]))
-    total = np.add.reduceat(weight[order], first)
-    share = weight[order] / np.repeat(total, size)
-    steps, actions = batch.action.shape[1], policy.shape[2]
-    cell = np.zeros((len(size), steps, mdp.start.shape[0], actions))
-    mean, covariance = (
-        np.zeros((len(size), steps, policy.size)),
-        np.zeros((len(size), policy.size, steps, steps)),
-    )
-    for u, begin in enumerate(first):
-        for start in range(begin, begin + size[u], CHUNK):
-            rows = slice(start, min(start + CHUNK, begin + size[u]))
-            part = Trajectory(*(x[rows] for x in member))
-            decided = part.live & mdp.decision[mdp.schedule][None, :]
-            time = np.broadcast_to(np.arange(steps), part.state.shape)
-            np.add.at(cell[u], (time, part.state, part.action), share[rows, None] * decided)
-            score = _scores(mdp, policy, part)
-            mean[u] += np.einsum("n,ntp->tp", share[rows], score)
-            covariance[u] += np.einsum("n,ntp,nup->ptu", share[rows], score, score, optimize=True)
-        covariance[u] -= mean[u].T[:, :, None] * mean[u].T[:, None, :]
+    member = Trajectory(*cast(Any, [np.asarray(x)[order] for x in paths.trajectory]))
+    weight = paths.probability[order]
+    total = np.add.reduceat(weight, first)
+    share = weight / np.repeat(total, size)
+    each = [
+        _moments(mdp, policy, member, share, slice(begin, begin + number))
+        for begin, number in zip(first, size, strict=True)
+    ]
+    cell, mean, covariance = (np.stack(x) for x in zip(*each, strict=True))
     return Classes(total, member, first, size, cell, mean, covariance)
+
+
+def _moments(
+    mdp: MDP,
+    policy: np.ndarray,
+    member: Trajectory,
+    share: np.ndarray,
+    rows: slice,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of one class: its visits of each cell, and mean and covariance of its scores."""
+    steps, (_, _, actions) = member.action.shape[1], policy.shape
+    cell = np.zeros((steps, mdp.start.shape[0], actions))
+    mean = np.zeros((steps, policy.size))
+    square = np.zeros((policy.size, steps, steps))
+    for begin in range(rows.start, rows.stop, CHUNK):
+        some = slice(begin, min(begin + CHUNK, rows.stop))
+        part = Trajectory(*(x[some] for x in member))
+        decided = part.live & mdp.decision[mdp.schedule][None, :]
+        time = np.broadcast_to(np.arange(steps), part.state.shape)
+        where = (time, part.state, part.action)
+        np.add.at(cell, where, share[some, None] * decided)
+        score = _scores(mdp, policy, part)
+        mean += np.einsum("n,ntp->tp", share[some], score)
+        square += np.einsum("n,ntp,nup->ptu", share[some], score, score, optimize=True)
+    by_parameter = mean.T
+    covariance = square - by_parameter[:, :, None] * by_parameter[:, None, :]
+    return cell, mean, covariance
 
 
 def _scores(mdp: MDP, policy: np.ndarray, batch: Trajectory) -> np.ndarray:
@@ -134,10 +155,9 @@ def _scores(mdp: MDP, policy: np.ndarray, batch: Trajectory) -> np.ndarray:
     kernel = np.broadcast_to(np.asarray(mdp.schedule)[None, :], (num, steps))
     decided = batch.live & mdp.decision[kernel]
     scaling = np.where(decided, discounting(mdp)[None, :], 0.0)[..., None]
-    out = np.zeros((num, steps, *policy.shape))
-    row, time = np.indices((num, steps))
     taken = np.arange(policy.shape[2])[None, None, :] == batch.action[..., None]
-    out[row, time, kernel, batch.observation] = scaling * (
-        taken - policy[kernel, batch.observation]
-    )
-    return out.reshape(num, steps, -1)
+    chance = policy[kernel, batch.observation]
+    row, time = np.indices((num, steps))
+    score = np.zeros((num, steps, *policy.shape))
+    score[row, time, kernel, batch.observation] = scaling * (taken - chance)
+    return score.reshape(num, steps, -1)

@@ -20,6 +20,8 @@ References:
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -48,47 +50,94 @@ def tied_moments(
         centre: subtracted from the return of a `Product`.
     """
     states = mdp.start.shape[0]
-    trace = isinstance(form, Trace)
-    # A return is followed as the martingale of its expectation: that keeps its moments small,
-    # and precise, on the way.
-    after, before, table = (
-        (form.after, form.before, form.every) if trace else (value, value[:-1, :, None], form.table)
-    )
-    weigh, worth = (form.reward, mdp.discount) if trace else (1.0, form.discount)
-    one, zero = jnp.ones(states), jnp.zeros(states)
-    begin = jnp.stack([one, zero, zero] if trace else [one, value[0] - centre, zero, zero], axis=1)
-    second = (mdp.start[:, None, None] * begin[:, :, None] * begin[:, None, :])[..., None]
-    second = jnp.broadcast_to(second, (*second.shape[:3], len(logit)))
     live = ~mdp.terminal[:, None, None]
+    tables = _tables(mdp, form, value)
 
-    def step(carry: tuple[Array, Array, Array], inputs) -> tuple[tuple[Array, Array, Array], None]:
+    def step(
+        carry: tuple[Array, Array, Array],
+        inputs: tuple[Array, Array, Array, Array, Array],
+    ) -> tuple[tuple[Array, Array, Array], None]:
+        """E[y y' 1{s_t = s}] one step on; `scale` and `earning` are products of discounts."""
         second, scale, earning = carry
         kernel, decay, after, before, table = inputs
         target = mdp.successor[kernel]
         weight, score, share = _scores(mdp, policy, logit, kernel, table)
-        gain = jnp.where(
-            live,
-            weigh * mdp.reward[kernel] + worth[kernel] * after[target] - before[..., None],
-            0.0,
-        )
+        earned = tables.reward * mdp.reward[kernel]
+        worth = tables.discount[kernel] * after[target]
+        gain = jnp.where(live, earned + worth - before[..., None], 0.0)
         gain = gain[None, ..., None]
         if isinstance(form, Trace):
             move = _trace_map(gain, decay, scale * score, scale * share)
         else:
-            move = _product_map(earning * gain, scale * score * table[None, :, :, None, None])
-        joint = weight[:, :, :, None, :] * mdp.prob[kernel][None, :, :, :, None]
+            weighed = score * table[None, :, :, None, None]
+            move = _product_map(earning * gain, scale * weighed)
+        chance = mdp.prob[kernel][None, :, :, :, None]
+        joint = weight[:, :, :, None, :] * chance
         half = jnp.einsum("ijhsakn,sjln->ilhsakn", move, second)
         onward = jnp.einsum("hsakn,ilhsakn,mlhsakn->sakimn", joint, half, move)
-        second = axis_sum(onward.reshape(-1, *onward.shape[3:]), target.ravel(), states)
-        return (second, scale * mdp.discount[kernel], earning * worth[kernel]), None
+        per_transition = onward.reshape(-1, *onward.shape[3:])
+        second = axis_sum(per_transition, target.ravel(), states)
+        later_scale = scale * mdp.discount[kernel]
+        later_earning = earning * tables.discount[kernel]
+        return (second, later_scale, later_earning), None
 
-    carry = (second, jnp.ones(()), jnp.ones(()))
-    # An eligibility fades by the decay of the step before, across which it looks back.
-    fading = form.decay[mdp.schedule] if isinstance(form, Trace) else jnp.ones(len(mdp.schedule))
-    before_it = jnp.concatenate([jnp.ones(1), fading[:-1]])
-    inputs = (mdp.schedule, before_it, after[1:], before, table)
-    (second, _, _), _ = jax.lax.scan(step, carry, inputs)
+    one = jnp.ones(())
+    begin = _begin(mdp, form, value, centre, len(logit))
+    inputs = (mdp.schedule, tables.fading, tables.after[1:], tables.before, tables.table)
+    (second, _, _), _ = jax.lax.scan(step, (begin, one, one), inputs)
     return jnp.sum(second, axis=0)
+
+
+class _Tables(NamedTuple):
+    """What the scan reads of a form."""
+
+    reward: float
+    """What the reward counts."""
+    discount: Any
+    """Of the value after a step, `[M]`."""
+    after: Any
+    """`[T+1, S]`"""
+    before: Any
+    """`[T, S, A]`, or the same for all actions."""
+    table: Any
+    """`[T, S, A]`"""
+    fading: Float[Array, " T"]
+    """What an eligibility fades by across the step before, over which it looks back."""
+
+
+def _tables(mdp: MDP, form: Trace | Product, value: Array) -> _Tables:
+    """Those of a form. A return is followed as the martingale of its expectation.
+
+    That keeps its moments small, and precise, on the way.
+    """
+    one = jnp.ones(1)
+    if isinstance(form, Product):
+        steady = jnp.ones(len(mdp.schedule))
+        before = value[:-1, :, None]
+        return _Tables(1.0, form.discount, value, before, form.table, steady)
+    decay = form.decay[mdp.schedule]
+    fading = jnp.concatenate([one, decay[:-1]])
+    return _Tables(form.reward, mdp.discount, form.after, form.before, form.every, fading)
+
+
+def _begin(
+    mdp: MDP,
+    form: Trace | Product,
+    value: Array,
+    centre: Array,
+    logits: int,
+) -> Float[Array, "S D D P"]:
+    """E[y y' 1{s_0 = s}] for each of so many logits, before anything happened."""
+    states = mdp.start.shape[0]
+    one = jnp.ones(states)
+    zero = jnp.zeros(states)
+    entries = [one, zero, zero]
+    if isinstance(form, Product):
+        entries = [one, value[0] - centre, zero, zero]
+    y = jnp.stack(entries, axis=1)
+    square = y[:, :, None] * y[:, None, :]
+    second = mdp.start[:, None, None] * square
+    return jnp.broadcast_to(second[..., None], (*second.shape, logits))
 
 
 def _scores(
@@ -100,35 +149,54 @@ def _scores(
         P(met or not, a | s) `[2, S, A, P]`, d log pi(a | o) / d theta `[2, 1, A, 1, P]`, and
         sum_a d pi(a | o) / d theta table(s, a) `[2, S, 1, 1, P]`.
     """
-    own, observation, action = logit[:, 0], logit[:, 1], logit[:, 2]
-    met = mdp.emission[kernel][:, observation] * ((own == kernel)[None, :] & ~mdp.terminal[:, None])
+    own, observation, action = logit.T
+    here = (own == kernel)[None, :] & ~mdp.terminal[:, None]
+    met = mdp.emission[kernel][:, observation] * here
     chosen = policy[own, observation]
     hit = met[:, None, :] * chosen.T[None]
     acting = mdp.emission[kernel] @ policy[kernel]
+    weight = jnp.stack([acting[..., None] - hit, hit])
     taken = jnp.take_along_axis(chosen, action[:, None], axis=1)[:, 0]
-    score = (jnp.arange(policy.shape[2])[:, None] == action[None, :]) - taken[None, :]
+    same = jnp.arange(policy.shape[2])[:, None] == action[None, :]
+    score = same - taken[None, :]
     share = taken[None, :] * (table[:, action] - table @ chosen.T)
-    first = jnp.arange(2)
+    if_met = jnp.arange(2)[:, None, None, None, None]
     return (
-        jnp.stack([acting[..., None] - hit, hit]),
-        first[:, None, None, None, None] * score[None, None, :, None, :],
-        first[:, None, None, None, None] * share[None, :, None, None, :],
+        weight,
+        if_met * score[None, None, :, None, :],
+        if_met * share[None, :, None, None, :],
     )
 
 
 def _trace_map(gain: Array, decay: Array | float, z: Array, share: Array) -> Array:
     """B of every transition: E' = decay E + z, X' = X + e E' + f."""
-    return _matrix([[1.0, 0.0, 0.0], [z, decay, 0.0], [gain * z + share, gain * decay, 1.0]])
+    return _matrix(
+        [
+            [1.0, 0.0, 0.0],
+            [z, decay, 0.0],
+            [gain * z + share, gain * decay, 1.0],
+        ]
+    )
 
 
 def _product_map(gain: Array, z: Array) -> Array:
     """B of every transition: G' = G + g, Z' = Z + z, X' = X + g Z' + z G."""
     return _matrix(
-        [[1.0, 0.0, 0.0, 0.0], [gain, 1.0, 0.0, 0.0], [z, 0.0, 1.0, 0.0], [gain * z, z, gain, 1.0]]
+        [
+            [1.0, 0.0, 0.0, 0.0],
+            [gain, 1.0, 0.0, 0.0],
+            [z, 0.0, 1.0, 0.0],
+            [gain * z, z, gain, 1.0],
+        ]
     )
 
 
 def _matrix(rows: list[list[Array | float]]) -> Array:
     """Stacks entries that broadcast to [2, S, A, K, P] into [D, D, 2, S, A, K, P]."""
-    shape = jnp.broadcast_shapes(*(jnp.shape(x) for row in rows for x in row))
-    return jnp.stack([jnp.stack([jnp.broadcast_to(x, shape) for x in row]) for row in rows])
+    shapes = [jnp.shape(x) for row in rows for x in row]
+    shape = jnp.broadcast_shapes(*shapes)
+
+    def stacked(row: list[Array | float]) -> Array:
+        return jnp.stack([jnp.broadcast_to(x, shape) for x in row])
+
+    return jnp.stack([stacked(row) for row in rows])

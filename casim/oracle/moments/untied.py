@@ -48,35 +48,56 @@ def untied_moments(
     """
     decided = mdp.decision[mdp.schedule]
     scale = np.where(decided, discounting(mdp), 0.0)[:, None, None]
-    columns = []
-    for o in range(policy.shape[1]):
-        chosen = policy[mdp.schedule, o][:, None, :]  # [T, 1, A]
-        here = occupancy * mdp.emission[mdp.schedule, :, o]
-        weight = here[:, :, None, None] * chosen[..., None]  # [T, S, A taken, 1]
-        score = scale * (np.eye(policy.shape[2])[None] - chosen)  # [T, A taken, A of the logit]
-        if isinstance(form, Trace):
-            centred = form.every - np.sum(chosen * form.every, axis=2, keepdims=True)
-            entries = _trace(score[:, None], (scale * chosen * centred)[:, :, None, :], cells)
-        else:
-            entries = _product(score[:, None] * form.table[..., None], cells)
-        columns.append([[np.sum(weight * x, axis=(1, 2)) for x in row] for row in entries])
+    observations = range(policy.shape[1])
+    columns = [_of_observation(mdp, policy, form, occupancy, cells, scale, o) for o in observations]
     second = np.moveaxis(np.array(columns), 0, 3)
     second[0, 0] = 1.0
     if isinstance(form, Product):
-        second[0, 1] = second[1, 0] = total[0]
-        second[1, 1] = total[1] + total[0] ** 2
+        mean, variance = total
+        second[0, 1] = second[1, 0] = mean
+        second[1, 1] = variance + mean**2
     return second
+
+
+def _of_observation(
+    mdp: MDP,
+    policy: np.ndarray,
+    form: Trace | Product,
+    occupancy: np.ndarray,
+    cells: Cells,
+    scale: np.ndarray,
+    o: int,
+) -> list[list[np.ndarray]]:
+    """E[y y'] for the logits of one observation, each entry `[T, A]`."""
+    actions = policy.shape[2]
+    chosen = policy[mdp.schedule, o][:, None, :]  # [T, 1, A]
+    here = occupancy * mdp.emission[mdp.schedule, :, o]
+    weight = here[:, :, None, None] * chosen[..., None]  # [T, S, A taken, 1]
+    score = scale * (np.eye(actions)[None] - chosen)  # [T, A taken, A of the logit]
+    if isinstance(form, Trace):
+        expected = np.sum(chosen * form.every, axis=2, keepdims=True)
+        share = scale * chosen * (form.every - expected)
+        entries = _trace(score[:, None], share[:, :, None, :], cells)
+    else:
+        entries = _product(score[:, None] * form.table[..., None], cells)
+    return [[np.sum(weight * x, axis=(1, 2)) for x in row] for row in entries]
 
 
 def _trace(z: np.ndarray, share: np.ndarray, cells: Cells) -> list[list[np.ndarray]]:
     """Moments of (1, X = z c + f) in each cell."""
+    one = np.ones_like(z)
     mean = z * cells.mean[..., None] + share
-    return [[np.ones_like(z), mean], [mean, mean**2 + z**2 * cells.variance[..., None]]]
+    variance = z**2 * cells.variance[..., None]
+    return [
+        [one, mean],
+        [mean, mean**2 + variance],
+    ]
 
 
 def _product(z: np.ndarray, cells: Cells) -> list[list[np.ndarray]]:
     """Moments of (1, G, Z, X = G Z) in each cell."""
-    g, one = cells.mean[..., None], np.ones_like(z)
+    one = np.ones_like(z)
+    g = cells.mean[..., None]
     gg = g**2 + cells.variance[..., None]
     rows = [
         [1, g, z, g * z],
