@@ -132,7 +132,7 @@ class VerlAgent(Convention):
         rows: Rows,
         steps: _Steps,
     ) -> Float[np.ndarray, " K"]:
-        """The discounted return over the turns of its rollout from each step on."""
+        """The discounted return over the rows of its rollout from each step on."""
         num = len(rows.reward)
         turns = int(rows.turn.max(initial=0)) + 1
         each = np.zeros(
@@ -148,8 +148,12 @@ class VerlAgent(Convention):
             (row, rows.turn.astype(int)),
             rows.reward,
         )
+        acts = np.zeros((num, turns), bool)
+        acts[steps.rollout, steps.turn] = True
+        # A turn of the environment alone is no row: what it earned is that of the turn before.
+        discount = np.where(acts, self.step_gamma, 1.0)
         for turn in reversed(range(turns - 1)):
-            each[:, turn] += self.step_gamma * each[:, turn + 1]
+            each[:, turn] += discount[:, turn + 1] * each[:, turn + 1]
         return each[steps.rollout, steps.turn]
 
     def credit(
