@@ -117,9 +117,9 @@ def spa_released(log):
     """c_k of turn k times T - 1 - k, at its last token; 0 at the others."""
     out = np.zeros(log["mask"].shape)
     for i in range(len(out)):
-        scores, turns = paid(log, i), tokens(log, i)
+        turns = tokens(log, i)
         for k, where in enumerate(turns):
-            out[i, where[-1]] = scores[k] * (len(turns) - 1 - k)
+            out[i, where[-1]] = log["reward"][i, where].sum() * (len(turns) - 1 - k)
     return out
 
 

@@ -15,7 +15,10 @@ STEPS = 17
 
 
 def of_turns(seed: int = 0) -> dict[str, np.ndarray]:
-    """Twelve rollouts of four prompts: one to four turns of one to three tokens, with tools."""
+    """Twelve rollouts of four prompts: one to four turns of one to three tokens, with tools.
+
+    What a tool writes has earned something in one row of three.
+    """
     rng = np.random.default_rng(seed)
     return _filled(
         rng, [[(rng.integers(1, 4), rng.integers(0, 2)) for _ in range(n)] for n in TURNS]
@@ -47,6 +50,8 @@ def _filled(rng, shape: list[list[tuple[int, int]]]) -> dict[str, np.ndarray]:
             seen[i, t] = rng.integers(0, 2) if k else 0
             seen[i, t + 1 : end] = rng.integers(2, 9, end - t - 1)
             reward[i, t + own - 1] = rng.choice([0.0, 0.25, 0.5, -0.25])
+            if tool and i % 3 == 0:
+                reward[i, end - 1] = 0.125
             t = end
         turn[i, t:] = len(turns) - 1
         reward[i, t - 1 - turns[-1][1]] += rng.choice([0.0, 1.0, 1.75])

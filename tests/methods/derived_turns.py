@@ -94,16 +94,18 @@ def turn_ppo(log):
 def ragen(log, high: float = 0.95, lam: float = 1.0, every_turn: bool = False):
     """GAE over the ends of turns, then GAE of tokens that ends at each end; whitened.
 
-    An end is a token that earned something; the last token has to be one. `every_turn` takes the
-    last token of each turn.
+    An end is a token that earned something, of the environment's too; the policy's last token has
+    to be one. `every_turn` takes its last token of each turn, which earns what the turn does.
     """
     out = np.zeros(log["mask"].shape)
     for i in range(len(log["mask"])):
         value, reward = log["value"][i], log["reward"][i].copy()
         mine = np.nonzero(log["mask"][i])[0]
-        ends = (
-            [where[-1] for where in tokens(log, i)] if every_turn else list(np.nonzero(reward)[0])
-        )
+        ends = list(np.nonzero(reward)[0])
+        if every_turn:
+            ends = [where[-1] for where in tokens(log, i)]
+            reward[:] = 0.0
+            reward[ends] = paid(log, i)
         later = [*(value[e] for e in ends[1:]), 0.0]
         deltas = [reward[e] + high * v - value[e] for e, v in zip(ends, later, strict=True)]
         for e, above in zip(ends, gae(deltas, [high * lam] * len(ends)), strict=True):

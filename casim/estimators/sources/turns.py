@@ -64,8 +64,8 @@ class UnitGae(TableCritic):
         learning_rate: of the TD fit, in (0, 1].
         discount: of values and advantage, in [0, 1]; None is the world's, see `discount_of`.
         unit: "step" (each decision is one), "segment" or "turn".
-        clock: what a discount of one's own counts: every "step", every "decision" of the policy, or
-            only the last step of each "turn".
+        clock: what a discount of one's own counts: every "step"; every "decision" of the policy,
+            with what the environment's tokens after it earn; or only the last step of each "turn".
         bootstrap: where the value after a turn is read: before the "first" token of the next turn,
             or before its "last".
 
@@ -268,6 +268,7 @@ def _counts(
 ) -> Bool[Array, "*#shape T"]:
     """The steps that a clock counts: of the world, or of a log."""
     if clock == "decision":
-        return batch.decision if world is None else world.decision
+        # What the environment's tokens earn is earned by the decision before them.
+        return shift_left(batch.decision if world is None else world.decision, True)
     turn = batch.turn if world is None else world.turn
     return turn != shift_left(turn, -1)
