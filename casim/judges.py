@@ -437,7 +437,7 @@ class Judge(Grader):
             self.state_bias * offset if self.state_bias else None,
             number(self.position) if self.position else None,
             number(self.verbosity) if self.verbosity else None,
-            mdp.turn,
+            jnp.asarray(mdp.turn),
             signal=self.signal,
             resolution=self.resolution,
             errors=self._errors(),

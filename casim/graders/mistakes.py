@@ -168,7 +168,7 @@ class Mistakes(Grader):
             number(self.margin),
             number(self.miss),
             number(self.false_alarm),
-            mdp.turn,
+            jnp.asarray(mdp.turn),
             errors=Errors(self.noise, self.systematic),
         )
 

@@ -65,8 +65,9 @@ class Shuffled(Grader):
         mdp: MDP,
     ) -> ShuffledModel:
         steps = jnp.arange(mdp.turn.shape[0])
-        unit = steps if self.unit == "step" else mdp.turn
-        return ShuffledModel(of, mdp.decision[mdp.schedule], unit)
+        unit = steps if self.unit == "step" else jnp.asarray(mdp.turn)
+        decided = jnp.asarray(mdp.decision)[mdp.schedule]
+        return ShuffledModel(of, decided, unit)
 
 
 @final

@@ -77,16 +77,17 @@ class Verdict(Grader):
         mdp: MDP,
         truth: Truth,
     ) -> VerdictModel:
+        turn = jnp.asarray(mdp.turn)
         units = {
             "step": jnp.arange(mdp.turn.shape[0]),
-            "turn": mdp.turn,
-            "segment": mdp.segment,
+            "turn": turn,
+            "segment": jnp.asarray(mdp.segment),
         }
         return VerdictModel(
             of,
             jnp.asarray(self.margin, truth.value.dtype),
             jnp.asarray(self.accuracy, truth.value.dtype),
-            mdp.turn,
+            turn,
             units[self.unit],
             binary=self.levels == "binary",
             errors=Errors(self.noise, self.systematic),
