@@ -6,13 +6,13 @@ from call to call:
 
     "gated"    first unit tanh(alpha z_D(D)), others g z_R(R) + (1 - g) z_S(S),
                g = 1 / (1 + exp(-eta mu_D / (sigma_D + epsilon))),
-    "helped"   first unit Y_R + lambda (Y_R - Y_S) / 2, others Y_R,
-    "margin"   first unit Y_R + (Y_R - mean of the group's Y_S) / 2, others Y_R.
+    "helped"   first unit Y_R + lambda (1{Y_R > 0 > B} - 1{Y_R < 0 < B}), others Y_R,
+    "margin"   first unit Y_R + lambda (Y_R - B) / 2, others Y_R,
 
-with Y = 1 of a success, else -1: (Y_R - Y_S) / 2 is 1 where the first unit helped and -1 where it
-hurt. Statistics are exponential averages of the batches' means and variances (a variance up to 1e-6
-counts as 1). They are read before they are renewed: with fewer samples than `warm` values are
-handed on as they are.
+with Y = 1 of a success, else -1, and B the mean of the group's Y_S: the first unit helped where the
+group fails without it, and hurt where the group succeeds. Statistics are exponential averages of
+the batches' means and variances (a variance up to 1e-6 counts as 1). They are read before they are
+renewed: with fewer samples than `warm` values are handed on as they are.
 
 References:
     Li et al. 2026, arXiv:2603.21563 (CCPO), and its code at bhai114/ccpo.
@@ -161,11 +161,16 @@ class BesideSolo(Estimator):
         if self.form == "gated":
             return self._gated(batch, joint, alone, state)
         right, right_alone = _sign(joint), _sign(alone)
+        counted = batch.counted
+        # Of whole numbers, so that a mean of 0 is exactly that.
+        total = jnp.sum(right_alone, axis=-1, where=counted, keepdims=True)
+        baseline = total / jnp.maximum(jnp.sum(counted, axis=-1, keepdims=True), 1)
+        changed = (right - baseline) / 2
         if self.form == "helped":
-            changed = (right - right_alone) / 2
-            return right + self.bonus * changed, right, state
-        baseline = mean_of(right_alone, axis=-1, where=batch.counted)
-        return right + 0.5 * (right - baseline), right, state
+            helped = (right > 0) & (baseline < 0)
+            hurt = (right < 0) & (baseline > 0)
+            changed = 1.0 * helped - 1.0 * hurt
+        return right + self.bonus * changed, right, state
 
     def _gated(
         self,

@@ -124,7 +124,11 @@ CCPO_HELPED = Method(
     arxiv="2603.21563",
     stands_for="a replay whose first turn is a default action stands for the solo run",
 )
-"""Outcomes +-1: r_thinker = R_joint + .2 (helped - hurt), r_solver = R_joint."""
+"""Outcomes +-1: r_thinker = R_joint + .2 (helped - hurt), r_solver = R_joint.
+
+The thinker helped where the joint run succeeds and the mean of the group's R_solo is below 0, and
+hurt the other way round: its code compares with that mean, not with the solo run beside it.
+"""
 
 CCPO_MARGIN = Method(
     name="CCPO, v2 with a margin",
@@ -133,7 +137,7 @@ CCPO_MARGIN = Method(
     arxiv="2603.21563",
     stands_for="a replay whose first turn is a default action stands for the solo run",
 )
-"""r_thinker = R_joint + .5 (R_joint - mean of the group's R_solo): the other bonus of the code."""
+"""r_thinker = R_joint + .2 x .5 (R_joint - mean of the group's R_solo): the code's other bonus."""
 
 CCPO_DIFFERENCE = Method(
     name="CCPO, difference",
