@@ -373,11 +373,14 @@ def test_the_second_version_pays_for_help_and_takes_for_hurt():
     )()
     right = np.where(np.asarray(one.all.batch.reward).sum(-1) > 0, 1.0, -1.0)
     lonely = np.where(np.asarray(alone)[0] > 0, 1.0, -1.0)
+    baseline = lonely.mean()
+    bonus = 1.0 * ((right > 0) & (baseline < 0)) - 1.0 * ((right < 0) & (baseline > 0))
+    assert bonus.any()
     helped = run(BesideSolo("helped"), KEY, one.world, one.all.batch).value
-    np.testing.assert_allclose(helped[:, 0], right + 0.2 * (right - lonely) / 2, atol=1e-6)
+    np.testing.assert_allclose(helped[:, 0], right + 0.2 * bonus, atol=1e-6)
     np.testing.assert_allclose(helped[:, 2], right, atol=1e-6)
     margin = run(BesideSolo("margin"), KEY, one.world, one.all.batch).value
-    np.testing.assert_allclose(margin[:, 0], right + 0.5 * (right - lonely.mean()), atol=1e-5)
+    np.testing.assert_allclose(margin[:, 0], right + 0.1 * (right - baseline), atol=1e-5)
 
 
 @pytest.mark.parametrize(

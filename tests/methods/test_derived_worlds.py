@@ -1,0 +1,205 @@
+"""Recipes that ask a judge, or go back to a point, in double precision, against loops in NumPy.
+
+One recipe of each mechanism: what differs by a setting compiles as long again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from casim import methods
+from casim.contributions import Contributed
+from casim.estimators import BesideSolo, CutVine
+from casim.graders import (
+    BestAction,
+    Critic,
+    Judge,
+    Lexicon,
+    Mistakes,
+    Posterior,
+    Verdict,
+)
+from casim.methods.method import recipe_of
+from casim.oracle import solve
+from casim.simulate import JUDGE, World
+from tests.methods import derived_branches as branches
+from tests.methods import derived_hindsight as hindsight
+from tests.methods import derived_judged as judged
+from tests.methods.derived_run import agree
+from tests.methods.derived_world import Known, certain, log_of, process, solved
+from tests.precise import wide
+from tests.quick import QUICK
+
+MARGIN = 0.02
+KEY = jax.random.key(0)
+ROWS = (3, 6)
+
+
+class Played(NamedTuple):
+    """A world, groups of rollouts in it, and what NumPy knows of both."""
+
+    mdp: Any
+    known: Known
+    world: World
+    batch: Any
+    log: dict[str, np.ndarray]
+
+
+def played(mdp, policy, panel, behaviour=None) -> Played:
+    policy = jnp.asarray(policy)
+    truth = solve(mdp, policy)
+    models = {name: grader.informed(mdp, truth, policy) for name, grader in panel.items()}
+    world = World.make(mdp, policy, behaviour=behaviour, judges=models)
+    batch = jax.jit(lambda: world.groups(jax.random.key(3), *ROWS), compiler_options=QUICK)()
+    return Played(mdp, solved(mdp, np.asarray(policy)), world, batch, log_of(batch))
+
+
+@functools.cache
+def by_chance() -> Played:
+    """The process with chance, and a judge without error for every name."""
+    with jax.enable_x64(True):
+        mdp, policy = wide(*process())
+        rewards, means = hindsight.supports(mdp)
+        panel = {
+            JUDGE: Judge(),
+            "mistakes": Mistakes(margin=MARGIN),
+            "verdicts": Verdict(margin=MARGIN),
+            "hindsight": Verdict(Judge("td_error")),
+            "planning": Lexicon(),
+            "levels": Judge("advantage", resolution=4),
+            "verifier": BestAction("optimal"),
+            "posterior": Posterior(),
+            "q_value": Judge("q_value"),
+            "coach": Judge("q_value", resolution=11),
+            "critic": Critic("latent_history"),
+            "clairvoyant": Critic("clairvoyant"),
+            "state_contribution": Contributed("state", centred=False, immediate=True),
+            "reward_contribution": Contributed("reward", rewards),
+            "feature_contribution": Contributed("prediction", means),
+        }
+        return played(mdp, policy, panel)
+
+
+@functools.cache
+def for_sure() -> Played:
+    """The process without chance, whose policy is brought back to what another one does."""
+    with jax.enable_x64(True):
+        mdp, policy, behaviour = certain(2, binary=True)
+        mdp, behaviour = wide(mdp, behaviour)
+        judge = Judge("value")
+        return played(mdp, policy, {JUDGE: judge, "value": judge}, behaviour)
+
+
+def values_of(one: Played, recipes: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Values of each recipe, a row for each trajectory; weights that redistribute are in them."""
+
+    def credit(batch):
+        every = {n: recipe.credit(KEY, one.world, batch) for n, recipe in recipes.items()}
+        return {n: (credit.value, credit.weight) for n, credit in every.items()}
+
+    with jax.enable_x64(True):
+        out = jax.jit(credit, compiler_options=QUICK)(one.batch)
+    rows = len(one.log["mask"])
+    out = {n: [np.asarray(x).reshape(rows, *x.shape[2:]) for x in c] for n, c in out.items()}
+    return {n: value * weight if n == "OAR" else value for n, (value, weight) in out.items()}
+
+
+def said(name: str) -> np.ndarray:
+    """What the judge of this name says of each step."""
+    with jax.enable_x64(True):
+        word = by_chance().world.judge(KEY, by_chance().batch, name)
+    return np.asarray(word).reshape(by_chance().log["mask"].shape)
+
+
+JUDGED: dict[str, Callable[..., np.ndarray]] = {
+    "IGPO": judged.igpo,
+    "IGPO_KEPT": judged.igpo_kept,
+    "IGPO_LOG": judged.igpo_log,
+    "A2TGPO": judged.a2tgpo,
+    "TRACE": judged.trace,
+    "OAR": judged.oar,
+    "CAPO": functools.partial(judged.capo, margin=MARGIN),
+    "HICRA": judged.hicra,
+    "FINEPO": lambda log, known: judged.finepo(log, known, said("levels")),
+    "TARL": functools.partial(judged.tarl, margin=MARGIN),
+    "CRITICSEARCH": judged.critic_search,
+    "VPR": judged.vpr,
+    "HCAPO": judged.hcapo,
+    "HCAPO_SMOOTH": functools.partial(judged.hcapo, smooth=True),
+    "HCA_RETURN_ALL": judged.hca_return_all,
+    "RUDDER_EXACT": judged.rudder,
+    "MAPPA": lambda log, known: judged.mappa(log, said("coach")),
+    "RED_RLOO": judged.red_rloo,
+    "CLAIRVOYANT": judged.clairvoyant,
+}
+CONTRIBUTED = {
+    "HCA_STATE_EXACT": hindsight.hca_state,
+    "COCOA_REWARD_EXACT": hindsight.cocoa_reward,
+    "COCOA_FEATURE_EXACT": hindsight.cocoa_feature,
+}
+BRANCHED: dict[str, Callable[..., np.ndarray]] = {
+    "VINEPPO": branches.vine,
+    "cuts where unlikely": functools.partial(branches.spo_chain, interval=2, threshold=0.6),
+    "C3": functools.partial(branches.c3, form="scaled"),
+    "DIFFERENCE_TURN": functools.partial(branches.without_turn, null=0),
+    "CCPO_HELPED": functools.partial(branches.ccpo, form="helped"),
+    "SCAR_EXACT": functools.partial(branches.shapley, kind="segment"),
+    "SHARP": branches.sharp,
+}
+SPECIAL = {
+    "cuts where unlikely": CutVine(9, "unlikely", interval=2, threshold=0.6),
+}
+FAST = {"HCAPO", "COCOA_REWARD_EXACT"}
+"""Those that the fast suite compiles."""
+
+
+def named(names):
+    return [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@functools.cache
+def given(kind: str, fast: bool) -> dict[str, np.ndarray]:
+    names = BRANCHED if kind == "branched" else {**JUDGED, **CONTRIBUTED}
+    recipes = {
+        name: SPECIAL.get(name) or recipe_of(getattr(methods, name))
+        for name in names
+        if (name in FAST) == fast
+    }
+    return values_of(for_sure() if kind == "branched" else by_chance(), recipes)
+
+
+@pytest.mark.parametrize("name", named(JUDGED))
+def test_credit_of_exact_judges(name):
+    one = by_chance()
+    agree(given("judged", name in FAST)[name], JUDGED[name](one.log, one.known), one.log)
+
+
+@pytest.mark.parametrize("name", named(CONTRIBUTED))
+def test_credit_of_all_actions(name):
+    one = by_chance()
+    wanted = CONTRIBUTED[name](one.log, one.mdp, one.known)
+    agree(given("judged", name in FAST)[name], wanted, one.log)
+
+
+@pytest.mark.parametrize("name", named(BRANCHED))
+def test_credit_of_branches(name):
+    one = for_sure()
+    wanted = BRANCHED[name](one.log, one.mdp, one.known)
+    agree(given("branched", fast=False)[name], wanted, one.log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["gated", "helped", "margin"])
+def test_roles_beside_a_solo_run_before_they_are_compared_in_the_group(form):
+    """What CCPO's division by the group's deviation would hide: the size of the bonus."""
+    one = for_sure()
+    found = values_of(one, {form: BesideSolo(form)})[form]
+    wanted = branches.roles(one.log, one.mdp, one.known, form)
+    agree(found, wanted, one.log)
