@@ -134,6 +134,23 @@ def test_apples_raise_the_second_moment_of_the_return_quadratically_and_not_the_
     np.testing.assert_allclose(key, 0.2 * 3 / 16, atol=1e-7)
 
 
+def test_distractors_add_their_square_to_the_variance_of_returns_and_nothing_to_any_credit():
+    plain, noisy = (
+        KeyToDoor(length=6, num_apples=2, scale=2.0, distractor=size).build() for size in (0.0, 0.3)
+    )
+    policy = np.full((plain.prob.shape[0], 3, 4), 0.25)
+    one, other = (solve(mdp, jnp.asarray(policy)) for mdp in (plain, noisy))
+    np.testing.assert_allclose(one.advantage, other.advantage, atol=1e-6)
+    spread = []
+    for mdp in (plain, noisy):
+        paths = enumerate_paths(mdp, policy)
+        gain = paths.returns(1.0)
+        mean = paths.probability @ gain
+        spread.append(paths.probability @ (gain - mean) ** 2)
+    # Three cells lie between.
+    assert spread[1] - spread[0] == pytest.approx(3 * (0.3 * 2.0) ** 2, rel=1e-6)
+
+
 @pytest.mark.parametrize(("overlap", "number"), list(enumerate([260, 195, 140, 95, 60, 35, 20])))
 def test_the_tree_has_the_published_number_of_states(overlap, number):
     assert distinct_states(Tree(overlap=overlap).build()) == number

@@ -1,6 +1,11 @@
 """Exact mean and variance of estimators: by enumerating groups, or by recursion at any horizon."""
 
 from casim.oracle.moments.classes import Classes, by_anchor, by_return, by_reward, whole
+from casim.oracle.moments.contributions import (
+    Features,
+    contribution_features,
+    contribution_moments,
+)
 from casim.oracle.moments.forms import (
     Product,
     Trace,
@@ -25,6 +30,7 @@ from casim.oracle.moments.scores import exact_scores
 __all__ = [
     "Classes",
     "Enumeration",
+    "Features",
     "Known",
     "Moments",
     "Product",
@@ -36,6 +42,8 @@ __all__ = [
     "by_anchor",
     "by_return",
     "by_reward",
+    "contribution_features",
+    "contribution_moments",
     "control_variate",
     "enumerate_trajectories",
     "exact_scores",

@@ -4,14 +4,16 @@ In maths: a corridor of L cells, one a step whatever is done; the state is the k
 Actions: 0 takes the key, 1 picks on the left, 2 picks on the right, 3 opens the door; one that does
 not fit the cell does nothing. Cell 0 holds the key, cell L - 2 the door, which opens with the key;
 in the last cell any action pays treasure c if the door is open. A cell with an apple pays low c or
-high c, half each, to the pick on its side. c = `scale`.
+high c, half each, to the pick on its side. Each cell between that has no key also pays or costs
+distractor c, half each, whatever is done. c = `scale`.
 
 Optimum: treasure c + num_apples c (low + high) / 2 (discount 1). Under the uniform policy
 A(take) = 3/16 treasure c at step 0, whatever the apples.
 
 What it separates: credit for the key from the apples' noise. The second moment of the return grows
 with the square of the number of apples while the advantage of the key stays, and no apple depends
-on the key.
+on the key. Distractors depend on no action at all: each adds (distractor c)^2 to the variance of
+every return before it.
 
 References:
     Meulemans et al. 2023 (COCOA, arXiv:2306.16803), linear key-to-door: c = 23 / L, treasure 0.2,
@@ -58,6 +60,7 @@ class KeyToDoor(RuleTask):
         apple: low and high, finite, in units of c.
         num_keys: in [1, length - 2]; the door opens with all of them. They lie at the starts of
             equal parts of the corridor, in the place of what the layout has there.
+        distractor: at least 0, in units of c; 0 is the source's.
         discount: in [0, 1].
 
     Raises:
@@ -70,6 +73,7 @@ class KeyToDoor(RuleTask):
     treasure: float = 0.2
     apple: tuple[float, float] = (0.1, 0.9)
     num_keys: int = 1
+    distractor: float = 0.0
     discount: float = 1.0
     num_actions: ClassVar[int] = 4
     knob: ClassVar[str] = "length"
@@ -86,6 +90,7 @@ class KeyToDoor(RuleTask):
         for reward in self.apple:
             check_range("apple (an entry)", reward, -math.inf, math.inf)
         check_integer("num_keys", self.num_keys, 1, self.length - 2)
+        check_range("distractor", self.distractor, 0.0, math.inf)
         check_range("discount", self.discount, 0.0, 1.0)
 
     @property
@@ -114,6 +119,18 @@ class KeyToDoor(RuleTask):
         return {NOTHING: 1.0}
 
     def moves(self, code: int, state: tuple[int], action: int) -> list:
+        outcomes = self._without_distractor(code, state, action)
+        between = code in (EMPTY, LEFT, RIGHT)
+        if not (between and self.distractor):
+            return outcomes
+        size = self.distractor * self.unit
+        return [
+            (after, chance / 2, reward + change)
+            for after, chance, reward in outcomes
+            for change in (size, -size)
+        ]
+
+    def _without_distractor(self, code: int, state: tuple[int], action: int) -> list:
         if (code, action) in ((LEFT, PICK_LEFT), (RIGHT, PICK_RIGHT)):
             return [(state, 0.5, size * self.unit) for size in self.apple]
         (held,) = state
