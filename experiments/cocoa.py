@@ -84,8 +84,8 @@ FULL = Size(
     "cocoa",
     lengths=tuple(APPLES),
     overlaps=tuple(range(7)),
-    rollouts=(64, 512, 4096),
-    draws=8,
+    rollouts=(64, 1024),
+    draws=4,
     apples=(0, 1, 2, 4, 8, 16, 32, 64, 100),
     corridor=103,
 )

@@ -28,6 +28,8 @@ from casim.estimators import (
     Times,
     Whole,
 )
+from casim.estimators.sources.fitting import Fit
+from casim.estimators.sources.models import Network
 from casim.methods.method import Method
 from casim.targets import Advantage
 
@@ -36,6 +38,8 @@ _SUCCESS = Chain(_OUTCOME, Times(10.0))
 _MACRO = Chain(_SUCCESS, Baseline("group", scale=True))
 _REFINED = Chain(_SUCCESS, FadeUnits(0.95), ByHindsight("posterior"))
 _A_TURN = Only("last", "turn")
+_CLASSIFIER = Fit(Network(), num_updates=200, learning_rate=0.02)
+"""Of actions, given what is seen and what came of them; its rollouts are the recipe's."""
 
 HCA_STATE = Method(
     name="HCA, state",
@@ -162,6 +166,46 @@ COCOA_STATE = Method(
     arxiv="2306.16803",
 )
 """The same with u_k the state: HCA with the immediate reward on the action taken."""
+
+HCA_STATE_NETWORK = Method(
+    name="HCA, state, network",
+    recipe=Contribution("state", centred=False, immediate=True, fit=_CLASSIFIER),
+    reference="Harutyunyan et al. 2019",
+    arxiv="1912.02503",
+)
+"""As `HCA_STATE`, with h a network of what is seen, what came and the time, by cross-entropy."""
+
+HCA_RETURN_NETWORK = Method(
+    name="HCA, return, network",
+    recipe=ReturnHindsight("inverse", "taken", fit=_CLASSIFIER),
+    reference="Harutyunyan et al. 2019",
+    arxiv="1912.02503",
+)
+"""As `HCA_RETURN`, with h a network of what is seen, the class of the return and the time."""
+
+COCOA_REWARD_NETWORK = Method(
+    name="COCOA, reward, network",
+    recipe=Sum(OnTaken(), Contribution("reward", fit=_CLASSIFIER)),
+    granularity="step",
+    methodology="model_based",
+    reference="Meulemans et al. 2023",
+    arxiv="2306.16803",
+)
+"""As `COCOA_REWARD`, with h a network of what is seen, the later reward and the time.
+
+All pairs of steps of the rollouts are in its cross-entropy; the paper draws them.
+"""
+
+COCOA_FEATURE_NETWORK = Method(
+    name="COCOA, feature, network",
+    recipe=Sum(OnTaken(), Contribution("prediction", fit=_CLASSIFIER)),
+    granularity="step",
+    methodology="model_based",
+    stands_for="classes of a counted mean reward stand for the features of a reward network",
+    reference="Meulemans et al. 2023",
+    arxiv="2306.16803",
+)
+"""As `COCOA_FEATURE`, with h a network; the features are still counted."""
 
 HCAPO = Method(
     name="HCAPO",

@@ -12,6 +12,8 @@ import pytest
 from casim import methods
 from casim.contributions import Contributed
 from casim.estimators import Answers, Contribution, OnTaken, ReturnHindsight, Sum
+from casim.estimators.sources.fitting import Fit
+from casim.estimators.sources.models import Network
 from casim.graders import Posterior
 from casim.oracle.hindsight import reward_feature
 from tests import reference
@@ -245,6 +247,47 @@ def test_a_judge_is_paid_for_every_step_that_it_is_asked_about():
     assert [float(x) for x in credit.cost] == [0.0, wanted, 0.0]
 
 
+# Fitted.
+
+
+@pytest.mark.slow
+def test_a_table_that_is_fitted_says_what_counts_say_and_a_network_comes_near():
+    one = awkward()
+    world = judged(one, judge=Contributed("reward", support(one, "reward")))
+    classes = len(support(one, "reward"))
+    batch = one.world.attach(jax.tree.map(lambda x: x[None], one.all.batch))
+    weight = jnp.asarray(one.all.weight, jnp.float32)
+    wanted = np.asarray(jnp.nan_to_num(world.judge(KEY, batch)), np.float64)
+    decided = np.asarray(batch.decided)
+
+    def off(fit):
+        recipe = Contribution("reward", num_classes=classes, fit=fit)
+        given = jax.jit(recipe.on, compiler_options=QUICK)
+        found = np.asarray(given(one.world, batch, one.all.batch, weight), np.float64)
+        square = ((found - wanted) ** 2).sum(-1)[decided].mean()
+        return square / (wanted**2).sum(-1)[decided].mean()
+
+    assert off(Fit(num_updates=1500, learning_rate=0.1)) < 1e-3
+    assert off(Fit(Network(24), num_updates=600, learning_rate=0.03)) < 0.1
+    assert off(Fit(num_updates=1, learning_rate=1e-8)) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_fitted_posterior_of_returns_is_the_counted_one():
+    """And is paid for each update of it."""
+    one = binary()
+    fit = Fit(num_updates=600, learning_rate=0.1)
+    counted, fitted = (
+        run(ReturnHindsight("ratio", "all", prior=1e-6, fit=x), KEY, one.world, one.all.batch)
+        for x in (None, fit)
+    )
+    met = np.asarray(counted.value).min(-1) > 0.05
+    assert met.sum() > 100
+    np.testing.assert_allclose(fitted.value[met], counted.value[met], atol=0.02)
+    rollouts = float(counted.cost.env_steps)
+    assert [float(x) for x in fitted.cost] == [rollouts, 0.0, 600 * rollouts]
+
+
 # Returns.
 
 
@@ -319,6 +362,8 @@ def test_the_counted_inverse_is_the_hindsight_of_returns():
         (lambda: Contribution(num_classes=1), "num_classes must be in"),
         (lambda: Contribution(prior=0.0), "prior must be in"),
         (lambda: Contribution(discount=1.5), "discount must be in"),
+        (lambda: Contribution(fit="network"), "fit must be a recipe of Fit"),
+        (lambda: ReturnHindsight(fit=1), "fit must be a recipe of Fit"),
         (lambda: Contributed("action"), "feature must be one of"),
         (lambda: Contributed(support=(1.0, 0.0)), "support must be two or more rising numbers"),
         (lambda: Contributed(support=(1.0,)), "support must be two or more rising numbers"),

@@ -39,12 +39,15 @@ from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import (
     Source,
     check_discount,
+    check_recipes,
     cost,
     count,
     discount_of,
     required,
     rows_of,
 )
+from casim.estimators.sources.fitting import Fit
+from casim.estimators.sources.posteriors import fitted_ratio
 from casim.ops import nearest_of
 from casim.simulate import World
 from casim.sums import kernel_sums
@@ -153,21 +156,61 @@ def counted_credit(
         carry: Array,
         now: Any,
     ) -> tuple[Array, Array]:
-        (cell, outcome, live), policy, factor = now
-        onward = factor * carry
-        later = jnp.where(live[:, None], onward, 0.0)
-        number = jnp.zeros((observations * actions, size), weight.dtype)
-        number = number.at[cell].add(later)
+        step, policy, factor = now
+        carry, number = tally(carry, (step, factor), weight, observations * actions)
         number = number.reshape(observations, actions, size)
         ratio = likelier(number, policy, prior)
         coefficient = ratio - 1.0 if centred else ratio
-        counts = jnp.where(live, weight, 0.0)
-        here = jax.nn.one_hot(outcome, size, dtype=weight.dtype)
-        return counts[:, None] * here + later, coefficient
+        return carry, coefficient
 
     nothing = jnp.zeros((weight.shape[0], size), weight.dtype)
     steps = (by_time(seen), acting, discount)
     return later_credit(advance, nothing, steps, rows, discount, size)
+
+
+def tally(
+    carry: Float[Array, "R U"],
+    now: tuple[tuple[Array, Array, Array], Float[Array, ""]],
+    weight: Float[Array, " R"],
+    cells: int,
+) -> tuple[Float[Array, "R U"], Float[Array, "C U"]]:
+    """What each rollout still meets, with this step; and how often each cell met it after it.
+
+    Args:
+        carry: what each rollout meets after this step.
+        now: the step as `Seen` has it, and its discount.
+        weight: of each rollout.
+        cells: C.
+    """
+    (cell, outcome, live), factor = now
+    onward = factor * carry
+    later = jnp.where(live[:, None], onward, 0.0)
+    size = carry.shape[1]
+    number = jnp.zeros((cells, size), weight.dtype)
+    number = number.at[cell].add(later)
+    counts = jnp.where(live, weight, 0.0)
+    here = jax.nn.one_hot(outcome, size, dtype=weight.dtype)
+    return counts[:, None] * here + later, number
+
+
+def all_counts(
+    seen: Seen,
+    weight: Float[Array, " R"],
+    discount: Float[Array, " T"],
+    cells: int,
+    size: int,
+) -> Float[Array, "T C U"]:
+    """n_t of every step: how often each cell met each outcome after it."""
+
+    def step(
+        carry: Array,
+        now: Any,
+    ) -> tuple[Array, Array]:
+        return tally(carry, now, weight, cells)
+
+    nothing = jnp.zeros((weight.shape[0], size), weight.dtype)
+    steps = (by_time(seen), discount)
+    return jax.lax.scan(step, nothing, steps, reverse=True)[1]
 
 
 def likelier(
@@ -202,6 +245,8 @@ class Contribution(Source):
         prior: pseudo-counts of the policy for each outcome, positive.
         centred: h / pi - 1, whose mean is the advantage; or h / pi, whose mean is Q. The gradient
             is the same.
+        fit: of a model of h (`casim.estimators.sources.posteriors`), whose own rollouts and sight
+            are not read; None counts, with the prior.
         immediate: adds the mean reward of each action, counted on the same rollouts, as HCA does.
         discount: of later rewards, in [0, 1]; None is the world's, see `discount_of`.
 
@@ -216,6 +261,7 @@ class Contribution(Source):
     centred: bool = True
     immediate: bool = False
     discount: float | None = None
+    fit: Fit | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
     needs: ClassVar[frozenset[str]] = frozenset({"critic", "outcome"})
@@ -226,6 +272,8 @@ class Contribution(Source):
         check_integer("num_classes", self.num_classes, 2)
         check_range("prior", self.prior, 1e-9, math.inf)
         check_discount(self.discount)
+        if self.fit is not None:
+            check_recipes(self, fit=Fit)
 
     def give(self, key, world, batch):
         world = required(world, self)
@@ -233,7 +281,8 @@ class Contribution(Source):
         weight = jnp.ones(data.action.shape[:1], data.reward.dtype)
         credit = self.on(world, batch, data, weight)
         used = count(data.live)
-        return credit, cost(env_steps=used, critic_updates=used)
+        sweeps = 1 if self.fit is None else self.fit.num_updates
+        return credit, cost(env_steps=used, critic_updates=sweeps * used)
 
     def on(
         self,
@@ -248,22 +297,55 @@ class Contribution(Source):
         reward = jnp.where(rows.live, rows.reward, 0.0)
         discount = discount_of(world, batch, self.discount)
         each = jnp.broadcast_to(discount, (steps,))
+        each = each.astype(reward.dtype)
         both, fresh, size = self._outcomes(world, rows, data, weight)
-        credit = counted_credit(
-            Seen(_cell(data, world.num_actions), fresh, data.live),
-            weight,
-            Later(rows.observation.astype(jnp.int32), both, reward),
-            policy_of_steps(world),
-            each.astype(reward.dtype),
-            self.prior,
-            size,
-            self.centred,
-        )
+        seen = Seen(_cell(data, world.num_actions), fresh, data.live)
+        later = Later(rows.observation.astype(jnp.int32), both, reward)
+        acting = policy_of_steps(world)
+        if self.fit is None:
+            credit = counted_credit(
+                seen,
+                weight,
+                later,
+                acting,
+                each,
+                self.prior,
+                size,
+                self.centred,
+            )
+        else:
+            credit = self._fitted(self.fit, seen, weight, later, acting, each, size)
         if self.immediate:
             credit = credit + self._earned(world, rows, data, weight)
         credit = credit.reshape(*batch.action.shape, -1)
         shown = batch.live & batch.counted[..., None]
         return jnp.where(shown[..., None], credit, 0.0)
+
+    def _fitted(
+        self,
+        fit: Fit,
+        seen: Seen,
+        weight: Float[Array, " R"],
+        later: Later,
+        acting: Float[Array, "T O A"],
+        discount: Float[Array, " T"],
+        size: int,
+    ) -> Float[Array, "N T A"]:
+        """The credit with coefficients of a model that is fitted to the counts."""
+        _, observations, actions = acting.shape
+        number = all_counts(seen, weight, discount, observations * actions, size)
+        by_action = number.reshape(-1, observations, actions, size)
+        ratio = fitted_ratio(fit, by_action, acting)
+        coefficient = ratio - 1.0 if self.centred else ratio
+
+        def advance(
+            carry: Array,
+            now: Array,
+        ) -> tuple[Array, Array]:
+            return carry, now
+
+        nothing = jnp.zeros((), weight.dtype)
+        return later_credit(advance, nothing, coefficient, later, discount, size)
 
     def _outcomes(
         self,

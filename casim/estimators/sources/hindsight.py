@@ -35,12 +35,15 @@ from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import (
     Source,
     check_discount,
+    check_recipes,
     cost,
     count,
     discount_of,
     required,
     time_of,
 )
+from casim.estimators.sources.fitting import Fit
+from casim.estimators.sources.posteriors import fitted_ratio
 from casim.ops import class_sum, last_live, returns_to_go
 from casim.simulate import World
 from casim.targets import Advantage, Target
@@ -63,6 +66,8 @@ class Hindsight(Source):
             least 2.
         prior: pseudo-counts of the policy in each cell, positive.
         discount: of the return-to-go, in [0, 1]; None is the world's, see `discount_of`.
+        fit: of a model of h (`casim.estimators.sources.posteriors`), whose own rollouts and sight
+            are not read; None counts, with the prior.
 
     Raises:
         ValueError: a setting out of its range.
@@ -73,6 +78,7 @@ class Hindsight(Source):
     num_bins: int = 2
     prior: float = 1.0
     discount: float | None = None
+    fit: Fit | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
     target: ClassVar[Target] = Advantage()
@@ -85,6 +91,8 @@ class Hindsight(Source):
         check_integer("num_bins", self.num_bins, 2)
         check_range("prior", self.prior, 1e-6, math.inf)
         check_discount(self.discount)
+        if self.fit is not None:
+            check_recipes(self, fit=Fit)
 
     def give(self, key, world, batch):
         world = required(world, self)
@@ -105,7 +113,8 @@ class Hindsight(Source):
         table = self._count(world, data, fresh_outcome)
         hindsight = table[time_of(batch), batch.observation, :, outcome]
         used = count(data.live)
-        return hindsight, future, cost(env_steps=used, critic_updates=used)
+        sweeps = 1 if self.fit is None else self.fit.num_updates
+        return hindsight, future, cost(env_steps=used, critic_updates=sweeps * used)
 
     def _future(self, world: World, batch: Batch | Trajectory) -> Float[Array, "*rows T"]:
         discount = discount_of(world, batch, self.discount)
@@ -140,7 +149,7 @@ class Hindsight(Source):
         data: Trajectory,
         outcome: Int[Array, "R T"],
     ) -> Float[Array, "T O A U"]:
-        """h(a | t, o, u): counts with the policy as the prior."""
+        """h(a | t, o, u): counts with the policy as the prior, or a model fitted to them."""
         _, observations, actions = world.policy.shape
         classes = observations if self.condition == "state" else self.num_bins
         cell = data.observation.astype(jnp.int32) * actions + data.action
@@ -149,6 +158,9 @@ class Hindsight(Source):
         table = class_sum(live, index, observations * actions * classes)
         table = table.reshape(-1, observations, actions, classes)
         policy = world.policy[world.schedule][..., None]
+        if self.fit is not None:
+            ratio = fitted_ratio(self.fit, table, policy[..., 0])
+            return ratio * policy
         seen = jnp.sum(table, axis=2, keepdims=True)
         counted = (table + self.prior * policy) / (seen + self.prior)
         return jnp.where(seen > 0, counted, policy)  # not prior * policy / prior, which rounds

@@ -29,11 +29,13 @@ from casim.checks import check_choice, check_integer, check_range
 from casim.estimators.base import (
     Source,
     check_discount,
+    check_recipes,
     cost,
     count,
     discount_of,
     required,
 )
+from casim.estimators.sources.fitting import Fit
 from casim.estimators.sources.hindsight import Hindsight, hindsight_ratio
 from casim.ops import returns_to_go
 from casim.simulate import World
@@ -59,6 +61,7 @@ class ReturnHindsight(Source):
         num_bins: classes of the return, see `Hindsight`.
         prior: pseudo-counts of the policy, positive.
         discount: of the return, in [0, 1]; None is the world's, see `discount_of`.
+        fit: of a model of the posterior, see `Hindsight`; None counts.
 
     Raises:
         ValueError: a setting out of its range, or "inverse" of all actions.
@@ -71,6 +74,7 @@ class ReturnHindsight(Source):
     num_bins: int = 2
     prior: float = 1.0
     discount: float | None = None
+    fit: Fit | None = None
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
 
@@ -83,6 +87,8 @@ class ReturnHindsight(Source):
         check_integer("num_bins", self.num_bins, 2)
         check_range("prior", self.prior, 1e-6, float("inf"))
         check_discount(self.discount)
+        if self.fit is not None:
+            check_recipes(self, fit=Fit)
 
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -114,7 +120,12 @@ class ReturnHindsight(Source):
         """How likely each action was, the return, and what knowing it cost."""
         if self.judge is None:
             counted = Hindsight(
-                "return", self.num_rollouts, self.num_bins, self.prior, self.discount
+                "return",
+                self.num_rollouts,
+                self.num_bins,
+                self.prior,
+                self.discount,
+                self.fit,
             )
             return counted.posterior(key, world, batch)
         discount = discount_of(world, batch, self.discount)
