@@ -145,8 +145,10 @@ def contribution_moments(
 
 
 def _check_shape(coefficient: np.ndarray | None, wanted: tuple[int, ...]) -> None:
+    if coefficient is None:
+        return
     got = np.shape(coefficient)
-    if coefficient is not None and got != wanted:
+    if got != wanted:
         raise ValueError(f"coefficient must have shape {wanted}, got {got}")
 
 
@@ -300,7 +302,7 @@ def _add(
     """Adds what is known of step t, in place."""
     known = _exact(step, carried) if coefficient is None else coefficient
     joint = occupancy[:, None] * step.emission
-    for s, o in np.argwhere(joint > 0):
+    for s, o in np.argwhere(joint > 0).tolist():
         weight = known[s]
         chance = policy[o]
         ahead = _Ahead.of(step, carried, s, chance)
@@ -344,7 +346,8 @@ def _back(
 ) -> _Carried:
     """The same with this step before it, for the states that are met."""
     carried = _Carried.nothing(*later.count.shape)
-    for s in np.flatnonzero(met & step.live):
+    (states,) = np.nonzero(met & step.live)
+    for s in states.tolist():
         chance = step.acting[s]
         joint = chance[:, None] * step.prob[s]
         target = step.successor[s]
