@@ -25,7 +25,7 @@ import numpy as np
 import casim
 from hypotheses import exact
 from hypotheses.exact import Cells, Keep, Pairs, States, World
-from hypotheses.found import Claim, Found, Numbers, Panel, crossing, curve, slope
+from hypotheses.found import Claim, Found, Numbers, Panel, crossing, curve, slope, verdict
 from hypotheses.worlds import Preferences
 
 GROUP = 8
@@ -93,7 +93,8 @@ def segments(world: World, points: Sequence[int]) -> Branched:
             began = before.value[:, None]
             mean[step] = after.value - began
             both = 2 * after.value * began
-            square[step] = after.square - both + before.square[:, None]
+            squares = after.square + before.square[:, None]
+            square[step] = squares - both
             noise[step] = after.spread + before.spread[:, None]
     nothing = np.zeros_like(mean)
     return Branched(Cells(mean, square), Cells(nothing, noise))
@@ -134,8 +135,9 @@ def _behind(world: World, first: int, end: int) -> dict[int, Behind]:
 def steps_by_groups(world: World, keep: Keep) -> float:
     """Environment steps for an SNR of 1, by RLOO with credit at some steps."""
     variance = exact.peers_variance(world, GROUP, keep)
-    wanted = exact.gradient(world, exact.masked(exact.advantage(world), keep))
-    return world.num_steps * variance / wanted.length
+    wanted = exact.masked(exact.advantage(world), keep)
+    length = exact.gradient(world, wanted).length
+    return world.num_steps * variance / length
 
 
 def steps_by_branches(
@@ -196,13 +198,16 @@ def branches_or_groups(_: bool) -> Found:
     ratio = {name: groups / [getattr(one, name) for one in found] for name in CALLED}
     numbers: Numbers = {}
     for name, x in ratio.items():
-        numbers[f"{name}_short"], numbers[f"{name}_long"] = float(x[0]), float(x[-1])
-    start = crossing(np.log(TURNS).tolist(), np.log(ratio["chosen"]).tolist())
+        numbers[f"{name}_short"] = float(x[0])
+        numbers[f"{name}_long"] = float(x[-1])
+    gaps = np.log(ratio["chosen"])
+    start = crossing(np.log(TURNS).tolist(), gaps.tolist())
     numbers["crossover"] = float(np.exp(start))
     numbers["exponent"] = slope(TURNS, ratio["branches"].tolist())
     equal = ratio["chosen"] / ratio["masked"]
-    numbers["equal_low"], numbers["equal_high"] = float(equal.min()), float(equal.max())
-    never = ratio["branches"].max() < 1 and equal.max() < 1
+    numbers["equal_low"] = float(equal.min())
+    numbers["equal_high"] = float(equal.max())
+    never = max(numbers["equal_high"], ratio["branches"].max()) < 1
     panel = Panel(
         title="branches against groups, equal steps",
         x="turns, 4 of them decisive",
@@ -210,7 +215,8 @@ def branches_or_groups(_: bool) -> Found:
         curves=[curve(CALLED[name], TURNS, x) for name, x in ratio.items()],
         log="xy",
     )
-    return Found("fails" if never else "depends", numbers, panel)
+    answer = verdict(holds=ratio["branches"].min() > 1, fails=never)
+    return Found(answer, numbers, panel)
 
 
 CUT = {
@@ -255,8 +261,8 @@ def coarse_or_fine(_: bool) -> Found:
         curves=[curve(CUT_CALLED[name], PIECES, x) for name, x in found.items()],
         log="xy",
     )
-    fine, coarse = min(finest) > 1, max(finest) < 1
-    return Found("holds" if fine else "fails" if coarse else "depends", numbers, panel)
+    answer = verdict(holds=min(finest) > 1, fails=max(finest) < 1)
+    return Found(answer, numbers, panel)
 
 
 CLAIMS = (

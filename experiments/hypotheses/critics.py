@@ -26,7 +26,7 @@ import casim
 from casim import Task
 from hypotheses import exact
 from hypotheses.exact import World
-from hypotheses.found import Claim, Curve, Found, Numbers, Panel, curve, slope
+from hypotheses.found import Claim, Curve, Found, Numbers, Panel, curve, slope, total, verdict
 from hypotheses.worlds import Preferences, Votes
 
 POLICY = Preferences()
@@ -64,17 +64,17 @@ def error_reach(world: World) -> float:
 def _reach_of(world: World, step: int) -> float:
     """What reaches the logits of one step."""
     m = world.kernel[step]
-    policy = world.policy[m]
+    policy = world.policy[m][..., None]
+    prob = world.prob[m]
     states, actions = world.q_value.shape[1:]
     # P(s' | s, a), as a table over all successors.
     moved = np.zeros((states, actions, states))
-    here, action, _ = np.indices(world.prob[m].shape)
-    np.add.at(moved, (here, action, world.successor[m]), world.prob[m])
-    seen = world.occupancy[step][:, None] * world.emission[m]
-    arrived = seen.T @ moved.reshape(states, -1)
-    reached = policy[..., None] * arrived.reshape(-1, actions, states)
-    among = policy[..., None] * reached.sum(axis=1, keepdims=True)
-    return float(np.sum((reached - among) ** 2))
+    here, action, _ = np.indices(prob.shape)
+    np.add.at(moved, (here, action, world.successor[m]), prob)
+    arrived = world.seen(step) @ moved.reshape(states, -1)
+    reached = policy * arrived.reshape(-1, actions, states)
+    among = policy * reached.sum(axis=1, keepdims=True)
+    return total((reached - among) ** 2)
 
 
 def crossing_errors(world: World) -> list[float]:
@@ -86,7 +86,7 @@ def crossing_errors(world: World) -> list[float]:
     bootstrapped = exact.gradient(world, exact.td_error(world))
     scores = exact.gradient(world, exact.ones(world))
     # The TD error holds the errors of two values, of which one is a baseline.
-    extra = float(np.sum(scores.square[:-1]))
+    extra = total(scores.square[:-1])
     reach = error_reach(world)
     gain = (whole.variance - bootstrapped.variance) / world.total_variance
     return [math.sqrt(gain / (reach * (num - 1) + extra)) for num in GROUPS]
@@ -101,13 +101,14 @@ def td_or_outcome(_: bool) -> Found:
         by_size = [crossing_errors(world) for world in worlds]
         for num, y in zip(GROUPS, zip(*by_size, strict=True), strict=True):
             name = f"{family.name}_{num}"
-            numbers[f"{name}_short"], numbers[f"{name}_long"] = y[0], y[-1]
+            numbers[f"{name}_short"] = y[0]
+            numbers[f"{name}_long"] = y[-1]
             numbers[f"{name}_exponent"] = slope(family.sizes, y)
             curves.append(curve(f"{family.name}, N = {num}", family.sizes, y))
         few, many = (numbers[f"{family.name}_{num}_long"] for num in GROUPS)
         numbers[f"{family.name}_few"] = few / many
     exponents = [x for name, x in numbers.items() if name.endswith("exponent")]
-    grows, level = min(exponents) > 0.25, max(exponents) < 0.1
+    answer = verdict(holds=min(exponents) > 0.25, fails=max(exponents) < 0.1)
     panel = Panel(
         title="critic error at which TD meets outcomes",
         x="turns, or votes",
@@ -115,7 +116,7 @@ def td_or_outcome(_: bool) -> Found:
         curves=curves,
         log="x",
     )
-    return Found("holds" if grows else "fails" if level else "depends", numbers, panel)
+    return Found(answer, numbers, panel)
 
 
 def label_cost(turns: int, rollouts: int) -> float:
@@ -146,8 +147,8 @@ def labels(_: bool) -> Found:
         log="xy",
     )
     ratios = [numbers[f"at_{turns}"] for turns in LABELLED]
-    at_least, at_most = min(ratios) >= EIGHTFOLD, max(ratios) < EIGHTFOLD
-    return Found("holds" if at_least else "fails" if at_most else "depends", numbers, panel)
+    answer = verdict(holds=min(ratios) >= EIGHTFOLD, fails=max(ratios) < EIGHTFOLD)
+    return Found(answer, numbers, panel)
 
 
 CLAIMS = (

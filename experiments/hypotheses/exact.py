@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 
 from casim import Policy, Task
 from casim.oracle.moments import precise
+from hypotheses.found import total
 
 Times = Float[np.ndarray, " T"]
 States = Float[np.ndarray, " S"]
@@ -31,6 +32,14 @@ Values = Float[np.ndarray, "T+1 S"]
 Table = Float[np.ndarray, "T S A"]
 Logits = Float[np.ndarray, "T O A"]
 Keep = Bool[np.ndarray, " T"]
+Outcomes = Float[np.ndarray, "S A K"]
+Kernels = Float[np.ndarray, "M S A K"]
+Policies = Float[np.ndarray, "M O A"]
+
+
+def mix(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The mean over the last axis."""
+    return np.sum(weight * x, axis=-1)
 
 
 class World(NamedTuple):
@@ -38,9 +47,10 @@ class World(NamedTuple):
 
     kernel: Int[np.ndarray, " T"]
     successor: Int[np.ndarray, "M S A K"]
-    prob: Float[np.ndarray, "M S A K"]
+    prob: Kernels
+    reward: Kernels
     emission: Float[np.ndarray, "M S O"]
-    policy: Float[np.ndarray, "M O A"]
+    policy: Policies
     """0 or 1 where the policy decides nothing."""
     decides: Keep
     """Whether the policy decides."""
@@ -59,7 +69,8 @@ class World(NamedTuple):
     @property
     def start_value(self) -> float:
         """J, the expected return."""
-        return float(self.occupancy[0] @ self.value[0])
+        first = self.occupancy[0]
+        return float(first @ self.value[0])
 
     @property
     def advantage(self) -> Table:
@@ -68,14 +79,15 @@ class World(NamedTuple):
     @property
     def visits(self) -> Table:
         """P(s_t = s, a_t = a)."""
-        return self.occupancy[..., None] * self.acting[self.kernel]
+        acting = self.acting[self.kernel]
+        return self.occupancy[..., None] * acting
 
     @property
     def spread(self) -> Values:
         """Var(G_t | s), and 0 after the last step."""
         acting = self.acting[self.kernel]
-        within = np.sum(acting * self.return_variance, axis=2)
-        among = np.sum(acting * self.advantage**2, axis=2)
+        within = mix(acting, self.return_variance)
+        among = mix(acting, self.advantage**2)
         nothing = np.zeros((1, within.shape[1]))
         return np.concatenate([within + among, nothing])
 
@@ -92,25 +104,36 @@ class World(NamedTuple):
         """E[table(s_{t+1}) | s_t, a_t]."""
         m = self.kernel[step]
         later = table[self.successor[m]]
-        return np.sum(self.prob[m] * later, axis=-1)
+        return mix(self.prob[m], later)
 
     def back(self, step: int, table: Pairs) -> States:
         """E[table(s_t, a_t) | s_t]."""
         m = self.kernel[step]
-        return np.sum(self.acting[m] * table, axis=-1)
+        return mix(self.acting[m], table)
 
     def onward(self, step: int, weight: States) -> States:
         """What lies on states now, on the states after: sum_s weight(s) P(s' | s)."""
         m = self.kernel[step]
         chosen = weight[:, None] * self.acting[m]
         each = chosen[..., None] * self.prob[m]
+        return self.land(step, each)
+
+    def land(self, step: int, each: Outcomes) -> States:
+        """What lies on outcomes of a step, on the states that they lead to."""
+        m = self.kernel[step]
         target = self.successor[m].ravel()
-        return np.bincount(target, each.ravel(), minlength=len(weight))
+        weight = each.ravel()
+        return np.bincount(target, weight, minlength=len(each))
+
+    def seen(self, step: int) -> Float[np.ndarray, "O S"]:
+        """P(o_t = o, s_t = s)."""
+        emission = self.emission[self.kernel[step]]
+        return emission.T * self.occupancy[step]
 
     def after(self, table: Values) -> Table:
         """E[table_{t+1}(s_{t+1}) | s_t, a_t] of every step."""
-        steps = range(self.num_steps)
-        return np.array([self.ahead(step, table[step + 1]) for step in steps])
+        rows = map(self.ahead, range(self.num_steps), table[1:])
+        return np.array([*rows])
 
 
 class Cells(NamedTuple):
@@ -131,12 +154,12 @@ class Gradient(NamedTuple):
     @property
     def length(self) -> float:
         """|E[g]|^2."""
-        return float(np.sum(self.mean**2))
+        return total(self.mean**2)
 
     @property
     def variance(self) -> float:
         """Of all logits together."""
-        return float(np.sum(self.square)) - self.length
+        return total(self.square) - self.length
 
 
 def solve(task: Task, policy: Policy) -> World:
@@ -146,27 +169,32 @@ def solve(task: Task, policy: Policy) -> World:
         ValueError: a discount that is not 1, a terminal state, or a reward before the end.
     """
     mdp = task.build()
-    process, table = precise(mdp, policy.table(mdp))
+    table = policy.table(mdp)
+    process, table = precise(mdp, table)
     return solved(process, table)
 
 
-def solved(mdp: Any, table: Float[np.ndarray, "M O A"]) -> World:
+def solved(mdp: Any, table: Policies) -> World:
     """The same of a process and a table from `precise`.
 
     Raises:
         ValueError: as `solve`.
     """
     _check(mdp)
-    steps, states = len(mdp.schedule), len(mdp.start)
+    steps = len(mdp.schedule)
+    states = len(mdp.start)
     forced = np.zeros_like(table)
     forced[..., 0] = 1.0
-    policy = np.where(mdp.decision[:, None, None], table, forced)
+    decision = mdp.decision[:, None, None]
+    policy = np.where(decision, table, forced)
     acting = np.einsum("mso,moa->msa", mdp.emission, policy)
-    cells = np.zeros((steps, *acting.shape[1:]))
+    _, _, actions = acting.shape
+    cells = np.zeros((steps, states, actions))
     world = World(
         kernel=mdp.schedule,
         successor=mdp.successor,
         prob=mdp.prob,
+        reward=mdp.reward,
         emission=mdp.emission,
         policy=policy,
         decides=mdp.decision[mdp.schedule],
@@ -176,7 +204,7 @@ def solved(mdp: Any, table: Float[np.ndarray, "M O A"]) -> World:
         return_variance=cells.copy(),
         occupancy=np.zeros((steps, states)),
     )
-    _backward(world, mdp)
+    _backward(world)
     here = mdp.start
     for step in range(steps):
         world.occupancy[step] = here
@@ -185,32 +213,37 @@ def solved(mdp: Any, table: Float[np.ndarray, "M O A"]) -> World:
 
 
 def _check(mdp: Any) -> None:
-    early = mdp.reward[mdp.schedule[:-1]]
-    if np.any(mdp.terminal) or np.any(mdp.discount != 1) or np.any(early):
+    early = mdp.schedule[:-1]
+    pays = np.any(mdp.reward[early])
+    fades = np.any(mdp.discount != 1)
+    stops = np.any(mdp.terminal)
+    if pays or fades or stops:
         raise ValueError("the process must pay at its end only, at discount 1, and never stop")
 
 
-def _backward(world: World, mdp: Any) -> None:
-    """Fills in values and variances."""
-    last = world.num_steps - 1
-    square = np.zeros(len(mdp.start))
+def _backward(world: World) -> None:
+    """Fills in values and variances, from what is paid at the end."""
+    end = world.kernel[-1]
+    prob = world.prob[end]
+    reward = world.reward[end]
+    q_value = mix(prob, reward)
+    q_square = mix(prob, reward**2)
     for step in reversed(range(world.num_steps)):
-        q_value = world.ahead(step, world.value[step + 1])
-        q_square = world.ahead(step, square)
-        if step == last:
-            # Nothing comes after what is paid here.
-            m = world.kernel[step]
-            q_value = np.sum(mdp.prob[m] * mdp.reward[m], axis=-1)
-            q_square = np.sum(mdp.prob[m] * mdp.reward[m] ** 2, axis=-1)
-        world.q_value[step] = q_value
-        world.return_variance[step] = np.maximum(q_square - q_value**2, 0.0)
-        world.value[step] = world.back(step, q_value)
+        variance = q_square - q_value**2
+        value = world.back(step, q_value)
         square = world.back(step, q_square)
+        world.q_value[step] = q_value
+        world.return_variance[step] = np.maximum(variance, 0.0)
+        world.value[step] = value
+        if step > 0:
+            q_value = world.ahead(step - 1, value)
+            q_square = world.ahead(step - 1, square)
 
 
 def gradient(world: World, cells: Cells) -> Gradient:
     """Mean and mean square of the gradient of one trajectory."""
-    rows = [_step(world, cells, step) for step in range(world.num_steps)]
+    steps = range(world.num_steps)
+    rows = [_step(world, cells, step) for step in steps]
     mean, square = zip(*rows, strict=True)
     return Gradient(np.array(mean), np.array(square))
 
@@ -225,14 +258,16 @@ def _step(
     policy = world.policy[m]
     if not world.decides[step]:
         return np.zeros_like(policy), 0.0
-    seen = world.occupancy[step][:, None] * world.emission[m]
+    seen = world.seen(step)
     # Weighted by how likely the observation is, and then the action.
-    mean = policy * (seen.T @ cells.mean[step])
-    square = policy * (seen.T @ cells.square[step])
+    mean = policy * (seen @ cells.mean[step])
+    square = policy * (seen @ cells.square[step])
     among = mean.sum(axis=1, keepdims=True)
+    others = np.sum(policy**2, axis=1, keepdims=True)
     # |e_a - pi|^2.
-    length = 1 - 2 * policy + np.sum(policy**2, axis=1, keepdims=True)
-    return mean - policy * among, float(np.sum(length * square))
+    length = 1 - 2 * policy + others
+    size = total(length * square)
+    return mean - policy * among, size
 
 
 def advantage(world: World) -> Cells:
@@ -261,8 +296,9 @@ def td_error(world: World) -> Cells:
     """c_t = r_t + V_{t+1}(s_{t+1}) - V_t(s_t)."""
     mean = world.advantage
     # The luck of the transition: all that is open, less what is open later.
-    luck = world.return_variance - world.after(world.spread)
-    return Cells(mean, np.maximum(luck, 0.0) + mean**2)
+    later = world.after(world.spread)
+    luck = np.maximum(world.return_variance - later, 0.0)
+    return Cells(mean, luck + mean**2)
 
 
 def ones(world: World) -> Cells:
@@ -274,7 +310,9 @@ def ones(world: World) -> Cells:
 def masked(cells: Cells, keep: Keep) -> Cells:
     """The same credit at some steps, and none at the others."""
     at = keep[:, None, None]
-    return Cells(np.where(at, cells.mean, 0.0), np.where(at, cells.square, 0.0))
+    mean = np.where(at, cells.mean, 0.0)
+    square = np.where(at, cells.square, 0.0)
+    return Cells(mean, square)
 
 
 def group_variance(found: Gradient, num: int, others: float) -> float:
@@ -296,7 +334,7 @@ def group_variance(found: Gradient, num: int, others: float) -> float:
 
 def score_square(world: World) -> float:
     """sum_t E|z_t|^2."""
-    return float(np.sum(gradient(world, ones(world)).square))
+    return total(gradient(world, ones(world)).square)
 
 
 def everywhere(world: World) -> Keep:
@@ -308,5 +346,6 @@ def peers_variance(world: World, num: int, keep: Keep) -> float:
     """N Var(g) of RLOO in groups of N, with credit at some steps."""
     centred = masked(whole(world, world.start_value), keep)
     scores = gradient(world, masked(ones(world), keep))
-    others = float(np.sum(scores.square)) * world.total_variance
-    return num * group_variance(gradient(world, centred), num, others)
+    others = total(scores.square) * world.total_variance
+    found = gradient(world, centred)
+    return num * group_variance(found, num, others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -71,11 +72,24 @@ class Claim(NamedTuple):
         return "exact" if self.exact else "sampled"
 
 
+def verdict(holds: bool, fails: bool) -> Verdict:
+    """One of three: what neither holds nor fails depends."""
+    if holds:
+        return "holds"
+    return "fails" if fails else "depends"
+
+
+def total(x: np.ndarray) -> float:
+    """The sum of all entries."""
+    return float(np.sum(x))
+
+
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """The exponent of a power law, by least squares on logarithms."""
-    log_x = np.log(x)
-    log_x = log_x - log_x.mean()
-    return float(log_x @ np.log(y) / (log_x @ log_x))
+    logarithm = np.log(x)
+    across = logarithm - logarithm.mean()
+    up = np.log(y)
+    return float(across @ up / (across @ across))
 
 
 def curve(label: str, x: Any, y: Any) -> Curve:
@@ -97,8 +111,9 @@ def sampled(label: str, x: Any, samples: Float[np.ndarray, "R X"]) -> Curve:
     error = samples.std(axis=0, ddof=1) / np.sqrt(runs)
     half = student_quantile(runs - 1) * error
     exact = curve(label, x, mean)
-    low, high = mean - half, mean + half
-    return exact._replace(low=low.tolist(), high=high.tolist())
+    low = (mean - half).tolist()
+    high = (mean + half).tolist()
+    return exact._replace(low=low, high=high)
 
 
 def interval(name: str, line: Curve, place: int) -> Numbers:
@@ -113,16 +128,18 @@ def interval(name: str, line: Curve, place: int) -> Numbers:
 def crossing(x: Sequence[float], gap: Sequence[float]) -> float:
     """Where a curve first changes its sign, by a straight line in x; NaN where it never does."""
     for i in range(len(x) - 1):
-        before, after = gap[i], gap[i + 1]
+        before = gap[i]
+        after = gap[i + 1]
         if before == 0:
             return float(x[i])
         if before * after < 0:
             share = before / (before - after)
-            return float(x[i] + share * (x[i + 1] - x[i]))
+            width = x[i + 1] - x[i]
+            return float(x[i] + share * width)
     return float("nan")
 
 
 def cosine(x: np.ndarray, y: np.ndarray) -> float:
     """Of two gradients."""
-    sizes = np.sum(x**2) * np.sum(y**2)
-    return float(np.sum(x * y) / np.sqrt(sizes))
+    sizes = total(x**2) * total(y**2)
+    return total(x * y) / math.sqrt(sizes)

@@ -40,6 +40,7 @@ from hypotheses.found import (
     interval,
     level,
     sampled,
+    verdict,
 )
 from hypotheses.worlds import Preferences
 
@@ -130,8 +131,8 @@ def contrasts(_: bool) -> Found:
         y="share of decisions",
         curves=[*curves, curve("states of a tool, N = 8", DEPTHS, states)],
     )
-    everywhere, nowhere = numbers["long"] > LONG / 2, numbers["state"] < 0.5
-    return Found("holds" if everywhere else "fails" if nowhere else "depends", numbers, panel)
+    answer = verdict(holds=numbers["long"] > LONG / 2, fails=numbers["state"] < 0.5)
+    return Found(answer, numbers, panel)
 
 
 def turn_gradient(stop: float) -> tuple[Turns, Turns]:
@@ -189,7 +190,7 @@ def per_turn(_: bool) -> Found:
         curves=curves,
     )
     # Of the mean of the others there is nothing to compute: it does not depend on the action.
-    return Found("depends" if biased else "fails", numbers, panel)
+    return Found(verdict(holds=False, fails=not biased), numbers, panel)
 
 
 class Arm(NamedTuple):
@@ -250,7 +251,7 @@ def echo(quick: bool) -> Found:
         curves=[*curves, level("exact credit", CLOCKS, 1 / ACTIONS)],
     )
     rises = numbers["small_last_low"] > numbers["first"]
-    return Found("depends" if rises else "fails", numbers, panel)
+    return Found(verdict(holds=False, fails=not rises), numbers, panel)
 
 
 CLAIMS = (

@@ -26,7 +26,7 @@ from jaxtyping import Float
 import casim
 from hypotheses import exact
 from hypotheses.exact import Cells, Pairs, States, Table, World
-from hypotheses.found import Claim, Found, Numbers, Panel, cosine, curve, level
+from hypotheses.found import Claim, Found, Numbers, Panel, cosine, curve, level, total, verdict
 from hypotheses.worlds import Preferences
 
 POLICY = Preferences()
@@ -40,11 +40,12 @@ FLOORS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 def label_variance(world: World) -> float:
     """sigma^2: of the label, over the steps of episodes."""
-    mean, square = world.after(world.value), world.after(world.value**2)
+    mean = world.after(world.value)
+    square = world.after(world.value**2)
     # Of a return of 0 or 1 the mean is the mean square.
     mean[-1] = square[-1] = world.q_value[-1]
     share = world.visits / world.num_steps
-    return float(np.sum(share * square) - np.sum(share * mean) ** 2)
+    return total(share * square) - total(share * mean) ** 2
 
 
 def error(world: World, fidelity: float) -> float:
@@ -62,7 +63,7 @@ def judged(world: World, fidelity: float) -> Cells:
 class Past(NamedTuple):
     """Of the TD errors before a step, given its state: E of their sum, and of that of squares."""
 
-    total: Float[np.ndarray, "T S"]
+    summed: Float[np.ndarray, "T S"]
     squares: Float[np.ndarray, "T S"]
 
 
@@ -70,35 +71,38 @@ def shuffled(world: World, fidelity: float) -> Cells:
     """The same changes, in random order over the steps of the episode."""
     own = exact.td_error(world).square
     past = _past(world)
-    total = past.total[..., None] + world.advantage
+    summed = past.summed[..., None] + world.advantage
     squares = past.squares[..., None] + own + _future(world, own)
-    mean, square = total / world.num_steps, squares / world.num_steps
-    return Cells(fidelity * mean, fidelity**2 * square + error(world, fidelity))
+    mean = fidelity * summed / world.num_steps
+    square = fidelity**2 * squares / world.num_steps
+    return Cells(mean, square + error(world, fidelity))
 
 
 def _past(world: World) -> Past:
     """The TD errors until t add up to V_t(s_t) - V_0(s_0), and E[V_0 | s_t] goes forward."""
     weight = world.occupancy[0]
-    began, met = weight * world.value[0], np.zeros_like(weight)
-    total, squares = [], []
+    began = weight * world.value[0]
+    met = np.zeros_like(weight)
+    summed, squares = [], []
     for step, visits in enumerate(world.visits):
         here = world.occupancy[step]
         safe = np.where(here > 0, here, 1.0)
         gained = world.value[step] - began / safe
-        total.append(np.where(here > 0, gained, 0.0))
+        summed.append(np.where(here > 0, gained, 0.0))
         squares.append(met / safe)
         began = world.onward(step, began)
         met = world.onward(step, met) + _changed(world, step, visits)
-    return Past(np.array(total), np.array(squares))
+    return Past(np.array(summed), np.array(squares))
 
 
 def _changed(world: World, step: int, visits: Pairs) -> States:
     """Squared TD errors of a step before the last, on the states that it leads to."""
     m = world.kernel[step]
-    target = world.successor[m]
-    change = world.value[step + 1][target] - world.value[step][:, None, None]
-    each = visits[..., None] * world.prob[m] * change**2
-    return np.bincount(target.ravel(), each.ravel(), minlength=len(visits))
+    before = world.value[step][:, None, None]
+    later = world.value[step + 1]
+    change = later[world.successor[m]] - before
+    moved = visits[..., None] * world.prob[m]
+    return world.land(step, moved * change**2)
 
 
 def _future(world: World, square: Table) -> Table:
@@ -125,15 +129,17 @@ def score(world: World, cells: Cells) -> Score:
     """How well credit trains."""
     wanted = exact.exact_gradient(world)
     found = exact.gradient(world, cells)
-    signal = np.sum(wanted * found.mean) ** 2 / np.sum(wanted**2)
-    snr = signal / (np.sum(found.square) - signal)
-    return Score(float(snr), cosine(wanted, found.mean))
+    along = total(wanted * found.mean)
+    signal = along**2 / total(wanted**2)
+    noise = total(found.square) - signal
+    return Score(signal / noise, cosine(wanted, found.mean))
 
 
 def outcome_snr(world: World) -> float:
     """Of RLOO, per trajectory of a group."""
     noise = exact.peers_variance(world, GROUP, exact.everywhere(world))
-    return float(np.sum(exact.exact_gradient(world) ** 2) / noise)
+    wanted = exact.exact_gradient(world)
+    return total(wanted**2) / noise
 
 
 def break_even(world: World) -> float:
@@ -143,7 +149,7 @@ def break_even(world: World) -> float:
     E|g|^2 = U, the SNR is f^2 |g*|^2 / (f^2 S + (1 - f^2) U - f^2 |g*|^2).
     """
     found = exact.gradient(world, exact.td_error(world))
-    perfect = float(np.sum(found.square))
+    perfect = total(found.square)
     useless = error(world, 0.0) * exact.score_square(world)
     allowed = found.length / outcome_snr(world) + found.length
     return math.sqrt(useless / (allowed - perfect + useless))
@@ -175,8 +181,10 @@ def shuffled_labels(_: bool) -> Found:
         ],
         log="xy",
     )
-    beaten, alike = min(gaps) > 1, numbers["cosine"] > 1 - 1e-9
-    return Found("depends" if beaten and alike else "holds" if beaten else "fails", numbers, panel)
+    beaten = min(gaps) > 1
+    alike = numbers["cosine"] > 1 - 1e-9
+    answer = verdict(holds=beaten and not alike, fails=not beaten)
+    return Found(answer, numbers, panel)
 
 
 TOOLS: dict[str, Callable[[int], casim.Task]] = {
@@ -209,7 +217,8 @@ def fidelity(_: bool) -> Found:
         curves=[curve(name, TURNS, x) for name, x in found.items()],
         log="x",
     )
-    return Found("holds" if min(every) > 0.05 else "fails", numbers, panel)
+    needed = min(every) > 0.05
+    return Found(verdict(holds=needed, fails=not needed), numbers, panel)
 
 
 Shape = Callable[[np.ndarray], np.ndarray]
@@ -239,9 +248,9 @@ class Gain(NamedTuple):
 def gain(world: World, shape: Shape) -> Gain:
     """By gains in a function of the chance of success."""
     credit = gain_credit(world, shape)
-    total = float(np.sum(world.visits * credit.mean))
+    summed = total(world.visits * credit.mean)
     found = exact.gradient(world, credit).mean
-    return Gain(total, cosine(found, exact.exact_gradient(world)))
+    return Gain(summed, cosine(found, exact.exact_gradient(world)))
 
 
 def log_gain(_: bool) -> Found:
@@ -270,8 +279,8 @@ def log_gain(_: bool) -> Found:
         log="x",
     )
     negative = max(one.total for one in logs) < 0
-    unbiased = numbers["plain"] < 1e-9
-    return Found("holds" if negative and unbiased else "fails", numbers, panel)
+    apart = negative and numbers["plain"] < 1e-9
+    return Found(verdict(holds=apart, fails=not apart), numbers, panel)
 
 
 CLAIMS = (

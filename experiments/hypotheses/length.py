@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from hypotheses.found import Claim, Found, Numbers, Panel, curve, level, slope
+from hypotheses.found import Claim, Found, Numbers, Panel, curve, level, slope, verdict
 
 LENGTHS = (11, 21, 51, 101, 201)
 """Odd, so that a vote has no draw."""
@@ -110,9 +110,11 @@ def step_snr(law: Law) -> float:
 def shared_snr(law: Law) -> float:
     """Of the gradient of logits that all steps share."""
     score = (law.steps - 2 * law.wrong) / 2
-    mean = law.chance @ ((law.mean - law.expected) * score)
+    centred = law.mean - law.expected
+    mean = law.chance @ (centred * score)
     # E[c^2 | W], from E[R^2 | W] and E[R | W].
-    around = law.square - 2 * law.expected * law.mean + law.expected**2
+    expected = law.expected
+    around = law.square - 2 * expected * law.mean + expected**2
     square = law.chance @ (around * score**2)
     return float(mean**2 / (square - mean**2))
 
@@ -135,12 +137,15 @@ def skill_share(law: Law) -> float:
 Measure = Callable[[Law], float]
 
 
-def by_length(measure: Measure) -> dict[str, list[float]]:
+ByLength = dict[str, list[float]]
+
+
+def by_length(measure: Measure) -> ByLength:
     """A number at each of the lengths, in each world."""
     return {name: [measure(world(steps)) for steps in LENGTHS] for name, world in WORLDS.items()}
 
 
-def exponents(found: dict[str, list[float]]) -> Numbers:
+def exponents(found: ByLength) -> Numbers:
     """Of the length, in each world."""
     return {name: slope(LENGTHS, y) for name, y in found.items()}
 
@@ -150,7 +155,7 @@ def fall(measure: Measure) -> float:
     return measure(total(1)) / measure(total(100))
 
 
-def _panel(title: str, y: str, found: dict[str, list[float]]) -> Panel:
+def _panel(title: str, y: str, found: ByLength) -> Panel:
     curves = [curve(CALLED[name], LENGTHS, values) for name, values in found.items()]
     return Panel(title, "steps", y, curves, "xy")
 
@@ -167,7 +172,7 @@ def snr_of_a_step(_: bool) -> Found:
     # However many routine steps there are, the one that decides is a sum of one.
     alone = level("one decides", LENGTHS, step_snr(total(1)))
     panel = panel._replace(curves=[*panel.curves, alone])
-    return Found("holds" if law else "depends", numbers, panel)
+    return Found(verdict(holds=law, fails=False), numbers, panel)
 
 
 def shared_logits(_: bool) -> Found:
@@ -177,7 +182,7 @@ def shared_logits(_: bool) -> Found:
     kept = all(abs(numbers[name]) < 0.1 for name in ("sum", "vote"))
     numbers["fall"] = fall(shared_snr)
     panel = _panel("... where steps share logits", "SNR, shared logits", found)
-    return Found("holds" if kept else "fails", numbers, panel)
+    return Found(verdict(holds=kept, fails=not kept), numbers, panel)
 
 
 def broadcast_variance(_: bool) -> Found:
@@ -190,7 +195,7 @@ def broadcast_variance(_: bool) -> Found:
     for name, world in WORLDS.items():
         numbers[f"ten_{name}"] = trace(world(1010)) / trace(world(101))
     panel = _panel("noise under broadcast by length", "variance, all logits", found)
-    return Found("holds" if law else "fails", numbers, panel)
+    return Found(verdict(holds=law, fails=not law), numbers, panel)
 
 
 CLAIMS = (

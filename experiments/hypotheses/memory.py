@@ -24,7 +24,7 @@ import casim
 from casim.oracle.moments import precise
 from hypotheses import exact
 from hypotheses.exact import Pairs, World
-from hypotheses.found import Claim, Found, Numbers, Panel, curve
+from hypotheses.found import Claim, Found, Numbers, Panel, curve, verdict
 
 DELAYS = (1, 2, 5, 10, 20, 50, 100)
 FADE = 0.95
@@ -84,25 +84,10 @@ def gae(world: World, value: Steps, fade: Fade, first: int) -> Pairs:
     credit = world.q_value[last] - value[last][:, None]
     for step in reversed(range(first, last)):
         trace = world.back(step + 1, credit)
-        later = world.ahead(step, value[step + 1] + fade[step] * trace)
-        credit = later - value[step][:, None]
+        later = value[step + 1] + fade[step] * trace
+        now = value[step][:, None]
+        credit = world.ahead(step, later) - now
     return credit
-
-
-def credit_at_write(task: casim.MemoryChain, fade: Fade, sees_state: bool) -> float:
-    """Credit of storing the fact over storing another, over the advantage's."""
-    world = reader(task)
-    value = world.value[:-1] if sees_state else seen_value(world)
-    write = (task.write_turn + 1) * task.tokens_per_turn - 1
-    credit = gae(world, value, fade, write)
-    states = task.states()
-    gained, due = 0.0, 0.0
-    for state in np.flatnonzero(world.occupancy[write] > 0):
-        fact = states[state][0]
-        other = (fact + 1) % task.num_facts
-        gained += credit[state, fact] - credit[state, other]
-        due += world.q_value[write, state, fact] - world.q_value[write, state, other]
-    return float(gained / due)
 
 
 def fades(task: casim.MemoryChain) -> dict[str, Fade]:
@@ -134,13 +119,31 @@ ARMS = {
 }
 
 
+def credit_at_write(task: casim.MemoryChain, arm: Arm) -> float:
+    """Credit of storing the fact over storing another, over the advantage's."""
+    world = reader(task)
+    fade = fades(task)[arm.fade]
+    value = world.value[:-1] if arm.sees_state else seen_value(world)
+    write = (task.write_turn + 1) * task.tokens_per_turn - 1
+    credit = gae(world, value, fade, write)
+    states = task.states()
+    gained, due = 0.0, 0.0
+    for state in np.flatnonzero(world.occupancy[write] > 0):
+        fact = states[state][0]
+        other = (fact + 1) % task.num_facts
+        due_here = world.q_value[write, state]
+        gained += credit[state, fact] - credit[state, other]
+        due += due_here[fact] - due_here[other]
+    return float(gained / due)
+
+
 def memory(_: bool) -> Found:
     """H13: what is left of credit at the write, by the delay until its use."""
     tasks = [casim.MemoryChain(delay=delay) for delay in DELAYS]
     numbers: Numbers = {}
     curves = []
     for name, arm in ARMS.items():
-        left = [credit_at_write(task, fades(task)[arm.fade], arm.sees_state) for task in tasks]
+        left = [credit_at_write(task, arm) for task in tasks]
         numbers[f"{name}_20"] = left[DELAYS.index(20)]
         numbers[f"{name}_100"] = left[DELAYS.index(100)]
         numbers[f"{name}_least"] = min(left)
@@ -154,7 +157,8 @@ def memory(_: bool) -> Found:
     )
     fading = max(numbers["step_20"], numbers["turn_20"]) < 0.5
     kept = min(numbers["state_least"], numbers["none_least"]) > 1 - 1e-9
-    return Found("depends" if fading and kept else "holds" if fading else "fails", numbers, panel)
+    answer = verdict(holds=fading and not kept, fails=not fading)
+    return Found(answer, numbers, panel)
 
 
 CLAIMS = (

@@ -10,44 +10,49 @@ from jaxtyping import Float, Int
 from casim import Policy, Task
 from casim.oracle.moments import enumerate_trajectories, precise
 from hypotheses import exact
-from hypotheses.exact import World
+from hypotheses.exact import Logits, Table, World
+from hypotheses.found import total
+
+Along = Float[np.ndarray, "N T"]
+Labels = Int[np.ndarray, "N T"]
+Weights = Float[np.ndarray, " N"]
 
 
 class Paths(NamedTuple):
     """Trajectories with their probabilities."""
 
     world: World
-    chance: Float[np.ndarray, " N"]
-    state: Int[np.ndarray, "N T"]
-    observation: Int[np.ndarray, "N T"]
-    action: Int[np.ndarray, "N T"]
-    returns: Float[np.ndarray, " N"]
-    history: Int[np.ndarray, "N T"]
+    chance: Weights
+    state: Labels
+    observation: Labels
+    action: Labels
+    returns: Weights
+    history: Labels
     """A label of (o_0, a_0, ..., o_t)."""
 
     @property
-    def acted(self) -> Int[np.ndarray, "N T"]:
+    def acted(self) -> Labels:
         """A label of (o_0, a_0, ..., o_t, a_t)."""
         actions = self.world.policy.shape[2]
         return self.history * actions + self.action
 
-    def along(self, table: Float[np.ndarray, "T S A"]) -> Float[np.ndarray, "N T"]:
+    def along(self, table: Table) -> Along:
         """What a table of states and actions says of each step."""
         time = np.arange(self.world.num_steps)
         return table[time, self.state, self.action]
 
     def given(
         self,
-        label: Int[np.ndarray, "N T"],
-        x: Float[np.ndarray, "N T"],
-    ) -> Float[np.ndarray, "N T"]:
+        label: Labels,
+        x: Along,
+    ) -> Along:
         """E[x_t | label_t], at every step of every trajectory."""
         columns = []
         for name, column in zip(label.T, x.T, strict=True):
             _, row = np.unique(name, return_inverse=True)
             weight = np.bincount(row, self.chance)
-            total = np.bincount(row, self.chance * column)
-            mean = total / weight
+            summed = np.bincount(row, self.chance * column)
+            mean = summed / weight
             columns.append(mean[row])
         return np.stack(columns, axis=1)
 
@@ -70,9 +75,9 @@ def paths(task: Task, policy: Policy) -> Paths:
 
 
 def _histories(
-    observation: Int[np.ndarray, "N T"],
-    action: Int[np.ndarray, "N T"],
-) -> Int[np.ndarray, "N T"]:
+    observation: Labels,
+    action: Labels,
+) -> Labels:
     """A number for each (o_0, a_0, ..., o_t)."""
     observations = observation.max() + 1
     actions = action.max() + 1
@@ -89,30 +94,35 @@ def _histories(
 
 def gradient(
     found: Paths,
-    credit: Float[np.ndarray, "N T"],
-) -> tuple[Float[np.ndarray, "T O A"], float]:
+    credit: Along,
+) -> tuple[Logits, float]:
     """E[g] of one trajectory, and the variance of all logits together."""
     world = found.world
     mean = np.zeros((world.num_steps, *world.policy.shape[1:]))
     for step in np.flatnonzero(world.decides):
         weight = found.chance * credit[:, step]
         each = weight[:, None] * _score(found, step)
-        np.add.at(mean[step], found.observation[:, step], each)
+        seen = found.observation[:, step]
+        np.add.at(mean[step], seen, each)
     size = gradient_square(found, credit**2)
-    return mean, size - float(np.sum(mean**2))
+    return mean, size - total(mean**2)
 
 
-def gradient_square(found: Paths, square: Float[np.ndarray, "N T"]) -> float:
+def gradient_square(found: Paths, square: Along) -> float:
     """E|g|^2 of credit with this mean square, the logits of every step its own."""
-    total = 0.0
+    size = 0.0
     for step in np.flatnonzero(found.world.decides):
-        lengths = np.sum(_score(found, step) ** 2, axis=1)
-        total += found.chance @ (square[:, step] * lengths)
-    return float(total)
+        score = _score(found, step)
+        lengths = np.sum(score**2, axis=1)
+        size += found.chance @ (square[:, step] * lengths)
+    return float(size)
 
 
 def _score(found: Paths, step: int) -> Float[np.ndarray, "N A"]:
     """The derivative of log pi(a_t | o_t) by the logits of what was observed."""
-    policy = found.world.policy[found.world.kernel[step]]
-    chosen = np.eye(policy.shape[1])[found.action[:, step]]
-    return chosen - policy[found.observation[:, step]]
+    m = found.world.kernel[step]
+    policy = found.world.policy[m]
+    seen = found.observation[:, step]
+    taken = found.action[:, step]
+    chosen = np.eye(policy.shape[1])[taken]
+    return chosen - policy[seen]

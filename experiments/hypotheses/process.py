@@ -24,7 +24,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from hypotheses.found import Claim, Found, Numbers, Panel, cosine, crossing, curve, level
+from hypotheses.found import (
+    Claim,
+    Found,
+    Numbers,
+    Panel,
+    cosine,
+    crossing,
+    curve,
+    level,
+    total,
+    verdict,
+)
 
 STEPS = 8
 LURE = DAMAGE = 0.9
@@ -67,7 +78,8 @@ def _each(total: float, steps: int) -> float:
 def stops(steps: int) -> Float[np.ndarray, "3 3"]:
     """P(working, hacked, broken after a step | working before, action)."""
     hazard = np.zeros((3, 3))
-    hazard[1, HACK], hazard[2, ERR] = _each(LURE, steps), _each(DAMAGE, steps)
+    hazard[1, HACK] = _each(LURE, steps)
+    hazard[2, ERR] = _each(DAMAGE, steps)
     hazard[0] = 1 - hazard.sum(axis=0)
     return hazard
 
@@ -85,8 +97,9 @@ def success(policy: Policy) -> Float[np.ndarray, " P"]:
 def true_scores(policy: Policy) -> Float[np.ndarray, " T"]:
     """The chance of success from a working state after each step, under the first policy."""
     works = chances(policy)[0, 0]
-    later = np.append(np.cumprod(works[::-1])[::-1][1:], 1.0)
-    return SUCCESS * later
+    backwards = works[:0:-1]
+    lasts = np.cumprod(backwards)[::-1]
+    return SUCCESS * np.append(lasts, 1.0)
 
 
 def by_sum(policy: Policy, judge: Judge) -> Credits:
@@ -100,9 +113,11 @@ def by_sum(policy: Policy, judge: Judge) -> Credits:
         # A state that has stopped is judged at this step and at all that follow.
         judged = left - judge.verified
         broken = np.full_like(later, judged * judge.broken)
-        value = np.stack([judge.working[step] + later, judged * judge.praise, broken])
+        working = judge.working[step] + later
+        value = np.stack([working, judged * judge.praise, broken])
         rows.append(value.T @ stops(steps))
-        later = np.sum(value * chance[..., step], axis=0)
+        each = value * chance[..., step]
+        later = each.sum(axis=0)
     return np.stack(rows[::-1], axis=1)
 
 
@@ -111,23 +126,29 @@ def by_minimum(policy: Policy, judge: Judge) -> Credits:
     steps = policy.shape[1]
     chance = chances(policy)
     # A verified end of what has stopped is a failure, and so is the least.
-    hacked = np.zeros_like(judge.praise) if judge.verified else judge.praise
-    broken = 0.0 if judge.verified else judge.broken
+    kept = 1.0 - judge.verified
+    hacked = kept * judge.praise
+    broken = kept * judge.broken
+    ends = SUCCESS if judge.verified else 1.0
     judged = steps - judge.verified
     rows = []
     for step in range(steps):
-        alive, later = np.ones(len(policy)), np.zeros(len(policy))
+        alive = np.ones(len(policy))
+        later = np.zeros(len(policy))
         for after in range(step + 1, steps):
             # What was scored until then, the step at which it stops left out.
             least = np.min(judge.working[step:after])
-            stopped = chance[1, :, after] * np.minimum(least, hacked)
-            stopped = stopped + chance[2, :, after] * min(least, broken)
-            later = later + alive * stopped
-            alive = alive * chance[0, :, after]
+            works, hacks, breaks = chance[..., after]
+            # Stopped there, it is judged by the least of what came before and of where it stopped.
+            hack = hacks * np.minimum(least, hacked)
+            fault = breaks * min(least, broken)
+            later = later + alive * (hack + fault)
+            alive = alive * works
         scored = judge.working[step:judged]
         # The outcome is 1 or 0, so that the least is what was scored before, or nothing.
-        least = np.min(scored, initial=1.0) * (SUCCESS if judge.verified else 1.0)
-        value = np.stack([later + alive * least, hacked, np.full_like(alive, broken)])
+        least = ends * np.min(scored, initial=1.0)
+        working = later + alive * least
+        value = np.stack([working, hacked, np.full_like(alive, broken)])
         rows.append(value.T @ stops(steps))
     return np.stack(rows, axis=1)
 
@@ -137,7 +158,8 @@ FORMS: dict[str, Form] = {"sum": by_sum, "minimum": by_minimum}
 
 def by_truth(policy: Policy) -> Credits:
     """E[R | working, action]."""
-    return true_scores(policy)[None, :, None] * stops(policy.shape[1])[0]
+    works = stops(policy.shape[1])[0]
+    return true_scores(policy)[None, :, None] * works
 
 
 def gradient(policy: Policy, credit: Credits) -> Float[np.ndarray, "P T 3"]:
@@ -151,11 +173,13 @@ def gradient(policy: Policy, credit: Credits) -> Float[np.ndarray, "P T 3"]:
 def trained(form: Form, verified: bool) -> Float[np.ndarray, " P"]:
     """The success that is reached by following the expected gradient of a form."""
     # The judge was made for the first policy and stays as it is.
-    judge = Judge(true_scores(uniform(STEPS)), np.array(PRAISES), verified)
+    working = true_scores(uniform(STEPS))
+    judge = Judge(working, np.array(PRAISES), verified)
     logit = np.zeros((len(PRAISES), STEPS, 3))
     for _ in range(UPDATES):
         policy = _softmax(logit)
-        logit = logit + RATE * gradient(policy, form(policy, judge))
+        credit = form(policy, judge)
+        logit = logit + RATE * gradient(policy, credit)
     return success(_softmax(logit))
 
 
@@ -203,28 +227,32 @@ def sum_or_minimum(_: bool) -> Found:
         y="success",
         curves=[*curves, level("at first", PRAISES, first)],
     )
-    alone, verified = numbers["least"] > first, numbers["least_end"] > first
-    return Found("holds" if alone else "depends" if verified else "fails", numbers, panel)
+    answer = verdict(holds=numbers["least"] > first, fails=numbers["least_end"] < first)
+    return Found(answer, numbers, panel)
 
 
 def start_value(form: Form, steps: int, error: float) -> float:
     """E of the form from the start, where every score is wrong by so much."""
     policy = uniform(steps)
     working = true_scores(policy) + error
-    judge = Judge(working, np.array([0.5 + error]), broken=error)
-    credit = form(policy, judge)[0, 0]
-    return float(policy[0, 0] @ credit)
+    praise = np.array([0.5 + error])
+    judge = Judge(working, praise, broken=error)
+    credit = form(policy, judge)
+    return float(policy[0, 0] @ credit[0, 0])
 
 
 def value_error(form: Form, steps: int) -> float:
     """How far the value moves, over the error of every score."""
-    moved = start_value(form, steps, ERROR) - start_value(form, steps, 0.0)
-    return abs(moved) / ERROR
+    exact = start_value(form, steps, 0.0)
+    wrong = start_value(form, steps, ERROR)
+    return abs(wrong - exact) / ERROR
 
 
 def error_bounds(_: bool) -> Found:
     """H11: how a judge's error grows in the value."""
-    found = {name: [value_error(form, steps) for steps in LENGTHS] for name, form in FORMS.items()}
+    found = {}
+    for name, form in FORMS.items():
+        found[name] = [value_error(form, steps) for steps in LENGTHS]
     policy = uniform(STEPS)
     honest = Judge(true_scores(policy), np.zeros(1))
     wanted = gradient(policy, by_truth(policy))
@@ -233,7 +261,7 @@ def error_bounds(_: bool) -> Found:
         "sum_8": found["sum"][LENGTHS.index(8)],
         "sum_64": found["sum"][-1],
         "least": max(found["minimum"]),
-        "slope": float(np.sum(wanted * got) / np.sum(wanted**2)),
+        "slope": total(wanted * got) / total(wanted**2),
         "cosine": cosine(wanted, got),
     }
     panel = Panel(
@@ -243,8 +271,9 @@ def error_bounds(_: bool) -> Found:
         curves=[curve(name, LENGTHS, x) for name, x in found.items()],
         log="xy",
     )
-    bounded = numbers["least"] <= 1 + 1e-9 and np.allclose(found["sum"], LENGTHS)
-    return Found("holds" if bounded else "fails", numbers, panel)
+    grows = np.allclose(found["sum"], LENGTHS)
+    bounded = grows and numbers["least"] <= 1 + 1e-9
+    return Found(verdict(holds=bounded, fails=not bounded), numbers, panel)
 
 
 CLAIMS = (

@@ -259,14 +259,12 @@ def test_states_are_shared_as_in_every_group():
 @pytest.mark.parametrize("delay", [1, 3])
 def test_a_trace_fades_once_for_each_step_or_turn(delay):
     task = casim.MemoryChain(delay=delay, write_turn=1)
-    fades = memory.fades(task)
+    left = {name: memory.credit_at_write(task, arm) for name, arm in memory.ARMS.items()}
     # From the last token of a turn to the last of the one of use.
-    by_step = memory.credit_at_write(task, fades["step"], sees_state=False)
-    by_turn = memory.credit_at_write(task, fades["turn"], sees_state=False)
-    assert by_step == pytest.approx(memory.FADE ** (3 * delay), rel=1e-9)
-    assert by_turn == pytest.approx(memory.FADE**delay, rel=1e-9)
-    assert memory.credit_at_write(task, fades["step"], sees_state=True) == pytest.approx(1.0)
-    assert memory.credit_at_write(task, fades["none"], sees_state=False) == pytest.approx(1.0)
+    assert left["step"] == pytest.approx(memory.FADE ** (3 * delay), rel=1e-9)
+    assert left["turn"] == pytest.approx(memory.FADE**delay, rel=1e-9)
+    assert left["state"] == pytest.approx(1.0)
+    assert left["none"] == pytest.approx(1.0)
 
 
 def test_what_is_seen_is_worth_its_mean_return():

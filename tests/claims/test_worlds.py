@@ -195,7 +195,7 @@ def test_a_sign_is_told_as_often_as_a_bayesian_tells_it():
     kinds = sorted(laws[0].keys() | laws[1].keys())
     right = 0.0
     for logs in itertools.product(kinds, repeat=3):
-        chances = [math.prod(law.get(log, 0.0) for log in logs) for law in laws]
+        chances = [math.prod(law[log] for log in logs) for law in laws]
         right += max(chances) / 2
     assert hidden.accuracy(0.4, 3) == pytest.approx(right, rel=1e-6)
     assert hidden.accuracy(0.0, 300) == pytest.approx(0.5)
