@@ -182,6 +182,14 @@ class Called:
         """Whether the function names an argument."""
         return name in self._names
 
+    def is_handed(self, name: str) -> bool:
+        """Whether it asks for an argument of this name.
+
+        A function that is handed everything in one dict may look for values there.
+        """
+        may_look = self._by_place and name == "values" and self.reads("value")
+        return self.takes(name) or may_look
+
     def reads(self, field: str) -> bool:
         """Whether the trainer's arrays may hold this field of a batch, see `Convention.reads`."""
         return field in self.convention.reads

@@ -15,6 +15,7 @@ from casim.cli.figure import Figure
 from casim.cli.list import List
 from casim.cli.new import New
 from casim.cli.run import Run
+from casim.cli.score import Score
 from casim.cli.show import Show
 from casim.cli.survey import Survey
 from casim.cli.table import Table
@@ -29,6 +30,7 @@ COMMANDS = {
     "table": Table,
     "compare": Compare,
     "ablate": Ablate,
+    "score": Score,
     "survey": Survey,
     "card": Card,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -36,8 +36,10 @@ class Convention(abc.ABC):
         always: arguments that a function with `**kwargs` is handed.
         equal_groups: whether all groups have one size there.
         side: where padding is, "right" or "left"; None where rows have none.
+        zero_on: which tokens its loss expects to be 0: those outside the "mask" of the policy, or
+            those that are not "live"; None where it spreads or cuts them itself.
         reads: fields of `Rows`, beyond rewards, masks and groups, that the arrays may hold.
-        keeps: names in the handed arguments that the function is meant to write.
+        writes: names in the handed arguments that the function is meant to write.
     """
 
     name: ClassVar[str]
@@ -46,6 +48,7 @@ class Convention(abc.ABC):
     always: ClassVar[tuple[str, ...]] = ()
     equal_groups: ClassVar[bool] = False
     side: ClassVar[str | None] = "right"
+    zero_on: ClassVar[Literal["mask", "live"] | None] = None
     reads: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[tuple[str, ...]] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +27,7 @@ class OpenRLHF(Convention):
 
     name: ClassVar[str] = "openrlhf"
     trainer: ClassVar[str] = "OpenRLHF 0.11.2"
+    zero_on: ClassVar[Literal["mask", "live"] | None] = "mask"
     equal_groups: ClassVar[bool] = True
     always: ClassVar[tuple[str, ...]] = ("rewards", "action_mask", "values", "gamma", "lambd")
     reads: ClassVar[tuple[str, ...]] = ("value",)
@@ -85,7 +86,8 @@ def _on_policy(rows: Rows) -> Float[np.ndarray, "R T"]:
             axis=1,
         )
     )
-    missing = rows.reward.sum(axis=1) - reward.sum(axis=1)
+    earned = np.where(rows.live, rows.reward, 0.0)
+    missing = earned.sum(axis=1) - reward.sum(axis=1)
     reward[np.arange(len(reward)), last] += np.where(
         rows.mask.any(axis=1),
         missing,

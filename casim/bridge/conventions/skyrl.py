@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 from casim.bridge.conventions.base import (
     Config,
@@ -27,6 +27,7 @@ class SkyRL(Convention):
 
     name: ClassVar[str] = "skyrl"
     trainer: ClassVar[str] = "SkyRL 0.3.0"
+    zero_on: ClassVar[Literal["mask", "live"] | None] = "live"
     side: ClassVar[str | None] = "left"
     always: ClassVar[tuple[str, ...]] = (
         "token_level_rewards",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 from casim.bridge.conventions.base import Config, Convention, first_of, known, of_shape
 from casim.bridge.rows import Rows
@@ -21,6 +21,7 @@ class Verl(Convention):
 
     name: ClassVar[str] = "verl"
     trainer: ClassVar[str] = "verl 0.9.1"
+    zero_on: ClassVar[Literal["mask", "live"] | None] = "mask"
     always: ClassVar[tuple[str, ...]] = (
         "token_level_rewards",
         "response_mask",
