@@ -66,7 +66,7 @@ def _filled(rng, shape: list[list[tuple[int, int]]]) -> dict[str, np.ndarray]:
         "live": live,
         "prompt": prompt,
         "turn": turn,
-        "segment": turn,
+        "segment": np.cumsum(mask, axis=1) // 2,
         "agent": agent,
         "observation": seen,
         "action": np.where(mask, rng.integers(0, 2, where), 0),
@@ -76,6 +76,17 @@ def _filled(rng, shape: list[list[tuple[int, int]]]) -> dict[str, np.ndarray]:
         "entropy": np.where(mask, rng.uniform(0.0, 1.0, where), 0.0),
         "value": np.where(live, rng.normal(size=where), 0.0),
     }
+
+
+def with_dirty_padding(log) -> dict[str, np.ndarray]:
+    """The log with numbers after the end of each row that mean nothing."""
+    beyond = ~log["live"]
+    dirty = {}
+    for name, x in log.items():
+        floats = x.ndim > 1 and np.issubdtype(x.dtype, np.floating)
+        there = beyond if x.ndim == 2 else beyond[..., None]
+        dirty[name] = np.where(there, 7.5, x) if floats else x
+    return dirty
 
 
 def groups(log) -> list[np.ndarray]:

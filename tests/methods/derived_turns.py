@@ -91,7 +91,7 @@ def turn_ppo(log):
     return whitened(turn_gae(log), log["mask"])
 
 
-def ragen(log, high: float = 0.95, lam: float = 1.0, every_turn: bool = False):
+def ragen(log, high=0.95, lam=1.0, low=1.0, every_turn: bool = False):
     """GAE over the ends of turns, then GAE of tokens that ends at each end; whitened.
 
     An end is a token that earned something, of the environment's too; the policy's last token has
@@ -113,8 +113,8 @@ def ragen(log, high: float = 0.95, lam: float = 1.0, every_turn: bool = False):
         deltas, factors = [], []
         for n, t in enumerate(mine):
             over = t in ends
-            deltas.append(reward[t] + (0.0 if over else value[mine[n + 1]]) - value[t])
-            factors.append(0.0 if over else lam)
+            deltas.append(reward[t] + (0.0 if over else low * value[mine[n + 1]]) - value[t])
+            factors.append(0.0 if over else low * lam)
         out[i, mine] = gae(deltas, factors)
     return whitened(out, log["mask"])
 

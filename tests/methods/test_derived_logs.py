@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from casim import methods
+from casim.estimators import BilevelGae, Chain
+from casim.methods import whitening
 from tests.methods import derived_groups as groups
 from tests.methods import derived_implicit as implicit
 from tests.methods import derived_turns as turns
-from tests.methods.derived_log import of_steps, of_turns, tokens
+from tests.methods.derived_log import of_steps, of_turns, tokens, with_dirty_padding
 from tests.methods.derived_run import agree, found
 
 EXACT = 1e-9
@@ -142,11 +144,20 @@ def named(names):
     return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+@pytest.mark.slow
+def test_both_levels_of_ragen_have_a_lambda():
+    """Its scripts set 1, which hides where lambda enters."""
+    known = log("turns")
+    recipe = Chain(BilevelGae(lambda_=0.8, turn_discount=0.9, discount=0.7), whitening.VERL)
+    value, _ = found(known, {"both": recipe})["both"]
+    agree(value, turns.ragen(known, high=0.9, lam=0.8, low=0.7), known, WHITE)
+
+
 @functools.cache
 def given(kind: str, fast: bool):
     """What recipes give to a log, by one program."""
     names = STEPS if kind == "steps" else {**TURNS, **WEIGHTS, **CLIPPED}
-    return found(log(kind), [name for name in names if (name in FAST) == fast])
+    return found(with_dirty_padding(log(kind)), [n for n in names if (n in FAST) == fast])
 
 
 def value_and_weight(name):
