@@ -35,6 +35,8 @@ METHODS = (
     methods.SHARP_MARGINAL,
     methods.DIFFERENCE_REWARDS,
     methods.ARISTOCRAT,
+    methods.C3_AGENTS,
+    methods.CCPO_AGENTS,
     methods.SHAPLEY_AGENTS,
     methods.SHAPLEY_AGENTS_EXACT,
     methods.VDN,

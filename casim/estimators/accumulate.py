@@ -3,7 +3,7 @@
 In maths, of the value c that is handed in: `Whole` gives sum_u gamma_u c_u to every step, with
 gamma_u the discounts of the steps before u; `ToGo` gives c_t + discount_t c_{t+1} + ...;
 `FromStart` gives c_0 + ... + c_t; `FromEnds` gives c of the end of the stretch; `OntoDecisions`
-moves c of the environment's steps to the last decision; `WithoutLast` takes c off that one;
+moves c of the environment's steps to a decision; `WithoutLast` takes c off the last one;
 `Increments` gives c_t - c_{t-1}, and the reward at the end what it lacks.
 
 References:
@@ -164,14 +164,26 @@ class FromEnds(Part):
 @final
 @dataclasses.dataclass(frozen=True)
 class OntoDecisions(Part):
-    """What the environment's steps earn, given to the last decision of the trajectory.
+    """What the environment's steps earn, given to a decision of the trajectory: the sum stays.
 
-    So does OpenRLHF, which puts the score on the last token that the policy wrote.
+    Attributes:
+        to: the "last" decision of the trajectory, as OpenRLHF, which puts the score on the last
+            token that the policy wrote; or the one "before" the step, as the answer to it, and the
+            first one where none is before.
+
+    Raises:
+        ValueError: an unknown decision.
     """
+
+    to: Literal["last", "before"] = "last"
+
+    def __post_init__(self) -> None:
+        check_choice("to", self.to, ("last", "before"))
 
     def apply(self, world, batch, credit):
         check_taken(credit, self)
-        return credit._replace(value=onto_decisions(credit.value, batch))
+        move = onto_decisions if self.to == "last" else onto_decisions_before
+        return credit._replace(value=move(credit.value, batch))
 
 
 @final
@@ -216,6 +228,22 @@ def onto_decisions(
     others = jnp.where(batch.live & ~mine, value, 0.0)
     moved = jnp.sum(others, axis=-1, keepdims=True)
     return jnp.where(mine, value, 0.0) + jnp.where(last_of(mine), moved, 0.0)
+
+
+def onto_decisions_before(
+    value: Float[Array, "P N T"],
+    batch: Batch,
+) -> Float[Array, "P N T"]:
+    """See `OntoDecisions`; a trajectory without decisions keeps nothing."""
+    mine = batch.decided
+    others = jnp.where(batch.live & ~mine, value, 0.0)
+    until_next = jnp.where(shift_left(mine, True), 0.0, 1.0)
+    answers = affine_scan(until_next, others, reverse=True)
+    decided_so_far = jnp.cumsum(mine, axis=-1)
+    early = jnp.where(decided_so_far == 0, others, 0.0)
+    begun = jnp.sum(early, axis=-1, keepdims=True)
+    first = mine & (decided_so_far == 1)
+    return jnp.where(mine, value + answers, 0.0) + jnp.where(first, begun, 0.0)
 
 
 def last_of(mask: Bool[Array, "*rows T"]) -> Bool[Array, "*rows T"]:

@@ -62,6 +62,19 @@ C3_STEP = Method(
 )
 """The same at every step."""
 
+C3_AGENTS = Method(
+    name="C3, rewards by agent",
+    recipe=Alternatives(4, unit="agent"),
+    reference="Chen et al. 2026; EIT-EAST-Lab/C3, provider.py (reward_only)",
+    arxiv="2603.06859",
+    granularity="multi_agent",
+    claims=_GRADIENT,
+)
+"""The same at the level of agents: what each did beside siblings from the context it was given.
+
+An agent whose actions count for nothing gets 0 on average, and the noise of replays each time.
+"""
+
 C3_VALUE_ASSISTED = Method(
     name="C3, value-assisted, not divided",
     recipe=Alternatives(4, leaves=2, signal="assisted", judge="value"),
@@ -112,9 +125,21 @@ g) z_solo, g = sigmoid(eta mu_D / (sigma_D + eps)); then GRPO over the same turn
 
 alpha = eta = 1, averages of decay .99. Before ten samples are known the raw numbers are handed on,
 so a study, whose replicates start anew, shows that; `casim.learn`'s state carries the averages. The
-paper is about two agents: `BesideSolo(unit="agent")` with `Baseline("step")`. Cost: one solo replay
-a trajectory. D is unbiased for what the first turn changed; after tanh, averages and gate it is
-monotone in it at most.
+paper is about two agents, see `CCPO_AGENTS`. Cost: one solo replay a trajectory. D is unbiased for
+what the first turn changed; after tanh, averages and gate it is monotone in it at most.
+"""
+
+CCPO_AGENTS = Method(
+    name="CCPO, agents",
+    recipe=Chain(BesideSolo("gated", unit="agent"), Baseline("step", scale=True)),
+    reference="Li et al. 2026; bhai114/ccpo, CCPO-v1, leave_one_out_rema.py",
+    arxiv="2603.21563",
+    granularity="multi_agent",
+    stands_for="a replay whose first agent takes a default action stands for the solo run",
+)
+"""The same for agents: the first to act by what it changed, the others by joint and solo outcomes.
+
+The paper has two; of more all but the first share one credit.
 """
 
 CCPO_HELPED = Method(

@@ -6,7 +6,7 @@ References:
 
 from __future__ import annotations
 
-from casim.estimators import Chain, Gae, GaeNetwork
+from casim.estimators import Chain, Gae, GaeNetwork, OntoDecisions, Rewarded
 from casim.methods import whitening
 from casim.methods.method import Method
 
@@ -44,6 +44,20 @@ GAE_VERL = Method(
 
 Tokens of the environment are no steps: V' and A' are those of the next token of the policy, and a
 reward on them is lost. Gamma and lambda are 1 by default, as in all three trainers.
+"""
+
+GAE_VERL_ANSWERS = Method(
+    name="GAE, verl, answers' rewards kept",
+    recipe=Chain(OntoDecisions("before"), Rewarded(GAE_VERL.recipe)),
+    reference="Schulman et al. 2016; verl 0.9.1, compute_gae_advantage_return",
+    arxiv="1506.02438",
+    granularity="token",
+    methodology="temporal_difference",
+    status="analogue",
+)
+"""The same where what the environment's tokens earn is first given to the decision before them.
+
+So worlds that pay in their answers can be trained on: no reward is lost.
 """
 
 GAE_OPENRLHF = Method(

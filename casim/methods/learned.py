@@ -20,6 +20,7 @@ from casim.estimators import (
     Gae,
     ImplicitReward,
     Increments,
+    Judged,
     LogRatio,
     Once,
     Only,
@@ -27,6 +28,7 @@ from casim.estimators import (
     OverLargest,
     OverUnit,
     PairWeight,
+    Plus,
     PrefixReward,
     Redistributed,
     Shapley,
@@ -381,8 +383,39 @@ SPA_RL = Method(
 )
 """c_t by least squares, min E[(sum_t c_t - R)^2]: the reward of each step, and here its credit.
 
-Its trainer adds .5 where an action can be executed, which no task here knows. In a log c_t are the
+Its trainer adds .5 where an action can be executed, see `SPA_RL_GROUNDED`. In a log c_t are the
 rewards.
+"""
+
+SPA_RL_GROUNDED = Method(
+    name="SPA-RL, grounding bonus",
+    recipe=Sum(
+        SPA_RL.recipe,
+        Chain(
+            Judged("format", "turn", charged=False),
+            Only("last", "turn"),
+            AllDecisions(product=True),
+            WithoutLast(),
+            Times(0.5),
+        ),
+        Chain(
+            Times(0.0),
+            Plus(0.5),
+            Only("last", "episode"),
+            AllDecisions(product=True),
+        ),
+    ),
+    reference="Wang et al. 2025; its code, rl_data_org.py",
+    arxiv="2505.20732",
+    granularity="step",
+    methodology="model_based",
+    target=Redistribution(),
+    stands_for="a lexicon of well-formed actions says which ones can be executed",
+)
+"""c_t + grounding_t: .5 at the end of a turn whose action can be executed, and of the last always.
+
+The judge named "format" marks what can be executed; the environment says so, for nothing. The bonus
+is of the action alone: it is earned whatever comes of it.
 """
 
 SPA_RL_TO_GO = Method(

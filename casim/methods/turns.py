@@ -20,6 +20,7 @@ from casim.estimators import (
     Gae,
     JudgedComponents,
     LessOwnMean,
+    OntoDecisions,
     PerComponent,
     Place,
     Promise,
@@ -124,7 +125,7 @@ RAGEN = Method(
 delta_i = r_i + gamma_H v_{i+1} - v_i, and the reward of the lower level is A^H_i + v_i at the end
 of turn i. gamma_H is .95, gamma and lambda are 1; whitened over the tokens. The code sees no end in
 a turn that earns exactly 0, so that with one reward at the end it is GAE of tokens. Rewards on
-tokens of the environment are lost: where a world pays there, see `RAGEN_TURNS`.
+tokens of the environment are lost: where a world pays there, see `RAGEN_ANSWERS`, `RAGEN_TURNS`.
 """
 
 RAGEN_TURNS = Method(
@@ -139,6 +140,20 @@ RAGEN_TURNS = Method(
 With exact values it is right for turns of a set length that are paid at their ends. A turn that may
 be cut short, or earns on the way, biases it at lambda < 1: what is bootstrapped from is the value
 before the last token of the next turn.
+"""
+
+RAGEN_ANSWERS = Method(
+    name="RAGEN, answers' rewards kept",
+    recipe=Chain(OntoDecisions("before"), Rewarded(RAGEN.recipe)),
+    reference="Wang et al. 2025; RAGEN, compute_bi_level_gae_advantage_return",
+    arxiv="2504.20073",
+    granularity="token",
+    methodology="temporal_difference",
+    status="analogue",
+)
+"""`RAGEN` where what the environment's tokens earn is first given to the decision before them.
+
+That decision then ends a turn, as the code sees ends: where a reward is not 0.
 """
 
 STARPO = Method(

@@ -41,6 +41,7 @@ class Judged(Source):
             wherever something is said of it.
         votes: k, how often it is asked, at least 1.
         rule: "average", "majority", "union" or "intersection", see above.
+        charged: whether it is paid for; what the environment itself says is not.
 
     Raises:
         ValueError: a setting out of its range.
@@ -50,6 +51,7 @@ class Judged(Source):
     unit: Literal["step", "segment", "turn", "trajectory"] = "step"
     votes: int = 1
     rule: Literal["average", "majority", "union", "intersection"] = "average"
+    charged: bool = True
     granularity: ClassVar[str] = "step"
     methodology: ClassVar[str] = "model_based"
     target: ClassVar[Target] = Advantage()
@@ -70,6 +72,8 @@ class Judged(Source):
         total = jnp.sum(jnp.where(given, each, 0.0), axis=0)
         mean = total / jnp.maximum(number, 1)
         value = jnp.where(number > 0, self._counted(mean), 0.0)
+        if not self.charged:
+            return value, cost()
         calls = sum(count(self._called(batch, one)) for one in given)
         return value, cost(judge_calls=calls)
 
