@@ -14,6 +14,7 @@ from casim.estimators.agents import Aligned, ByLeader, FormReward
 from casim.estimators.base import Estimator, Part, Source
 from casim.estimators.baselines import Baseline
 from casim.estimators.blends import BySurprisal, NonzeroMean
+from casim.estimators.candidates import RankedPair
 from casim.estimators.chain import Chain, Sum
 from casim.estimators.components import PerComponent
 from casim.estimators.emphasis import Apportion, Emphasis
@@ -185,6 +186,7 @@ PARTS: tuple[type[Estimator], ...] = (
     PrefixReward,
     Extremes,
     PairWeight,
+    RankedPair,
     Contrast,
     UnitGae,
     BilevelGae,
@@ -319,6 +321,7 @@ __all__ = [
     "PrefixReward",
     "ProcessReward",
     "Promise",
+    "RankedPair",
     "Ratio",
     "Redistributed",
     "Retrace",

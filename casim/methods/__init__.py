@@ -213,6 +213,7 @@ from casim.methods.learned import (
     SPA_RL_RELEASED,
     SPA_RL_TO_GO,
     SWEET_RL,
+    SWEET_RL_RANKED,
     T_REG,
     T_REG_TOKENS,
 )
@@ -515,6 +516,7 @@ METHODS: tuple[Method, ...] = (
     LARE,
     LARE_RRD,
     SWEET_RL,
+    SWEET_RL_RANKED,
     PROGRESS_ADVANTAGE,
     TURN_PPO,
     TURN_PPO_CLIP,
@@ -877,6 +879,7 @@ __all__ = [
     "STEPAGENT",
     "STEPAGENT_INVERSE",
     "SWEET_RL",
+    "SWEET_RL_RANKED",
     "SWEET_RL_Z",
     "SWEET_RL_ZH",
     "SYNTHETIC_RETURNS",

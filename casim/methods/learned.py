@@ -30,6 +30,7 @@ from casim.estimators import (
     PairWeight,
     Plus,
     PrefixReward,
+    RankedPair,
     Redistributed,
     Shapley,
     Sum,
@@ -500,7 +501,32 @@ SWEET_RL = Method(
 
 -log sigma(beta [sum_t A(chosen) - sum_t A(rejected)]) over all pairs of unequal reward, sums over
 tokens. Such labels can be told apart without error, so a ridge keeps theta finite. The authors rank
-16 candidates by A and train on pairs of them; here A is the credit of the turn.
+16 candidates by A and train on pairs of them (`SWEET_RL_RANKED`); here A is the credit of the turn.
+"""
+
+SWEET_RL_RANKED = Method(
+    name="SWEET-RL, ranked candidates",
+    recipe=Chain(
+        ImplicitReward(
+            1.0,
+            Preference(0.1),
+            Fit(sight=Latent(), ridge=1e-3),
+            actions="all",
+        ),
+        RankedPair(16, beta=0.1),
+    ),
+    reference="Zhou et al. 2025; its code, rank_best_of_n.py, generate_random_pairs_from_ranks.py",
+    arxiv="2503.15478",
+    granularity="step",
+    target=Soft(1.0),
+    stands_for="the latent state is the information of training time, a table the critic",
+    status="analogue",
+)
+"""What the critic trains: 16 candidates in order of A, DPO between one of either half, beta .1.
+
+Candidates are drawn at every decision; the authors', whole turns, are the same where a turn is one
+decision. Its likelihood term (weight .01) is left out. The policy is moved where it decided, not at
+the candidates' own futures: A alone says which is better.
 """
 
 PROGRESS_ADVANTAGE = Method(

@@ -19,13 +19,15 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Literal, final
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from casim.checks import check_choice, check_range
-from casim.estimators.base import Source, check_recipes, cost
+from casim.estimators.base import Source, check_recipes, cost, required
 from casim.estimators.sources.fitting import Fit, learned, log_ratios, of_taken
 from casim.estimators.sources.objectives import Objective, Outcome
 from casim.estimators.sources.references import log_ratio
+from casim.estimators.units import decisions
 from casim.simulate import World
 from casim.targets import Soft, Target
 from casim.types import Batch
@@ -41,6 +43,7 @@ class ImplicitReward(Source):
         objective: what the policy is fitted to.
         fit: how.
         start: ref: the "reference" policy of the world, or the "behaviour", who acted.
+        actions: "all" credits every action, "taken" the one taken.
 
     Raises:
         ValueError: a setting out of its range; or neither the log nor a world has a reference.
@@ -50,12 +53,14 @@ class ImplicitReward(Source):
     objective: Objective = Outcome()
     fit: Fit = Fit()
     start: Literal["reference", "behaviour"] = "reference"
+    actions: Literal["taken", "all"] = "taken"
     granularity: ClassVar[str] = "token"
     methodology: ClassVar[str] = "temporal_difference"
 
     def __post_init__(self) -> None:
         check_range("beta", self.beta, 1e-12, 1e12)
         check_choice("start", self.start, ("reference", "behaviour"))
+        check_choice("actions", self.actions, ("taken", "all"))
         check_recipes(self, objective=Objective, fit=Fit)
 
     @property
@@ -68,14 +73,19 @@ class ImplicitReward(Source):
         return Soft(self.beta)
 
     def give(self, key, world, batch):
-        if world is None:
+        if world is None and self.actions == "taken":
             return self.beta * self._logged(batch), cost()
+
+        world = required(world, self)
 
         def prior(some: Batch) -> Float[Array, "P N T A"]:
             return self._prior(world, some)
 
         found = learned(key, world, batch, self.fit, self.objective, form=log_ratios, prior=prior)
-        return self.beta * of_taken(found.scores, batch), found.used
+        if self.actions == "taken":
+            return self.beta * of_taken(found.scores, batch), found.used
+        decided = decisions(batch)[..., None]
+        return jnp.where(decided, self.beta * found.scores, 0.0), found.used
 
     def _prior(
         self,
