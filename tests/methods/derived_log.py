@@ -31,6 +31,38 @@ def of_steps(seed: int = 0) -> dict[str, np.ndarray]:
     return _filled(rng, [[(1, rng.integers(0, 2)) for _ in range(n)] for n in TURNS])
 
 
+def of_texts(seed: int = 0) -> dict[str, np.ndarray]:
+    """The same prompts, a turn of two to seven tokens each, all of which have a score."""
+    rng = np.random.default_rng(seed)
+    log = _filled(rng, [[(rng.integers(2, 8), 0)] for _ in TURNS])
+    log["reward"] = np.where(log["mask"], rng.uniform(-0.3, 0.9, log["mask"].shape), 0.0)
+    first = log["prompt"] == 3
+    log["reward"][first] = log["mask"][first] * 0.25
+    # What is seen is the text so far, which says no more than the tokens do.
+    log["observation"] = np.zeros(log["mask"].shape, int)
+    return log
+
+
+def of_walks(walks: list[list[int]], outcomes: list[float]) -> dict[str, np.ndarray]:
+    """One group of walks over observations, a step each, with what they earn at their ends."""
+    where = (len(walks), max(len(walk) for walk in walks))
+    seen, mask, reward = np.zeros(where, int), np.zeros(where, bool), np.zeros(where)
+    for i, (walk, outcome) in enumerate(zip(walks, outcomes, strict=True)):
+        seen[i, : len(walk)] = walk
+        mask[i, : len(walk)] = True
+        reward[i, len(walk) - 1] = outcome
+    turn = np.broadcast_to(np.arange(where[1]), where)
+    return {
+        "reward": reward,
+        "mask": mask,
+        "live": mask,
+        "prompt": np.zeros(len(walks), int),
+        "turn": turn,
+        "observation": seen,
+        "action": seen % 2,
+    }
+
+
 def _filled(rng, shape: list[list[tuple[int, int]]]) -> dict[str, np.ndarray]:
     """`shape` says of every turn of every row how many tokens are whose."""
     rows = len(PROMPTS)

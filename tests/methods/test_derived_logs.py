@@ -12,8 +12,16 @@ from casim.estimators import BilevelGae, Chain
 from casim.methods import whitening
 from tests.methods import derived_groups as groups
 from tests.methods import derived_implicit as implicit
+from tests.methods import derived_tokens as tokenwise
 from tests.methods import derived_turns as turns
-from tests.methods.derived_log import of_steps, of_turns, tokens, with_dirty_padding
+from tests.methods.derived_log import (
+    of_steps,
+    of_texts,
+    of_turns,
+    of_walks,
+    tokens,
+    with_dirty_padding,
+)
 from tests.methods.derived_run import agree, found
 
 EXACT = 1e-9
@@ -43,6 +51,8 @@ def ends_paid(log) -> dict[str, np.ndarray]:
 def log(name: str) -> dict[str, np.ndarray]:
     if name == "steps":
         return of_steps()
+    if name == "texts":
+        return of_texts(1)
     known = ends_paid(of_turns(3))
     return dict(known, component=component(known), entropy=0.4 * known["entropy"])
 
@@ -96,6 +106,23 @@ TURNS = {
     "IGPO_KEPT": implicit.igpo_kept,
     "MT_GRPO": implicit.mt_grpo,
     "MT_GRPO_CUMULATIVE": functools.partial(implicit.mt_grpo, cumulative=True),
+}
+TEXTS = {
+    "TEMPO": tokenwise.tempo,
+    "PRL_TOKEN": tokenwise.prl_token,
+    "PRL_SEGMENT": tokenwise.prl_segment,
+    "SPRO": tokenwise.spro,
+    "PURE_VERL": tokenwise.pure_verl,
+    "PURE_OPENRLHF_STEP": tokenwise.pure_step,
+}
+"""On rollouts of one turn without tools, all of whose tokens have a score."""
+TEXT_WEIGHTS = {
+    "ENTROPY_80_20": tokenwise.most_uncertain,
+    "ENTROPY_80_20_VERL": lambda log: tokenwise.share_of(tokenwise.most_uncertain(log)),
+    "ENTROPY_80_20_TRL": lambda log: tokenwise.above_quantile(log) * tokenwise.share_of_all(log),
+    "GRPO_LAMBDA": functools.partial(tokenwise.traced, form="recent"),
+    "GRPO_LAMBDA_BOTH": functools.partial(tokenwise.traced, form="both"),
+    "GRPO_LAMBDA_LATE": functools.partial(tokenwise.traced, form="late"),
 }
 WHITENED = {"TURN_PPO", "RAGEN", "RAGEN_TURNS", "PRIME", "ITPO", "ITPO_NORM"}
 
@@ -156,12 +183,14 @@ def test_both_levels_of_ragen_have_a_lambda():
 @functools.cache
 def given(kind: str, fast: bool):
     """What recipes give to a log, by one program."""
-    names = STEPS if kind == "steps" else {**TURNS, **WEIGHTS, **CLIPPED}
+    turnwise = {**TURNS, **WEIGHTS, **CLIPPED}
+    names = {"steps": STEPS, "turns": turnwise, "texts": {**TEXTS, **TEXT_WEIGHTS}}[kind]
     return found(with_dirty_padding(log(kind)), [n for n in names if (n in FAST) == fast])
 
 
 def value_and_weight(name):
-    return given("steps" if name in STEPS else "turns", name in FAST)[name]
+    kind = "steps" if name in STEPS else "texts" if name in TEXTS | TEXT_WEIGHTS else "turns"
+    return given(kind, name in FAST)[name]
 
 
 @pytest.mark.parametrize("name", named(STEPS))
@@ -174,6 +203,18 @@ def test_turns(name):
     known = log("turns")
     tolerance = WHITE if name in WHITENED else EXACT
     agree(value_and_weight(name)[0], TURNS[name](known), known, tolerance)
+
+
+@pytest.mark.parametrize("name", named(TEXTS))
+def test_texts(name):
+    known = log("texts")
+    agree(value_and_weight(name)[0], TEXTS[name](known), known, EXACT)
+
+
+@pytest.mark.parametrize("name", named(TEXT_WEIGHTS))
+def test_weights_of_texts(name):
+    known = log("texts")
+    agree(value_and_weight(name)[1], TEXT_WEIGHTS[name](known), known, EXACT)
 
 
 @pytest.mark.parametrize("name", named(WEIGHTS))
@@ -197,6 +238,15 @@ def test_clipped_weights(name):
 def test_nothing_else_gets_weight(kind):
     for _, weight in given(kind, fast=True).values():
         assert not weight[~log(kind)["mask"]].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["GRAPH_GPO", "GRAFT"])
+def test_graphs_whose_ways_change_from_walk_to_walk(name):
+    """What fails passes by where others succeed, and where nothing leads on."""
+    walks = [[0, 1, 2, 3], [4, 3, 5], [6, 2, 7], [0, 8, 8], [5, 5, 1], [9, 6]]
+    known = of_walks(walks, [0.0, 1.0, 0.25, 0.0, 0.0, 0.75])
+    agree(found(known, [name])[name][0], STEPS[name](known), known, EXACT)
 
 
 @pytest.mark.slow
@@ -230,5 +280,5 @@ def test_who_acted_is_the_policy_of_a_log_that_says_nothing_else():
 
 
 def test_every_name_is_a_method():
-    for name in {**STEPS, **TURNS, **WEIGHTS, **CLIPPED}:
+    for name in {**STEPS, **TURNS, **WEIGHTS, **CLIPPED, **TEXTS, **TEXT_WEIGHTS}:
         assert getattr(methods, name) in methods.METHODS
