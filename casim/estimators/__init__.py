@@ -78,6 +78,7 @@ from casim.estimators.sources.synthetic import SyntheticReturns
 from casim.estimators.sources.trees import TreeVine
 from casim.estimators.sources.turns import BilevelGae, UnitGae
 from casim.estimators.sources.twins import TwinCritics
+from casim.estimators.splits import OverUnitLength, Split
 from casim.estimators.turns_ahead import (
     Gathered,
     NearEnd,
@@ -221,6 +222,8 @@ PARTS: tuple[type[Estimator], ...] = (
     Judged,
     Emphasis,
     Apportion,
+    Split,
+    OverUnitLength,
     Intervention,
 )
 """Every part that chains are made of and that does not stand alone."""
@@ -306,6 +309,7 @@ __all__ = [
     "OverLength",
     "OverMean",
     "OverUnit",
+    "OverUnitLength",
     "Overlong",
     "PairWeight",
     "Part",
@@ -332,6 +336,7 @@ __all__ = [
     "ShortestPath",
     "Siblings",
     "Source",
+    "Split",
     "Sum",
     "Surprised",
     "SyntheticReturns",

@@ -21,11 +21,13 @@ from casim.estimators import (
     JudgedComponents,
     LessOwnMean,
     OntoDecisions,
+    OverUnitLength,
     PerComponent,
     Place,
     Promise,
     Ratio,
     Rewarded,
+    Split,
     Sum,
     Times,
     TopGroups,
@@ -272,6 +274,39 @@ GAE of turns at (.95, .95) and of tokens at (1, 1), each with a table of its own
 exact values: at discount 1 and lambda 1, c_j = (1 + alpha (L - j) / L) A_j of tokens j = 1 .. L,
 since the mean holds values after token j.
 """
+
+FACTOR = Method(
+    name="FACTOR",
+    recipe=Chain(
+        UnitGae(lambda_=0.0, start="others"),
+        Split("posterior"),
+        OverUnitLength("turn"),
+    ),
+    reference="Ma et al. 2026",
+    arxiv="2608.07118",
+    granularity="token",
+    stands_for="a table of values for the value head; a judge's posterior for the teacher",
+    status="second-hand",
+)
+"""A*_t = r_t + V(x_{t+1}) - V(x_t), V(x_0) the group's baseline, V = 0 at the end; L rho_j A*_t.
+
+So the A*_t of a trajectory add up to G - b at discount 1, whatever V is. rho mixes an even split
+(.7; its decay is left out) with softmax_j(sgn(A*) clip(Delta_j, -3, 3)), Delta the teacher's
+log-probability less the student's. The paper's teacher sees the feedback of the turn, here the
+outcome, and its values come from 4 continuations of 2 checkpoints. Which mean b is is not known to
+us: that of the others. The loss is a mean over the tokens of a turn, so each turn's score counts
+1 / L of itself: short wordings are favoured.
+"""
+
+FACTOR_SUM = Method(
+    name="FACTOR, even split, summed",
+    recipe=UnitGae(lambda_=0.0, start="others"),
+    reference="Ma et al. 2026",
+    arxiv="2608.07118",
+    stands_for="a table of values for the value head",
+    status="second-hand",
+)
+"""The same with rho even and tokens added up: with exact values the gradient is exact."""
 
 HYGAE = Method(
     name="HyGAE",

@@ -36,7 +36,7 @@ from casim.estimators.accumulate import last_of
 from casim.estimators.base import discount_of
 from casim.estimators.sources.boundaries import UNITS, Unit, unit_of
 from casim.estimators.sources.tables import TableCritic
-from casim.ops import Discount, shift_left
+from casim.ops import Discount, returns_to_go, shift_left
 from casim.recurrence import affine_scan
 from casim.simulate import World
 from casim.types import Batch
@@ -68,6 +68,8 @@ class UnitGae(TableCritic):
             with what the environment's tokens after it earn; or only the last step of each "turn".
         bootstrap: where the value after a turn is read: before the "first" token of the next turn,
             or before its "last".
+        start: what stands for the value before a trajectory's first unit: its own "value", or the
+            mean return of the "others" of its group, 0 where there are none.
 
     Raises:
         ValueError: a setting out of its range.
@@ -76,6 +78,7 @@ class UnitGae(TableCritic):
     unit: Unit = "turn"
     clock: Literal["step", "decision", "turn"] = "step"
     bootstrap: Literal["first", "last"] = "first"
+    start: Literal["value", "others"] = "value"
     granularity: ClassVar[str] = "turn"
 
     def __post_init__(self) -> None:
@@ -83,6 +86,7 @@ class UnitGae(TableCritic):
         check_choice("unit", self.unit, UNITS)
         check_choice("clock", self.clock, CLOCKS)
         check_choice("bootstrap", self.bootstrap, ("first", "last"))
+        check_choice("start", self.start, ("value", "others"))
 
     def discounts(self, world, batch):
         discount = discount_of(world, batch, self.discount)
@@ -99,6 +103,10 @@ class UnitGae(TableCritic):
         if self.bootstrap == "last":
             at_last = following(_at_end(value, batch), begins)
             later = jnp.where(last_decisions(batch), at_last, later)
+        if self.start == "others":
+            first = begins & (jnp.cumsum(begins, axis=-1) == 1)
+            baseline = _return_of_others(batch, first, discount)
+            value = jnp.where(first, baseline[..., None], value)
         over = stretches(batch, begins, discount)
         total = over.advantage(begins, value, later, self.lambda_)
         return jnp.where(live, spread(total, begins), 0.0)
@@ -251,6 +259,23 @@ def last_decisions(batch: Batch) -> Bool[Array, "P N T"]:
     label = batch.turn.astype(jnp.int32) + 1
     after = following(label.astype(batch.reward.dtype), decided)
     return decided & (after != label)
+
+
+def _return_of_others(
+    batch: Batch,
+    first: Bool[Array, "P N T"],
+    discount: Discount,
+) -> Float[Array, "P N"]:
+    """The mean of the returns from the first decision on, of the others of the group."""
+    live = batch.live & batch.counted[..., None]
+    future = returns_to_go(batch.reward, discount, live)
+    earned = jnp.sum(future, axis=-1, where=first)
+    counted = batch.counted
+    total = jnp.sum(earned, axis=1, keepdims=True, where=counted)
+    number = jnp.sum(counted, axis=1, keepdims=True)
+    others = number - 1
+    mean = (total - earned) / jnp.maximum(others, 1)
+    return jnp.where(others > 0, mean, 0.0)
 
 
 def _at_end(
