@@ -1,5 +1,6 @@
 """The bridge to trainers: their conventions, and their own functions as estimators."""
 
+from casim.bridge.calibrate import Calibrated, calibrate, world
 from casim.bridge.conventions import (
     CONVENTIONS,
     Convention,
@@ -11,15 +12,19 @@ from casim.bridge.conventions import (
     Verl,
     VerlAgent,
 )
+from casim.bridge.describe import Description, describe
 from casim.bridge.errors import FunctionError
 from casim.bridge.function import Called, Function
+from casim.bridge.log import load
 from casim.bridge.rows import Rows
 from casim.bridge.trainer import Trainer, trainer
 
 __all__ = [
     "CONVENTIONS",
+    "Calibrated",
     "Called",
     "Convention",
+    "Description",
     "Function",
     "FunctionError",
     "OpenRLHF",
@@ -31,5 +36,9 @@ __all__ = [
     "Trl",
     "Verl",
     "VerlAgent",
+    "calibrate",
+    "describe",
+    "load",
     "trainer",
+    "world",
 ]

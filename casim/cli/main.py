@@ -11,6 +11,7 @@ import casim
 from casim.cli.ablate import Ablate
 from casim.cli.card import Card
 from casim.cli.compare import Compare
+from casim.cli.describe import Calibrate, Describe
 from casim.cli.figure import Figure
 from casim.cli.list import List
 from casim.cli.new import New
@@ -31,6 +32,8 @@ COMMANDS = {
     "compare": Compare,
     "ablate": Ablate,
     "score": Score,
+    "describe": Describe,
+    "calibrate": Calibrate,
     "survey": Survey,
     "card": Card,
 }
