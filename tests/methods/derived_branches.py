@@ -142,6 +142,34 @@ def roles(log, mdp, known, form: str):
     return by_turn(log, raw_roles(log, mdp, known, form))
 
 
+def remembered(batches: list[np.ndarray], decay: float = 0.99) -> tuple[float, float]:
+    """Averages of the batches' means and variances, the first as it is; the deviation of it."""
+    mean, variance = batches[0].mean(), batches[0].var()
+    for x in batches[1:]:
+        mean = decay * mean + (1 - decay) * x.mean()
+        variance = decay * variance + (1 - decay) * x.var()
+    return mean, variance**0.5 if variance > 1e-6 else 1.0
+
+
+def gated(log, joint, alone, before) -> np.ndarray:
+    """tanh of what the first turn changed; the others by both runs, z-scored by the past.
+
+    `before` holds (joint, alone) of the batches so far.
+    """
+    past = {
+        "gain": [r - s for r, s in before],
+        "joint": [r for r, _ in before],
+        "alone": [s for _, s in before],
+    }
+    now = {"gain": joint - alone, "joint": joint, "alone": alone}
+    known = {name: remembered(batches) for name, batches in past.items()}
+    score = {n: (x - known[n][0]) / (known[n][1] + 1e-6) for n, x in now.items()}
+    gate = 1 / (1 + np.exp(-known["gain"][0] / (known["gain"][1] + 1e-6)))
+    first, others = np.tanh(score["gain"]), gate * score["joint"] + (1 - gate) * score["alone"]
+    numbers = {i: [first[i]] + [others[i]] * (len(tokens(log, i)) - 1) for i in range(len(joint))}
+    return by_turn(log, numbers)
+
+
 def ccpo(log, mdp, known, form: str = "gated"):
     """z-scores of what the roles get over the same turn of the group."""
     raw, numbers = raw_roles(log, mdp, known, form), {}

@@ -17,6 +17,7 @@ import pytest
 from casim import methods
 from casim.contributions import Contributed
 from casim.estimators import BesideSolo, CutVine
+from casim.estimators.base import begin
 from casim.graders import (
     BestAction,
     Critic,
@@ -32,6 +33,7 @@ from casim.simulate import JUDGE, World
 from tests.methods import derived_branches as branches
 from tests.methods import derived_hindsight as hindsight
 from tests.methods import derived_judged as judged
+from tests.methods.derived_log import outcome
 from tests.methods.derived_run import agree
 from tests.methods.derived_world import Known, certain, log_of, process, solved
 from tests.precise import wide
@@ -203,3 +205,25 @@ def test_roles_beside_a_solo_run_before_they_are_compared_in_the_group(form):
     found = values_of(one, {form: BesideSolo(form)})[form]
     wanted = branches.roles(one.log, one.mdp, one.known, form)
     agree(found, wanted, one.log)
+
+
+@pytest.mark.slow
+def test_the_gate_remembers_the_batches_before():
+    """CCPO's first version: the statistics that are read are those from before the batch."""
+    one = for_sure()
+    source = BesideSolo("gated")
+
+    def three(batch):
+        other = batch._replace(reward=batch.reward * 0.5)
+        state = source.init(KEY, one.world)
+        for given in (batch, other):
+            _, state = source(KEY, one.world, given, begin(given), state)
+        return source(KEY, one.world, batch, begin(batch), state)[0].value
+
+    with jax.enable_x64(True):
+        value = np.asarray(jax.jit(three, compiler_options=QUICK)(one.batch))
+    joint = np.array([outcome(one.log, i) for i in range(len(one.log["mask"]))])
+    alone = np.array([branches.solo(one.log, one.mdp, one.known, i) for i in range(len(joint))])
+    before = [(joint, alone), (joint * 0.5, alone)]
+    wanted = branches.gated(one.log, joint, alone, before)
+    agree(value.reshape(wanted.shape), wanted, one.log)
