@@ -106,6 +106,7 @@ MASKS = (
 WEIGHTS = (
     parts.OverLength,
     parts.OverConstant,
+    parts.OverUnitLength,
     parts.Ratio,
     parts.Traces,
     parts.Surprised,
