@@ -4,7 +4,8 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 from casim import __version__
-from casim.survey import inventory, to_html
+from casim.survey import choice, inventory, to_html
+from casim.survey.page import plain_table
 
 project = "casim"
 author = "The casim developers"
@@ -23,6 +24,17 @@ class Inventory(Directive):
         return [nodes.raw("", to_html(inventory(), "_static/inventory.js"), format="html")]
 
 
+class Choices(Directive):
+    """What casim measures of the survey's tree in one setting, from the rows that come with it."""
+
+    required_arguments = 1
+
+    def run(self):
+        """The table as HTML; other formats leave it out."""
+        return [nodes.raw("", plain_table(choice.summary(self.arguments[0])), format="html")]
+
+
 def setup(app):
-    """Registers the directive."""
+    """Registers the directives."""
     app.add_directive("inventory", Inventory)
+    app.add_directive("choices", Choices)

@@ -10,6 +10,7 @@ import tyro
 import casim
 from casim.cli.ablate import Ablate
 from casim.cli.card import Card
+from casim.cli.choose import Choose
 from casim.cli.compare import Compare
 from casim.cli.describe import Calibrate, Describe
 from casim.cli.figure import Figure
@@ -36,6 +37,7 @@ COMMANDS = {
     "calibrate": Calibrate,
     "survey": Survey,
     "card": Card,
+    "choose": Choose,
 }
 
 INTERRUPTED = 130

@@ -6,7 +6,7 @@ for record in casim.survey.methods(granularity="turn", methodology="monte_carlo"
 ```
 """
 
-from casim.survey import cards
+from casim.survey import cards, choice
 from casim.survey.formats import (
     FORMATS,
     to_bibtex,
@@ -27,6 +27,7 @@ __all__ = [
     "Placement",
     "Record",
     "cards",
+    "choice",
     "inventory",
     "methods",
     "read_inventory",

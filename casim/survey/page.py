@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from casim.survey.record import Correction, Record
+from casim.tables import Lines
 
 FILTERS = ("regime", "granularity", "methodology", "kind")
 """Columns with a choice of their own."""
@@ -37,6 +38,19 @@ def to_html(records: Sequence[Record], script: str) -> str:
         f'<script src="{escape(script)}"></script>',
     ]
     return "\n".join(lines)
+
+
+def plain_table(cells: Lines) -> str:
+    """Cells as a table of HTML, the first line its head."""
+    head, *body = cells
+    lines = [_line("th", head), *(_line("td", line) for line in body)]
+    inside = "\n".join(lines)
+    return f'<table class="docutils">\n{inside}\n</table>'
+
+
+def _line(tag: str, cells: Iterable[str]) -> str:
+    inside = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
+    return f"<tr>{inside}</tr>"
 
 
 def _choice(name: str, records: Iterable[Record]) -> str:

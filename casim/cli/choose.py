@@ -1,0 +1,180 @@
+"""`casim choose`: which method, by the survey's tree and by measurement."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from casim.cli.command import Command
+from casim.cli.machine import Machine
+from casim.cli.output import plain
+from casim.cli.words import parse
+from casim.report import label
+from casim.survey.choice import Answer, Ranked, choose
+from casim.survey.measured import PROTOCOL, SETTINGS, measure
+from casim.survey.tree import Situation
+from casim.tables import aligned
+
+QUESTIONS = {
+    "setting": "reasoning, agentic or multi_agent",
+    "tokens": "tokens of a chain",
+    "turns": "turns of an episode",
+    "agents": "agents of a team",
+    "budget": "groups of 8 rollouts that can be paid for",
+    "auxiliary": "may another model be trained or asked (yes or no)",
+    "reset": "can the environment go back to a step (yes or no)",
+    "privileged": "is the answer or the hidden state known in training (yes or no)",
+}
+"""What is asked of each predicate, where it is no flag."""
+KNOBS = {chosen.knob: setting for setting, chosen in SETTINGS.items()}
+"""What only one setting has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choose(Command):
+    """Say which method to choose: what the survey's tree proposes, and what casim measures.
+
+    Methods that are allowed are ranked by the aligned signal-to-noise ratio of the gradient that
+    the budget of environment steps buys; calls of judges and updates of critics are not priced.
+    Answers are from rows that come with casim, at the nearest length, or measured with --measure.
+
+    Attributes:
+        setting: what is trained; asked for, as all that follows, if left out on a terminal.
+        tokens: of a chain of reasoning.
+        turns: of an agent.
+        agents: of a team.
+        budget: groups of 8 rollouts that can be paid for, without anything extra.
+        auxiliary: whether another model may be trained or asked: a critic, a judge.
+        reset: whether the environment can go back to a step.
+        privileged: whether the answer or the hidden state is known in training.
+        measure: measure at this length instead of reading what was measured.
+        out: file that keeps the rows that are measured.
+        machine: what it runs on.
+    """
+
+    setting: Literal["reasoning", "agentic", "multi_agent"] | None = None
+    tokens: int | None = None
+    turns: int | None = None
+    agents: int | None = None
+    budget: int | None = None
+    auxiliary: bool | None = None
+    reset: bool | None = None
+    privileged: bool | None = None
+    measure: tyro.conf.FlagCreatePairsOff[bool] = False
+    out: Path | None = None
+    machine: tyro.conf.OmitArgPrefixes[Machine] = Machine()
+
+    def run(self) -> None:
+        """Asks what is not said, and answers."""
+        situation = self._situation()
+        rows = None
+        if self.measure:
+            self.machine.start()
+            options = {"devices": self.machine.devices, "memory": self.machine.memory}
+            rows = measure(situation, self.out, notify=plain, **options)
+        plain(_said(choose(situation, rows), measured=self.measure))
+
+    def _situation(self) -> Situation:
+        """The predicates: flags, then answers on a terminal, then what is usual."""
+        given = {name: getattr(self, name) for name in QUESTIONS}
+        found = {name: value for name, value in given.items() if value is not None}
+        if "setting" not in found:
+            if not sys.stdin.isatty():
+                raise ValueError("setting must be given where nobody can be asked, got none")
+            found |= _asked(found)
+        for knob, setting in KNOBS.items():
+            if knob in found and setting != found["setting"]:
+                wanted = f"left out where the setting is not {setting}"
+                raise ValueError(f"{knob} must be {wanted}, got {found[knob]}")
+        return Situation(**found)
+
+
+def _asked(found: dict[str, Any], ask: Callable[[str], str] = input) -> dict[str, Any]:
+    """Answers of a person to what is not known yet; an empty one leaves what is usual."""
+    said: dict[str, Any] = {}
+    fields = {field.name: field for field in dataclasses.fields(Situation)}
+    for name, question in QUESTIONS.items():
+        elsewhere = name in KNOBS and KNOBS[name] != (found | said).get("setting")
+        if name in found or elsewhere:
+            continue
+        usual = fields[name].default
+        shown = "" if usual is dataclasses.MISSING else f" [{usual}]"
+        text = ask(f"{question}{shown}: ").strip()
+        if text or usual is dataclasses.MISSING:
+            kind = str if name == "setting" else type(usual)
+            said[name] = parse(name, text.lower(), kind)
+    return said
+
+
+def _said(answer: Answer, measured: bool) -> str:
+    """The answer for people."""
+    situation, leaf = answer.situation, answer.leaf
+    chosen = SETTINGS[situation.setting]
+    wanted = getattr(situation, chosen.knob)
+    how = "measured now" if measured else f"protocol {PROTOCOL}"
+    near = "" if wanted == answer.length else f", the nearest to {wanted:,}"
+    task = label(chosen.task(answer.length))
+    where = f"{task} ({answer.length:,} {chosen.knob}{near})"
+    lines = [
+        f"The survey's tree: {leaf.name} ({leaf.condition})",
+        f"casim, {how}: {where}",
+        f"Gradient SNR that the steps of {situation.budget:,} groups buy; error less the first's",
+        "",
+        _table(answer.ranked),
+        "",
+        NOTE,
+        "",
+        *(f"{_mark(each.proposed)}{each.label}: {each.reason}" for each in answer.refused),
+        "",
+        _verdict(answer),
+    ]
+    return "\n".join(lines)
+
+
+NOTE = "* the leaf proposes it; ~ asks a judge, whose error is casim's choice"
+VERDICTS = {
+    "agree": "Agree: {first}, the best by measurement, is one that {leaf} proposes.",
+    "not told apart": "Agree within noise: {first} is not told apart from one that {leaf} has.",
+    "disagree": "Disagree: {first} is better than all that {leaf} proposes and that is allowed.",
+    "nothing proposed": "Nothing that {leaf} has is allowed here; {first} is the best that is.",
+}
+
+
+def _verdict(answer: Answer) -> str:
+    """Whether both agree; and whether what is best rests on a judge."""
+    first = answer.ranked[0]
+    said = VERDICTS[answer.outcome].format(first=first.label, leaf=answer.leaf.name)
+    plain = next((each.label for each in answer.ranked if not each.judged), None)
+    if not first.judged or plain is None:
+        return said
+    return f"{said}\n{first.label} rests on a judge; the best that does not is {plain}."
+
+
+def _table(ranked: list[Ranked]) -> str:
+    cells = [["", "method", "recipe", "SNR", "95% interval", "gap", "95% interval", "verdict"]]
+    for each in ranked:
+        value, *interval = each.snr
+        gap, *around = each.gap
+        numbers = [_number(value), _interval(interval), _number(gap), _interval(around)]
+        marks = _mark(each.proposed) + ("~" if each.judged else "")
+        cells.append([marks, each.label, each.name, *numbers, each.verdict])
+    return aligned(cells, 3)
+
+
+def _mark(proposed: bool) -> str:
+    """A star on what the leaf proposes."""
+    return "* " if proposed else "  "
+
+
+def _number(x: float) -> str:
+    return "-" if x != x else f"{x:.3g}"
+
+
+def _interval(ends: list[float]) -> str:
+    low, high = ends
+    return "-" if low != low else f"{low:.3g} to {high:.3g}"
