@@ -39,6 +39,8 @@ from tests.methods.derived_world import Known, certain, log_of, process, solved
 from tests.precise import wide
 from tests.quick import QUICK
 
+pytestmark = pytest.mark.slow
+
 MARGIN = 0.02
 KEY = jax.random.key(0)
 ROWS = (3, 6)
@@ -158,46 +160,35 @@ BRANCHED: dict[str, Callable[..., np.ndarray]] = {
 SPECIAL = {
     "cuts where unlikely": CutVine(9, "unlikely", interval=2, threshold=0.6),
 }
-FAST = {"HCAPO", "COCOA_REWARD_EXACT"}
-"""Those that the fast suite compiles."""
-
-
-def named(names):
-    return [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 @functools.cache
-def given(kind: str, fast: bool) -> dict[str, np.ndarray]:
+def given(kind: str) -> dict[str, np.ndarray]:
     names = BRANCHED if kind == "branched" else {**JUDGED, **CONTRIBUTED}
-    recipes = {
-        name: SPECIAL.get(name) or recipe_of(getattr(methods, name))
-        for name in names
-        if (name in FAST) == fast
-    }
+    recipes = {name: SPECIAL.get(name) or recipe_of(getattr(methods, name)) for name in names}
     return values_of(for_sure() if kind == "branched" else by_chance(), recipes)
 
 
-@pytest.mark.parametrize("name", named(JUDGED))
+@pytest.mark.parametrize("name", JUDGED)
 def test_credit_of_exact_judges(name):
     one = by_chance()
-    agree(given("judged", name in FAST)[name], JUDGED[name](one.log, one.known), one.log)
+    agree(given("judged")[name], JUDGED[name](one.log, one.known), one.log)
 
 
-@pytest.mark.parametrize("name", named(CONTRIBUTED))
+@pytest.mark.parametrize("name", CONTRIBUTED)
 def test_credit_of_all_actions(name):
     one = by_chance()
     wanted = CONTRIBUTED[name](one.log, one.mdp, one.known)
-    agree(given("judged", name in FAST)[name], wanted, one.log)
+    agree(given("judged")[name], wanted, one.log)
 
 
-@pytest.mark.parametrize("name", named(BRANCHED))
+@pytest.mark.parametrize("name", BRANCHED)
 def test_credit_of_branches(name):
     one = for_sure()
     wanted = BRANCHED[name](one.log, one.mdp, one.known)
-    agree(given("branched", fast=False)[name], wanted, one.log)
+    agree(given("branched")[name], wanted, one.log)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["gated", "helped", "margin"])
 def test_roles_beside_a_solo_run_before_they_are_compared_in_the_group(form):
     """What CCPO's division by the group's deviation would hide: the size of the bonus."""
@@ -207,7 +198,6 @@ def test_roles_beside_a_solo_run_before_they_are_compared_in_the_group(form):
     agree(found, wanted, one.log)
 
 
-@pytest.mark.slow
 def test_the_gate_remembers_the_batches_before():
     """CCPO's first version: the statistics that are read are those from before the batch."""
     one = for_sure()
