@@ -39,6 +39,9 @@ SPARE = (
 
 MARKERS = "osD^vP*X<>hp"
 
+MARK = dict(zip(COLOR, MARKERS, strict=False))
+"""A mark for each methodology, where methods are not told apart."""
+
 SETTINGS: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,

@@ -1,0 +1,1 @@
+"""The figures of the survey, a module for each kind: see `experiments/survey_figures.py`."""
