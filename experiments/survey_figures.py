@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pictures import audits, evolution, needs, taxonomy
+from pictures import audits, decision, evolution, needs, taxonomy
 from pictures.picture import Picture, write
 
-ROOMS = (taxonomy, evolution, audits, needs)
+ROOMS = (taxonomy, evolution, audits, needs, decision)
 PICTURES: dict[str, Picture] = {}
 for room in ROOMS:
     PICTURES |= {picture.name: picture for picture in room.PICTURES}

@@ -13,7 +13,7 @@ import survey_figures
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
-from pictures import evolution
+from pictures import decision, evolution
 from pictures.picture import ENDINGS, write
 from pictures.sheet import UNKNOWN
 
@@ -23,6 +23,7 @@ from casim.figures.style import MARK
 from casim.methods import named_methods
 from casim.survey.audit import audit
 from casim.survey.evidence import members
+from casim.survey.tree import LEAVES
 
 PICTURES = survey_figures.PICTURES
 
@@ -154,6 +155,24 @@ def test_the_audit_is_drawn_whole(tables):
     assert parts["trial", "GiGPO"] == 12
 
 
+def test_leaves_of_the_tree_are_found_again_by_their_conditions(tables):
+    """Conditions are drawn once, in the order of the tree, and lead to the same methods."""
+    path, found = [], {}
+    for step in decision.steps(tables["decision_tree"]):
+        if step.condition:
+            path = [*path[: step.depth], step.condition]
+            leaf = step.leaf
+        else:
+            assert step.depth == len(path)
+            methods = [line["method"] for line in step.methods]
+            found.setdefault((leaf, ", ".join(path)), []).extend(methods)
+    assert list(found) == [(leaf.name, leaf.condition) for leaf in LEAVES.values()]
+    names = {record.id: record.name for record in survey.inventory()}
+    for leaf in LEAVES.values():
+        proposed = [*leaf.baselines, *(names[each] for each in leaf.records)]
+        assert found[leaf.name, leaf.condition] == proposed
+
+
 def test_the_page_says_what_the_numbers_are(tables):
     page = (Path(__file__).parents[2] / "docs" / "survey-figures.md").read_text()
     page = " ".join(page.split())
@@ -172,6 +191,11 @@ def test_the_page_says_what_the_numbers_are(tables):
     unknown = [x for x in tables["evolution"] if (x["axis"], x["word"]) == ("methodology", UNKNOWN)]
     assert f"{sum(x['later'] for x in unknown)} have no known family" in page
     assert f"{sum(new) + 1} records, of which one has no id" in page
+    families = {}
+    for line in tables["decision_tree"]:
+        families.setdefault(line["leaf"], set()).add(line["methodology"])
+    assert [leaf for leaf, own in families.items() if len(own) == 1] == ["A2"]
+    assert "only A2, a model beside the policy, has one" in page
 
 
 # Figures
