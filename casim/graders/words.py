@@ -182,7 +182,7 @@ class SkillModel(Silent):
     """See `Skill`."""
 
     is_goal: Bool[Array, " S"]
-    value: Float[Array, "T+1 S"]
+    value: Float[Array, "times S"]
     discount: Float[Array, " T"]
     match: Float[Array, ""]
     sigma: Float[Array, ""]
