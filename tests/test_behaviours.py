@@ -143,6 +143,7 @@ def test_visits_are_those_of_the_behaviour_and_values_those_of_the_policy(exact)
     assert np.abs(np.asarray(truth.occupancy) - visited.occupancy).max() > 0.05
 
 
+@pytest.mark.slow
 def test_identification_is_averaged_where_the_behaviour_goes(exact, rows):
     """Returns to go under it are off by what its own future is worth beside the policy's."""
     advantage, mass, mean, *_ = exact
@@ -213,6 +214,7 @@ def test_rows_of_other_policies_are_rows_of_their_own(rows):
     assert {"behaviour", "behaviour.step_size", "reference"} <= set(varying(made))
 
 
+@pytest.mark.slow
 def test_a_study_gives_the_reference_that_a_method_needs():
     needs = Chain(Whole(), Referred())
     row = trial(estimators=(needs,), reference=Uniform(), replicates=2, controls=()).run()[0]

@@ -95,6 +95,7 @@ def test_every_action_is_scored_as_if_it_had_been_taken(signal):
     np.testing.assert_allclose(taken[live], said(Judge(signal))[live], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_scores_of_actions_are_wrong_as_often_as_the_judge_and_apart():
     """What fidelity leaves is standard normal and independent between the actions of a step."""
     given, truth, _ = setting()

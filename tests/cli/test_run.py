@@ -107,6 +107,7 @@ def test_where_it_failed_is_shown_on_request_and_a_figure_that_needs_it_is_not_t
     assert not (tmp_path / "small.png").exists()
 
 
+@pytest.mark.slow
 def test_an_interruption_says_what_is_kept_and_how_to_go_on_without_a_traceback(
     experiment, tmp_path, capsys, monkeypatch
 ):

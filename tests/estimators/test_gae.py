@@ -114,6 +114,7 @@ def test_both_fits_and_the_advantage_equal_loops(given, few, settings):
         np.testing.assert_allclose(credit[i], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_lambda_1_is_the_return_to_go_minus_the_critic_whatever_that_is(given):
     for name in ("monte_carlo", "td"):
         settings = Gae(1.0, name, 3, num_sweeps=20, discount=0.875)
@@ -171,6 +172,7 @@ def test_an_error_of_the_critic_biases_by_what_the_formula_says(given):
     assert_cells(given.all, given.mdp, np.asarray(credit), given.advantage + bias)
 
 
+@pytest.mark.slow
 def test_in_an_aliased_delayed_chain_the_first_action_gets_lambda_to_the_n_minus_1_of_the_truth():
     steps, lambda_ = 5, 0.6
     mdp = Bifurcation(

@@ -159,6 +159,7 @@ def test_by_segment_it_is_exactly_the_rewards_and_change_of_value_where_nothing_
     assert np.abs(credit).max() > 0.1
 
 
+@pytest.mark.slow
 def test_it_costs_the_live_steps_that_it_simulates(given):
     endless = case(terminal=False)
     rows, steps = endless.all.batch.action.shape

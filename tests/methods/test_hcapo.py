@@ -225,6 +225,7 @@ def scores_by_bayes():
     return np.where(decided, chance * ratio, 1.0) ** 0.2, decided
 
 
+@pytest.mark.slow
 def test_a_turn_without_a_choice_has_the_largest_ratio_of_its_trajectory():
     """Fact A4, while its true credit is 0; against Bayes' rule in float64."""
     one = forced()

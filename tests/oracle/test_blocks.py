@@ -110,6 +110,7 @@ def test_a_million_steps_are_as_precise_as_a_thousand():
         assert np.abs(truth.occupancy - wanted.occupancy).max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_rare_outcomes_keep_their_digits_wherever_they_are_listed():
     """A hazard of 1e-6 before its complement: one minus that would be off by a twentieth."""
     mdp = ToolChain(num_turns=300_000, tokens_per_turn=1, repair=0.5).build()

@@ -218,6 +218,7 @@ def test_reference_state_and_protocol_each_change_the_sign_of_some_contrast(give
         assert (value * changed < -1e-4).any(), change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0.0, 1.0])
 def test_proposition_1_paired_means_are_unbiased_and_common_numbers_change_only_the_variance(
     given, lost

@@ -12,6 +12,7 @@ from casim.oracle.closed_forms import binary_group_scale
 from casim.testing import enumerate_trajectories
 
 
+@pytest.mark.slow
 def test_the_summary_equals_the_enumeration():
     mdp = casim.ToolChain(num_turns=2, tokens_per_turn=2, repair=0.2, discount=0.9).build()
     policy = casim.Softmax(seed=1).table(mdp)

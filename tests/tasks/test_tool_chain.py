@@ -227,6 +227,7 @@ def test_a_diagnostic_at_0_is_bit_identical_to_leaving_it_out(knob):
     assert {Kind(k) for k in np.asarray(one.kind)} == kinds | {Kind.THINK, Kind.OUTPUT}
 
 
+@pytest.mark.slow
 def test_text_determines_the_future_only_without_t_and_o():
     """When off, latent states that show the same have the same values at every decision.
 
@@ -273,6 +274,7 @@ def test_under_coupling_a_call_moves_the_mode_that_the_other_agent_meets():
     np.testing.assert_array_equal(shown, np.asarray(batch.action)[:, 0])
 
 
+@pytest.mark.slow
 def test_with_replay_noise_1_a_restored_branch_is_a_refed_one():
     task = ToolChain(
         num_turns=3, tokens_per_turn=1, non_closure=0.3, observation_noise=0.2, replay_noise=1.0

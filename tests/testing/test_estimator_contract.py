@@ -198,6 +198,7 @@ def test_false_claims_fail_the_contract(call, attributes, message):
         check_estimator(written(call, **attributes), num_groups=2000)
 
 
+@pytest.mark.slow
 def test_a_claim_that_holds_at_discount_1_only_may_say_so():
     def claims(self, discount):
         return self.unbiased if discount == 1 else frozenset()

@@ -129,6 +129,7 @@ class Unreachable(casim.Task):
         )
 
 
+@pytest.mark.slow
 def test_a_state_that_cannot_be_reached_fails_the_contract():
     with pytest.raises(AssertionError, match=r"states \[2\] cannot be reached"):
         check_task(Unreachable())
