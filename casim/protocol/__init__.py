@@ -1,0 +1,1 @@
+"""The benchmark protocol: worlds with controlled bifurcations, what they are like, and a report."""

@@ -1,0 +1,346 @@
+"""What a world is like under a policy, computed from its process: nothing of it is typed.
+
+In maths, with d_t(s) the visits, w_t the product of the discounts of the steps before t, and V, Q,
+A of the policy: the *spread* of a decision is w_t (max_a Q_t(s, a) - min_a Q_t(s, a)), and a
+decision is a *bifurcation* where that is at least `TELLING` standard deviations of the return. Best
+and wrong are the actions of largest and least Q there. All other decisions are decoys.
+
+References:
+    What a controlled task has to state follows Zhang 2026, arXiv:2604.09459 (frequency of
+    bifurcations, whether they can be undone, their share of the variance, entropy there and at
+    decoys, delay, noise, aliasing, reset, types of actions, verifiability, agents). The definitions
+    are casim's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from casim.dynamics import absorb, discounting, force
+from casim.oracle import optimal, solve, variance_parts
+from casim.policies import Policy
+from casim.tasks import Task
+from casim.types import MDP, Kind, Replay, Truth
+
+TELLING = 0.1
+"""Standard deviations of the return that a decision must move to be a bifurcation."""
+ROUNDING = 1e-6
+"""Relative to the largest value: less than that is nothing, in single precision."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """Exact numbers of a world under a policy; NaN where a number means nothing there.
+
+    Attributes:
+        steps: mean number of live steps of an episode.
+        turns: turns of a whole episode.
+        decisions: mean number of decisions of an episode.
+        bifurcations: mean number of bifurcations among them.
+        frequency: bifurcations over decisions.
+        variance_share: of Var(G), what the actions at bifurcations make:
+            sum w_t^2 E[A_t^2] there, over Var(G).
+        recoverability: how much of what the wrong action puts at stake the policy gets back by
+            itself, see `recovery`; 0 is nothing.
+        recoverable: the same under the best play from there on of one who sees the state.
+        entropy_bifurcation: mean entropy of the policy at bifurcations, in nats.
+        entropy_decoy: mean entropy at all other decisions, in nats.
+        delay: mean steps from a bifurcation to the reward, each step weighted by how much is
+            earned or paid there: sum of (k - t) |r_k| over sum of |r_k|.
+        transition_noise: of Var(G), what transitions and random pay make.
+        aliasing: latent states that look alike, the perplexity exp H(s_t | o_t) at decisions; 1 is
+            full sight.
+        verifiability: of the variance of V where a turn begins, the first one apart, how much is
+            seen: Var(E[V | o]) over Var(V). Segments stand for turns where there is one turn.
+        judge_bias: expected return as judges take it to be, less what it is.
+        reset: how well a step can be gone back to: "exact", "noisy", "text only" or "none".
+        replay_noise: probability that what is hidden is redrawn when one goes back.
+        actions: share of each type of action among decisions, by its name.
+        agents: how many act.
+        coupling: of what actions make of Var(G), how much depends on what an agent finds: 1 less
+            sum E[mean(A_t | a)^2] over sum E[A_t^2]. 0 for one agent, and where agents add up.
+        reward: "at the end" or "on the way".
+    """
+
+    steps: float
+    turns: int
+    decisions: float
+    bifurcations: float
+    frequency: float
+    variance_share: float
+    recoverability: float
+    recoverable: float
+    entropy_bifurcation: float
+    entropy_decoy: float
+    delay: float
+    transition_noise: float
+    aliasing: float
+    verifiability: float
+    judge_bias: float
+    reset: str
+    replay_noise: float
+    actions: dict[str, float]
+    agents: int
+    coupling: float
+    reward: str
+
+
+class Solved(NamedTuple):
+    """Arrays in double precision, by step where that is more than by kernel."""
+
+    mdp: MDP
+    """With terminal states absorbing."""
+    truth: Truth
+    table: Float[np.ndarray, "M O A"]
+    best: Float[np.ndarray, "T S A"]
+    """Q of the best play."""
+    worst: Float[np.ndarray, "T S A"]
+    """Q of the worst play."""
+    weight: Float[np.ndarray, " T"]
+    variance: float
+    """Var(G)."""
+    luck: float
+    """Of it, by transitions."""
+    visits: Float[np.ndarray, "T S"]
+    """Of decisions: 0 where nothing is decided."""
+
+    @property
+    def acting(self) -> Float[np.ndarray, "T S A"]:
+        """pi(a | s) at each step."""
+        return np.asarray(self.truth.state_policy)[self.mdp.schedule]
+
+    @property
+    def skill(self) -> Float[np.ndarray, "T S"]:
+        """What the action of each state makes of Var(G)."""
+        square = np.sum(self.acting * self.truth.advantage**2, axis=-1)
+        return self.weight[:, None] ** 2 * self.visits * square
+
+
+def metadata(task: Task, policy: Policy) -> Metadata:
+    """All that the protocol states of a world, see `Metadata`."""
+    mdp = task.build()
+    table = policy.table(mdp)
+    solved = solve_all(mdp, table)
+    telling = bifurcations(solved)
+    here = np.where(telling, solved.visits, 0.0)
+    elsewhere = np.where(telling, 0.0, solved.visits)
+    entropy = _entropy(solved)
+    decisions, forks = solved.visits.sum(), here.sum()
+    return Metadata(
+        steps=float(solved.truth.occupancy.sum()),
+        turns=int(solved.mdp.turn[-1]) + 1,
+        decisions=float(decisions),
+        bifurcations=float(forks),
+        frequency=_ratio(forks, decisions),
+        variance_share=_ratio(solved.skill[telling].sum(), solved.variance),
+        recoverability=_mean(recovery(solved, solved.truth.q_value), here),
+        recoverable=_mean(recovery(solved, solved.best), here),
+        entropy_bifurcation=_mean(entropy, here),
+        entropy_decoy=_mean(entropy, elsewhere),
+        delay=_delay(solved, here),
+        transition_noise=_ratio(solved.luck, solved.variance),
+        aliasing=_aliasing(solved),
+        verifiability=_verifiability(solved),
+        judge_bias=_judge_bias(task, mdp, table, solved),
+        reset=_reset(task.replay),
+        replay_noise=float(task.replay.noise),
+        actions=_actions(solved),
+        agents=len(np.unique(solved.mdp.agent)),
+        coupling=_coupling(solved),
+        reward=_reward(solved.mdp),
+    )
+
+
+def solve_all(mdp: MDP, table: Any) -> Solved:
+    """What the oracle knows of a policy, and of the best and the worst play."""
+    found = jax.tree.map(np.asarray, _oracle(mdp, table))
+    mdp, truth, acted, best, worst, parts, weight = jax.tree.map(_double, found)
+    decides = mdp.decision[mdp.schedule][:, None]
+    luck = parts.luck.sum()
+    return Solved(
+        mdp=mdp,
+        truth=truth,
+        table=acted,
+        best=best,
+        worst=-worst,
+        weight=weight,
+        variance=float(parts.prompt + parts.skill.sum() + luck),
+        luck=float(luck),
+        visits=np.where(decides, truth.occupancy, 0.0),
+    )
+
+
+@jax.jit
+def _oracle(mdp: MDP, table: Any) -> tuple[Any, ...]:
+    truth = solve(mdp, table)
+    against = mdp._replace(reward=-mdp.reward)
+    best, worst = optimal(mdp).q_value, optimal(against).q_value
+    parts = variance_parts(mdp, truth)
+    return absorb(mdp), truth, force(mdp, table), best, worst, parts, discounting(mdp)
+
+
+def _double(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x
+
+
+def bifurcations(solved: Solved) -> Bool[np.ndarray, "T S"]:
+    """The states of each step at which a decision is a bifurcation."""
+    spread = solved.weight[:, None] * np.ptp(solved.truth.advantage, axis=-1)
+    there = (solved.visits > 0) & (spread > 0)
+    return there & (spread >= TELLING * np.sqrt(solved.variance))
+
+
+def recovery(
+    solved: Solved,
+    q_value: Float[np.ndarray, "T S A"],
+) -> Float[np.ndarray, "T S"]:
+    """How much of what the wrong action puts at stake is got back, in [0, 1].
+
+    In maths: (Q(wrong) - W(wrong)) / (Q(best) - W(wrong)), W under the worst play from there on: 0
+    where the wrong action is as bad as can be, 1 where nothing is lost. Where a success is 1 and a
+    wrong branch can fail for good, it is the probability to undo it.
+
+    Args:
+        solved: the world.
+        q_value: of who plays on.
+    """
+    q = solved.truth.advantage
+    right = np.argmax(q, axis=-1)[..., None]
+    wrong = np.argmin(q, axis=-1)[..., None]
+    kept, hoped = (np.take_along_axis(q_value, x, axis=-1)[..., 0] for x in (wrong, right))
+    least = np.take_along_axis(solved.worst, wrong, axis=-1)[..., 0]
+    stake = hoped - least
+    nothing = ROUNDING * np.abs(q_value).max(initial=0.0)
+    share = (kept - least) / np.where(stake > nothing, stake, 1.0)
+    return np.where(stake > nothing, np.clip(share, 0.0, 1.0), 1.0)
+
+
+def _entropy(solved: Solved) -> Float[np.ndarray, "T S"]:
+    """Mean entropy of the policy in a state, over what is observed there."""
+    table = solved.table
+    log = np.log(np.where(table > 0, table, 1.0))
+    each = -np.sum(table * log, axis=-1)
+    seen = np.einsum("mso,mo->ms", solved.mdp.emission, each)
+    return seen[solved.mdp.schedule]
+
+
+def _delay(solved: Solved, here: Float[np.ndarray, "T S"]) -> float:
+    """Mean steps to the reward, by two recursions backwards.
+
+    In maths: R_t = E|r_t| + P R_{t+1} is what is still earned or paid, and
+    M_t = P (M_{t+1} + R_{t+1}) the same weighted by steps to go.
+    """
+    mdp, acting = solved.mdp, solved.truth.state_policy
+    joint = acting[..., None] * mdp.prob
+    pay = np.sum(joint * np.abs(mdp.reward), axis=(2, 3))
+    moves = [_move(*kernel) for kernel in zip(joint, mdp.successor, strict=True)]
+    left = waited = np.zeros(len(mdp.start))
+    total = weighted = 0.0
+    for time in reversed(range(len(mdp.schedule))):
+        kernel = mdp.schedule[time]
+        waited = moves[kernel] @ (waited + left)
+        left = pay[kernel] + moves[kernel] @ left
+        total += here[time] @ left
+        weighted += here[time] @ waited
+    return _ratio(weighted, total)
+
+
+def _move(joint: np.ndarray, successor: np.ndarray) -> Float[np.ndarray, "S S"]:
+    """P(s' | s) of a kernel, from the probabilities `[S, A, K]` of its outcomes."""
+    states = len(joint)
+    move = np.zeros((states, states))
+    from_state = np.broadcast_to(np.arange(states)[:, None, None], joint.shape)
+    np.add.at(move, (from_state, successor), joint)
+    return move
+
+
+def _seen(solved: Solved, visits: np.ndarray, steps: np.ndarray) -> Float[np.ndarray, "U S O"]:
+    """Joint visits of states and observations at some steps."""
+    emission = solved.mdp.emission[solved.mdp.schedule[steps]]
+    return visits[steps][..., None] * emission
+
+
+def _aliasing(solved: Solved) -> float:
+    """Perplexity of the state, given the step and what is seen."""
+    deciding = np.flatnonzero(solved.visits.sum(-1) > 0)
+    joint = _seen(solved, solved.visits, deciding)
+    whole = np.broadcast_to(joint.sum(axis=1, keepdims=True), joint.shape)
+    there = joint > 0
+    surprise = -np.log(joint[there] / whole[there])
+    return float(np.exp(_ratio(np.sum(joint[there] * surprise), joint.sum())))
+
+
+def _verifiability(solved: Solved) -> float:
+    """How much of the variance of V is seen where turns begin."""
+    unit = solved.mdp.turn if solved.mdp.turn[-1] > 0 else solved.mdp.segment
+    begins = 1 + np.flatnonzero(np.diff(unit))
+    value = solved.truth.value[begins]
+    joint = _seen(solved, np.asarray(solved.truth.occupancy), begins)
+    live = joint.sum(axis=(1, 2))[:, None]
+    held = np.where(live > 0, live, 1.0)
+    mean = np.einsum("uso,us->u", joint, value)[:, None] / held
+    by_sight = joint.sum(axis=1)
+    told = np.einsum("uso,us->uo", joint, value) / np.where(by_sight > 0, by_sight, 1.0)
+    seen = np.sum(by_sight * (told - mean) ** 2)
+    whole = np.sum(joint.sum(axis=2) * (value - mean) ** 2)
+    nothing = (ROUNDING * np.abs(solved.truth.value).max()) ** 2
+    return _ratio(seen, whole if whole > nothing else 0.0)
+
+
+def _judge_bias(task: Task, mdp: MDP, table: Any, solved: Solved) -> float:
+    """What judges take the expected return to be, less what it is."""
+    believed = task.believed()
+    if all(np.array_equal(one, other) for one, other in zip(mdp, believed, strict=True)):
+        return 0.0
+    told = solve_all(believed, table).truth.expected_return
+    return float(told - solved.truth.expected_return)
+
+
+def _reset(replay: Replay) -> str:
+    if not replay.possible:
+        return "none"
+    if replay.noise == 0:
+        return "exact"
+    return "text only" if replay.noise == 1 else "noisy"
+
+
+def _actions(solved: Solved) -> dict[str, float]:
+    """Shares of types among decisions, the most frequent first."""
+    kinds = solved.mdp.kind[solved.mdp.schedule]
+    each = solved.visits.sum(axis=-1)
+    shares = {}
+    for kind in np.unique(kinds[each > 0]):
+        shares[Kind(kind).name.lower()] = float(each[kinds == kind].sum() / each.sum())
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _coupling(solved: Solved) -> float:
+    """Of what actions make of Var(G), how much depends on the state that is found."""
+    if len(np.unique(solved.mdp.agent)) == 1:
+        return 0.0
+    joint = solved.visits[..., None] * solved.acting
+    taken = joint.sum(axis=1)
+    sums = np.sum(joint * solved.truth.advantage, axis=1)
+    alone = np.sum(sums**2 / np.where(taken > 0, taken, 1.0), axis=-1)
+    whole = solved.skill.sum()
+    return 1 - _ratio(np.sum(solved.weight**2 * alone), whole)
+
+
+def _reward(mdp: MDP) -> str:
+    """Whether anything is paid before the last step."""
+    paid = np.any((mdp.reward != 0) & (mdp.prob > 0), axis=(1, 2, 3))
+    return "on the way" if paid[mdp.schedule[:-1]].any() else "at the end"
+
+
+def _mean(x: np.ndarray, weight: np.ndarray) -> float:
+    return _ratio(np.sum(x * weight), weight.sum())
+
+
+def _ratio(part: Any, whole: Any) -> float:
+    """NaN where there is no whole."""
+    return float(part / whole) if whole > 0 else float("nan")
