@@ -14,6 +14,7 @@ from casim.cli.choose import Choose
 from casim.cli.compare import Compare
 from casim.cli.describe import Calibrate, Describe
 from casim.cli.figure import Figure
+from casim.cli.leaderboard import Leaderboard
 from casim.cli.list import List
 from casim.cli.new import New
 from casim.cli.run import Run
@@ -38,6 +39,7 @@ COMMANDS = {
     "survey": Survey,
     "card": Card,
     "choose": Choose,
+    "leaderboard": Leaderboard,
 }
 
 INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""`casim run`: the study of an experiment file, its rows and its figure."""
+"""`casim run`: the study of an experiment file or the protocol, with rows and figures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from casim.cli.machine import Machine
 from casim.cli.measured import Measured
 from casim.cli.names import check_names
 from casim.cli.output import plain, save
+from casim.cli.protocol import PROTOCOL, Benchmark
 from casim.cli.words import parse
 from casim.failures import StudyError
 from casim.report import Row
@@ -33,9 +34,14 @@ class Run(Command):
     programs are kept too. A method that fails, fails alone: the others are measured and drawn, a
     line for each failure says why, and the exit status is 1.
 
+    `casim run protocol` measures the benchmark protocol of casim instead of a file: rows, cards,
+    figures, a report and a leaderboard in the folder; see docs/protocol.md.
+
     Attributes:
-        path: a Python file with STUDY, QUICK and draw(rows).
+        path: a Python file with STUDY, QUICK and draw(rows), or the word protocol.
         quick: run QUICK, the small version.
+        method: of the protocol: module:RECIPE, a method of your own beside those of the suite; as
+            often as need be.
         until: SCORE=WIDTH: measure again, with more replicates, what has an interval of the score
             whose half width is more than WIDTH of its value; see `docs/experiments.md`.
         at_most: replicates of a row that --until does not exceed.
@@ -46,6 +52,7 @@ class Run(Command):
 
     path: tyro.conf.Positional[Path]
     quick: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
+    method: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     until: str | None = None
     at_most: int = 6400
     fresh: bool = False
@@ -55,9 +62,22 @@ class Run(Command):
     def run(self) -> None:
         """Measures, saves, prints and draws."""
         goal = None if self.until is None else _goal(self.until, self.at_most)
+        if str(self.path) == PROTOCOL:
+            self._run_protocol(goal)
+            return
+        if self.method:
+            raise ValueError(f"method must be of `casim run {PROTOCOL}`, got {self.method[0]!r}")
         self.machine.start()
         with opened(self.path) as experiment:
             self._measure(experiment, goal)
+
+    def _run_protocol(self, goal: Goal | None) -> None:
+        if goal is not None:
+            raise ValueError(f"until must be of a file: replicates are the {PROTOCOL}'s own")
+        asked = (self.quick, self.method, self.out, self.machine, self.fresh)
+        benchmark = Benchmark.of(*asked)
+        self.machine.start()
+        benchmark.run()
 
     def _measure(self, experiment: ModuleType, goal: Goal | None) -> None:
         started = time.perf_counter()

@@ -80,8 +80,8 @@ class Fitted(Task):
         more = self._missing(Size.of(mdp))
         arrays = {name: np.asarray(x) for name, x in mdp._asdict().items()}
         for name in ("successor", "prob", "reward"):
-            arrays[name] = _padded(arrays[name], axis=3, number=more["outcomes"])
-        arrays["emission"] = _padded(arrays["emission"], axis=2, number=more["observations"])
+            arrays[name] = _padded(arrays[name], 3, more["outcomes"])
+        arrays["emission"] = _padded(arrays["emission"], 2, more["observations"])
         arrays |= _with_states(arrays, more["states"])
         arrays |= _with_kernels(arrays, more["kernels"])
         if self.units:
@@ -96,11 +96,10 @@ class Fitted(Task):
         """
         missing = {}
         for axis in AXES:
-            own = getattr(size, axis)
-            check_integer(
-                f"{axis} of a fitted {type(self.task).__name__}", getattr(self, axis), own
-            )
-            missing[axis] = getattr(self, axis) - own
+            own, wanted = getattr(size, axis), getattr(self, axis)
+            field = f"{axis} of a fitted {type(self.task).__name__}"
+            check_integer(field, wanted, own)
+            missing[axis] = wanted - own
         return missing
 
     def _cut(self, steps: int) -> dict[str, np.ndarray]:

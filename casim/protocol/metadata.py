@@ -15,11 +15,12 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from casim.dynamics import absorb, discounting, force
 from casim.oracle import optimal, solve, variance_parts
@@ -158,10 +159,11 @@ def metadata(task: Task, policy: Policy) -> Metadata:
 
 def solve_all(mdp: MDP, table: Any) -> Solved:
     """What the oracle knows of a policy, and of the best and the worst play."""
-    found = jax.tree.map(np.asarray, _oracle(mdp, table))
-    mdp, truth, acted, best, worst, parts, weight = jax.tree.map(_double, found)
-    decides = mdp.decision[mdp.schedule][:, None]
+    found = jax.tree.map(_double, _oracle(mdp, table))
+    mdp, truth, acted, best, worst, parts, weight = found
+    decides = mdp.decision[mdp.schedule]
     luck = parts.luck.sum()
+    skill = parts.skill.sum()
     return Solved(
         mdp=mdp,
         truth=truth,
@@ -169,9 +171,9 @@ def solve_all(mdp: MDP, table: Any) -> Solved:
         best=best,
         worst=-worst,
         weight=weight,
-        variance=float(parts.prompt + parts.skill.sum() + luck),
+        variance=float(parts.prompt + skill + luck),
         luck=float(luck),
-        visits=np.where(decides, truth.occupancy, 0.0),
+        visits=np.where(decides[:, None], truth.occupancy, 0.0),
     )
 
 
@@ -184,15 +186,20 @@ def _oracle(mdp: MDP, table: Any) -> tuple[Any, ...]:
     return absorb(mdp), truth, force(mdp, table), best, worst, parts, discounting(mdp)
 
 
-def _double(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x
+def _double(x: Any) -> np.ndarray:
+    """An array of NumPy, its floats in double precision."""
+    array = np.asarray(x)
+    is_float = np.issubdtype(array.dtype, np.floating)
+    return array.astype(np.float64) if is_float else array
 
 
 def bifurcations(solved: Solved) -> Bool[np.ndarray, "T S"]:
     """The states of each step at which a decision is a bifurcation."""
-    spread = solved.weight[:, None] * np.ptp(solved.truth.advantage, axis=-1)
-    there = (solved.visits > 0) & (spread > 0)
-    return there & (spread >= TELLING * np.sqrt(solved.variance))
+    apart = np.ptp(solved.truth.advantage, axis=-1)
+    spread = solved.weight[:, None] * apart
+    met = solved.visits > 0
+    least = TELLING * np.sqrt(solved.variance)
+    return met & (spread > 0) & (spread >= least)
 
 
 def recovery(
@@ -209,22 +216,34 @@ def recovery(
         solved: the world.
         q_value: of who plays on.
     """
-    q = solved.truth.advantage
-    right = np.argmax(q, axis=-1)[..., None]
-    wrong = np.argmin(q, axis=-1)[..., None]
-    kept, hoped = (np.take_along_axis(q_value, x, axis=-1)[..., 0] for x in (wrong, right))
-    least = np.take_along_axis(solved.worst, wrong, axis=-1)[..., 0]
+    advantage = solved.truth.advantage
+    right = np.argmax(advantage, axis=-1)
+    wrong = np.argmin(advantage, axis=-1)
+    hoped = _taken(q_value, right)
+    kept = _taken(q_value, wrong)
+    least = _taken(solved.worst, wrong)
     stake = hoped - least
     nothing = ROUNDING * np.abs(q_value).max(initial=0.0)
-    share = (kept - least) / np.where(stake > nothing, stake, 1.0)
-    return np.where(stake > nothing, np.clip(share, 0.0, 1.0), 1.0)
+    staked = stake > nothing
+    share = (kept - least) / np.where(staked, stake, 1.0)
+    share = np.minimum(share, 1.0)
+    share = np.where(share < ROUNDING, 0.0, share)
+    return np.where(staked, share, 1.0)
+
+
+def _taken(
+    x: Float[np.ndarray, "T S A"],
+    action: Int[np.ndarray, "T S"],
+) -> Float[np.ndarray, "T S"]:
+    """The entry of one action in each state."""
+    found = np.take_along_axis(x, action[..., None], axis=-1)
+    return found[..., 0]
 
 
 def _entropy(solved: Solved) -> Float[np.ndarray, "T S"]:
     """Mean entropy of the policy in a state, over what is observed there."""
-    table = solved.table
-    log = np.log(np.where(table > 0, table, 1.0))
-    each = -np.sum(table * log, axis=-1)
+    log = np.log(_or_one(solved.table))
+    each = -np.sum(solved.table * log, axis=-1)
     seen = np.einsum("mso,mo->ms", solved.mdp.emission, each)
     return seen[solved.mdp.schedule]
 
@@ -238,7 +257,7 @@ def _delay(solved: Solved, here: Float[np.ndarray, "T S"]) -> float:
     mdp, acting = solved.mdp, solved.truth.state_policy
     joint = acting[..., None] * mdp.prob
     pay = np.sum(joint * np.abs(mdp.reward), axis=(2, 3))
-    moves = [_move(*kernel) for kernel in zip(joint, mdp.successor, strict=True)]
+    moves = list(map(_move, joint, mdp.successor))
     left = waited = np.zeros(len(mdp.start))
     total = weighted = 0.0
     for time in reversed(range(len(mdp.schedule))):
@@ -254,8 +273,8 @@ def _move(joint: np.ndarray, successor: np.ndarray) -> Float[np.ndarray, "S S"]:
     """P(s' | s) of a kernel, from the probabilities `[S, A, K]` of its outcomes."""
     states = len(joint)
     move = np.zeros((states, states))
-    from_state = np.broadcast_to(np.arange(states)[:, None, None], joint.shape)
-    np.add.at(move, (from_state, successor), joint)
+    for state in range(states):
+        np.add.at(move[state], successor[state], joint[state])
     return move
 
 
@@ -267,35 +286,41 @@ def _seen(solved: Solved, visits: np.ndarray, steps: np.ndarray) -> Float[np.nda
 
 def _aliasing(solved: Solved) -> float:
     """Perplexity of the state, given the step and what is seen."""
-    deciding = np.flatnonzero(solved.visits.sum(-1) > 0)
+    live = solved.visits.sum(axis=-1)
+    deciding = np.flatnonzero(live > 0)
     joint = _seen(solved, solved.visits, deciding)
-    whole = np.broadcast_to(joint.sum(axis=1, keepdims=True), joint.shape)
-    there = joint > 0
-    surprise = -np.log(joint[there] / whole[there])
-    return float(np.exp(_ratio(np.sum(joint[there] * surprise), joint.sum())))
+    by_sight = joint.sum(axis=1, keepdims=True)
+    likely = joint / _or_one(by_sight)
+    surprise = -np.log(_or_one(likely))
+    entropy = _mean(surprise, joint)
+    return float(np.exp(entropy))
 
 
 def _verifiability(solved: Solved) -> float:
     """How much of the variance of V is seen where turns begin."""
-    unit = solved.mdp.turn if solved.mdp.turn[-1] > 0 else solved.mdp.segment
+    mdp, truth = solved.mdp, solved.truth
+    unit = mdp.turn if mdp.turn[-1] > 0 else mdp.segment
     begins = 1 + np.flatnonzero(np.diff(unit))
-    value = solved.truth.value[begins]
-    joint = _seen(solved, np.asarray(solved.truth.occupancy), begins)
-    live = joint.sum(axis=(1, 2))[:, None]
-    held = np.where(live > 0, live, 1.0)
-    mean = np.einsum("uso,us->u", joint, value)[:, None] / held
+    value = truth.value[begins]
+    joint = _seen(solved, np.asarray(truth.occupancy), begins)
+    by_state = joint.sum(axis=2)
     by_sight = joint.sum(axis=1)
-    told = np.einsum("uso,us->uo", joint, value) / np.where(by_sight > 0, by_sight, 1.0)
-    seen = np.sum(by_sight * (told - mean) ** 2)
-    whole = np.sum(joint.sum(axis=2) * (value - mean) ** 2)
-    nothing = (ROUNDING * np.abs(solved.truth.value).max()) ** 2
-    return _ratio(seen, whole if whole > nothing else 0.0)
+    live = by_state.sum(axis=1)
+    mean = np.einsum("us,us->u", by_state, value) / _or_one(live)
+    told = np.einsum("uso,us->uo", joint, value) / _or_one(by_sight)
+    seen = by_sight * (told - mean[:, None]) ** 2
+    whole = by_state * (value - mean[:, None]) ** 2
+    nothing = ROUNDING * np.abs(truth.value).max()
+    if whole.sum() <= nothing**2:
+        return math.nan
+    return _ratio(seen.sum(), whole.sum())
 
 
 def _judge_bias(task: Task, mdp: MDP, table: Any, solved: Solved) -> float:
     """What judges take the expected return to be, less what it is."""
     believed = task.believed()
-    if all(np.array_equal(one, other) for one, other in zip(mdp, believed, strict=True)):
+    pairs = zip(mdp, believed, strict=True)
+    if all(np.array_equal(one, other) for one, other in pairs):
         return 0.0
     told = solve_all(believed, table).truth.expected_return
     return float(told - solved.truth.expected_return)
@@ -315,8 +340,11 @@ def _actions(solved: Solved) -> dict[str, float]:
     each = solved.visits.sum(axis=-1)
     shares = {}
     for kind in np.unique(kinds[each > 0]):
-        shares[Kind(kind).name.lower()] = float(each[kinds == kind].sum() / each.sum())
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+        name = Kind(kind).name.lower()
+        own = each[kinds == kind].sum()
+        shares[name] = _ratio(own, each.sum())
+    order = sorted(shares, key=lambda name: -shares[name])
+    return {name: shares[name] for name in order}
 
 
 def _coupling(solved: Solved) -> float:
@@ -326,15 +354,17 @@ def _coupling(solved: Solved) -> float:
     joint = solved.visits[..., None] * solved.acting
     taken = joint.sum(axis=1)
     sums = np.sum(joint * solved.truth.advantage, axis=1)
-    alone = np.sum(sums**2 / np.where(taken > 0, taken, 1.0), axis=-1)
-    whole = solved.skill.sum()
-    return 1 - _ratio(np.sum(solved.weight**2 * alone), whole)
+    by_action = sums**2 / _or_one(taken)
+    alone = solved.weight**2 * by_action.sum(axis=-1)
+    return 1 - _ratio(alone.sum(), solved.skill.sum())
 
 
 def _reward(mdp: MDP) -> str:
     """Whether anything is paid before the last step."""
-    paid = np.any((mdp.reward != 0) & (mdp.prob > 0), axis=(1, 2, 3))
-    return "on the way" if paid[mdp.schedule[:-1]].any() else "at the end"
+    pays = (mdp.reward != 0) & (mdp.prob > 0)
+    kernels = np.any(pays, axis=(1, 2, 3))
+    early = kernels[mdp.schedule[:-1]]
+    return "on the way" if early.any() else "at the end"
 
 
 def _mean(x: np.ndarray, weight: np.ndarray) -> float:
@@ -343,4 +373,9 @@ def _mean(x: np.ndarray, weight: np.ndarray) -> float:
 
 def _ratio(part: Any, whole: Any) -> float:
     """NaN where there is no whole."""
-    return float(part / whole) if whole > 0 else float("nan")
+    return float(part / whole) if whole > 0 else math.nan
+
+
+def _or_one(x: np.ndarray) -> np.ndarray:
+    """What can be divided by, and has a logarithm."""
+    return np.where(x > 0, x, 1.0)

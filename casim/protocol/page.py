@@ -1,0 +1,210 @@
+"""The report of a run, and the leaderboard, as Markdown: from rows and from the worlds alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from casim.compare import Comparison
+from casim.protocol.metadata import Metadata
+from casim.protocol.results import Result, Results
+from casim.protocol.suite import AGAINST, COST, GRADIENT, GROUPS, IDENTIFICATION, VERSION
+from casim.tables import Lines, marked
+
+DASH = "-"
+VERDICTS = ("better", "worse", "not told apart")
+FACTS = {
+    "decisions": "decisions",
+    "bifurcations": "bifurcations",
+    "frequency": "frequency",
+    "variance share": "variance_share",
+    "luck share": "transition_noise",
+    "recoverability": "recoverability",
+    "recoverable": "recoverable",
+    "entropy there": "entropy_bifurcation",
+    "entropy of decoys": "entropy_decoy",
+    "delay": "delay",
+    "aliasing": "aliasing",
+    "verifiability": "verifiability",
+    "judge bias": "judge_bias",
+    "coupling": "coupling",
+}
+"""Numbers of the table of worlds, by the heads of their columns."""
+
+
+class Standing(NamedTuple):
+    """A method over all worlds.
+
+    Attributes:
+        label: its name.
+        worlds: in how many it has numbers.
+        verdicts: how often `snr_aligned` is better, worse and not told apart.
+        worth: geometric mean over worlds of what it buys at equal cost, over what `AGAINST` does;
+            NaN unless it is known in every world.
+        bias: median of `centred_bias`.
+    """
+
+    label: str
+    worlds: int
+    verdicts: tuple[int, ...]
+    worth: float
+    bias: float
+
+
+def to_report(results: Results, facts: Mapping[str, Metadata]) -> str:
+    """One page: the standings, the worlds, and a table for each of them.
+
+    Args:
+        results: what was measured.
+        facts: metadata of each world, by its name.
+    """
+    sizes = f"{results.suite.num_prompts} prompts x {results.suite.num_trajectories} rollouts"
+    parts = [
+        f"# Credit assignment protocol {VERSION}, {results.suite.size}",
+        f"{len(results.methods)} methods in {len(results.worlds)} worlds, {sizes}, "
+        f"{results.suite.replicates} replicates; settings {results.suite.digest}. "
+        f"{_made_by(results)}",
+        "## Standings",
+        _standings(results),
+        _READING,
+        "## Worlds",
+        _questions(results),
+        _facts(results, facts),
+        _FACTS_READING,
+    ]
+    for world in results.worlds:
+        parts += [f"## {world}", _scores(results, world)]
+    parts.append(_SCORES_READING)
+    return "\n\n".join(parts) + "\n"
+
+
+_READING = (
+    f"Worth is one over the error of the gradient that {GROUPS} batches' environment steps buy, "
+    f"over that of {AGAINST}: the geometric mean over worlds. Better and worse count worlds whose "
+    f"paired difference of snr_aligned from {AGAINST} is told from 0 at 5%, corrected by Holm's "
+    "method over all of them. Bias is the median of centred_bias."
+)
+_FACTS_READING = (
+    "Exact, from the process and the policy: entropies in nats, delays in steps, `-` where a "
+    "number means nothing. docs/protocol.md defines each."
+)
+_SCORES_READING = (
+    f"In brackets 95% intervals; the difference of snr_aligned is from {AGAINST}, by pairs. "
+    "docs/scores.md defines the scores."
+)
+
+
+def to_leaderboard(results: Results) -> str:
+    """The standings of a suite as a page, from rows alone."""
+    parts = [
+        f"# Leaderboard of protocol {VERSION}, {results.suite.size}",
+        _standings(results),
+        _READING,
+        f"{len(results.worlds)} of {len(results.suite.worlds)} worlds, "
+        f"settings {results.suite.digest}. {_made_by(results)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _made_by(results: Results) -> str:
+    """The code and the devices that made the rows."""
+    digests = sorted({row.sources["casim"] for row in results.rows})
+    devices = sorted({row.device for row in results.rows})
+    own = sorted({name for row in results.rows for name in row.sources if name != "casim"})
+    from_elsewhere = f", methods of {', '.join(own)}" if own else ""
+    return f"Code {', '.join(digests)} on {', '.join(devices)}{from_elsewhere}."
+
+
+def standings(results: Results) -> list[Standing]:
+    """The methods, the best first; those that lack a world come last."""
+    found = [_standing(results, label) for label in results.methods]
+    return sorted(found, key=lambda each: (math.isnan(each.worth), -np.nan_to_num(each.worth)))
+
+
+def _standing(results: Results, label: str) -> Standing:
+    own = [results.cells[cell] for cell in results.cells if cell[1] == label]
+    worths = np.array([cell.worth for cell in own])
+    known = len(own) == len(results.worlds) and bool(np.all(worths > 0))
+    biases = [cell.mean("centred_bias") for cell in own]
+    biases = [bias for bias in biases if not math.isnan(bias)]
+    said = [cell.difference.verdict for cell in own if cell.difference is not None]
+    return Standing(
+        label=label,
+        worlds=len(own),
+        verdicts=tuple(said.count(verdict) for verdict in VERDICTS),
+        worth=float(np.exp(np.mean(np.log(worths)))) if known else math.nan,
+        bias=float(np.median(biases)) if biases else math.nan,
+    )
+
+
+def _standings(results: Results) -> str:
+    lines = [["", "method", "methodology", "worlds", "worth", *VERDICTS, "bias"]]
+    for place, each in enumerate(standings(results), start=1):
+        rank = DASH if math.isnan(each.worth) else str(place)
+        kind = results.methodologies[each.label]
+        counts = [str(count) for count in each.verdicts]
+        worlds = f"{each.worlds} of {len(results.worlds)}"
+        numbers = [worlds, _number(each.worth), *counts, _number(each.bias)]
+        lines.append([rank, each.label, kind, *numbers])
+    return marked(lines, 3)
+
+
+def _questions(results: Results) -> str:
+    """What each world asks."""
+    asked = {world.name: world.asks for world in results.suite.worlds}
+    return "\n".join(f"- **{world}**: {asked[world]}" for world in results.worlds)
+
+
+def _facts(results: Results, facts: Mapping[str, Metadata]) -> str:
+    """The metadata, a line for each world."""
+    lines: Lines = [["world", "actions", "reset", "agents", "reward", *FACTS]]
+    for world in results.worlds:
+        own = facts[world]
+        kinds = ", ".join(f"{name} {share:.2g}" for name, share in own.actions.items())
+        numbers = [_number(getattr(own, field)) for field in FACTS.values()]
+        lines.append([world, kinds, own.reset, str(own.agents), own.reward, *numbers])
+    return marked(lines, 5)
+
+
+def _scores(results: Results, world: str) -> str:
+    """The scores of all methods in a world, by family, and the paired difference."""
+    head = ["method", *IDENTIFICATION, *GRADIENT, f"difference from {AGAINST}", "worth", *COST]
+    lines: Lines = [head]
+    for label in results.labels:
+        cell = results.cells.get((world, label))
+        if cell is not None:
+            lines.append([label, *_cells(cell)])
+    return marked(lines, 1)
+
+
+def _cells(cell: Result) -> list[str]:
+    identification, gradient, cost = (
+        [_score(cell, name) for name in family] for family in (IDENTIFICATION, GRADIENT, COST)
+    )
+    middle = [_difference(cell.difference), _number(cell.worth)]
+    return [*identification, *gradient, *middle, *cost]
+
+
+def _score(cell: Result, name: str) -> str:
+    """A score with its interval, if one seed has it."""
+    value = _number(cell.mean(name))
+    if value == DASH or name in COST or len(cell.rows) > 1:
+        return value
+    _, low, high, _ = cell.row.scores[name]
+    return f"{value} [{_number(low)}, {_number(high)}]"
+
+
+def _difference(found: Comparison | None) -> str:
+    if found is None:
+        return DASH
+    value, low, high, _ = found.estimate
+    if math.isnan(value):
+        return found.verdict
+    return f"{value:+.3g} [{low:+.3g}, {high:+.3g}] {found.verdict}"
+
+
+def _number(x: float) -> str:
+    return f"{x:.3g}" if math.isfinite(x) else DASH

@@ -1,0 +1,72 @@
+"""Figures of a run: methods by worlds, a matrix for each number of a family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from casim.figures import Panel, matrix
+from casim.protocol.results import Cell, Result, Results
+from casim.protocol.suite import AGAINST
+
+Values = dict[str, dict[str, float]]
+BIASES = (1e-2, 1e2)
+LEAST_SNR = 1e-4
+SNRS = (LEAST_SNR, 10.0)
+RATIOS = (0.1, 10.0)
+
+
+def identification(results: Results) -> Figure:
+    """Whether the value is right: bias, sign and leakage of methods and controls."""
+    panels = [
+        Panel("action-centred bias² / signal", _scores(results, "centred_bias"), BIASES, log=True),
+        Panel("sign accuracy", _scores(results, "sign_accuracy"), (0.0, 1.0), neutral=0.5),
+        Panel("leakage", _scores(results, "leakage"), (0.0, 1.0)),
+    ]
+    return matrix(panels, results.methodologies, results.worlds)
+
+
+def gradient(results: Results) -> Figure:
+    """Whether value times weight trains: SNR, and what a method buys at equal cost.
+
+    A dot is where the SNR is not told apart from that of `AGAINST`.
+    """
+    unsure = {cell for cell, found in results.cells.items() if _is_unsure(found)}
+    alike = {(label, world) for world, label in unsure}
+    ratios = _values(results, lambda found: found.worth)
+    panels = [
+        Panel("aligned SNR", _snr(results), SNRS, log=True, unsure=alike),
+        Panel(f"worth over that of {AGAINST}", ratios, RATIOS, neutral=1.0, log=True),
+    ]
+    methods = {label: results.methodologies[label] for label in results.methods}
+    return matrix(panels, methods, results.worlds)
+
+
+def _is_unsure(found: Result) -> bool:
+    return found.difference is not None and found.difference.verdict == "not told apart"
+
+
+def _scores(results: Results, score: str) -> Values:
+    return _values(results, lambda found: found.mean(score))
+
+
+def _snr(results: Results) -> Values:
+    """Estimates of what is 0 are below 0 half of the time: they are drawn as the least."""
+
+    def read(found: Result) -> float:
+        value = found.mean("snr_aligned")
+        return value if math.isnan(value) else max(value, LEAST_SNR)
+
+    return _values(results, read)
+
+
+def _values(results: Results, read: Callable[[Result], float]) -> Values:
+    """What is read of each cell, by label and world."""
+    found: Values = {}
+    cell: Cell
+    for cell, result in results.cells.items():
+        world, label = cell
+        found.setdefault(label, {})[world] = read(result)
+    return found
