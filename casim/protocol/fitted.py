@@ -22,6 +22,9 @@ from casim.types import MDP, Kind, Replay
 
 AXES = ("kernels", "states", "observations", "outcomes")
 """What can be padded: lengths of tables that no step has to use."""
+BY_STATE = ("start", "terminal", "prompt")
+BY_KERNEL_AND_STATE = ("successor", "prob", "reward", "emission")
+"""Arrays of a process by their first axes."""
 
 
 @final
@@ -68,7 +71,8 @@ class Fitted(Task):
 
     def size(self, limit: float = math.inf) -> Size:
         inner = self.task.size(limit)
-        return inner._replace(**{axis: getattr(self, axis) for axis in AXES})
+        own = {axis: getattr(self, axis) for axis in AXES}
+        return inner._replace(**own)
 
     def build(self) -> MDP:
         return self._fit(self.task.build())
@@ -77,8 +81,11 @@ class Fitted(Task):
         return self._fit(self.task.believed())
 
     def _fit(self, mdp: MDP) -> MDP:
-        more = self._missing(Size.of(mdp))
-        arrays = {name: np.asarray(x) for name, x in mdp._asdict().items()}
+        size = Size.of(mdp)
+        more = self._missing(size)
+        arrays = mdp._asdict()
+        for name, x in arrays.items():
+            arrays[name] = np.asarray(x)
         for name in ("successor", "prob", "reward"):
             arrays[name] = _padded(arrays[name], 3, more["outcomes"])
         arrays["emission"] = _padded(arrays["emission"], 2, more["observations"])
@@ -112,13 +119,17 @@ class Fitted(Task):
 def fit(tasks: Sequence[Task], units: int = 0) -> list[Fitted]:
     """All tasks in tables that the largest of each axis fits."""
     sizes = [task.size() for task in tasks]
-    largest = {axis: max(getattr(size, axis) for size in sizes) for axis in AXES}
+    largest = {}
+    for axis in AXES:
+        lengths = [getattr(size, axis) for size in sizes]
+        largest[axis] = max(lengths)
     return [Fitted(task, **largest, units=units) for task in tasks]
 
 
 def _padded(x: np.ndarray, axis: int, number: int) -> np.ndarray:
     """Zeros at the end of an axis."""
-    widths = [(0, number if place == axis else 0) for place in range(x.ndim)]
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (0, number)
     return np.pad(x, widths)
 
 
@@ -126,27 +137,30 @@ def _with_states(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.nda
     """States that nothing reaches: they stay put, earn nothing and show the first observation."""
     first = len(arrays["start"])
     found = {}
-    for name in ("start", "terminal", "prompt"):
-        found[name] = _padded(arrays[name], axis=0, number=number)
-    for name in ("successor", "prob", "reward", "emission"):
-        found[name] = _padded(arrays[name], axis=1, number=number)
+    for name in BY_STATE:
+        found[name] = _padded(arrays[name], 0, number)
+    for name in BY_KERNEL_AND_STATE:
+        found[name] = _padded(arrays[name], 1, number)
     own = np.arange(first, first + number)
-    found["successor"][:, first:] = own[None, :, None, None]
-    found["prob"][:, first:, :, 0] = 1
-    found["emission"][:, first:, 0] = 1
+    added = slice(first, None)
+    found["successor"][:, added] = own[None, :, None, None]
+    found["prob"][:, added, :, 0] = 1
+    found["emission"][:, added, 0] = 1
     return found
 
 
 def _with_kernels(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
     """Kernels that no step follows: nothing happens there, and nothing is decided."""
-    first = len(arrays["decision"])
-    names = ("successor", "prob", "reward", "emission", "decision", "kind")
-    found = {name: _padded(arrays[name], axis=0, number=number) for name in names}
-    own = np.arange(found["prob"].shape[1])
-    found["successor"][first:] = own[None, :, None, None]
-    found["prob"][first:, :, :, 0] = 1
-    found["emission"][first:, :, 0] = 1
-    found["kind"][first:] = int(Kind.OUTPUT)
+    found = {}
+    for name in (*BY_KERNEL_AND_STATE, "decision", "kind"):
+        found[name] = _padded(arrays[name], 0, number)
+    states = found["prob"].shape[1]
+    own = np.arange(states)
+    added = slice(len(arrays["decision"]), None)
+    found["successor"][added] = own[None, :, None, None]
+    found["prob"][added, :, :, 0] = 1
+    found["emission"][added, :, 0] = 1
+    found["kind"][added] = int(Kind.OUTPUT)
     # The discount of another kernel: where all share one, they still do.
     found["discount"] = np.pad(arrays["discount"], (0, number), mode="edge")
     return found

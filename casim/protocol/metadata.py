@@ -118,8 +118,10 @@ class Solved(NamedTuple):
     @property
     def skill(self) -> Float[np.ndarray, "T S"]:
         """What the action of each state makes of Var(G)."""
-        square = np.sum(self.acting * self.truth.advantage**2, axis=-1)
-        return self.weight[:, None] ** 2 * self.visits * square
+        square = self.truth.advantage**2
+        mean = np.sum(self.acting * square, axis=-1)
+        scale = self.weight**2
+        return scale[:, None] * self.visits * mean
 
 
 def metadata(task: Task, policy: Policy) -> Metadata:
@@ -181,9 +183,17 @@ def solve_all(mdp: MDP, table: Any) -> Solved:
 def _oracle(mdp: MDP, table: Any) -> tuple[Any, ...]:
     truth = solve(mdp, table)
     against = mdp._replace(reward=-mdp.reward)
-    best, worst = optimal(mdp).q_value, optimal(against).q_value
-    parts = variance_parts(mdp, truth)
-    return absorb(mdp), truth, force(mdp, table), best, worst, parts, discounting(mdp)
+    best = optimal(mdp)
+    worst = optimal(against)
+    return (
+        absorb(mdp),
+        truth,
+        force(mdp, table),
+        best.q_value,
+        worst.q_value,
+        variance_parts(mdp, truth),
+        discounting(mdp),
+    )
 
 
 def _double(x: Any) -> np.ndarray:
@@ -197,9 +207,11 @@ def bifurcations(solved: Solved) -> Bool[np.ndarray, "T S"]:
     """The states of each step at which a decision is a bifurcation."""
     apart = np.ptp(solved.truth.advantage, axis=-1)
     spread = solved.weight[:, None] * apart
+    deviation = np.sqrt(solved.variance)
     met = solved.visits > 0
-    least = TELLING * np.sqrt(solved.variance)
-    return met & (spread > 0) & (spread >= least)
+    differs = spread > 0
+    tells = spread >= TELLING * deviation
+    return met & differs & tells
 
 
 def recovery(
@@ -242,10 +254,11 @@ def _taken(
 
 def _entropy(solved: Solved) -> Float[np.ndarray, "T S"]:
     """Mean entropy of the policy in a state, over what is observed there."""
-    log = np.log(_or_one(solved.table))
-    each = -np.sum(solved.table * log, axis=-1)
-    seen = np.einsum("mso,mo->ms", solved.mdp.emission, each)
-    return seen[solved.mdp.schedule]
+    mdp, table = solved.mdp, solved.table
+    log = np.log(_or_one(table))
+    each = -np.sum(table * log, axis=-1)
+    seen = np.einsum("mso,mo->ms", mdp.emission, each)
+    return seen[mdp.schedule]
 
 
 def _delay(solved: Solved, here: Float[np.ndarray, "T S"]) -> float:
@@ -280,8 +293,10 @@ def _move(joint: np.ndarray, successor: np.ndarray) -> Float[np.ndarray, "S S"]:
 
 def _seen(solved: Solved, visits: np.ndarray, steps: np.ndarray) -> Float[np.ndarray, "U S O"]:
     """Joint visits of states and observations at some steps."""
-    emission = solved.mdp.emission[solved.mdp.schedule[steps]]
-    return visits[steps][..., None] * emission
+    kernels = solved.mdp.schedule[steps]
+    emission = solved.mdp.emission[kernels]
+    here = visits[steps]
+    return here[..., None] * emission
 
 
 def _aliasing(solved: Solved) -> float:
@@ -355,8 +370,10 @@ def _coupling(solved: Solved) -> float:
     taken = joint.sum(axis=1)
     sums = np.sum(joint * solved.truth.advantage, axis=1)
     by_action = sums**2 / _or_one(taken)
-    alone = solved.weight**2 * by_action.sum(axis=-1)
-    return 1 - _ratio(alone.sum(), solved.skill.sum())
+    by_step = by_action.sum(axis=-1)
+    alone = np.sum(solved.weight**2 * by_step)
+    whole = solved.skill.sum()
+    return 1 - _ratio(alone, whole)
 
 
 def _reward(mdp: MDP) -> str:
@@ -368,7 +385,8 @@ def _reward(mdp: MDP) -> str:
 
 
 def _mean(x: np.ndarray, weight: np.ndarray) -> float:
-    return _ratio(np.sum(x * weight), weight.sum())
+    total = np.sum(x * weight)
+    return _ratio(total, weight.sum())
 
 
 def _ratio(part: Any, whole: Any) -> float:

@@ -111,33 +111,54 @@ def to_leaderboard(results: Results) -> str:
 
 def _made_by(results: Results) -> str:
     """The code and the devices that made the rows."""
-    digests = sorted({row.sources["casim"] for row in results.rows})
-    devices = sorted({row.device for row in results.rows})
-    own = sorted({name for row in results.rows for name in row.sources if name != "casim"})
-    from_elsewhere = f", methods of {', '.join(own)}" if own else ""
-    return f"Code {', '.join(digests)} on {', '.join(devices)}{from_elsewhere}."
+    digests, devices, places = set(), set(), set()
+    for row in results.rows:
+        digests.add(row.sources["casim"])
+        devices.add(row.device)
+        places |= set(row.sources)
+    made = f"Code {_listed(digests)} on {_listed(devices)}"
+    elsewhere = places - {"casim"}
+    if elsewhere:
+        made += f", methods of {_listed(elsewhere)}"
+    return f"{made}."
+
+
+def _listed(words: set[str]) -> str:
+    return ", ".join(sorted(words))
 
 
 def standings(results: Results) -> list[Standing]:
     """The methods, the best first; those that lack a world come last."""
     found = [_standing(results, label) for label in results.methods]
-    return sorted(found, key=lambda each: (math.isnan(each.worth), -np.nan_to_num(each.worth)))
+    ranked = [each for each in found if not math.isnan(each.worth)]
+    others = [each for each in found if math.isnan(each.worth)]
+    ranked.sort(key=lambda each: -each.worth)
+    return [*ranked, *others]
 
 
 def _standing(results: Results, label: str) -> Standing:
     own = [results.cells[cell] for cell in results.cells if cell[1] == label]
-    worths = np.array([cell.worth for cell in own])
-    known = len(own) == len(results.worlds) and bool(np.all(worths > 0))
+    everywhere = len(own) == len(results.worlds)
+    worths = [cell.worth for cell in own]
     biases = [cell.mean("centred_bias") for cell in own]
-    biases = [bias for bias in biases if not math.isnan(bias)]
-    said = [cell.difference.verdict for cell in own if cell.difference is not None]
+    known = [bias for bias in biases if not math.isnan(bias)]
+    compared = [cell.difference for cell in own if cell.difference is not None]
+    said = [difference.verdict for difference in compared]
     return Standing(
         label=label,
         worlds=len(own),
-        verdicts=tuple(said.count(verdict) for verdict in VERDICTS),
-        worth=float(np.exp(np.mean(np.log(worths)))) if known else math.nan,
-        bias=float(np.median(biases)) if biases else math.nan,
+        verdicts=tuple(map(said.count, VERDICTS)),
+        worth=_geometric(worths) if everywhere else math.nan,
+        bias=float(np.median(known)) if known else math.nan,
     )
+
+
+def _geometric(x: list[float]) -> float:
+    """The geometric mean; NaN unless all are positive."""
+    if not all(each > 0 for each in x):
+        return math.nan
+    logs = np.log(x)
+    return float(np.exp(logs.mean()))
 
 
 def _standings(results: Results) -> str:
@@ -154,8 +175,9 @@ def _standings(results: Results) -> str:
 
 def _questions(results: Results) -> str:
     """What each world asks."""
-    asked = {world.name: world.asks for world in results.suite.worlds}
-    return "\n".join(f"- **{world}**: {asked[world]}" for world in results.worlds)
+    measured = [world for world in results.suite.worlds if world.name in results.worlds]
+    lines = [f"- **{world.name}**: {world.asks}" for world in measured]
+    return "\n".join(lines)
 
 
 def _facts(results: Results, facts: Mapping[str, Metadata]) -> str:
@@ -163,9 +185,10 @@ def _facts(results: Results, facts: Mapping[str, Metadata]) -> str:
     lines: Lines = [["world", "actions", "reset", "agents", "reward", *FACTS]]
     for world in results.worlds:
         own = facts[world]
-        kinds = ", ".join(f"{name} {share:.2g}" for name, share in own.actions.items())
+        kinds = [f"{name} {share:.2g}" for name, share in own.actions.items()]
         numbers = [_number(getattr(own, field)) for field in FACTS.values()]
-        lines.append([world, kinds, own.reset, str(own.agents), own.reward, *numbers])
+        words = [world, ", ".join(kinds), own.reset]
+        lines.append([*words, str(own.agents), own.reward, *numbers])
     return marked(lines, 5)
 
 
@@ -181,11 +204,12 @@ def _scores(results: Results, world: str) -> str:
 
 
 def _cells(cell: Result) -> list[str]:
-    identification, gradient, cost = (
-        [_score(cell, name) for name in family] for family in (IDENTIFICATION, GRADIENT, COST)
-    )
-    middle = [_difference(cell.difference), _number(cell.worth)]
-    return [*identification, *gradient, *middle, *cost]
+    identification = [_score(cell, name) for name in IDENTIFICATION]
+    gradient = [_score(cell, name) for name in GRADIENT]
+    cost = [_score(cell, name) for name in COST]
+    difference = _difference(cell.difference)
+    worth = _number(cell.worth)
+    return [*identification, *gradient, difference, worth, *cost]
 
 
 def _score(cell: Result, name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from casim.figures import Panel, matrix
-from casim.protocol.results import Cell, Result, Results
+from casim.protocol.results import Result, Results
 from casim.protocol.suite import AGAINST
 
 Values = dict[str, dict[str, float]]
@@ -33,8 +33,10 @@ def gradient(results: Results) -> Figure:
 
     A dot is where the SNR is not told apart from that of `AGAINST`.
     """
-    unsure = {cell for cell, found in results.cells.items() if _is_unsure(found)}
-    alike = {(label, world) for world, label in unsure}
+    alike = set()
+    for (world, label), found in results.cells.items():
+        if _is_unsure(found):
+            alike.add((label, world))
     ratios = _values(results, lambda found: found.worth)
     panels = [
         Panel("aligned SNR", _snr(results), SNRS, log=True, unsure=alike),
@@ -45,7 +47,8 @@ def gradient(results: Results) -> Figure:
 
 
 def _is_unsure(found: Result) -> bool:
-    return found.difference is not None and found.difference.verdict == "not told apart"
+    difference = found.difference
+    return difference is not None and difference.verdict == "not told apart"
 
 
 def _scores(results: Results, score: str) -> Values:
@@ -57,7 +60,9 @@ def _snr(results: Results) -> Values:
 
     def read(found: Result) -> float:
         value = found.mean("snr_aligned")
-        return value if math.isnan(value) else max(value, LEAST_SNR)
+        if math.isnan(value):
+            return value
+        return max(value, LEAST_SNR)
 
     return _values(results, read)
 
@@ -65,8 +70,7 @@ def _snr(results: Results) -> Values:
 def _values(results: Results, read: Callable[[Result], float]) -> Values:
     """What is read of each cell, by label and world."""
     found: Values = {}
-    cell: Cell
-    for cell, result in results.cells.items():
-        world, label = cell
-        found.setdefault(label, {})[world] = read(result)
+    for (world, label), result in results.cells.items():
+        row = found.setdefault(label, {})
+        row[world] = read(result)
     return found

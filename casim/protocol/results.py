@@ -16,6 +16,7 @@ from casim.report import Row
 PREFIX = "protocol_"
 CONTROL = "control"
 ALIGNED = "snr_aligned"
+BATCH = "batch_steps"
 Cell = tuple[str, str]
 """A world and the label of a method."""
 
@@ -119,22 +120,39 @@ def gather(suite: Suite, rows: Sequence[Row]) -> Results:
 
     Of rows that answer the same question, as of several versions of a method, the last counts.
     """
-    latest = {row.question: row for row in rows if row.study == suite.name}
+    cells = _by_cell(suite, rows)
+    counted = [row for own in cells.values() for row in own]
+    differences = _differences(suite, counted)
+    found = {}
+    for cell, own in cells.items():
+        world, _ = cell
+        references = cells.get((world, AGAINST), [])
+        found[cell] = Result(
+            rows=tuple(own),
+            difference=differences.get(cell),
+            worth=_worth(own, references),
+        )
+    return Results(suite, found, len(rows) - len(counted))
+
+
+def _by_cell(suite: Suite, rows: Sequence[Row]) -> dict[Cell, list[Row]]:
+    """The last row to each question, by world and method, in the order of the worlds."""
+    latest: dict[str, Row] = {}
+    for row in rows:
+        if row.study == suite.name:
+            latest[row.question] = row
     cells: dict[Cell, list[Row]] = {}
-    places = [world.name for world in suite.worlds]
     for row in latest.values():
         world = suite.world_of(row)
         if world is not None:
-            cells.setdefault((world.name, row.label), []).append(row)
-    order = sorted(cells, key=lambda cell: places.index(cell[0]))
-    counted = [row for cell in order for row in cells[cell]]
-    differences = _differences(suite, counted)
+            cell = world.name, row.label
+            cells.setdefault(cell, []).append(row)
     found = {}
-    for cell in order:
-        own = cells[cell]
-        ratio = _worth(own, cells.get((cell[0], AGAINST), []))
-        found[cell] = Result(tuple(own), differences.get(cell), ratio)
-    return Results(suite, found, len(rows) - len(counted))
+    for world in suite.worlds:
+        own = [cell for cell in cells if cell[0] == world.name]
+        for cell in own:
+            found[cell] = cells[cell]
+    return found
 
 
 def _differences(suite: Suite, rows: Sequence[Row]) -> dict[Cell, Comparison]:
@@ -159,12 +177,14 @@ def _worth(rows: Sequence[Row], references: Sequence[Row]) -> float:
     """What a method buys at equal cost, over what `AGAINST` buys."""
     if not references or rows[0].methodology == CONTROL:
         return math.nan
-    if not all("batch_steps" in row.scores for row in (*rows, *references)):
+    every = [*rows, *references]
+    if not all(BATCH in row.scores for row in every):
         return math.nan
-    steps = [row.scores["batch_steps"].value for row in references]
+    steps = [row.scores[BATCH].value for row in references]
     budget = GROUPS * float(np.mean(steps))
     own = _bought(rows, budget)
-    return own / _bought(references, budget)
+    other = _bought(references, budget)
+    return own / other
 
 
 def _bought(rows: Sequence[Row], budget: float) -> float:
@@ -175,5 +195,5 @@ def _bought(rows: Sequence[Row], budget: float) -> float:
 
 def _cost(row: Row) -> float:
     """Environment steps of a batch, with what the method adds."""
-    own, added = row.scores["batch_steps"], row.scores["env_steps"]
+    own, added = row.scores[BATCH], row.scores["env_steps"]
     return own.value + added.value

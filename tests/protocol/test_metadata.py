@@ -43,20 +43,35 @@ def test_noise_after_the_pivot_is_luck():
 
 def test_a_wrong_branch_is_undone_as_often_as_recovery_says():
     found = of(THREE)
-    mass = kept = 0.0
+    mass = kept = alone = 0.0
     good, deviation = 1.0, _deviation(0.25)
     for later in (2, 1, 0):
         # Good: the wrong action turns it bad, later ones may mend that. Bad: it stays so.
         undone, with_this = (1 - 0.75**number for number in (later, later + 1))
+        # By itself the policy, right half of the time, ends well from good and from bad with:
+        well, badly = _ends_well(1.0, later), _ends_well(0.0, later)
+        either = 0.25 * well + 0.75 * badly
         left = 0.6 * 0.375**later  # of what this pivot moves, by what the later ones forget
-        cells = [(good, left, undone), (1 - good, 0.25 * left, undone / with_this)]
-        for visits, spread, share in cells:
+        cells = [
+            (good, left, undone, badly / well),
+            (1 - good, 0.25 * left, undone / with_this, badly / either),
+        ]
+        for visits, spread, share, by_itself in cells:
             telling = visits if spread >= TELLING * deviation else 0.0
             mass += telling
             kept += telling * share
+            alone += telling * by_itself
         good = 0.5 * good + 0.125 * (1 - good)
     assert found.bifurcations == pytest.approx(mass, rel=1e-5)
     assert found.recoverable == pytest.approx(kept / mass, rel=1e-5)
+    assert found.recoverability == pytest.approx(alone / mass, rel=1e-5)
+
+
+def _ends_well(good, pivots):
+    """P(good at the end) from P(good now), with some pivots to come."""
+    for _ in range(pivots):
+        good = 0.5 * good + 0.125 * (1 - good)
+    return good
 
 
 def _deviation(recovery):
