@@ -67,7 +67,8 @@ class Fitted(Task):
         return self.task.replay
 
     def with_horizon(self, horizon: int) -> Fitted:
-        return dataclasses.replace(self, task=self.task.with_horizon(horizon))
+        task = self.task.with_horizon(horizon)
+        return dataclasses.replace(self, task=task)
 
     def size(self, limit: float = math.inf) -> Size:
         inner = self.task.size(limit)
@@ -75,10 +76,12 @@ class Fitted(Task):
         return inner._replace(**own)
 
     def build(self) -> MDP:
-        return self._fit(self.task.build())
+        mdp = self.task.build()
+        return self._fit(mdp)
 
     def believed(self) -> MDP:
-        return self._fit(self.task.believed())
+        mdp = self.task.believed()
+        return self._fit(mdp)
 
     def _fit(self, mdp: MDP) -> MDP:
         size = Size.of(mdp)
@@ -92,7 +95,8 @@ class Fitted(Task):
         arrays |= _with_states(arrays, more["states"])
         arrays |= _with_kernels(arrays, more["kernels"])
         if self.units:
-            arrays |= self._cut(len(arrays["schedule"]))
+            steps = len(arrays["schedule"])
+            arrays |= self._cut(steps)
         return MDP(**jax.device_put(arrays))
 
     def _missing(self, size: Size) -> dict[str, int]:
@@ -103,7 +107,8 @@ class Fitted(Task):
         """
         missing = {}
         for axis in AXES:
-            own, wanted = getattr(size, axis), getattr(self, axis)
+            own = getattr(size, axis)
+            wanted = getattr(self, axis)
             field = f"{axis} of a fitted {type(self.task).__name__}"
             check_integer(field, wanted, own)
             missing[axis] = wanted - own

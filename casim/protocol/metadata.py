@@ -129,20 +129,25 @@ def metadata(task: Task, policy: Policy) -> Metadata:
     mdp = task.build()
     table = policy.table(mdp)
     solved = solve_all(mdp, table)
+    truth = solved.truth
     telling = bifurcations(solved)
     here = np.where(telling, solved.visits, 0.0)
     elsewhere = np.where(telling, 0.0, solved.visits)
+    decisions = solved.visits.sum()
+    forks = here.sum()
+    decided = solved.skill[telling].sum()
+    by_itself = recovery(solved, truth.q_value)
+    at_best = recovery(solved, solved.best)
     entropy = _entropy(solved)
-    decisions, forks = solved.visits.sum(), here.sum()
     return Metadata(
-        steps=float(solved.truth.occupancy.sum()),
+        steps=float(truth.occupancy.sum()),
         turns=int(solved.mdp.turn[-1]) + 1,
         decisions=float(decisions),
         bifurcations=float(forks),
         frequency=_ratio(forks, decisions),
-        variance_share=_ratio(solved.skill[telling].sum(), solved.variance),
-        recoverability=_mean(recovery(solved, solved.truth.q_value), here),
-        recoverable=_mean(recovery(solved, solved.best), here),
+        variance_share=_ratio(decided, solved.variance),
+        recoverability=_mean(by_itself, here),
+        recoverable=_mean(at_best, here),
         entropy_bifurcation=_mean(entropy, here),
         entropy_decoy=_mean(entropy, elsewhere),
         delay=_delay(solved, here),
@@ -267,18 +272,23 @@ def _delay(solved: Solved, here: Float[np.ndarray, "T S"]) -> float:
     In maths: R_t = E|r_t| + P R_{t+1} is what is still earned or paid, and
     M_t = P (M_{t+1} + R_{t+1}) the same weighted by steps to go.
     """
-    mdp, acting = solved.mdp, solved.truth.state_policy
+    mdp = solved.mdp
+    acting = solved.truth.state_policy
     joint = acting[..., None] * mdp.prob
-    pay = np.sum(joint * np.abs(mdp.reward), axis=(2, 3))
+    size = np.abs(mdp.reward)
+    pay = np.sum(joint * size, axis=(2, 3))
     moves = list(map(_move, joint, mdp.successor))
-    left = waited = np.zeros(len(mdp.start))
-    total = weighted = 0.0
-    for time in reversed(range(len(mdp.schedule))):
-        kernel = mdp.schedule[time]
-        waited = moves[kernel] @ (waited + left)
-        left = pay[kernel] + moves[kernel] @ left
-        total += here[time] @ left
-        weighted += here[time] @ waited
+    left = np.zeros(len(mdp.start))
+    waited = left
+    total = 0.0
+    weighted = 0.0
+    backwards = zip(mdp.schedule[::-1], here[::-1], strict=True)
+    for kernel, visits in backwards:
+        move = moves[kernel]
+        waited = move @ (waited + left)
+        left = pay[kernel] + move @ left
+        total += visits @ left
+        weighted += visits @ waited
     return _ratio(weighted, total)
 
 
@@ -286,8 +296,9 @@ def _move(joint: np.ndarray, successor: np.ndarray) -> Float[np.ndarray, "S S"]:
     """P(s' | s) of a kernel, from the probabilities `[S, A, K]` of its outcomes."""
     states = len(joint)
     move = np.zeros((states, states))
-    for state in range(states):
-        np.add.at(move[state], successor[state], joint[state])
+    rows = zip(move, successor, joint, strict=True)
+    for row, after, chance in rows:
+        np.add.at(row, after, chance)
     return move
 
 
@@ -323,12 +334,14 @@ def _verifiability(solved: Solved) -> float:
     live = by_state.sum(axis=1)
     mean = np.einsum("us,us->u", by_state, value) / _or_one(live)
     told = np.einsum("uso,us->uo", joint, value) / _or_one(by_sight)
-    seen = by_sight * (told - mean[:, None]) ** 2
-    whole = by_state * (value - mean[:, None]) ** 2
+    centre = mean[:, None]
+    seen = by_sight * (told - centre) ** 2
+    whole = by_state * (value - centre) ** 2
     nothing = ROUNDING * np.abs(truth.value).max()
     if whole.sum() <= nothing**2:
         return math.nan
-    return _ratio(seen.sum(), whole.sum())
+    share = _ratio(seen.sum(), whole.sum())
+    return 0.0 if share < ROUNDING else share
 
 
 def _judge_bias(task: Task, mdp: MDP, table: Any, solved: Solved) -> float:
