@@ -42,8 +42,8 @@ class Standing(NamedTuple):
         label: its name.
         worlds: in how many it has numbers.
         verdicts: how often `snr_aligned` is better, worse and not told apart.
-        worth: geometric mean over worlds of what it buys at equal cost, over what `AGAINST` does;
-            NaN unless it is known in every world.
+        worth: geometric mean over the worlds of `Results.ranking` of what it buys at equal cost,
+            over what `AGAINST` does; NaN unless it is known in all of them.
         bias: median of `centred_bias`.
     """
 
@@ -83,8 +83,8 @@ def to_report(results: Results, facts: Mapping[str, Metadata]) -> str:
 
 _READING = (
     f"Worth is one over the error of the gradient that {GROUPS} batches' environment steps buy, "
-    f"over that of {AGAINST}: the geometric mean over worlds. Better and worse count worlds whose "
-    f"paired difference of snr_aligned from {AGAINST} is told from 0 at 5%, corrected by Holm's "
+    f"over that of {AGAINST}: the geometric mean over worlds that one can go back in. Better and "
+    f"worse count worlds whose paired difference of snr_aligned from {AGAINST} is told from 0 at 5%, corrected by Holm's "
     "method over all of them. Bias is the median of centred_bias."
 )
 _FACTS_READING = (
@@ -137,9 +137,13 @@ def standings(results: Results) -> list[Standing]:
 
 
 def _standing(results: Results, label: str) -> Standing:
-    own = [results.cells[cell] for cell in results.cells if cell[1] == label]
-    everywhere = len(own) == len(results.worlds)
-    worths = [cell.worth for cell in own]
+    cells = {}
+    for (world, other), cell in results.cells.items():
+        if other == label:
+            cells[world] = cell
+    own = list(cells.values())
+    ranked = [cells[world].worth for world in results.ranking if world in cells]
+    everywhere = len(ranked) == len(results.ranking)
     biases = [cell.mean("centred_bias") for cell in own]
     known = [bias for bias in biases if not math.isnan(bias)]
     compared = [cell.difference for cell in own if cell.difference is not None]
@@ -148,7 +152,7 @@ def _standing(results: Results, label: str) -> Standing:
         label=label,
         worlds=len(own),
         verdicts=tuple(map(said.count, VERDICTS)),
-        worth=_geometric(worths) if everywhere else math.nan,
+        worth=_geometric(ranked) if everywhere else math.nan,
         bias=float(np.median(known)) if known else math.nan,
     )
 
@@ -164,12 +168,17 @@ def _geometric(x: list[float]) -> float:
 def _standings(results: Results) -> str:
     lines = [["", "method", "methodology", "worlds", "worth", *VERDICTS, "bias"]]
     for place, each in enumerate(standings(results), start=1):
-        rank = DASH if math.isnan(each.worth) else str(place)
-        kind = results.methodologies[each.label]
-        counts = [str(count) for count in each.verdicts]
-        worlds = f"{each.worlds} of {len(results.worlds)}"
-        numbers = [worlds, _number(each.worth), *counts, _number(each.bias)]
-        lines.append([rank, each.label, kind, *numbers])
+        is_ranked = not math.isnan(each.worth)
+        cells = [
+            str(place) if is_ranked else DASH,
+            each.label,
+            results.methodologies[each.label],
+            f"{each.worlds} of {len(results.worlds)}",
+            _number(each.worth),
+            *map(str, each.verdicts),
+            _number(each.bias),
+        ]
+        lines.append(cells)
     return marked(lines, 3)
 
 
@@ -187,8 +196,14 @@ def _facts(results: Results, facts: Mapping[str, Metadata]) -> str:
         own = facts[world]
         kinds = [f"{name} {share:.2g}" for name, share in own.actions.items()]
         numbers = [_number(getattr(own, field)) for field in FACTS.values()]
-        words = [world, ", ".join(kinds), own.reset]
-        lines.append([*words, str(own.agents), own.reward, *numbers])
+        words = [
+            world,
+            ", ".join(kinds),
+            own.reset,
+            str(own.agents),
+            own.reward,
+        ]
+        lines.append([*words, *numbers])
     return marked(lines, 5)
 
 

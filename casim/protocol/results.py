@@ -65,7 +65,17 @@ class Results:
     @property
     def worlds(self) -> list[str]:
         """The worlds that were measured."""
-        return list(dict.fromkeys(world for world, _ in self.cells))
+        found = dict.fromkeys(world for world, _ in self.cells)
+        return list(found)
+
+    @property
+    def ranking(self) -> list[str]:
+        """Those of them that methods are ranked by: where all can be run, because one can go back.
+
+        All that were measured, if one can go back in none.
+        """
+        allowed = [world.name for world in self.suite.worlds if world.task.replay.possible]
+        return [world for world in self.worlds if world in allowed] or self.worlds
 
     @property
     def labels(self) -> list[str]:
@@ -147,21 +157,17 @@ def _by_cell(suite: Suite, rows: Sequence[Row]) -> dict[Cell, list[Row]]:
         if world is not None:
             cell = world.name, row.label
             cells.setdefault(cell, []).append(row)
-    found = {}
-    for world in suite.worlds:
-        own = [cell for cell in cells if cell[0] == world.name]
-        for cell in own:
-            found[cell] = cells[cell]
-    return found
+    places = [world.name for world in suite.worlds]
+    order = sorted(cells, key=lambda cell: places.index(cell[0]))
+    return {cell: cells[cell] for cell in order}
 
 
 def _differences(suite: Suite, rows: Sequence[Row]) -> dict[Cell, Comparison]:
     """Paired differences from `AGAINST`, corrected for their number; none without its rows."""
     methods = [row for row in rows if row.methodology != CONTROL]
-    others = {row.label for row in methods} - {AGAINST}
-    has_reference = any(row.label == AGAINST for row in methods)
+    labels = {row.label for row in methods}
     is_scored = any(ALIGNED in row.scores for row in methods)
-    if not (others and has_reference and is_scored):
+    if AGAINST not in labels or len(labels) < 2 or not is_scored:
         return {}
     measure = by_score(methods, ALIGNED)
     found = {}
@@ -181,7 +187,8 @@ def _worth(rows: Sequence[Row], references: Sequence[Row]) -> float:
     if not all(BATCH in row.scores for row in every):
         return math.nan
     steps = [row.scores[BATCH].value for row in references]
-    budget = GROUPS * float(np.mean(steps))
+    mean = float(np.mean(steps))
+    budget = GROUPS * mean
     own = _bought(rows, budget)
     other = _bought(references, budget)
     return own / other

@@ -12,6 +12,7 @@ from casim.protocol.metadata import Metadata
 from casim.protocol.page import standings, to_leaderboard, to_report
 from casim.protocol.results import gather, suite_of
 from casim.protocol.suite import GROUPS, VERSION, quick
+from casim.protocol.worlds import no_reset
 from casim.report import describe
 from casim.scores import Score
 from casim.storage import append
@@ -112,6 +113,26 @@ def test_standings_are_geometric_means_over_worlds_and_what_lacks_a_world_comes_
     assert last.label == "VinePPO by step"
     assert math.isnan(last.worth)
     assert last.worlds == 1
+
+
+def test_worlds_that_one_cannot_go_back_in_do_not_rank():
+    never = next(world for world in no_reset(4) if world.name == "no reset")
+    suite = dataclasses.replace(SUITE, worlds=(EARLY, LATE, never))
+    rows = [
+        *ROWS,
+        measured(VINEPPO_STEP, LATE, snr(1.0), variance=1.0),
+        measured(RLOO, never, snr(4.0)),
+        measured(GRPO, never, snr(1.0), variance=1.0),
+    ]
+    found = gather(suite, rows)
+    assert found.worlds == ["early", "late", "no reset"]
+    assert found.ranking == ["early", "late"]
+    places = {each.label: each for each in standings(found)}
+    both = (1 + GROUPS / 2) / (1 + GROUPS / 4) * (1 + GROUPS / 8) / (1 + GROUPS / 4)
+    assert places["GRPO"].worth == pytest.approx(math.sqrt(both))
+    assert places["GRPO"].worlds == 3
+    assert places["VinePPO by step"].worlds == 2
+    assert not math.isnan(places["VinePPO by step"].worth)
 
 
 def test_of_rows_that_answer_one_question_the_last_counts():
