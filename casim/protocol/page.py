@@ -84,8 +84,8 @@ def to_report(results: Results, facts: Mapping[str, Metadata]) -> str:
 _READING = (
     f"Worth is one over the error of the gradient that {GROUPS} batches' environment steps buy, "
     f"over that of {AGAINST}: the geometric mean over worlds that one can go back in. Better and "
-    f"worse count worlds whose paired difference of snr_aligned from {AGAINST} is told from 0 at 5%, corrected by Holm's "
-    "method over all of them. Bias is the median of centred_bias."
+    f"worse count worlds whose paired difference of snr_aligned from {AGAINST} is told from 0 at "
+    "5%, corrected by Holm's method over all of them. Bias is the median of centred_bias."
 )
 _FACTS_READING = (
     "Exact, from the process and the policy: entropies in nats, delays in steps, `-` where a "
