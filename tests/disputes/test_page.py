@@ -7,10 +7,15 @@ import disputes
 import numpy as np
 import pytest
 from settled import baselines, scales, spans, worlds
+from settled.found import scores
+
+from casim.oracle.moments import precise_truth
 
 DOCS = Path(__file__).parents[2] / "docs"
 SHORT = {"left_out_deviation", "filters", "bootstrap"}
 """Those that compile little or nothing."""
+LONG = {"tool_tokens", "ratios"}
+"""Those of which only some numbers are measured again."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def test_every_dispute_is_on_the_page(kept):
     assert disputes.from_json(disputes.to_json(kept)) == kept
 
 
-@pytest.mark.parametrize("dispute", [named(dispute) for dispute in disputes.DISPUTES])
+@pytest.mark.parametrize("dispute", [named(x) for x in disputes.DISPUTES if x.name not in LONG])
 def test_disputes_are_settled_as_the_page_says(dispute, kept):
     found = dispute.measure()
     told = kept[dispute.name]
@@ -40,6 +45,19 @@ def test_disputes_are_settled_as_the_page_says(dispute, kept):
     assert list(found.rows) == list(told.rows)
     for name, row in found.rows.items():
         assert row == pytest.approx(told.rows[name], rel=1e-6, abs=1e-9), name
+
+
+@pytest.mark.slow
+def test_the_long_ones_are_settled_as_the_page_says_where_they_are_measured_again(kept):
+    setting = spans.errand()
+    rule = spans.Valued(spans.Gae(lambda_=0.0, gaps="zeroed"), precise_truth(*setting).value)
+    bias = scores(setting, rule, 1)["bias"]
+    assert bias == pytest.approx(kept["tool_tokens"].rows["value 0 (OpenRLHF)"][0], rel=1e-6)
+    setting, behaviour = spans.two_forks(2)
+    rule = spans.Chain(spans.Whole(), spans.Ratio("sequence"))
+    variance = scores(setting, rule, 1, behaviour=behaviour)["gradient_variance"]
+    told = kept["ratios"].rows["product over the sequence"]
+    assert variance == pytest.approx(told[1], rel=1e-6)
 
 
 def test_what_is_centred_before_it_is_summed_favours_stopping_by_the_mean_of_what_it_skips(kept):
@@ -75,12 +93,12 @@ def test_wrong_values_of_a_tools_token_count_by_one_less_lambda(form, kept):
         assert bias == pytest.approx((1 - lambda_) ** 2 * row[0], abs=1e-12)
 
 
-def test_the_variance_of_a_product_is_what_its_second_moment_says(kept):
-    numbers = kept["ratios"].numbers
-    assert numbers["product"] < 1e-12
-    assert numbers["growth"] == pytest.approx(0.25 / 0.7 + 0.25 / 0.3)
-    # Between 2 and 8 tokens there are six, each of which can make no more of it.
-    assert numbers["product_last"] / numbers["product_first"] <= 1.01 * numbers["growth"] ** 6
+def test_ratios_of_tokens_leave_the_other_fork_to_the_older_policy(kept):
+    """Each fork's gradient is multiplied by how much likelier the other one is passed."""
+    rows = kept["ratios"].rows
+    wanted = (spans.BEHAVIOUR / 0.5 - 1) ** 2
+    assert rows["token"][0::2] == pytest.approx([wanted] * len(spans.HORIZONS))
+    assert rows["product over the sequence"][0::2] == pytest.approx([0.0] * len(spans.HORIZONS))
 
 
 def test_numbers_are_written_with_four_digits():
