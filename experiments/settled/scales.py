@@ -110,10 +110,12 @@ def _without_own(reward: float, others: np.ndarray) -> float:
 def _without_own_single(reward: float, others: np.ndarray) -> float:
     """The variance in single precision, as the mean square less the squared mean."""
     single = others.astype(np.float32)
-    mean = np.sum(single, dtype=np.float32) / np.float32(len(single))
-    square = np.sum(single**2, dtype=np.float32) / np.float32(len(single))
-    rest = np.float32(len(single) / (len(single) - 1))
-    variance = np.maximum(square - mean**2, np.float32(0.0)) * rest
+    size = np.float32(len(single))
+    # One after the other, so that the rounding is the same on every machine.
+    mean = np.add.accumulate(single)[-1] / size
+    square = np.add.accumulate(single * single)[-1] / size
+    rest = size / (size - np.float32(1.0))
+    variance = np.maximum(square - mean * mean, np.float32(0.0)) * rest
     return (reward - float(mean)) / (math.sqrt(variance) + 1e-6)
 
 
