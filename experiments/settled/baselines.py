@@ -286,7 +286,7 @@ DISPUTES = (
         "afterwards favours stopping: cosine {summed:.4f}, excess {excess:.4f} on STOP, which is "
         "the accumulated mean reward of the turns that stopping skips ({predicted:.4f}).",
         flips="whether the run itself is in the mean, and whether the mean is taken before or "
-        "after the sum over turns; with equal lengths all six have cosine {equal:.4f} or more",
+        "after the sum over turns; with equal lengths all six have cosine {equal:.4f}",
         measure=turn_baseline,
     ),
     Dispute(
@@ -344,7 +344,8 @@ DISPUTES = (
         "{state:.1f}, {prefix:.1f} times |g*|^2). With oneself among the peers finer classes "
         "change the direction: cosine {own_step:.4f} by step, {own_anchor:.4f} by observation, "
         "{own_state:.4f} by state, {own_prefix:.4f} by prefix.",
-        flips="whether oneself is a peer, and what a step without peers gets",
+        flips="whether oneself is a peer; by step all runs are peers here, as they are equally "
+        "long, so that oneself is only a scale (compare `turn_baseline`)",
         measure=peers,
     ),
 )

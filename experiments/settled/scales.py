@@ -256,7 +256,9 @@ def _credits(recipe: Any, component: Float[np.ndarray, "B N C"]) -> Float[np.nda
     num = component.shape[1]
     with jax.enable_x64(True):
         ones = np.ones((num, 1))
-        empty = Batch.from_arrays(ones, ones, np.zeros(num), component=component[0][:, None])
+        empty = Batch.from_arrays(
+            ones, ones, np.zeros(num, np.int32), component=component[0][:, None]
+        )
 
         def one(parts: Any) -> Any:
             reward = jnp.sum(parts, axis=-1)[None, :, None]
@@ -349,9 +351,9 @@ DISPUTES = (
         name="two_rewards",
         question="Two rewards: is it truer to their sum to sum before normalising?",
         asked="NVlabs/GDPO#3; huggingface/trl#4841, #4785",
-        world="One answer of four, right or wrong and in form or not, N = 4; TRL's two orders. "
-        "Even: half right, 0.6 in form. Weights are of the gradients of the two rewards taken as "
-        "0 or 1.",
+        world="One answer of four, right or wrong and in form or not, N = 4, one group a batch; "
+        "TRL's two orders. Even: half right, 0.6 in form. Weights are of the gradients of the two "
+        "rewards taken as 0 or 1.",
         answer="Sum first if the rewards' sizes are meant: with 1 for being right and 0.1 for the "
         "form the cosine with the gradient of that sum is {sum_tenth:.4f}, and {first_tenth:.4f} "
         "normalised first, which weighs form {weight_first:.3f} times as much as being right "

@@ -334,11 +334,10 @@ DISPUTES = (
         world="Four turns, an outcome when the agent stops: 0, 2, 1, 3 at probability 0.3 "
         "(early), or 0, 0.5, 1, 3 at 0.1 (late); returns to go less the mean of the others, N = "
         "4. Gamma 0.5, 0.7, 0.9 or 1.",
-        answer="Only while variance rules: of one group the least bias^2 + variance is at gamma "
+        answer="Only while variance rules: of one group the least bias + variance is at gamma "
         "{few:g} (early) and {few_late:g} (late), of {groups:.0f} groups at {many:g} and "
         "{many_late:g}. Gamma 0.9 costs little direction (cosine {cosine:.4f} and "
-        "{cosine_late:.4f}), 0.5 much where an early end pays less than a later one ({low:.4f}, "
-        "and {low_late:.4f} late).",
+        "{cosine_late:.4f}), 0.5 more ({low:.4f} and {low_late:.4f}).",
         flips="the number of groups: the bias stays, the variance is divided by it",
         measure=turn_discount,
     ),

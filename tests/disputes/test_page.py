@@ -7,15 +7,10 @@ import disputes
 import numpy as np
 import pytest
 from settled import baselines, scales, spans, worlds
-from settled.found import scores
-
-from casim.oracle.moments import precise_truth
 
 DOCS = Path(__file__).parents[2] / "docs"
 SHORT = {"left_out_deviation", "filters", "bootstrap"}
 """Those that compile little or nothing."""
-LONG = {"tool_tokens", "ratios"}
-"""Those of which only some numbers are measured again."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +30,7 @@ def test_every_dispute_is_on_the_page(kept):
     assert disputes.from_json(disputes.to_json(kept)) == kept
 
 
-@pytest.mark.parametrize("dispute", [named(x) for x in disputes.DISPUTES if x.name not in LONG])
+@pytest.mark.parametrize("dispute", [named(x) for x in disputes.DISPUTES])
 def test_disputes_are_settled_as_the_page_says(dispute, kept):
     found = dispute.measure()
     told = kept[dispute.name]
@@ -45,19 +40,6 @@ def test_disputes_are_settled_as_the_page_says(dispute, kept):
     assert list(found.rows) == list(told.rows)
     for name, row in found.rows.items():
         assert row == pytest.approx(told.rows[name], rel=1e-6, abs=1e-9), name
-
-
-@pytest.mark.slow
-def test_the_long_ones_are_settled_as_the_page_says_where_they_are_measured_again(kept):
-    setting = spans.errand()
-    rule = spans.Valued(spans.Gae(lambda_=0.0, gaps="zeroed"), precise_truth(*setting).value)
-    bias = scores(setting, rule, 1)["bias"]
-    assert bias == pytest.approx(kept["tool_tokens"].rows["value 0 (OpenRLHF)"][0], rel=1e-6)
-    setting, behaviour = spans.two_forks(2)
-    rule = spans.Chain(spans.Whole(), spans.Ratio("sequence"))
-    variance = scores(setting, rule, 1, behaviour=behaviour)["gradient_variance"]
-    told = kept["ratios"].rows["product over the sequence"]
-    assert variance == pytest.approx(told[1], rel=1e-6)
 
 
 def test_what_is_centred_before_it_is_summed_favours_stopping_by_the_mean_of_what_it_skips(kept):
