@@ -40,7 +40,7 @@ class Scaling(NamedTuple):
     """Values of x where it is not."""
 
 
-def scaling(rows: Sequence[Row], score: str, x: Sequence[float]) -> Scaling:
+def scaling(rows: Sequence[Row], score: str, x: Sequence[float] | np.ndarray) -> Scaling:
     """The exponent of a score of one method over a knob.
 
     Args:

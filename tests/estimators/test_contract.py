@@ -325,6 +325,7 @@ def test_what_it_claims_to_be_unbiased_for_it_is(name, task):
         (Hindsight, "prior", 0.0),
         (Hindsight, "prior", float("inf")),
         (Hindsight, "discount", 1.5),
+        (Hindsight, "fit", "counts"),
         (ProcessReward, "form", "max"),
         (ProcessReward, "temperature", 0.0),
         (ProcessReward, "temperature", float("inf")),
