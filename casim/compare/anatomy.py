@@ -146,17 +146,20 @@ def exact_anatomy(
     worth = {}
     for present, recipe in coalitions(method).items():
         moments = group_moments(mdp, policy, recipe, num, **settings)
-        worth[present] = np.array(exact_scores(mdp, policy, moments)[score])
+        worth[present] = np.array([exact_scores(mdp, policy, moments)[score]])
     found = shares(worth)
-    return {player.name: float(found[player.name]) for player in players(method)}
+    return {player.name: found[player.name].item() for player in players(method)}
 
 
 def _complete(
     method: Method,
-    worth: Mapping[frozenset[str], Quantity],
+    worth: Mapping[frozenset[str], np.ndarray],
     number: int,
-) -> dict[str, Quantity]:
-    """The shares of one seed; all missing where one is."""
+) -> dict[str, np.ndarray]:
+    """The shares of one seed; all missing where one is.
+
+    What is missing was not measured without each block, so lengths may differ.
+    """
     if len(worth) != number:
         wanted = f"one for each of the {number} coalitions of {method.name}"
         raise ValueError(f"rows must hold {wanted}, got {len(worth)}")
