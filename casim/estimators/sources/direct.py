@@ -25,15 +25,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from casim.estimators.base import (
-    Source,
-    add_costs,
     check_discount,
     check_recipes,
-    cost,
     discount_of,
-    required,
 )
 from casim.estimators.sources.fitting import Fit, cell_means, of_taken, own_of
+from casim.estimators.sources.lessons import FromRollouts
 from casim.estimators.sources.models import Shape, look_up
 from casim.estimators.sources.objectives import weighted_mean
 from casim.estimators.sources.sights import Passage
@@ -44,7 +41,7 @@ from casim.types import Batch
 
 @final
 @dataclasses.dataclass(frozen=True)
-class DirectAdvantage(Source):
+class DirectAdvantage(FromRollouts):
     """The advantage of the action taken, fitted to returns without a critic to bootstrap from.
 
     Attributes:
@@ -70,14 +67,6 @@ class DirectAdvantage(Source):
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return frozenset({"critic"}) | (frozenset() if self.luck else self.fit.sight.needs)
-
-    def give(self, key, world, batch):
-        world = required(world, self)
-        key_data, key_fit = jax.random.split(key)
-        data, used = self.fit.rollouts(key_data, world)
-        weight = jnp.ones(data.live.shape[:-1], data.reward.dtype)
-        value = self.on(key_fit, world, batch, data, weight)
-        return value, add_costs(used, cost(critic_updates=self.fit.updates(data)))
 
     def on(
         self,

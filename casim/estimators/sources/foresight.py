@@ -34,15 +34,12 @@ from jaxtyping import Array, Float, Int
 
 from casim.checks import check_range
 from casim.estimators.base import (
-    Source,
-    add_costs,
     check_discount,
     check_recipes,
-    cost,
     discount_of,
-    required,
 )
 from casim.estimators.sources.fitting import Fit, cell_means, own_of
+from casim.estimators.sources.lessons import FromRollouts
 from casim.estimators.sources.models import Shape, look_up
 from casim.estimators.sources.objectives import weighted_mean
 from casim.estimators.sources.sights import Earning
@@ -53,7 +50,7 @@ from casim.types import Batch
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Foresight(Source):
+class Foresight(FromRollouts):
     """The return from each step on, less what is expected of it by what is seen and what came.
 
     Attributes:
@@ -79,14 +76,6 @@ class Foresight(Source):
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return frozenset({"critic"}) | self.fit.sight.needs
-
-    def give(self, key, world, batch):
-        world = required(world, self)
-        key_data, key_fit = jax.random.split(key)
-        data, used = self.fit.rollouts(key_data, world)
-        weight = jnp.ones(data.live.shape[:-1], data.reward.dtype)
-        value = self.on(key_fit, world, batch, data, weight)
-        return value, add_costs(used, cost(critic_updates=self.fit.updates(data)))
 
     def on(
         self,

@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from casim.estimators.base import Source, add_costs, check_recipes, cost, required
+from casim.estimators.base import check_recipes
 from casim.estimators.sources.fitting import Fit
+from casim.estimators.sources.lessons import FromRollouts
 from casim.estimators.sources.models import Shape, look_up
 from casim.estimators.sources.objectives import weighted_mean
 from casim.simulate import World
@@ -36,7 +37,7 @@ NUMBERS = 3
 
 @final
 @dataclasses.dataclass(frozen=True)
-class SyntheticReturns(Source):
+class SyntheticReturns(FromRollouts):
     """What the state of each step is said to have added to the rewards after it: a reward itself.
 
     Attributes:
@@ -56,14 +57,6 @@ class SyntheticReturns(Source):
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return frozenset({"critic"}) | self.fit.sight.needs
-
-    def give(self, key, world, batch):
-        world = required(world, self)
-        key_data, key_fit = jax.random.split(key)
-        data, used = self.fit.rollouts(key_data, world)
-        weight = jnp.ones(data.live.shape[:-1], data.reward.dtype)
-        value = self.on(key_fit, world, batch, data, weight)
-        return value, add_costs(used, cost(critic_updates=self.fit.updates(data)))
 
     def on(
         self,
