@@ -59,8 +59,7 @@ right in the right form, 0.1 for the form alone, 0 in a wrong form, and R_S is 1
 0.1, and 0 in a wrong form of its own: the outcome, gated, with no quality of the call. Worlds have
 no forms. Alignment to D = 8 calls of each rollout is a weight, the share of a call in them; that it
 duplicates or drops at random is not from its code. A broadcast: a useful and a useless call of one
-rollout get the same. Calls are pooled over rollouts; those of several sub-agents stand apart here,
-where the source has one.
+rollout get the same. Calls are pooled over rollouts; those of several sub-agents stand apart here.
 """
 
 LLM_MCA = Method(
