@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +34,8 @@ from casim.cli import main
 from casim.methods import named_methods
 from casim.oracle.moments import enumerate_trajectories
 from tests.bridge import functions
+
+ROOT = Path(__file__).parents[2]
 
 RIGHT = {
     "grpo_verl": (Verl(), "GRPO_VERL"),
@@ -260,23 +265,31 @@ def test_pages_escape_what_they_show():
     assert "1 wrong" in to_text(report)
 
 
-PLUGIN = ("-p", "pytest_casim", "-p", "no:cacheprovider", "-q")
-
-
 @pytest.mark.slow
-def test_the_plugin_makes_a_test_of_each_line(pytester_path, capsys):
-    wrong = "tests.bridge.functions:by_row_order"
-    status = pytest.main([*PLUGIN, "--casim-score", wrong, str(pytester_path)])
-    text = capsys.readouterr().out
-    assert status == pytest.ExitCode.TESTS_FAILED
-    assert "contract: row order changes nothing" in text
-    assert "the opposite order" in text
-    assert "1 failed" in text
+def test_the_plugin_makes_a_test_of_each_line(tmp_path):
+    """In a process of its own, as a worker of pytest-xdist can't run pytest in itself.
 
-
-@pytest.fixture
-def pytester_path(tmp_path, monkeypatch):
-    """A folder without tests of its own."""
+    It has a worker too: a trainer's CI runs its tests in several.
+    """
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    monkeypatch.setitem(sys.modules, "conftest", None)
-    return tmp_path
+    wrong = "tests.bridge.functions:by_row_order"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_casim", "-n", "1"]
+    done = subprocess.run(
+        [*command, "--casim-score", wrong, "--rootdir", str(tmp_path), str(tmp_path)],
+        cwd=ROOT,
+        env=_without_workers(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "contract: row order changes nothing" in done.stdout
+    assert "the opposite order" in done.stdout
+    assert "1 failed" in done.stdout
+
+
+def _without_workers(environment):
+    """Variables without those by which pytest-xdist knows its workers."""
+    return {
+        name: value for name, value in environment.items() if not name.startswith("PYTEST_XDIST")
+    }
