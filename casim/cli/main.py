@@ -2,62 +2,67 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
+from collections.abc import Sequence
 
 import tyro
 
 import casim
-from casim.cli.ablate import Ablate
-from casim.cli.card import Card
-from casim.cli.choose import Choose
-from casim.cli.compare import Compare
-from casim.cli.describe import Calibrate, Describe
-from casim.cli.figure import Figure
-from casim.cli.leaderboard import Leaderboard
-from casim.cli.list import List
-from casim.cli.new import New
-from casim.cli.run import Run
-from casim.cli.score import Score
-from casim.cli.show import Show
-from casim.cli.survey import Survey
-from casim.cli.table import Table
+from casim.cli.command import Command
 from casim.failures import StudyError
 
 COMMANDS = {
-    "list": List,
-    "show": Show,
-    "new": New,
-    "run": Run,
-    "figure": Figure,
-    "table": Table,
-    "compare": Compare,
-    "ablate": Ablate,
-    "score": Score,
-    "describe": Describe,
-    "calibrate": Calibrate,
-    "survey": Survey,
-    "card": Card,
-    "choose": Choose,
-    "leaderboard": Leaderboard,
+    "list": "list:List",
+    "show": "show:Show",
+    "new": "new:New",
+    "run": "run:Run",
+    "figure": "figure:Figure",
+    "table": "table:Table",
+    "compare": "compare:Compare",
+    "ablate": "ablate:Ablate",
+    "score": "score:Score",
+    "describe": "describe:Describe",
+    "calibrate": "describe:Calibrate",
+    "survey": "survey:Survey",
+    "card": "card:Card",
+    "choose": "choose:Choose",
+    "leaderboard": "leaderboard:Leaderboard",
 }
+"""Where each is, in this folder: one that draws takes a second to import, so the others don't."""
 
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended, as shells have it."""
 
 
-def main(args: list[str] | None = None) -> None:
-    """Parses the command line and runs the command; bad input ends with a line that says why."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        args=args,
+def parse(words: Sequence[str]) -> Command:
+    """The command that words ask for, with its settings; help and bad words end the program."""
+    name = next(iter(words), None)
+    if name in COMMANDS:
+        return tyro.cli(command(name), args=words[1:], prog=f"casim {name}")
+    everything = {name: command(name) for name in COMMANDS}
+    return tyro.extras.subcommand_cli_from_dict(
+        everything,
+        args=words,
         prog="casim",
         description=casim.__doc__,
     )
+
+
+def command(name: str) -> type[Command]:
+    """The class of a command."""
+    module, _, kind = COMMANDS[name].partition(":")
+    return getattr(importlib.import_module(f"casim.cli.{module}"), kind)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parses the command line and runs the command; bad input ends with a line that says why."""
+    chosen = parse(sys.argv[1:] if args is None else args)
     try:
-        command.run()
+        chosen.run()
     except (ValueError, OSError) as error:
-        if command.traceback:
+        if chosen.traceback:
             print(_trace(error), file=sys.stderr)
         sys.exit(f"casim: {error}")
     except KeyboardInterrupt as stop:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure as Picture
 from rich.console import Console
 
-from casim import figures
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
 
 console = Console()
 
@@ -20,6 +21,9 @@ def plain(line: str | None) -> None:
 
 def save(picture: Picture, path: Path) -> None:
     """Saves a picture, whose ending chooses the format, and says where."""
+    # Importing what draws takes a second, and most commands draw nothing.
+    from casim import figures
+
     path.parent.mkdir(parents=True, exist_ok=True)
     figures.save(picture, path)
     print(f"figure: {path}")

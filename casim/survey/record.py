@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import types
 import typing
@@ -231,13 +232,19 @@ def _made(kind: type, found: Any) -> Any:
     """A dataclass from a JSON object, and those in its fields likewise."""
     if not isinstance(found, Mapping):
         raise ValueError(f"{kind.__name__} must be a JSON object, got {found!r}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for key in found:
         check_choice("key", key, tuple(hints))
     for key in hints:
         if key not in found:
             raise ValueError(f"key {key!r} must be there, got none")
     return kind(**{key: _value(hint, found[key]) for key, hint in hints.items()})
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of a class's fields, which take long to read."""
+    return typing.get_type_hints(kind)
 
 
 def _value(hint: Any, value: Any) -> Any:
@@ -252,7 +259,7 @@ def _value(hint: Any, value: Any) -> Any:
 
 def _check_types(record: Record) -> None:
     """Raises `ValueError` on the first field that has a value of another type."""
-    for name, hint in typing.get_type_hints(type(record)).items():
+    for name, hint in _hints(type(record)).items():
         value = getattr(record, name)
         if not _fits(hint, value):
             wanted = getattr(hint, "__name__", None) or str(hint)
