@@ -15,13 +15,23 @@ from casim.types import MDP, Batch, Kind, Trajectory, Truth, recorded
 ROW_SUM_TOLERANCE = 1e-5  # float32 rows of up to a few hundred entries
 
 
-def check_range(field: str, value: float, low: float, high: float) -> None:
+def check_range(
+    field: str,
+    value: float,
+    low: float,
+    high: float,
+) -> None:
     """Raises `ValueError` unless `low <= value <= high` and finite."""
     if not (low <= value <= high and math.isfinite(value)):
         raise ValueError(f"{field} must be in [{low}, {high}], got {value!r}")
 
 
-def check_integer(field: str, value: int, low: int, high: float = math.inf) -> None:
+def check_integer(
+    field: str,
+    value: int,
+    low: int,
+    high: float = math.inf,
+) -> None:
     """Raises `ValueError` unless `value` is an integer in `[low, high]`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ValueError(f"{field} must be an integer in [{low}, {high}], got {value!r}")
@@ -41,7 +51,11 @@ def known(value: Any) -> bool:
 
 
 def check_labels(
-    field: str, labels: Any, size: int, shapes: Sequence[tuple[int, ...]] = ((),), low: int = 0
+    field: str,
+    labels: Any,
+    size: int,
+    shapes: Sequence[tuple[int, ...]] = ((),),
+    low: int = 0,
 ) -> None:
     """Raises `ValueError` unless labels are integers in `[low, size - 1]`, of one of the shapes.
 
@@ -58,13 +72,20 @@ def check_labels(
         _indices(field, np.asarray(labels), size, low)
 
 
-def check_choice(field: str, value: object, choices: Sequence[object]) -> None:
+def check_choice(
+    field: str,
+    value: object,
+    choices: Sequence[object],
+) -> None:
     """Raises `ValueError` unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{field} must be one of {tuple(choices)}, got {value!r}")
 
 
-def check_distinct(field: str, values: Iterable[object]) -> None:
+def check_distinct(
+    field: str,
+    values: Iterable[object],
+) -> None:
     """Raises `ValueError` naming the first value that occurs twice."""
     seen = []
     for value in values:
@@ -73,7 +94,10 @@ def check_distinct(field: str, values: Iterable[object]) -> None:
         seen.append(value)
 
 
-def check_probability(field: str, rows: np.ndarray) -> None:
+def check_probability(
+    field: str,
+    rows: np.ndarray,
+) -> None:
     """Raises `ValueError` unless entries are in [0, 1] and the last axis sums to 1."""
     rows = np.asarray(rows, np.float64)
     _first(field, "finite probabilities in [0, 1]", rows, ~((rows >= 0) & (rows <= 1)))
@@ -81,7 +105,11 @@ def check_probability(field: str, rows: np.ndarray) -> None:
     _first(f"{field} row sum", "1", total, np.asarray(~(np.abs(total - 1) <= ROW_SUM_TOLERANCE)))
 
 
-def check_policy(policy: Any, mdp: MDP, field: str = "policy") -> None:
+def check_policy(
+    policy: Any,
+    mdp: MDP,
+    field: str = "policy",
+) -> None:
     """Raises `ValueError` unless `policy` is a probability table [M, O, A] that fits the MDP.
 
     Of a table that is not known yet, because it is traced, only the shape is checked.
@@ -93,7 +121,10 @@ def check_policy(policy: Any, mdp: MDP, field: str = "policy") -> None:
         check_probability(field, np.asarray(policy))
 
 
-def check_batch(batch: Trajectory | Batch, mdp: MDP) -> None:
+def check_batch(
+    batch: Trajectory | Batch,
+    mdp: MDP,
+) -> None:
     """Raises `ValueError` unless a batch is of the process: arrays of one shape `[*batch, T]`.
 
     It reads no values.
@@ -106,7 +137,10 @@ def check_batch(batch: Trajectory | Batch, mdp: MDP) -> None:
             raise ValueError(f"batch.{field} must have shape {shape}, got {value.shape}")
 
 
-def check_truth(truth: Truth, mdp: MDP) -> None:
+def check_truth(
+    truth: Truth,
+    mdp: MDP,
+) -> None:
     """Raises `ValueError` unless a truth is of a process of these sizes; reads no values."""
     wanted = (mdp.schedule.shape[0], *mdp.prob.shape[1:3])
     shape = truth.advantage.shape
@@ -114,7 +148,11 @@ def check_truth(truth: Truth, mdp: MDP) -> None:
         raise ValueError(f"truth.advantage must have shape [T, S, A] = {wanted}, got {shape}")
 
 
-def check_units(field: str, unit: Any, mdp: MDP) -> None:
+def check_units(
+    field: str,
+    unit: Any,
+    mdp: MDP,
+) -> None:
     """Raises `ValueError` unless every step of the process has a number; reads no values."""
     wanted = mdp.schedule.shape
     if unit.shape != wanted or not np.issubdtype(unit.dtype, np.integer):
@@ -198,16 +236,31 @@ def _check_prompt(prompt: np.ndarray) -> None:
         raise ValueError(f"prompt must hold labels 0, 1, 2, ... without gaps, got no {missing}")
 
 
-def _dtype(field: str, values: Any, kind: type, words: str) -> None:
+def _dtype(
+    field: str,
+    values: Any,
+    kind: type,
+    words: str,
+) -> None:
     if not np.issubdtype(values.dtype, kind):
         raise ValueError(f"{field} must hold {words}, got {values.dtype}")
 
 
-def _indices(field: str, values: np.ndarray, size: float, low: int = 0) -> None:
+def _indices(
+    field: str,
+    values: np.ndarray,
+    size: float,
+    low: int = 0,
+) -> None:
     _first(field, f"in [{low}, {size - 1}]", values, (values < low) | (values >= size))
 
 
-def _first(field: str, wanted: str, values: np.ndarray, wrong: np.ndarray | np.bool_) -> None:
+def _first(
+    field: str,
+    wanted: str,
+    values: np.ndarray,
+    wrong: np.ndarray | np.bool_,
+) -> None:
     if not np.any(wrong):
         return
     where = tuple(int(i) for i in np.argwhere(wrong)[0])

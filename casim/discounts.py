@@ -62,7 +62,8 @@ def product(
 
 @functools.partial(jax.jit, static_argnums=1)  # else each of its operations is one more program
 def weights(
-    discount: float | Float[Array, ""] | Float[Array, " T"], num_steps: int
+    discount: float | Float[Array, ""] | Float[Array, " T"],
+    num_steps: int,
 ) -> Float[Array, " T"]:
     """The weight of each step: the product of the discounts of the steps before it."""
     return product(discount, 0, jnp.arange(num_steps))
@@ -77,7 +78,10 @@ def _products(factor: Float[Array, " T"]) -> _Product:
     zeros = jnp.concatenate([jnp.zeros(1, jnp.int32), none.astype(jnp.int32)])
     steps = jnp.arange(each.shape[0])
 
-    def double(power: Array, now: _Product) -> _Product:
+    def double(
+        power: Array,
+        now: _Product,
+    ) -> _Product:
         before = steps - 2**power
         there = before >= 0
         joined = _times(_at(now, jnp.maximum(before, 0)), now)
@@ -88,7 +92,10 @@ def _products(factor: Float[Array, " T"]) -> _Product:
     return jax.lax.fori_loop(0, passes, double, alone)
 
 
-def _times(x: _Product, y: _Product) -> _Product:
+def _times(
+    x: _Product,
+    y: _Product,
+) -> _Product:
     """The product of two products."""
     high, low = times((x.high, x.low), (y.high, y.low))
     large = high >= 2
@@ -98,7 +105,9 @@ def _times(x: _Product, y: _Product) -> _Product:
 
 
 def _quotient(
-    found: _Product, first: Int[Array, "*#steps"] | int, last: Int[Array, "*#steps"] | int
+    found: _Product,
+    first: Int[Array, "*#steps"] | int,
+    last: Int[Array, "*#steps"] | int,
 ) -> Float[Array, "..."]:
     """The product before `last` over that before `first`."""
     over, under = _at(found, last), _at(found, first)
@@ -113,7 +122,10 @@ def _quotient(
     return jnp.where(over.zeros > under.zeros, 0.0, scaled)
 
 
-def _at(found: _Product, step: Int[Array, "*steps"] | int) -> _Product:
+def _at(
+    found: _Product,
+    step: Int[Array, "*steps"] | int,
+) -> _Product:
     return _Product(*(x[step] for x in found))
 
 
@@ -126,7 +138,10 @@ def _split(x: Float[Array, " T"]) -> tuple[Float[Array, " T"], Int[Array, " T"]]
     return high, ((word >> bits) - bias).astype(jnp.int32)
 
 
-def _power(exponent: Int[Array, "*steps"], dtype: jnp.dtype) -> Float[Array, "*steps"]:
+def _power(
+    exponent: Int[Array, "*steps"],
+    dtype: jnp.dtype,
+) -> Float[Array, "*steps"]:
     """2^exponent, exactly, of exponents of normal floats."""
     kind, bits, bias = _format(dtype)
     return jax.lax.bitcast_convert_type((exponent.astype(kind) + bias) << bits, dtype)

@@ -27,13 +27,19 @@ def can_act(mdp: MDP) -> Bool[Array, "M A"]:
     return mdp.decision[:, None] | first[None, :]
 
 
-def force(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, "M O A"]:
+def force(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+) -> Float[Array, "M O A"]:
     """The policy as it acts: on kernels that are no decision it plays action 0."""
     first = (jnp.arange(policy.shape[-1]) == 0)[None, None, :]
     return jnp.where(mdp.decision[:, None, None], policy, first.astype(policy.dtype))
 
 
-def state_policy(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, "M S A"]:
+def state_policy(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+) -> Float[Array, "M S A"]:
     """pi(a | s) = sum_o P(o | s) pi(a | o): the policy seen from the latent state."""
     return jnp.einsum("mso,moa->msa", mdp.emission, force(mdp, policy), precision="highest")
 

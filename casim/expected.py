@@ -22,7 +22,11 @@ MAX_GROUPS = 100_000
 """Groups that are listed for the sake of one row."""
 
 
-def expected_scores(method: Method, setting: Setting, groups: Groups) -> dict[str, float]:
+def expected_scores(
+    method: Method,
+    setting: Setting,
+    groups: Groups,
+) -> dict[str, float]:
     """Exact scores by the names of `Row.scores`, those that are known and defined."""
     mdp, policy = setting.world.mdp, setting.world.policy
     prompts = np.unique(np.asarray(mdp.prompt)[np.asarray(mdp.start) > 0])
@@ -35,7 +39,12 @@ def expected_scores(method: Method, setting: Setting, groups: Groups) -> dict[st
     return {name: x for name, x in scores.items() if math.isfinite(x)}
 
 
-def _moments(method: Any, mdp: Any, policy: Any, groups: Groups) -> Moments | None:
+def _moments(
+    method: Any,
+    mdp: Any,
+    policy: Any,
+    groups: Groups,
+) -> Moments | None:
     """Of a batch; None where neither way leads."""
     known = getattr(method, "recursion", None)
     try:
@@ -51,7 +60,11 @@ def _moments(method: Any, mdp: Any, policy: Any, groups: Groups) -> Moments | No
     return None
 
 
-def _are_few(mdp: Any, policy: Any, groups: Groups) -> bool:
+def _are_few(
+    mdp: Any,
+    policy: Any,
+    groups: Groups,
+) -> bool:
     """Whether all batches can be listed."""
     trajectories = count_trajectories(*precise(mdp, policy))
     if trajectories > MAX_GROUPS:

@@ -22,7 +22,8 @@ Discount = float | Float[Array, ""] | Float[Array, "*#batch T"]
 
 
 def expectation(
-    weight: Float[Array, "*shape K"], value: Float[Array, "*shape K"]
+    weight: Float[Array, "*shape K"],
+    value: Float[Array, "*shape K"],
 ) -> Float[Array, "*shape"]:
     """Mean of `value` under the probabilities `weight`, over the last axis.
 
@@ -45,20 +46,30 @@ def returns_to_go(
     discount is one for all steps, or that of each step.
     """
 
-    def rows(reward: Array, live: Array, factor: Array | float = discount) -> Array:
+    def rows(
+        reward: Array,
+        live: Array,
+        factor: Array | float = discount,
+    ) -> Array:
         return jnp.where(live, affine_scan(factor, reward, live, reverse=True), 0.0)
 
     return by_rows(rows, reward, live, *_each(discount, reward))
 
 
-def _each(discount: Discount, like: Float[Array, "*batch T"]) -> list[Float[Array, "*batch T"]]:
+def _each(
+    discount: Discount,
+    like: Float[Array, "*batch T"],
+) -> list[Float[Array, "*batch T"]]:
     """The discount at every entry where steps have their own, else nothing."""
     if jnp.ndim(discount) == 0:
         return []
     return [jnp.broadcast_to(discount, like.shape)]
 
 
-def rest_of_entropy(entropy: float, size: int) -> float:
+def rest_of_entropy(
+    entropy: float,
+    size: int,
+) -> float:
     """The probability off one likely outcome at which `size` outcomes have the given entropy.
 
     In maths: the others share it alike, so it is the x in [0, 1 - 1 / size] with
@@ -101,7 +112,10 @@ def gae(
     """
 
     def general(
-        reward: Array, value: Array, live: Array, factor: Array | float = discount
+        reward: Array,
+        value: Array,
+        live: Array,
+        factor: Array | float = discount,
     ) -> Array:
         later = affine_scan(0.0, value, live, reverse=True, exclusive=True)
         delta = reward + (factor * later - value)
@@ -109,7 +123,10 @@ def gae(
         return jnp.where(live, total, 0.0)
 
     def no_gaps(
-        reward: Array, value: Array, live: Array, factor: Array | float = discount
+        reward: Array,
+        value: Array,
+        live: Array,
+        factor: Array | float = discount,
     ) -> Array:
         # The next value is one step away, and steps after the end add 0 to 0: no mask is needed.
         ends = ((0, 0), (0, 1))
@@ -154,7 +171,12 @@ def lambda_returns(
         Sutton 1988 (TD(lambda)). The recursion in U is derived here.
     """
 
-    def rows(reward: Array, value: Array, live: Array, factor: Array | float = discount) -> Array:
+    def rows(
+        reward: Array,
+        value: Array,
+        live: Array,
+        factor: Array | float = discount,
+    ) -> Array:
         mixed = (1 - lambda_) * value + lambda_ * reward
         later = affine_scan(factor * lambda_, mixed, live, reverse=True, exclusive=True)
         return jnp.where(live, reward + factor * later, 0.0)
@@ -193,7 +215,8 @@ def group_advantage(
 
 
 def leave_one_out(
-    returns: Float[Array, "*batch N"], where: Bool[Array, "*batch N"] | None = None
+    returns: Float[Array, "*batch N"],
+    where: Bool[Array, "*batch N"] | None = None,
 ) -> Float[Array, "*batch N"]:
     """Each return minus the mean of the others of its group; one without others keeps its return.
 
@@ -245,7 +268,9 @@ def mean(
 
 
 def segment_sum(
-    x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int
+    x: Float[Array, "*batch T"],
+    segment: Int[Array, " T"],
+    num_segments: int,
 ) -> Float[Array, "*batch G"]:
     """Sums over the steps of each of `num_segments` segments; segment g's total is entry g.
 
@@ -255,7 +280,9 @@ def segment_sum(
 
 
 def run_sum(
-    x: Float[Array, "*batch T"], segment: Int[Array, " T"], num_segments: int
+    x: Float[Array, "*batch T"],
+    segment: Int[Array, " T"],
+    num_segments: int,
 ) -> Float[Array, "*batch G"]:
     """`segment_sum` of segments in order of time, by a running sum that starts anew with each.
 
@@ -271,7 +298,8 @@ def run_sum(
 
 
 def segment_broadcast(
-    y: Shaped[Array, "*batch G"], segment: Int[Array, " T"]
+    y: Shaped[Array, "*batch G"],
+    segment: Int[Array, " T"],
 ) -> Shaped[Array, "*batch T"]:
     """Gives every step the entry of its segment."""
     return y[..., segment]
@@ -296,7 +324,8 @@ def class_mean(
 
 
 def class_value(
-    table: Float[Array, "T C"], index: Int[Array, "*rows T"]
+    table: Float[Array, "T C"],
+    index: Int[Array, "*rows T"],
 ) -> Float[Array, "*rows T"]:
     """The entry of each step's row of a table that the class of each trajectory picks."""
     return table[jnp.arange(table.shape[0]), index]
@@ -311,18 +340,27 @@ def nearest_of(
     return jnp.searchsorted(between, x).astype(jnp.int32)
 
 
-def last_live(x: Array, live: Bool[Array, "*batch T"]) -> Array:
+def last_live(
+    x: Array,
+    live: Bool[Array, "*batch T"],
+) -> Array:
     """The entry of `x` `[*batch, T]` at the last live step of each row, shape `[*batch]`."""
     index = live.shape[-1] - 1 - jnp.argmax(live[..., ::-1], axis=-1)
     return jnp.take_along_axis(x, index[..., None], axis=-1)[..., 0]
 
 
-def shift_left(x: Array, fill: Array | float = 0.0) -> Array:
+def shift_left(
+    x: Array,
+    fill: Array | float = 0.0,
+) -> Array:
     """x_{t+1} at step t along the last axis, and `fill` at the last step."""
     return jnp.concatenate([x[..., 1:], jnp.full_like(x[..., :1], fill)], axis=-1)
 
 
-def shift_right(x: Array, fill: Array | float = 0.0) -> Array:
+def shift_right(
+    x: Array,
+    fill: Array | float = 0.0,
+) -> Array:
     """x_{t-1} at step t along the last axis, and `fill` at the first step."""
     return jnp.concatenate([jnp.full_like(x[..., :1], fill), x[..., :-1]], axis=-1)
 
@@ -358,11 +396,18 @@ def _everywhere(x: Array) -> Array:
     return jnp.ones_like(x, bool)
 
 
-def _count(where: Array, axis: int | None) -> Array:
+def _count(
+    where: Array,
+    axis: int | None,
+) -> Array:
     return jnp.sum(where, axis=axis, keepdims=True)
 
 
-def _from_origin(x: Array, where: Array, axis: int | None) -> tuple[Array, Array]:
+def _from_origin(
+    x: Array,
+    where: Array,
+    axis: int | None,
+) -> tuple[Array, Array]:
     """The entries in `where` less the largest of them, 0 elsewhere; and that largest one.
 
     Differences to a member are exactly 0 where all are equal, and keep the digits that a mean of
@@ -376,7 +421,8 @@ def _from_origin(x: Array, where: Array, axis: int | None) -> tuple[Array, Array
 
 
 def difference(
-    x: Float[Array, "*shape"], origin: Float[Array, "*#shape"]
+    x: Float[Array, "*shape"],
+    origin: Float[Array, "*#shape"],
 ) -> Float[Array, "*shape"]:
     """X less a constant, exactly 0 where they are equal."""
     gap = x - origin
@@ -385,7 +431,11 @@ def difference(
     return gap - jax.lax.stop_gradient(residue)
 
 
-def _centred(x: Array, where: Array, axis: int | None = None) -> Array:
+def _centred(
+    x: Array,
+    where: Array,
+    axis: int | None = None,
+) -> Array:
     """The entries in `where` less their mean, 0 elsewhere."""
     gap = _from_origin(x, where, axis)[0]
     total = jnp.sum(gap, axis=axis, keepdims=True)

@@ -41,7 +41,10 @@ class Acting(NamedTuple):
 class Behaviour(abc.ABC):
     """A recipe for who acts in rollouts, where it is not the policy that is asked about."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        **kwargs: Any,
+    ) -> None:
         """Takes the digest of the source that defines the class.
 
         Rows of other code are told apart by it.
@@ -50,7 +53,11 @@ class Behaviour(abc.ABC):
         identity.remember(cls)
 
     @abc.abstractmethod
-    def beside(self, mdp: MDP, policy: Float[Array, "M O A"]) -> Acting:
+    def beside(
+        self,
+        mdp: MDP,
+        policy: Float[Array, "M O A"],
+    ) -> Acting:
         """The policy that is asked about and who acts, from the table of a policy's recipe."""
 
 
@@ -59,11 +66,18 @@ class Policy(Behaviour):
     """A recipe for a reactive policy."""
 
     @final
-    def beside(self, mdp: MDP, policy: Float[Array, "M O A"]) -> Acting:
+    def beside(
+        self,
+        mdp: MDP,
+        policy: Float[Array, "M O A"],
+    ) -> Acting:
         return Acting(policy, self.table(mdp))
 
     @abc.abstractmethod
-    def table(self, mdp: MDP) -> Float[Array, "M O A"]:
+    def table(
+        self,
+        mdp: MDP,
+    ) -> Float[Array, "M O A"]:
         """pi_m(a | o); rows sum to 1."""
 
 
@@ -73,7 +87,10 @@ class Uniform(Policy):
     """All actions alike."""
 
     @door
-    def table(self, mdp: MDP) -> Float[Array, "M O A"]:
+    def table(
+        self,
+        mdp: MDP,
+    ) -> Float[Array, "M O A"]:
         shape = _shape(mdp)
         return jnp.full(shape, 1.0 / shape[-1])
 
@@ -95,7 +112,10 @@ class Softmax(Policy):
         check_integer("seed", self.seed, 0)
 
     @door
-    def table(self, mdp: MDP) -> Float[Array, "M O A"]:
+    def table(
+        self,
+        mdp: MDP,
+    ) -> Float[Array, "M O A"]:
         # Named: a wider type would draw other numbers, and the policy would depend on the
         # precision of JAX.
         logits = jax.random.normal(jax.random.key(self.seed), _shape(mdp), jnp.float32)
@@ -126,7 +146,10 @@ class EpsilonOptimal(Policy):
         check_range("epsilon", self.epsilon, 0.0, 1.0)
 
     @door
-    def table(self, mdp: MDP) -> Float[Array, "M O A"]:
+    def table(
+        self,
+        mdp: MDP,
+    ) -> Float[Array, "M O A"]:
         greedy = _best(_preference(mdp)).astype(mdp.prob.dtype)
         greedy = greedy / jnp.sum(greedy, axis=-1, keepdims=True)
         return (1 - self.epsilon) * greedy + self.epsilon / greedy.shape[-1]
@@ -163,7 +186,10 @@ class EntropyControlled(Policy):
         check_range("filler", self.filler, 0.0, math.inf)
 
     @door
-    def table(self, mdp: MDP) -> Float[Array, "M O A"]:
+    def table(
+        self,
+        mdp: MDP,
+    ) -> Float[Array, "M O A"]:
         actions = mdp.prob.shape[2]
         for field in ("pivot", "filler"):
             check_range(field, getattr(self, field), 0.0, math.log(actions))
@@ -202,12 +228,19 @@ class Stale(Behaviour):
         check_range("step_size", self.step_size, 1e-12, math.inf)
 
     @door
-    def beside(self, mdp: MDP, policy: Float[Array, "M O A"]) -> Acting:
+    def beside(
+        self,
+        mdp: MDP,
+        policy: Float[Array, "M O A"],
+    ) -> Acting:
         if self.steps == 0:
             return Acting(policy, policy)
         exact = solver(mdp.schedule.shape[0], jax.default_backend())
 
-        def update(_: Array, logits: Array) -> Array:
+        def update(
+            _: Array,
+            logits: Array,
+        ) -> Array:
             gradient = exact(mdp, jax.nn.softmax(logits)).gradient
             return logits + self.step_size * gradient
 

@@ -65,7 +65,10 @@ class Program(NamedTuple):
     """Needed on each device for a chunk, and for one that waits behind it."""
     compile_time: float
 
-    def bind(self, setting: Setting) -> Callable[[np.ndarray], Sums]:
+    def bind(
+        self,
+        setting: Setting,
+    ) -> Callable[[np.ndarray], Sums]:
         """The function from the words of keys to sums.
 
         It takes `[devices * chunk, words]` and returns the sums of one chunk per device, a leading
@@ -85,7 +88,12 @@ class Program(NamedTuple):
         return score
 
 
-def check_method(method: Method, groups: Groups, outline: Outline, chunk: int) -> None:
+def check_method(
+    method: Method,
+    groups: Groups,
+    outline: Outline,
+    chunk: int,
+) -> None:
     """Traces a method on a chunk of batches and checks what it gives.
 
     Raises:
@@ -97,7 +105,10 @@ def check_method(method: Method, groups: Groups, outline: Outline, chunk: int) -
     check_credit(stages.credit.result, steps.shape)
 
 
-def check_credit(given: Any, shape: tuple[int, ...]) -> None:
+def check_credit(
+    given: Any,
+    shape: tuple[int, ...],
+) -> None:
     """Raises `ValueError` unless this is credit of many batches `[chunk, P, N, T]`, and its cost.
 
     A value may have a last axis of actions.
@@ -137,7 +148,13 @@ def _name_of(given: Any) -> str:
     return type(given).__name__
 
 
-def program(method: Method, groups: Groups, outline: Outline, chunk: int, memory: float) -> Program:
+def program(
+    method: Method,
+    groups: Groups,
+    outline: Outline,
+    chunk: int,
+    memory: float,
+) -> Program:
     """Compiles what scores chunks of a method. Only the method's own part differs between methods.
 
     Args:
@@ -196,14 +213,21 @@ def name_of(method: Method) -> int:
     return zlib.crc32(repr(alike).encode())
 
 
-def pick(sums: Sums, device: int, mesh: Mesh) -> Sums:
+def pick(
+    sums: Sums,
+    device: int,
+    mesh: Mesh,
+) -> Sums:
     """The sums of one device's chunk, on all devices."""
     return _pick(mesh)(sums, np.int32(device))
 
 
 @functools.cache
 def _pick(mesh: Mesh) -> Callable[[Sums, Any], Sums]:
-    def one(sums: Sums, device: Array) -> Sums:
+    def one(
+        sums: Sums,
+        device: Array,
+    ) -> Sums:
         mine = jax.lax.axis_index(GROUP) == device
 
         def add(x: Array) -> Array:
@@ -240,7 +264,13 @@ class _Stage:
         groups: shapes that are marked as spread.
     """
 
-    def __init__(self, function: Callable, mesh: Mesh, exact: tuple, groups: tuple):
+    def __init__(
+        self,
+        function: Callable,
+        mesh: Mesh,
+        exact: tuple,
+        groups: tuple,
+    ):
         specs = (EVERYWHERE,) * len(exact) + (SPREAD,) * len(groups)
         self._function = jax.jit(on_each(function, mesh, specs))
         self._mesh = mesh
@@ -317,7 +347,13 @@ class _Stages(NamedTuple):
     engine: Engine
 
     @classmethod
-    def make(cls, method: Method, groups: Groups, outline: Outline, chunk: int) -> _Stages:
+    def make(
+        cls,
+        method: Method,
+        groups: Groups,
+        outline: Outline,
+        chunk: int,
+    ) -> _Stages:
         """Traces the rollout, the credit and the target; the sums need their shapes."""
         mesh, truth = outline.mesh, outline.truth
         engine = outline.engine(chunk * groups.trajectories)
@@ -346,25 +382,39 @@ class _Stages(NamedTuple):
         return 2 * kept + needed_while_running
 
 
-def _words(mesh: Mesh, chunk: int) -> jax.ShapeDtypeStruct:
+def _words(
+    mesh: Mesh,
+    chunk: int,
+) -> jax.ShapeDtypeStruct:
     """The words of the keys of one chunk per device."""
     width = jax.random.key_data(jax.random.key(0)).shape[-1]
     return _shape((mesh.size * chunk, width), mesh, SPREAD)
 
 
-def _shape(shape: tuple[int, ...], mesh: Mesh, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+def _shape(
+    shape: tuple[int, ...],
+    mesh: Mesh,
+    spec: PartitionSpec,
+) -> jax.ShapeDtypeStruct:
     """Words of 32 bits on a mesh."""
     return jax.ShapeDtypeStruct(shape, jnp.uint32, sharding=NamedSharding(mesh, spec))
 
 
-def _with_engine(world: World, engine: Engine) -> World:
+def _with_engine(
+    world: World,
+    engine: Engine,
+) -> World:
     """The same world of shapes with another engine; `replace` would make tables of shapes."""
     marked = copy.copy(world)
     object.__setattr__(marked, "engine", engine)
     return marked
 
 
-def _rollout(groups: Groups, world: World, words: Array) -> Trajectory:
+def _rollout(
+    groups: Groups,
+    world: World,
+    words: Array,
+) -> Trajectory:
     """A batch per key. Every method draws the same batches from the same keys."""
 
     def batch(key: Array) -> Trajectory:
@@ -383,7 +433,10 @@ def _credit(
 ) -> Credit:
     """The credit of every batch, with a key apart from those of the batches and other methods."""
 
-    def one(key: Array, drawn: Trajectory) -> Credit:
+    def one(
+        key: Array,
+        drawn: Trajectory,
+    ) -> Credit:
         key = jax.random.fold_in(jax.random.fold_in(key, 1), name)
         batch = world.attach(drawn)
         if isinstance(method, Control):
@@ -393,7 +446,12 @@ def _credit(
     return jax.vmap(one)(jax.random.wrap_key_data(words), batch)
 
 
-def _target(aim: Target, world: World, truth: Truth, batch: Trajectory) -> Array:
+def _target(
+    aim: Target,
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Array:
     """The method's own target; NaN where it has no exact value."""
     steps = batch.action.shape[-1]
 

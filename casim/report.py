@@ -118,7 +118,10 @@ class Row:
         return json.dumps(fields, allow_nan=False)
 
     @classmethod
-    def from_json(cls, line: str | bytes) -> Row:
+    def from_json(
+        cls,
+        line: str | bytes,
+    ) -> Row:
         """Reads one line.
 
         Raises:
@@ -169,7 +172,10 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 """What the values of a row must be in JSON."""
 
 
-def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+def mapped(
+    function: Callable[[Any], Any],
+    tree: Any,
+) -> Any:
     """Numbers in dicts and lists, each through a function."""
     if isinstance(tree, dict):
         return {name: mapped(function, value) for name, value in tree.items()}
@@ -230,7 +236,10 @@ def beside(
     return (found,) if found else ()
 
 
-def identity(question: str, sources: dict[str, str]) -> str:
+def identity(
+    question: str,
+    sources: dict[str, str],
+) -> str:
     """Canonical JSON of a question and the digests of the code that answers it."""
     return json.dumps([question, sources], sort_keys=True)
 
@@ -310,7 +319,10 @@ def _check_description(description: dict[str, Any]) -> None:
             raise ValueError(f"a recipe must have text under {name!r}, got {description!r}")
 
 
-def _find(module: str, name: str) -> type:
+def _find(
+    module: str,
+    name: str,
+) -> type:
     """The dataclass of this qualified name in a module."""
     place = f"{module}:{name}"
     try:
@@ -353,7 +365,10 @@ def label(recipe: Any) -> str:
     return f"{name}({', '.join(changed)})"
 
 
-def _check_keys(fields: dict[str, Any], known: list[str]) -> None:
+def _check_keys(
+    fields: dict[str, Any],
+    known: list[str],
+) -> None:
     for key in fields:
         if key not in known:
             raise ValueError(f"row key must be one of {known}, got {key!r}")
@@ -369,7 +384,10 @@ def _check_kinds(fields: dict[str, Any]) -> None:
             raise ValueError(f"row key {name!r} has a value of the wrong type: {value!r}")
 
 
-def _check_numbers(name: str, values: Any) -> None:
+def _check_numbers(
+    name: str,
+    values: Any,
+) -> None:
     """Raises `ValueError` unless this is a list of numbers, None for those that are not finite."""
     if not isinstance(values, list):
         raise ValueError(f"{name} must be a list of numbers, got {values!r}")

@@ -43,7 +43,10 @@ def settings(row: Row) -> Record:
     return found
 
 
-def _flat(name: str, value: Any) -> Record:
+def _flat(
+    name: str,
+    value: Any,
+) -> Record:
     """A setting by its name; a recipe also gives a setting for each of its fields."""
     if not isinstance(value, Mapping):
         return {name: _text(value) if isinstance(value, list) else value}
@@ -74,7 +77,10 @@ def varying(rows: Sequence[Row]) -> list[str]:
     return [name for name, met in values.items() if len(met) > 1]
 
 
-def to_records(rows: Sequence[Row], scores: Sequence[str] | None = None) -> list[Record]:
+def to_records(
+    rows: Sequence[Row],
+    scores: Sequence[str] | None = None,
+) -> list[Record]:
     """Rows as a tidy table: a record for each row and each of its scores.
 
     Records have the same keys in the same order. A column holds values of one type, or None: what
@@ -112,7 +118,10 @@ def _of_one_type(values: list[Any]) -> list[Any]:
     return [None if value is None else kind(value) for value in values]
 
 
-def to_csv(rows: Sequence[Row], scores: Sequence[str] | None = None) -> str:
+def to_csv(
+    rows: Sequence[Row],
+    scores: Sequence[str] | None = None,
+) -> str:
     """The records of `to_records` as CSV with a header; what is missing is an empty cell."""
     text = io.StringIO()
     records = to_records(rows, scores)
@@ -128,7 +137,10 @@ def known_scores(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.scores))
 
 
-def _checked(rows: Sequence[Row], scores: Sequence[str]) -> Sequence[str]:
+def _checked(
+    rows: Sequence[Row],
+    scores: Sequence[str],
+) -> Sequence[str]:
     for name in scores:
         check_choice("scores", name, known_scores(rows))
     return scores
@@ -168,14 +180,20 @@ def tabulate(
     return aligned(cells, len(left))
 
 
-def to_markdown(rows: Sequence[Row], scores: Sequence[str]) -> str:
+def to_markdown(
+    rows: Sequence[Row],
+    scores: Sequence[str],
+) -> str:
     """The table of `tabulate`, with intervals, in GitHub's Markdown."""
     left = telling(rows)
     cells = _cells(rows, left, scores, True, " ± ")
     return marked(cells, len(left))
 
 
-def marked(cells: Lines, left: int) -> str:
+def marked(
+    cells: Lines,
+    left: int,
+) -> str:
     """Cells as a table of GitHub's Markdown; the first columns, `left` of them, are flush left."""
     cells = [[cell.replace("|", "\\|") for cell in line] for line in cells]
     head, *body = cells
@@ -183,7 +201,10 @@ def marked(cells: Lines, left: int) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 
 
-def to_latex(rows: Sequence[Row], scores: Sequence[str]) -> str:
+def to_latex(
+    rows: Sequence[Row],
+    scores: Sequence[str],
+) -> str:
     """The table of `tabulate`, with intervals, as a LaTeX tabular of the package booktabs."""
     left = telling(rows)
     cells = _cells(rows, left, scores, True, " ± ")
@@ -199,7 +220,10 @@ def to_latex(rows: Sequence[Row], scores: Sequence[str]) -> str:
     return tabular(lines, "l" * number + "r" * len(scores))
 
 
-def tabular(lines: Lines, shape: str) -> str:
+def tabular(
+    lines: Lines,
+    shape: str,
+) -> str:
     """Cells that are LaTeX already as a tabular of the package booktabs; `shape` is its columns."""
     head, *body = [" & ".join(line) + r" \\" for line in lines]
     return "\n".join(
@@ -229,7 +253,10 @@ def telling(rows: Sequence[Row]) -> list[str]:
     return ["task", "horizon", *shown, "label"]
 
 
-def _is_horizon(rows: Sequence[Row], name: str) -> bool:
+def _is_horizon(
+    rows: Sequence[Row],
+    name: str,
+) -> bool:
     """Whether a setting is the horizon knob of every task that has it."""
     if not name.startswith("task."):
         return False
@@ -255,7 +282,10 @@ def _cells(
     return cells
 
 
-def _number(score: Score | None, interval: bool) -> Number:
+def _number(
+    score: Score | None,
+    interval: bool,
+) -> Number:
     if score is None or math.isnan(score.value):
         return Number("-", "")
     half = (score.high - score.low) / 2
@@ -263,14 +293,20 @@ def _number(score: Score | None, interval: bool) -> Number:
     return Number(f"{score.value:.3g}", f"{half:.1g}" if shown else "")
 
 
-def setting_cells(row: Row, names: Sequence[str]) -> list[str]:
+def setting_cells(
+    row: Row,
+    names: Sequence[str],
+) -> list[str]:
     """Settings of a row as cells; "horizon" is one of them."""
     found = settings(row) | {"horizon": row.horizon}
     values = [found.get(name) for name in names]
     return ["-" if value is None else str(value) for value in values]
 
 
-def aligned(cells: Lines, left: int) -> str:
+def aligned(
+    cells: Lines,
+    left: int,
+) -> str:
     """Cells as plain text; the first columns, `left` of them, are flush left."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     sides = [str.ljust if place < left else str.rjust for place in range(len(widths))]

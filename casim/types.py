@@ -174,7 +174,10 @@ class Batch(NamedTuple):
         """Whether all episodes are there and have a reward because nothing says otherwise."""
         return self.scorable is None and self.absent is None
 
-    def of_counted(self, where: Bool[Array, "P N #T"]) -> Bool[Array, "P N #T"]:
+    def of_counted(
+        self,
+        where: Bool[Array, "P N #T"],
+    ) -> Bool[Array, "P N #T"]:
         """Those of the given steps whose episodes are counted."""
         if self.all_counted:
             return where
@@ -182,7 +185,10 @@ class Batch(NamedTuple):
         return where & counted
 
     @classmethod
-    def of(cls, trajectory: Trajectory) -> Batch:
+    def of(
+        cls,
+        trajectory: Trajectory,
+    ) -> Batch:
         """Groups of trajectories `[P, N, T]` of which nothing else is known.
 
         Every step decides, rewards are not discounted, and all is one turn, segment and agent.
@@ -328,7 +334,10 @@ def _float(x: Any) -> np.ndarray:
     return x.astype(jnp.result_type(float))
 
 
-def _any_number(component: Any, live: Any) -> np.ndarray | None:
+def _any_number(
+    component: Any,
+    live: Any,
+) -> np.ndarray | None:
     """Rows of which any component is a number while they live; None if all are."""
     unknown = np.isnan(np.asarray(component, float))
     there = np.asarray(live).astype(bool)
@@ -358,7 +367,10 @@ def _grouped(prompt: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray, np.
     return order[place], absent, labels
 
 
-def to_rows(x: Any, batch: Batch) -> np.ndarray:
+def to_rows(
+    x: Any,
+    batch: Batch,
+) -> np.ndarray:
     """What a batch of logged arrays was given, in the order of the log: `[R, ...]`."""
     row = np.asarray(batch.row)
     filled = row >= 0

@@ -50,7 +50,10 @@ class Goal:
         check_range("width", self.width, 1e-6, 1e6)
         check_integer("at_most", self.at_most, 2)
 
-    def excess(self, row: Row) -> float:
+    def excess(
+        self,
+        row: Row,
+    ) -> float:
         """How many times too wide the interval of a row is; NaN where it has none."""
         score = row.scores[self.score]
         half = (score.high - score.low) / 2
@@ -59,7 +62,10 @@ class Goal:
         size = abs(score.value)
         return half / (self.width * size) if size > 0 else math.nan
 
-    def more(self, rows: Sequence[Row]) -> int | None:
+    def more(
+        self,
+        rows: Sequence[Row],
+    ) -> int | None:
         """The replicates that rows of one method, seed by seed, are to be measured with next.
 
         None where all are narrow, where more would exceed the limit, or where some row has no
@@ -85,7 +91,11 @@ class Outcome(NamedTuple):
     """Those of methods, without controls, that are not narrow."""
 
 
-def run_until(study: Study, goal: Goal, run: Callable[[Study], list[Row]]) -> Outcome:
+def run_until(
+    study: Study,
+    goal: Goal,
+    run: Callable[[Study], list[Row]],
+) -> Outcome:
     """Runs a study, and again what is too wide, with more replicates.
 
     Controls are measured once. Seeds of a method on a task have the same number of replicates, so
@@ -110,7 +120,10 @@ def run_until(study: Study, goal: Goal, run: Callable[[Study], list[Row]]) -> Ou
     return Outcome(rows, wide)
 
 
-def with_most_replicates(chosen: Iterable[Row], rows: Iterable[Row]) -> list[Row]:
+def with_most_replicates(
+    chosen: Iterable[Row],
+    rows: Iterable[Row],
+) -> list[Row]:
     """Chosen rows, or those of the same study that differ in having more replicates.
 
     Args:
@@ -125,7 +138,11 @@ def with_most_replicates(chosen: Iterable[Row], rows: Iterable[Row]) -> list[Row
     return list(best.values())
 
 
-def _parts(study: Study, goal: Goal, best: dict[str, Row]) -> Iterator[Study]:
+def _parts(
+    study: Study,
+    goal: Goal,
+    best: dict[str, Row],
+) -> Iterator[Study]:
     """Studies of what is still too wide: methods on one task that need as many replicates."""
     for task, policy in itertools.product(study.tasks, study.policies):
         needs: dict[int, list[Estimator | Method]] = {}
@@ -160,5 +177,9 @@ def _groups(of: Row | Study) -> tuple[int, int, str]:
     return int(of.num_prompts), int(of.num_trajectories), of.share
 
 
-def _name(setting: list, groups: tuple[int, int, str], seed: int) -> str:
+def _name(
+    setting: list,
+    groups: tuple[int, int, str],
+    seed: int,
+) -> str:
     return json.dumps([setting, *groups, int(seed)], sort_keys=True)

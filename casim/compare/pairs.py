@@ -26,7 +26,10 @@ def labels(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.label for row in rows))
 
 
-def pair(rows: Sequence[Row], against: str) -> list[Pairing]:
+def pair(
+    rows: Sequence[Row],
+    against: str,
+) -> list[Pairing]:
     """Pairs the rows of every other method with those of one that have the same groups.
 
     Raises:
@@ -75,7 +78,11 @@ def _check_labels(rows: Sequence[Row]) -> None:
             raise ValueError(f"label must stand for one recipe, got {row.label!r} for several")
 
 
-def _unpaired(rows: Sequence[Row], label: str, against: str) -> str:
+def _unpaired(
+    rows: Sequence[Row],
+    label: str,
+    against: str,
+) -> str:
     """Says what keeps the rows of two methods from having the same groups."""
     own = [_parts(row) for row in rows if row.label == label]
     others = [_parts(row) for row in rows if row.label == against]
@@ -85,7 +92,10 @@ def _unpaired(rows: Sequence[Row], label: str, against: str) -> str:
     return f"rows must share their groups to be compared, got {got}"
 
 
-def _unlike(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def _unlike(
+    one: dict[str, Any],
+    other: dict[str, Any],
+) -> list[str]:
     return [name for name, part in one.items() if part != other[name]]
 
 

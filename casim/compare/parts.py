@@ -97,7 +97,10 @@ def _made_of(
     return Chain(*parts)
 
 
-def _scales_alone(part: Estimator, after: Estimator | None) -> bool:
+def _scales_alone(
+    part: Estimator,
+    after: Estimator | None,
+) -> bool:
     """Whether this is a deviation whose mean is not there: it is the next part where it is."""
     if not isinstance(part, Baseline) or part.centre:
         return False

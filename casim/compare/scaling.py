@@ -40,7 +40,11 @@ class Scaling(NamedTuple):
     """Values of x where it is not."""
 
 
-def scaling(rows: Sequence[Row], score: str, x: Sequence[float] | np.ndarray) -> Scaling:
+def scaling(
+    rows: Sequence[Row],
+    score: str,
+    x: Sequence[float] | np.ndarray,
+) -> Scaling:
     """The exponent of a score of one method over a knob.
 
     Args:
@@ -73,7 +77,10 @@ def scaling(rows: Sequence[Row], score: str, x: Sequence[float] | np.ndarray) ->
     return Scaling(mean(each), len(used), left_out)
 
 
-def _slope(x: Float[np.ndarray, " X"], y: Float[np.ndarray, "X B1"]) -> Quantity:
+def _slope(
+    x: Float[np.ndarray, " X"],
+    y: Float[np.ndarray, "X B1"],
+) -> Quantity:
     """The weighted least-squares slope, from all blocks and without each."""
     variances = np.array([covariance(quantity, quantity) for quantity in y])
     # What has no noise leaves no way to weigh it against what has.

@@ -67,7 +67,10 @@ def holm(p: Sequence[float]) -> Float[np.ndarray, " C"]:
     return corrected
 
 
-def student_tail(t: float, freedom: float) -> float:
+def student_tail(
+    t: float,
+    freedom: float,
+) -> float:
     """P(|T| >= |t|) of Student's t.
 
     In maths: I_x(f / 2, 1 / 2) at x = f / (f + t^2), the regularised incomplete beta function.
@@ -78,7 +81,12 @@ def student_tail(t: float, freedom: float) -> float:
     return _beta(freedom / 2, 0.5, freedom / whole, t**2 / whole)
 
 
-def _beta(a: float, b: float, x: float, rest: float) -> float:
+def _beta(
+    a: float,
+    b: float,
+    x: float,
+    rest: float,
+) -> float:
     """I_x(a, b), the regularised incomplete beta function; `rest` is 1 - x, with all its digits.
 
     In maths: x^a (1 - x)^b / (a B(a, b)) times a continued fraction, which converges fast for
@@ -108,7 +116,10 @@ def _beta(a: float, b: float, x: float, rest: float) -> float:
 
 
 @functools.cache
-def student_quantile(freedom: float, level: float = LEVEL) -> float:
+def student_quantile(
+    freedom: float,
+    level: float = LEVEL,
+) -> float:
     """The t with P(|T| >= t) = level, by bisection."""
     low, high = 0.0, 1.0
     while student_tail(high, freedom) > level:

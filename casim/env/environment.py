@@ -202,18 +202,30 @@ class Environment:
         return self._observe(seen, after, mdp), after, reward, self.is_terminated(after, mdp), info
 
     @door
-    def is_terminated(self, state: State, params: MDP | None = None) -> Bool[Array, ""]:
+    def is_terminated(
+        self,
+        state: State,
+        params: MDP | None = None,
+    ) -> Bool[Array, ""]:
         """Whether the process itself has ended: the latent state is terminal."""
         return self._mdp(params).terminal[state.latent]
 
     @door
-    def is_truncated(self, state: State, params: MDP | None = None) -> Bool[Array, ""]:
+    def is_truncated(
+        self,
+        state: State,
+        params: MDP | None = None,
+    ) -> Bool[Array, ""]:
         """Whether only the horizon has ended it: t = T, and the latent state is not terminal."""
         mdp = self._mdp(params)
         return (state.step >= mdp.schedule.shape[0]) & ~mdp.terminal[state.latent]
 
     @door
-    def is_decision(self, state: State, params: MDP | None = None) -> Bool[Array, ""]:
+    def is_decision(
+        self,
+        state: State,
+        params: MDP | None = None,
+    ) -> Bool[Array, ""]:
         """Whether the next action counts: the policy decides now and the episode is not over."""
         mdp = self._mdp(params)
         over = mdp.terminal[state.latent] | self.is_truncated(state, mdp)
@@ -229,11 +241,17 @@ class Environment:
         """A."""
         return self.default_params.prob.shape[2]
 
-    def action_space(self, params: MDP | None = None) -> Discrete:
+    def action_space(
+        self,
+        params: MDP | None = None,
+    ) -> Discrete:
         """The A actions."""
         return Discrete(np.shape(self._mdp(params).prob)[-2])
 
-    def observation_space(self, params: MDP | None = None) -> Box | Discrete:
+    def observation_space(
+        self,
+        params: MDP | None = None,
+    ) -> Box | Discrete:
         """All of `observations` and, if one-hot, the box around them."""
         kernels, _, shown = np.shape(self._mdp(params).emission)[-3:]
         return (
@@ -243,7 +261,10 @@ class Environment:
         )
 
     @door
-    def observations(self, params: MDP | None = None) -> Num[Array, "M O *obs"]:
+    def observations(
+        self,
+        params: MDP | None = None,
+    ) -> Num[Array, "M O *obs"]:
         """The observation of every pair (kernel, observation).
 
         A network evaluated on these is a policy table, which `casim.solve` evaluates exactly.
@@ -253,7 +274,9 @@ class Environment:
         return jax.vmap(lambda m: jax.vmap(lambda o: self._encode(m, o, mdp))(shown))(kernel)
 
     def policy_table(
-        self, logits: Callable[[np.ndarray], Any], params: MDP | None = None
+        self,
+        logits: Callable[[np.ndarray], Any],
+        params: MDP | None = None,
     ) -> Float[Array, "M O A"]:
         """The policy table of an agent, for the oracle: the softmax of its logits everywhere.
 
@@ -276,22 +299,43 @@ class Environment:
             raise ValueError(f"logits must be finite, of shape [M O, A] = {wanted}, got {got}")
         return jax.nn.softmax(jnp.asarray(given, float), axis=-1).reshape(kernels, shown, -1)
 
-    def _check_action(self, action: Array | int, params: MDP | None) -> None:
+    def _check_action(
+        self,
+        action: Array | int,
+        params: MDP | None,
+    ) -> None:
         check_labels("action", action, self._mdp(params).prob.shape[2])
 
-    def _mdp(self, params: MDP | None) -> MDP:
+    def _mdp(
+        self,
+        params: MDP | None,
+    ) -> MDP:
         return self.default_params if params is None else params
 
-    def _kernel(self, state: State, mdp: MDP) -> Array:
+    def _kernel(
+        self,
+        state: State,
+        mdp: MDP,
+    ) -> Array:
         return mdp.schedule[jnp.minimum(state.step, mdp.schedule.shape[0] - 1)]
 
-    def _observe(self, noise: Array, state: State, mdp: MDP) -> Array:
+    def _observe(
+        self,
+        noise: Array,
+        state: State,
+        mdp: MDP,
+    ) -> Array:
         kernel = self._kernel(state, mdp)
         return self._encode(
             kernel, draw(thresholds(mdp.emission[kernel, state.latent]), noise), mdp
         )
 
-    def _encode(self, kernel: Array, observation: Array, mdp: MDP) -> Any:
+    def _encode(
+        self,
+        kernel: Array,
+        observation: Array,
+        mdp: MDP,
+    ) -> Any:
         kernels, _, shown = mdp.emission.shape
         if self.observation == "index":
             return (kernel * shown + observation).astype(jnp.int32)
@@ -301,14 +345,22 @@ class Environment:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _reset(
-    env: Environment, key: Array, params: MDP | None, episode: Array | int, stride: Array | int
+    env: Environment,
+    key: Array,
+    params: MDP | None,
+    episode: Array | int,
+    stride: Array | int,
 ) -> tuple:
     return env.reset_env(key, params, episode, stride)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _step(
-    env: Environment, key: Array, state: State, action: Array | int, params: MDP | None
+    env: Environment,
+    key: Array,
+    state: State,
+    action: Array | int,
+    params: MDP | None,
 ) -> tuple:
     """One step, and a new episode where that one has ended."""
     final, after, reward, terminated, info = env.step_env(key, state, action, params)
@@ -321,6 +373,9 @@ def _step(
     return observation, state, reward, terminated, truncated, {**info, "final_observation": final}
 
 
-def _check_address(episode: Array | int, stride: Array | int) -> None:
+def _check_address(
+    episode: Array | int,
+    stride: Array | int,
+) -> None:
     check_labels("episode", episode, ADDRESSES)
     check_labels("stride", stride, ADDRESSES, low=1)

@@ -28,11 +28,17 @@ class Discrete:
     def __post_init__(self) -> None:
         check_integer("n", self.n, 1)
 
-    def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
+    def sample(
+        self,
+        key: Key[Array, ""],
+    ) -> Int[Array, ""]:
         """One of them, all alike."""
         return jax.random.randint(key, self.shape, 0, self.n, self.dtype)
 
-    def contains(self, x: Any) -> Bool[Array, ""]:
+    def contains(
+        self,
+        x: Any,
+    ) -> Bool[Array, ""]:
         """Whether x is an integer scalar of this range."""
         x = jnp.asarray(x)
         if x.shape != self.shape or not jnp.issubdtype(x.dtype, jnp.integer):
@@ -60,11 +66,17 @@ class Box:
         for size in self.shape:
             check_integer("shape (a size)", size, 1)
 
-    def sample(self, key: Key[Array, ""]) -> Float[Array, "*shape"]:
+    def sample(
+        self,
+        key: Key[Array, ""],
+    ) -> Float[Array, "*shape"]:
         """Entries independent and uniform."""
         return jax.random.uniform(key, self.shape, self.dtype, self.low, self.high)
 
-    def contains(self, x: Any) -> Bool[Array, ""]:
+    def contains(
+        self,
+        x: Any,
+    ) -> Bool[Array, ""]:
         """Whether x has this shape and all its entries are in range."""
         x = jnp.asarray(x)
         if x.shape != self.shape:

@@ -16,7 +16,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def truth_figure(
-    panels: Mapping[str, Mapping[str, np.ndarray]], decision: np.ndarray, title: str
+    panels: Mapping[str, Mapping[str, np.ndarray]],
+    decision: np.ndarray,
+    title: str,
 ) -> Figure:
     """Draws named curves over the steps of one trajectory.
 

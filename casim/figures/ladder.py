@@ -153,7 +153,10 @@ def _dress(
     axes.grid(axis="y", visible=False)
 
 
-def _decades(axes: Axes, threshold: float) -> list[float]:
+def _decades(
+    axes: Axes,
+    threshold: float,
+) -> list[float]:
     """0 and few powers of ten on both sides, between the limits of the axis."""
     low, high = axes.get_xlim()
     first = math.ceil(math.log10(threshold))

@@ -105,7 +105,10 @@ def _cells(
     return axes.imshow(_scaled(found, panel), colours, norm=_norm(panel), aspect="auto")
 
 
-def _scaled(x: Float[np.ndarray, "..."], panel: Panel) -> Float[np.ndarray, "..."]:
+def _scaled(
+    x: Float[np.ndarray, "..."],
+    panel: Panel,
+) -> Float[np.ndarray, "..."]:
     """Numbers as their colours go: within the limits, as logarithms if so."""
     within = np.clip(x, *panel.limits)
     return np.log10(within) if panel.log else within
@@ -120,7 +123,12 @@ def _norm(panel: Panel) -> Normalize:
     return TwoSlopeNorm(middle, low, high)
 
 
-def _bar(figure: Figure, axes: Axes, image: AxesImage, panel: Panel) -> None:
+def _bar(
+    figure: Figure,
+    axes: Axes,
+    image: AxesImage,
+    panel: Panel,
+) -> None:
     """The bar of colours below a matrix, in the numbers themselves."""
     bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02)
     bar.set_label(panel.title, fontsize=7)

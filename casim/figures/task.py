@@ -29,7 +29,10 @@ ACTIONS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9")
 SAME = "#999999"
 
 
-def task_figure(mdp: MDP, truth: Truth) -> Figure:
+def task_figure(
+    mdp: MDP,
+    truth: Truth,
+) -> Figure:
     """Draws a task under a policy.
 
     Top: one graph per kernel (the first six), from each state that can be there to its successors;
@@ -68,7 +71,10 @@ def task_figure(mdp: MDP, truth: Truth) -> Figure:
     return figure
 
 
-def pivots(mdp: MDP, truth: Truth) -> np.ndarray:
+def pivots(
+    mdp: MDP,
+    truth: Truth,
+) -> np.ndarray:
     """Steps whose action matters at least half as much as that of the step where it matters most.
 
     In maths: I_t = sum_s P(s_t = s) (max_a Q_t(s, a) - min_a Q_t(s, a)) over decisions; those with
@@ -79,7 +85,12 @@ def pivots(mdp: MDP, truth: Truth) -> np.ndarray:
     return np.flatnonzero((importance >= importance.max() / 2) & (importance > 1e-6))
 
 
-def kernel_graph(axes: Axes, mdp: MDP, truth: Truth, kernel: int) -> None:
+def kernel_graph(
+    axes: Axes,
+    mdp: MDP,
+    truth: Truth,
+    kernel: int,
+) -> None:
     """One kernel: states on a circle, an arrow per outcome."""
     here = truth.occupancy[mdp.schedule == kernel].sum(0) > 0
     states = np.flatnonzero(here)
@@ -135,7 +146,11 @@ def kernel_graph(axes: Axes, mdp: MDP, truth: Truth, kernel: int) -> None:
     axes.set_axis_off()
 
 
-def _arrows(mdp: MDP, kernel: int, state: int) -> list[tuple[int, str, float, float]]:
+def _arrows(
+    mdp: MDP,
+    kernel: int,
+    state: int,
+) -> list[tuple[int, str, float, float]]:
     """Successor, colour, probability and mean reward of each arrow out of a state."""
     if mdp.terminal[state]:
         return []
@@ -158,7 +173,14 @@ def _arrows(mdp: MDP, kernel: int, state: int) -> list[tuple[int, str, float, fl
     ]
 
 
-def _arrow(axes: Axes, start: tuple, end: tuple, colour: str, prob: float, reward: float) -> None:
+def _arrow(
+    axes: Axes,
+    start: tuple,
+    end: tuple,
+    colour: str,
+    prob: float,
+    reward: float,
+) -> None:
     alpha = 0.25 + 0.75 * min(prob, 1.0)
     # Keeps the arrows of different actions apart.
     shift = ACTIONS.index(colour) if colour in ACTIONS else 0
@@ -197,7 +219,10 @@ def _arrow(axes: Axes, start: tuple, end: tuple, colour: str, prob: float, rewar
         )
 
 
-def kernel_strip(axes: Axes, mdp: MDP) -> None:
+def kernel_strip(
+    axes: Axes,
+    mdp: MDP,
+) -> None:
     """The kernel of every step as a colour, with a line where a turn begins."""
     steps = len(mdp.schedule)
     bins = _bins(steps)
@@ -215,7 +240,11 @@ def kernel_strip(axes: Axes, mdp: MDP) -> None:
     axes.grid(visible=False)
 
 
-def advantage_map(axes: Axes, mdp: MDP, truth: Truth):
+def advantage_map(
+    axes: Axes,
+    mdp: MDP,
+    truth: Truth,
+):
     """A_t(s, a) over steps; long episodes show the largest in size of each bin of steps."""
     steps, _, actions = truth.q_value.shape
     decides = mdp.decision[mdp.schedule]
@@ -253,7 +282,10 @@ def advantage_map(axes: Axes, mdp: MDP, truth: Truth):
     return drawn
 
 
-def _colour(kernel: int, kernels: int):
+def _colour(
+    kernel: int,
+    kernels: int,
+):
     """The colour of a kernel in its title and in the strip."""
     return (
         mpl.colormaps["tab10"](kernel)

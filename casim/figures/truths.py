@@ -44,7 +44,11 @@ TEMPERATURE = 0.1
 """Of the soft values, in units of reward."""
 
 
-def value(world: World, truth: Truth, batch: Trajectory) -> Curves:
+def value(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Curves:
     """V_t(s_t), and the advantage and the luck that change it."""
     advantage, td_error = _told(world, truth, batch, Advantage(), TdError())
     steps = jnp.arange(batch.state.shape[1])
@@ -55,7 +59,11 @@ def value(world: World, truth: Truth, batch: Trajectory) -> Curves:
     }
 
 
-def units(world: World, truth: Truth, batch: Trajectory) -> Curves:
+def units(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Curves:
     """Skill of the step's segment, turn and agent."""
     mdp = world.mdp
     all_of = granularities(mdp, truth, batch, sizes(mdp))
@@ -67,7 +75,11 @@ def units(world: World, truth: Truth, batch: Trajectory) -> Curves:
     return named
 
 
-def hindsight(world: World, truth: Truth, batch: Trajectory) -> Curves:
+def hindsight(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Curves:
     """(1 - pi / h) Z of the action taken, by its return.
 
     For binary outcomes at discount 1, else empty (NaN).
@@ -77,7 +89,11 @@ def hindsight(world: World, truth: Truth, batch: Trajectory) -> Curves:
     return {"hindsight credit": (1 - 1 / ratio) * success, "h / pi": ratio}
 
 
-def shapley(world: World, truth: Truth, batch: Trajectory) -> Curves:
+def shapley(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Curves:
     """Shapley value of the step's segment, beside the segment's skill.
 
     Absent segments play the policy. By counts, which ends at no number of segments.
@@ -91,7 +107,11 @@ def shapley(world: World, truth: Truth, batch: Trajectory) -> Curves:
     }
 
 
-def information(world: World, truth: Truth, batch: Trajectory) -> Curves:
+def information(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Curves:
     """What each action said of the outcome that came, in nats.
 
     For binary outcomes at discount 1, else empty (NaN).
@@ -106,7 +126,11 @@ def information(world: World, truth: Truth, batch: Trajectory) -> Curves:
     }
 
 
-def belief(world: World, truth: Truth, batch: Trajectory) -> Curves:
+def belief(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Curves:
     """Advantage to critics that know more or less.
 
     The history, the state as well, or everything (clairvoyant).
@@ -122,13 +146,21 @@ def belief(world: World, truth: Truth, batch: Trajectory) -> Curves:
     }
 
 
-def soft(world: World, truth: Truth, batch: Trajectory) -> Curves:
+def soft(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Curves:
     """Soft advantage of the action taken, beside the plain one."""
     softly, plain = _told(world, truth, batch, Soft(TEMPERATURE), Advantage())
     return {f"soft advantage (b = {TEMPERATURE})": softly, "advantage": plain}
 
 
-def contrast(world: World, truth: Truth, batch: Trajectory) -> Curves:
+def contrast(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+) -> Curves:
     """The action taken against action 0, from the restored state and from the re-fed one."""
     (restored,) = _told(world, truth, batch, Counterfactual(0))
     policy = world.policy
@@ -161,7 +193,11 @@ class Telling(NamedTuple):
 
 
 @door
-def telling(mdp: MDP, truth: Truth, batch: Trajectory) -> Telling:
+def telling(
+    mdp: MDP,
+    truth: Truth,
+    batch: Trajectory,
+) -> Telling:
     """The trajectory of a batch `[N, T]` whose decisions mattered most; the first among equals.
 
     In maths: argmax_i (max(0, max_t A_t(s_it, a_it)) - min(0, min_t A_t(s_it, a_it))), t over
@@ -184,7 +220,11 @@ def telling(mdp: MDP, truth: Truth, batch: Trajectory) -> Telling:
 
 @door
 def curves(
-    kind: Kind | Target, mdp: MDP, policy: Array, truth: Truth, batch: Trajectory
+    kind: Kind | Target,
+    mdp: MDP,
+    policy: Array,
+    truth: Truth,
+    batch: Trajectory,
 ) -> dict[str, np.ndarray]:
     """The curves of a kind, or of one target, as NumPy arrays; NaN where the episode is over.
 
@@ -206,7 +246,12 @@ def curves(
     return {name: np.where(live, np.asarray(curve), np.nan) for name, curve in named.items()}
 
 
-def _told(world: World, truth: Truth, batch: Trajectory, *recipes: Target) -> list[Array]:
+def _told(
+    world: World,
+    truth: Truth,
+    batch: Trajectory,
+    *recipes: Target,
+) -> list[Array]:
     """Each target along the trajectory; NaN where it has no exact value."""
     found = []
     for recipe in recipes:

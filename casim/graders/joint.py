@@ -65,7 +65,11 @@ class JointCritic(Grader):
         check_range("noise", self.noise, 0.0, math.inf)
 
     @door
-    def model(self, mdp: MDP, truth: Truth) -> JointCriticModel:
+    def model(
+        self,
+        mdp: MDP,
+        truth: Truth,
+    ) -> JointCriticModel:
         """The critic for one MDP and the truth of its policy."""
         kind = truth.value.dtype
         return JointCriticModel(absorb(mdp), truth.state_policy, jnp.asarray(self.noise, kind))
@@ -81,7 +85,11 @@ class JointCriticModel(Silent):
     acting: Float[Array, "M S A"]
     noise: Float[Array, ""]
 
-    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T A"]:
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory,
+    ) -> Float[Array, "N T A"]:
         """What every action is worth among the others; NaN after the end."""
         exact = jax.vmap(self._of_row)(batch.action, batch.live, batch.state[:, 0])
         episode, time = jnp.indices(batch.action.shape)
@@ -111,12 +119,19 @@ class JointCriticModel(Silent):
         )
         steps = (mdp.schedule, choice, discount)
 
-        def pay(kernel: Array, later: Array, factor: Array) -> Float[Array, "S A"]:
+        def pay(
+            kernel: Array,
+            later: Array,
+            factor: Array,
+        ) -> Float[Array, "S A"]:
             """What each state and action is worth, given the value after it."""
             onward = jnp.einsum("sat,t->sa", move[kernel], later, precision="highest")
             return earn[kernel] + factor * onward
 
-        def back(later: Array, now: tuple[Array, ...]) -> tuple[Array, Array]:
+        def back(
+            later: Array,
+            now: tuple[Array, ...],
+        ) -> tuple[Array, Array]:
             kernel, acting, factor = now
             worth = pay(kernel, later, factor)
             return jnp.sum(acting * worth, axis=-1), worth
@@ -182,7 +197,11 @@ class Shares(Grader):
         check_range("swap", self.swap, 0.0, 1.0)
 
     @door
-    def model(self, mdp: MDP, truth: Truth) -> SharesModel:
+    def model(
+        self,
+        mdp: MDP,
+        truth: Truth,
+    ) -> SharesModel:
         """The judge for one MDP and the truth of its policy."""
         label = getattr(mdp, self.unit)
         _, owner = jnp.unique(label, return_inverse=True, size=label.shape[0])
@@ -225,7 +244,11 @@ class SharesModel(Silent):
         """Most units that there can be; static under jit, unlike their number."""
         return min(self.owner.shape[0], MAX_PLAYERS)
 
-    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T"]:
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory,
+    ) -> Float[Array, "N T"]:
         """The share of the unit of every step; NaN after the end."""
         exact = self._values(batch)
         number = jnp.max(self.owner) + 1
@@ -246,7 +269,10 @@ class SharesModel(Silent):
         heard = batch.live & (number <= self._places)
         return jnp.where(heard, by_step, jnp.nan)
 
-    def _values(self, batch: Trajectory) -> Float[Array, "N G"]:
+    def _values(
+        self,
+        batch: Trajectory,
+    ) -> Float[Array, "N G"]:
         """What every unit is worth; where a place is no unit's it is 0."""
         game = taken_game(self.mdp, self.absent, batch, self.owner)
         if self.of == "shapley":
@@ -259,7 +285,11 @@ class SharesModel(Silent):
         return value[:, -1:] - value[:, :-1]
 
 
-def _normal(words: Array, row: Int[Array, "*s"], column: Int[Array, "*s"]) -> Float[Array, "*s"]:
+def _normal(
+    words: Array,
+    row: Int[Array, "*s"],
+    column: Int[Array, "*s"],
+) -> Float[Array, "*s"]:
     """A standard normal number for each address, by Box and Muller."""
     first, second = pair(words, row, column, ACTION)
     return jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)

@@ -72,7 +72,10 @@ class Critics(NamedTuple):
 
 
 @door
-def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
+def beliefs(
+    mdp: MDP,
+    batch: Trajectory,
+) -> Float[Array, "N T S"]:
     """P(s_t = s | h_t) at every step of each trajectory.
 
     0 where not live, NaN from where the history is impossible.
@@ -82,7 +85,10 @@ def beliefs(mdp: MDP, batch: Trajectory) -> Float[Array, "N T S"]:
     return jnp.where(batch.live[..., None], belief, 0.0)
 
 
-def before_observing(mdp: MDP, batch: Trajectory) -> Float[Array, "N S"]:
+def before_observing(
+    mdp: MDP,
+    batch: Trajectory,
+) -> Float[Array, "N S"]:
     """P(s_0) within the prompt of each trajectory, up to a factor: the belief before o_0."""
     label = mdp.prompt[batch.state[:, 0]]
     own = mdp.prompt[None, :] == label[:, None]
@@ -90,7 +96,11 @@ def before_observing(mdp: MDP, batch: Trajectory) -> Float[Array, "N S"]:
 
 
 @door
-def history_values(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> Critic:
+def history_values(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    batch: Trajectory,
+) -> Critic:
     """V(h_t), Q(h_t, a) and A(h_t, a) of every action, along each trajectory."""
     return history_critic(mdp, policy, solve(mdp, policy), beliefs(mdp, batch), batch)
 
@@ -201,7 +211,11 @@ def _latent(
     return _critic(value[time, here], q_value[time, here], jnp.sum(term, axis=2), batch)
 
 
-def _clairvoyant(mdp: MDP, belief: Array, batch: Trajectory) -> Critic:
+def _clairvoyant(
+    mdp: MDP,
+    belief: Array,
+    batch: Trajectory,
+) -> Critic:
     best = optimal(mdp)
     value = best.value[:-1]
     mean = jnp.einsum("nts,tsa->nta", belief, best.q_value - value[..., None], precision="highest")
@@ -209,12 +223,21 @@ def _clairvoyant(mdp: MDP, belief: Array, batch: Trajectory) -> Critic:
     return _critic(value[time, batch.state], best.q_value[time, batch.state], mean, batch)
 
 
-def acting_along(mdp: MDP, policy: Array, batch: Trajectory) -> Float[Array, "N T A"]:
+def acting_along(
+    mdp: MDP,
+    policy: Array,
+    batch: Trajectory,
+) -> Float[Array, "N T A"]:
     """pi(. | o_t)."""
     return force(mdp, policy)[mdp.schedule[None, :], batch.observation]
 
 
-def _critic(value: Array, q_value: Array, mean: Array, batch: Trajectory) -> Critic:
+def _critic(
+    value: Array,
+    q_value: Array,
+    mean: Array,
+    batch: Trajectory,
+) -> Critic:
     live = batch.live[..., None]
     return Critic(
         jnp.where(batch.live, value, 0.0), *(jnp.where(live, x, 0.0) for x in (q_value, mean))

@@ -152,7 +152,9 @@ def _after(runs: Run) -> Float[Array, "B 2 S"]:
 
 
 def _refine(
-    runs: Run, after: Float[Array, "B 2 S"], first: Float[Array, "B 2 S"]
+    runs: Run,
+    after: Float[Array, "B 2 S"],
+    first: Float[Array, "B 2 S"],
 ) -> Float[Array, "B 2 S"]:
     """One step of iterative refinement of the values between blocks.
 

@@ -117,7 +117,11 @@ class _Law(NamedTuple):
 
 @door
 def contrast(
-    mdp: MDP, protocol: Protocol, batch: Trajectory, unit: Int[Array, " T"], num_units: int
+    mdp: MDP,
+    protocol: Protocol,
+    batch: Trajectory,
+    unit: Int[Array, " T"],
+    num_units: int,
 ) -> Contrast:
     """The exact contrast of every unit of every trajectory.
 
@@ -159,7 +163,8 @@ def _branches(
     ends = jnp.append(unit[1:] != unit[:-1], True)
 
     def step(
-        later: tuple[_Law, _Law, _Law], now
+        later: tuple[_Law, _Law, _Law],
+        now,
     ) -> tuple[tuple[_Law, _Law, _Law], tuple[_Law, _Law]]:
         time, kernel, end, at, seen = now
         after, *inside = later
@@ -236,7 +241,11 @@ def sample_contrast(
     counted = (time >= first) & (time < protocol.horizon)
     weight = jnp.where(counted, product(step_discount(mdp), first, time), 0.0)
 
-    def branch(words: Array, schedule: Array, imposed: Array) -> Float[Array, "N num"]:
+    def branch(
+        words: Array,
+        schedule: Array,
+        imposed: Array,
+    ) -> Float[Array, "N num"]:
         def copy(episode: Int[Array, " N"]) -> Float[Array, " N"]:
             chance, noise = pair(words, episode, at + steps, OBSERVATION)
             hidden = running & (chance < protocol.lost)
@@ -257,7 +266,10 @@ def sample_contrast(
     return Pairs(*jnp.unstack(jax.vmap(branch)(*both)))
 
 
-def _check_protocol(protocol: Protocol, mdp: MDP) -> None:
+def _check_protocol(
+    protocol: Protocol,
+    mdp: MDP,
+) -> None:
     """Raises `ValueError` unless both policies fit the process and `lost` is a probability."""
     check_policy(protocol.reference, mdp, "protocol.reference")
     check_policy(protocol.downstream, mdp, "protocol.downstream")
@@ -265,13 +277,21 @@ def _check_protocol(protocol: Protocol, mdp: MDP) -> None:
         check_range("protocol.lost", float(protocol.lost), 0.0, 1.0)
 
 
-def _mix(weight: Float[Array, "*shape K"], law: _Law) -> _Law:
+def _mix(
+    weight: Float[Array, "*shape K"],
+    law: _Law,
+) -> _Law:
     """The law of a mixture over the last axis: variances within, and of the means between."""
     mean = jnp.sum(weight * law.mean, axis=-1)
     return _Law(mean, jnp.sum(weight * (law.variance + (law.mean - mean[..., None]) ** 2), axis=-1))
 
 
-def _back(mdp: MDP, kernel: Array, counted: Array, later: _Law) -> _Law:
+def _back(
+    mdp: MDP,
+    kernel: Array,
+    counted: Array,
+    later: _Law,
+) -> _Law:
     """The law of the return of every state and action `[S, A]`, from that of the next states."""
     successor, discount = mdp.successor[kernel], mdp.discount[kernel]
     mean = jnp.where(counted, mdp.reward[kernel] + discount * later.mean[successor], 0.0)
@@ -279,7 +299,11 @@ def _back(mdp: MDP, kernel: Array, counted: Array, later: _Law) -> _Law:
     return _mix(mdp.prob[kernel], _Law(mean, variance))
 
 
-def _hidden(belief: Float[Array, " S"], state: Array, lost: Array | float) -> Float[Array, " S"]:
+def _hidden(
+    belief: Float[Array, " S"],
+    state: Array,
+    lost: Array | float,
+) -> Float[Array, " S"]:
     """The law of the state in which a branch starts; restored where the history is impossible."""
     restored = jax.nn.one_hot(state, belief.shape[0], dtype=belief.dtype)
     return (1.0 - lost) * restored + lost * jnp.where(jnp.sum(belief) > 0, belief, restored)

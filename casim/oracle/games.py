@@ -90,7 +90,11 @@ class _Map(NamedTuple):
 
 
 @door
-def recorded_noise(key: Key[Array, ""], episode: Int[Array, " N"], num_steps: int) -> Noise:
+def recorded_noise(
+    key: Key[Array, ""],
+    episode: Int[Array, " N"],
+    num_steps: int,
+) -> Noise:
     """The noise of `World.rollout` under a key, for its episodes `arange(num)`.
 
     That of other reruns is found by their addresses.
@@ -126,7 +130,10 @@ def taken_game(
     law, steps = _average(mdp, reference), mdp.schedule.shape[0]
     run, owner = _runs(player, steps if num_runs is None else num_runs)
 
-    def row(batch: Trajectory, noise: Noise | None) -> tuple[_Map, _Map]:
+    def row(
+        batch: Trajectory,
+        noise: Noise | None,
+    ) -> tuple[_Map, _Map]:
         def step(now) -> tuple[_Map, _Map]:
             kernel, action, live, uniform = now
             here = law(kernel) if uniform is None else _conditional(mdp, reference, kernel, uniform)
@@ -168,7 +175,10 @@ def team_game(
 
 @door
 def nature_game(
-    mdp: MDP, reference: Float[Array, "M O A"], batch: Trajectory, noise: Noise
+    mdp: MDP,
+    reference: Float[Array, "M O A"],
+    batch: Trajectory,
+    noise: Noise,
 ) -> Game:
     """Player t is the action of step t; player T + t the environment's draw after it.
 
@@ -201,7 +211,12 @@ def nature_game(
             (here.move[..., None] * first[None, None, None]).reshape(size, size),
         )
 
-    def step(kernel: Array, action: Array, live: Array, uniform: Noise) -> tuple[_Map, ...]:
+    def step(
+        kernel: Array,
+        action: Array,
+        live: Array,
+        uniform: Noise,
+    ) -> tuple[_Map, ...]:
         here, recorded = law(kernel), _conditional(mdp, reference, kernel, uniform)
         taken = jnp.broadcast_to(
             (jnp.arange(actions) == action)[None, :].astype(dtype), (states, actions)
@@ -224,11 +239,20 @@ def nature_game(
 
 
 @door
-def worth(game: Game, present: Bool[Array, "N C G"]) -> Float[Array, "N C"]:
+def worth(
+    game: Game,
+    present: Bool[Array, "N C G"],
+) -> Float[Array, "N C"]:
     """v(S) of C coalitions of each game, given by their members."""
 
-    def one(game: Game, present: Bool[Array, " G"]) -> Float[Array, ""]:
-        def prepend(value: Float[Array, " S"], now: Game) -> tuple[Float[Array, " S"], None]:
+    def one(
+        game: Game,
+        present: Bool[Array, " G"],
+    ) -> Float[Array, ""]:
+        def prepend(
+            value: Float[Array, " S"],
+            now: Game,
+        ) -> tuple[Float[Array, " S"], None]:
             there, gone = (_Map(now[k], now[k + 1]) for k in (1, 3))
             return jnp.where(present[now.owner], _apply(there, value), _apply(gone, value)), None
 
@@ -241,7 +265,10 @@ def worth(game: Game, present: Bool[Array, "N C G"]) -> Float[Array, "N C"]:
 
 
 @door
-def all_coalitions(game: Game, num_players: int) -> Float[Array, "N C"]:
+def all_coalitions(
+    game: Game,
+    num_players: int,
+) -> Float[Array, "N C"]:
     """v(S) of all C = 2^G coalitions; bit g of the index says that player g is in.
 
     Raises:
@@ -261,7 +288,10 @@ def all_coalitions(game: Game, num_players: int) -> Float[Array, "N C"]:
     return jnp.moveaxis(value, 0, 1).reshape(rows, -1)
 
 
-def _average(mdp: MDP, policy: Array):
+def _average(
+    mdp: MDP,
+    policy: Array,
+):
     """The law of a step by kernel, with all noise averaged out."""
     earn = jnp.einsum("msak,msak->msa", mdp.prob, mdp.reward, precision="highest")
     move = mdp.discount[:, None, None, None] * transition_matrix(mdp)
@@ -269,7 +299,12 @@ def _average(mdp: MDP, policy: Array):
     return lambda kernel: jax.tree.map(lambda x: x[kernel], tables)
 
 
-def _conditional(mdp: MDP, policy: Array, kernel: Array, noise: Noise) -> _Law:
+def _conditional(
+    mdp: MDP,
+    policy: Array,
+    kernel: Array,
+    noise: Noise,
+) -> _Law:
     """The law of a step under given uniforms.
 
     They decide the successor of every action, and what is seen.
@@ -290,7 +325,10 @@ def _drawn(law: _Law) -> _Map:
     return _Map(gain, jnp.einsum("sa,saz->sz", law.choice, law.move, precision="highest"))
 
 
-def _runs(player: Int[Array, " T"], num_runs: int) -> tuple[Int[Array, " T"], Int[Array, " J"]]:
+def _runs(
+    player: Int[Array, " T"],
+    num_runs: int,
+) -> tuple[Int[Array, " T"], Int[Array, " J"]]:
     """The run of each step, and the player of each run."""
     run = jnp.cumsum(jnp.append(False, player[1:] != player[:-1]))
     return run, jnp.full(num_runs, -1).at[run].set(player)
@@ -312,12 +350,18 @@ def _by_run(
     side_by_side = steps > LONG and num <= FEW
     blocks = Blocks.roots(steps) if side_by_side else Blocks.of_number(steps, 1)
 
-    def one(maps: tuple[_Map, _Map], now: tuple[Any, Array]) -> tuple[_Map, _Map]:
+    def one(
+        maps: tuple[_Map, _Map],
+        now: tuple[Any, Array],
+    ) -> tuple[_Map, _Map]:
         given, at = now
         present, absent = step(given)
         return _prepend(maps[0], present, at), _prepend(maps[1], absent, at)
 
-    def before(later: tuple[_Map, ...], block: tuple[_Map, ...]) -> tuple[tuple[_Map, ...], None]:
+    def before(
+        later: tuple[_Map, ...],
+        block: tuple[_Map, ...],
+    ) -> tuple[tuple[_Map, ...], None]:
         pairs = zip(block, later, strict=True)
         return tuple(jax.vmap(_then)(first, second) for first, second in pairs), None
 
@@ -331,29 +375,45 @@ def _by_run(
     return present, absent
 
 
-def _then(first: _Map, second: _Map) -> _Map:
+def _then(
+    first: _Map,
+    second: _Map,
+) -> _Map:
     """The map of the first of two parts after that of the second."""
     return _Map(
         _apply(first, second.gain), jnp.matmul(first.move, second.move, precision="highest")
     )
 
 
-def _identity(num: int, like: Float[Array, " S"]) -> _Map:
+def _identity(
+    num: int,
+    like: Float[Array, " S"],
+) -> _Map:
     states, dtype = like.shape[0], like.dtype
     eye = jnp.broadcast_to(jnp.eye(states, dtype=dtype)[None], (num, states, states))
     return _Map(jnp.zeros((num, states), dtype), eye)
 
 
-def _prepend(maps: _Map, now: _Map, at: Array) -> _Map:
+def _prepend(
+    maps: _Map,
+    now: _Map,
+    at: Array,
+) -> _Map:
     """The maps with one more step put in front of run `at`."""
     gain = _apply(now, maps.gain[at])
     move = jnp.matmul(now.move, maps.move[at], precision="highest")
     return _Map(maps.gain.at[at].set(gain), maps.move.at[at].set(move))
 
 
-def _apply(map_: _Map, value: Float[Array, " S"]) -> Float[Array, " S"]:
+def _apply(
+    map_: _Map,
+    value: Float[Array, " S"],
+) -> Float[Array, " S"]:
     return map_.gain + jnp.matmul(map_.move, value, precision="highest")
 
 
-def _first(mdp: MDP, batch: Trajectory) -> Float[Array, "N S"]:
+def _first(
+    mdp: MDP,
+    batch: Trajectory,
+) -> Float[Array, "N S"]:
     return jax.nn.one_hot(batch.state[:, 0], mdp.start.shape[0], dtype=mdp.prob.dtype)

@@ -107,7 +107,10 @@ class Contribution(NamedTuple):
 
 
 @door
-def success_hindsight(mdp: MDP, policy: Float[Array, "M O A"]) -> Outcomes:
+def success_hindsight(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+) -> Outcomes:
     """Hindsight on a binary outcome, where the rewards of every episode add up to 0 or 1.
 
     In maths, with discount 1 whatever the discount of the process:
@@ -134,7 +137,9 @@ def _success(probability: Float[Array, "*shape"]) -> Float[Array, "*shape 2"]:
 
 @door
 def return_hindsight(
-    mdp: MDP, policy: Float[Array, "M O A"], support: Float[Array, " Z"]
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    support: Float[Array, " Z"],
 ) -> Outcomes:
     """Hindsight on the discounted return-to-go, by dynamic programming on its distribution.
 
@@ -147,7 +152,10 @@ def return_hindsight(
     row = jnp.arange(acting.shape[1])[:, None, None, None]
     column = jnp.arange(acting.shape[2])[None, :, None, None]
 
-    def step(later: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    def step(
+        later: Array,
+        kernel: Array,
+    ) -> tuple[Array, tuple[Array, Array]]:
         index, hit, _ = _landing(mdp, support, kernel)
         weight = mdp.prob[kernel][..., None] * later[mdp.successor[kernel]]
         weight = jnp.where(hit | (weight == 0), weight, jnp.nan)
@@ -188,7 +196,8 @@ def _posterior(
 
 
 def nearest(
-    support: Float[Array, " Z"], value: Float[Array, "*shape"]
+    support: Float[Array, " Z"],
+    value: Float[Array, "*shape"],
 ) -> tuple[Int[Array, "*shape"], Bool[Array, "*shape"]]:
     """The nearest point of the support, and whether it is near enough to be the value."""
     index = jnp.searchsorted((support[1:] + support[:-1]) / 2, value)
@@ -198,7 +207,10 @@ def nearest(
 
 @door
 def state_hindsight(
-    mdp: MDP, policy: Float[Array, "M O A"], step: Int[Array, ""] | int, table: bool = False
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    step: Int[Array, ""] | int,
+    table: bool = False,
 ) -> StateHindsight:
     """What the states after step t say of a_t.
 
@@ -278,7 +290,10 @@ def reward_feature(mdp: MDP) -> tuple[Int[Array, "M S A K"], np.ndarray]:
 
 
 @door
-def check_support(mdp: MDP, support: np.ndarray | Array) -> None:
+def check_support(
+    mdp: MDP,
+    support: np.ndarray | Array,
+) -> None:
     """Checks that every return-to-go, from any step, state and action, is a point of the support.
 
     Where the policy decides nothing, action 0 is the only one. Not for use in jit.
@@ -298,7 +313,14 @@ def check_support(mdp: MDP, support: np.ndarray | Array) -> None:
         raise ValueError(f"support must hold every return-to-go, got {points} without {missing}")
 
 
-def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: Array, table: bool):
+def _look_ahead(
+    mdp: MDP,
+    acting: Array,
+    step: Array | int,
+    seen: Array,
+    paid: Array,
+    table: bool,
+):
     """Scans k > t = step, given P(u | s) and E[r; u | s] of each kernel under the policy.
 
     Both are `[M, S, U]`.
@@ -312,7 +334,10 @@ def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: A
     move = jnp.einsum("msa,msaz->msz", acting, matrix, precision="highest")
     taken = acting[mdp.schedule[step]]
 
-    def look(carry: tuple[Array, Array, list[Array]], now: tuple[Array, Array]):
+    def look(
+        carry: tuple[Array, Array, list[Array]],
+        now: tuple[Array, Array],
+    ):
         reached, scale, total = carry
         index, kernel = now
         state_reached = jnp.einsum("sa,say->sy", taken, reached, precision="highest")
@@ -341,13 +366,17 @@ def _look_ahead(mdp: MDP, acting: Array, step: Array | int, seen: Array, paid: A
     return *total, ratio
 
 
-def _paid(ratio: Float[Array, "S A U"], paid: Float[Array, "S U"]) -> Float[Array, "S A"]:
+def _paid(
+    ratio: Float[Array, "S A U"],
+    paid: Float[Array, "S U"],
+) -> Float[Array, "S A"]:
     """The ratio averaged over what is paid; where u is impossible nothing is."""
     return jnp.sum(jnp.where(jnp.isnan(ratio), 0.0, ratio * paid[:, None, :]), axis=-1)
 
 
 def _ratio(
-    given_action: Float[Array, "*t S A U"], given_state: Float[Array, "*t S U"]
+    given_action: Float[Array, "*t S A U"],
+    given_state: Float[Array, "*t S U"],
 ) -> Float[Array, "*t S A U"]:
     """P(u | s, a) / P(u | s); NaN where u is impossible in s."""
     possible = given_state > 0
@@ -360,7 +389,9 @@ def _mean_reward(mdp: MDP) -> Float[Array, "M S A"]:
 
 
 def _landing(
-    mdp: MDP, support: Float[Array, " Z"], kernel: Int[Array, ""]
+    mdp: MDP,
+    support: Float[Array, " Z"],
+    kernel: Int[Array, ""],
 ) -> tuple[Int[Array, "S A K Z"], Bool[Array, "S A K Z"], Float[Array, "S A K Z"]]:
     """Where r + discount z falls among the points of the support.
 
@@ -371,12 +402,18 @@ def _landing(
 
 
 @jax.jit
-def _missing(mdp: MDP, support: Float[Array, " Z"]) -> Float[Array, ""]:
+def _missing(
+    mdp: MDP,
+    support: Float[Array, " Z"],
+) -> Float[Array, ""]:
     """A return-to-go that the support lacks; NaN if it lacks none."""
     mdp, point = absorb(mdp), jnp.arange(support.shape[0])
     happens = (mdp.prob > 0) & can_act(mdp)[:, None, :, None]
 
-    def step(carry: tuple[Array, Array], kernel: Array) -> tuple[tuple[Array, Array], None]:
+    def step(
+        carry: tuple[Array, Array],
+        kernel: Array,
+    ) -> tuple[tuple[Array, Array], None]:
         possible, missing = carry
         index, hit, value = _landing(mdp, support, kernel)
         land = happens[kernel][..., None] & possible[mdp.successor[kernel]]

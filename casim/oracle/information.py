@@ -98,7 +98,9 @@ class LatentInformation(NamedTuple):
 
 @door
 def outcome_information(
-    mdp: MDP, policy: Float[Array, "M O A"], outcomes: Outcomes
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    outcomes: Outcomes,
 ) -> OutcomeInformation:
     """Entropies of the return-to-go and its information with the action, by state and step."""
     acting = state_policy(absorb(mdp), policy)[mdp.schedule]
@@ -118,7 +120,10 @@ def outcome_information(
 
 
 @door
-def entropy_removed(information: OutcomeInformation, batch: Trajectory) -> StepInformation:
+def entropy_removed(
+    information: OutcomeInformation,
+    batch: Trajectory,
+) -> StepInformation:
     """The entropy of the outcome that each action and each transition removed.
 
     Their sum is H(Z_0 | s_0).
@@ -133,7 +138,10 @@ def entropy_removed(information: OutcomeInformation, batch: Trajectory) -> StepI
 
 
 @door
-def pointwise_information(outcomes: Outcomes, batch: Trajectory) -> StepInformation:
+def pointwise_information(
+    outcomes: Outcomes,
+    batch: Trajectory,
+) -> StepInformation:
     """What each action and transition said of the return that came true.
 
     Their sum is -log P(z_0 | s_0). NaN where the return-to-go is not in the support.
@@ -148,7 +156,11 @@ def pointwise_information(outcomes: Outcomes, batch: Trajectory) -> StepInformat
 
 
 @door
-def success_gain(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> Gain:
+def success_gain(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    batch: Trajectory,
+) -> Gain:
     """How each step changed the probability of success, where every episode pays 0 or 1 in all.
 
     The discount is read as 1, whatever that of the process. 0 where not live.
@@ -163,7 +175,10 @@ def success_gain(mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory) -> 
 
 @door
 def latent_information(
-    belief: Float[Array, "N T S"], batch: Trajectory, latent: Int[Array, " S"], num_classes: int
+    belief: Float[Array, "N T S"],
+    batch: Trajectory,
+    latent: Int[Array, " S"],
+    num_classes: int,
 ) -> LatentInformation:
     """What each step told of a latent variable.
 
@@ -187,11 +202,15 @@ def latent_information(
 
 
 def return_index(
-    outcomes: Outcomes, batch: Trajectory
+    outcomes: Outcomes,
+    batch: Trajectory,
 ) -> tuple[Int[Array, "N T"], Bool[Array, "N T"]]:
     """Where the return-to-go of each step lies in the support, and whether it does."""
 
-    def step(later: Array, now: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+    def step(
+        later: Array,
+        now: tuple[Array, ...],
+    ) -> tuple[Array, tuple[Array, Array]]:
         reward, live, discount = now
         # Taking the point itself at every step keeps rounding from adding up over the horizon.
         index, hit = nearest(outcomes.support, jnp.where(live, reward + discount * later, 0.0))
@@ -206,7 +225,12 @@ def return_index(
     return index.T, found.T
 
 
-def _gain(before: Array, after: Array, live: Array, goes_on: Array) -> Gain:
+def _gain(
+    before: Array,
+    after: Array,
+    live: Array,
+    goes_on: Array,
+) -> Gain:
     before, after = jnp.where(live, before, 0.0), jnp.where(goes_on, after, 0.0)
     changes = (after - before, jnp.log(after) - jnp.log(before))
     return Gain(before, after, *(jnp.where(goes_on, x, 0.0) for x in changes))

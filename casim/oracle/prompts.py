@@ -24,7 +24,11 @@ from casim.types import MDP, Truth
 
 
 @door
-def prompt_values(mdp: MDP, truth: Truth, num_prompts: int | None = None) -> Float[Array, " P"]:
+def prompt_values(
+    mdp: MDP,
+    truth: Truth,
+    num_prompts: int | None = None,
+) -> Float[Array, " P"]:
     """The value of every prompt, by its label; NaN of one that no episode begins with.
 
     Args:
@@ -50,7 +54,10 @@ def prompt_values(mdp: MDP, truth: Truth, num_prompts: int | None = None) -> Flo
     return jnp.where(asked, mean + more / jnp.where(asked, chance, 1.0), jnp.nan)
 
 
-def start_values(mdp: MDP, truth: Truth) -> Float[Array, " S"]:
+def start_values(
+    mdp: MDP,
+    truth: Truth,
+) -> Float[Array, " S"]:
     """The value of the prompt of every start state."""
     states = mdp.start.shape[0]
     of_label = prompt_values(mdp, truth, states)

@@ -53,7 +53,10 @@ class Sampled(NamedTuple):
 
 @door
 def coalition_values(
-    mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segments: int
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    batch: Trajectory,
+    num_segments: int,
 ) -> Float[Array, "N C"]:
     """v(S) of all C = 2^G coalitions of segments in game (i) against the policy.
 
@@ -64,7 +67,10 @@ def coalition_values(
 
 @door
 def shapley(
-    mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, num_segments: int
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    batch: Trajectory,
+    num_segments: int,
 ) -> Float[Array, "N G"]:
     """Shapley value of every segment of every trajectory, in game (i) against the policy.
 
@@ -112,7 +118,10 @@ def difference_rewards(value: Float[Array, "*batch C"]) -> Float[Array, "*batch 
 
 
 @door
-def shapley_by_counts(game: Game, num_players: int) -> Float[Array, "N G"]:
+def shapley_by_counts(
+    game: Game,
+    num_players: int,
+) -> Float[Array, "N G"]:
     """Shapley values in polynomial time; NaN unless every player acts in exactly one run.
 
     Args:
@@ -125,11 +134,16 @@ def shapley_by_counts(game: Game, num_players: int) -> Float[Array, "N G"]:
     runs = jnp.sum(game.owner[:, None] == jnp.arange(num_players)[None, :], axis=0)
 
     def row(
-        start: Array, there: tuple[Array, Array], gone: tuple[Array, Array]
+        start: Array,
+        there: tuple[Array, Array],
+        gone: tuple[Array, Array],
     ) -> Float[Array, " G"]:
         gain, move = (x - y for x, y in zip(there, gone, strict=True))
 
-        def at_chance(total: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
+        def at_chance(
+            total: Array,
+            now: tuple[Array, Array],
+        ) -> tuple[Array, None]:
             q, share = now
             mixed = (gone[0] + q * gain, gone[1] + q * move)
             later = jax.lax.scan(_value_before, jnp.zeros_like(start), mixed, reverse=True)[1]
@@ -146,7 +160,12 @@ def shapley_by_counts(game: Game, num_players: int) -> Float[Array, "N G"]:
 
 
 @door
-def sampled_shapley(key: Key[Array, ""], game: Game, num_players: int, num_orders: int) -> Sampled:
+def sampled_shapley(
+    key: Key[Array, ""],
+    game: Game,
+    num_players: int,
+    num_orders: int,
+) -> Sampled:
     """Mean marginals over random orders, drawn apart for each game, with exact v(S).
 
     Args:
@@ -172,12 +191,18 @@ def sampled_shapley(key: Key[Array, ""], game: Game, num_players: int, num_order
     return Sampled(jnp.mean(marginal, axis=0), jnp.std(marginal, axis=0, ddof=1) / num_orders**0.5)
 
 
-def _value_before(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+def _value_before(
+    later: Array,
+    step: tuple[Array, Array],
+) -> tuple[Array, Array]:
     """The value in front of a run, beside that after it."""
     gain, move = step
     return gain + jnp.matmul(move, later, precision="highest"), later
 
 
-def _onward(reached: Array, move: Array) -> tuple[Array, Array]:
+def _onward(
+    reached: Array,
+    move: Array,
+) -> tuple[Array, Array]:
     """The (discounted) law of the state after a run, beside that in front of it."""
     return jnp.matmul(reached, move, precision="highest"), reached

@@ -97,7 +97,9 @@ class ImplicitReward(NamedTuple):
 
 @door
 def soft_optimal(
-    mdp: MDP, reference: Float[Array, "M O A"], temperature: float | Float[Array, ""]
+    mdp: MDP,
+    reference: Float[Array, "M O A"],
+    temperature: float | Float[Array, ""],
 ) -> Soft:
     """Soft values and the soft-optimal policy, by dynamic programming.
 
@@ -115,7 +117,10 @@ def soft_optimal(
     mdp = absorb(mdp)
     prior = state_policy(mdp, reference)
 
-    def step(later: Array, kernel: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    def step(
+        later: Array,
+        kernel: Array,
+    ) -> tuple[Array, tuple[Array, Array, Array]]:
         discounted = mdp.discount[kernel] * later
         q_value = expectation(
             mdp.prob[kernel], mdp.reward[kernel] + discounted[mdp.successor[kernel]]
@@ -130,7 +135,10 @@ def soft_optimal(
 
 @door
 def implicit_reward(
-    mdp: MDP, reference: Float[Array, "M O A"], soft: Soft, batch: Trajectory
+    mdp: MDP,
+    reference: Float[Array, "M O A"],
+    soft: Soft,
+    batch: Trajectory,
 ) -> ImplicitReward:
     """The implicit-reward identity along trajectories of any policy.
 
@@ -154,7 +162,9 @@ def implicit_reward(
 
 
 def _soft_maximum(
-    prior: Float[Array, "S A"], q_value: Float[Array, "S A"], temperature: float | Float[Array, ""]
+    prior: Float[Array, "S A"],
+    q_value: Float[Array, "S A"],
+    temperature: float | Float[Array, ""],
 ) -> tuple[Float[Array, " S"], Float[Array, "S A"]]:
     """V = b log sum_a ref exp(Q / b), and the policy ref exp((Q - V) / b).
 

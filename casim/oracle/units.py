@@ -98,7 +98,11 @@ def sizes(mdp: MDP) -> Sizes:
 
 @door
 def unit_truth(
-    mdp: MDP, truth: Truth, batch: Trajectory, unit: Int[Array, " T"], num_units: int
+    mdp: MDP,
+    truth: Truth,
+    batch: Trajectory,
+    unit: Int[Array, " T"],
+    num_units: int,
 ) -> UnitTruth:
     """Skill, luck and gain of every unit of every trajectory; 0 for a unit that is never live.
 
@@ -129,7 +133,12 @@ def unit_truth(
 
 
 @door
-def granularities(mdp: MDP, truth: Truth, batch: Trajectory, counts: Sizes) -> Granularities:
+def granularities(
+    mdp: MDP,
+    truth: Truth,
+    batch: Trajectory,
+    counts: Sizes,
+) -> Granularities:
     """The truth of a batch for tokens (single steps), segments, turns, agents and the episode.
 
     Args:
@@ -173,14 +182,20 @@ def merge(
 
 
 @door
-def variance_parts(mdp: MDP, truth: Truth) -> VarianceParts:
+def variance_parts(
+    mdp: MDP,
+    truth: Truth,
+) -> VarianceParts:
     """The variance of the return from a random prompt, exactly, by source and step.
 
     Sums over a unit's steps add up.
     """
     mdp = absorb(mdp)
 
-    def step(_: None, now) -> tuple[None, tuple[Array, Array]]:
+    def step(
+        _: None,
+        now,
+    ) -> tuple[None, tuple[Array, Array]]:
         kernel, value, advantage, later, occupancy = now
         acting = occupancy[:, None] * truth.state_policy[kernel]
         discounted = mdp.discount[kernel] * later

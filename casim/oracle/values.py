@@ -47,7 +47,10 @@ class Optimal(NamedTuple):
 
 
 @door
-def solve(mdp: MDP, policy: Float[Array, "M O A"]) -> Truth:
+def solve(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+) -> Truth:
     """Everything exact about a policy: values, occupancy, past rewards, and the policy gradient."""
     mdp = likely_first(absorb(mdp))
     acting, weight = state_policy(mdp, policy), discounting(mdp)
@@ -90,14 +93,20 @@ def optimal(mdp: MDP) -> Optimal:
     On kernels that are no decision, action 0 is the only one.
     """
 
-    def best(q: Array, kernel: Array) -> Array:
+    def best(
+        q: Array,
+        kernel: Array,
+    ) -> Array:
         return jnp.where(mdp.decision[kernel], jnp.max(q, axis=-1), q[:, 0])
 
     return Optimal(*_backward(absorb(mdp), best))
 
 
 @door
-def expected_return(mdp: MDP, policy: Float[Array, "M O A"]) -> Float[Array, ""]:
+def expected_return(
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+) -> Float[Array, ""]:
     """E[sum_t w_t r_t] alone, differentiable in the policy: a second way to the gradient."""
     mdp = absorb(mdp)
     acting = state_policy(mdp, policy)
@@ -119,7 +128,10 @@ def likely_first(mdp: MDP) -> MDP:
 
 
 def evaluate(
-    mdp: MDP, acting: Float[Array, "M S A"], schedule: Int[Array, " T"], after: Float[Array, "2 S"]
+    mdp: MDP,
+    acting: Float[Array, "M S A"],
+    schedule: Int[Array, " T"],
+    after: Float[Array, "2 S"],
 ):
     """V and A along a schedule, from the values after it; `mdp` has absorbing tables.
 
@@ -132,7 +144,10 @@ def evaluate(
             A `[T, S, A]`.
     """
 
-    def step(carry: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    def step(
+        carry: Array,
+        kernel: Array,
+    ) -> tuple[Array, tuple[Array, Array]]:
         # Q = base + small. Discounted state by state: so equal actions have equal numbers, and an
         # advantage of exactly 0.
         high, low = (mdp.discount[kernel] * carry)[:, mdp.successor[kernel]]
@@ -147,17 +162,26 @@ def evaluate(
     return first, value, advantage
 
 
-def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
+def _two_sum(
+    x: Array,
+    y: Array,
+) -> tuple[Array, Array]:
     """The rounded sum x + y and its rounding error, exactly (Knuth)."""
     total = x + y
     part = total - x
     return total, (x - (total - part)) + (y - part)
 
 
-def _backward(mdp: MDP, backup) -> tuple[Array, Array]:
+def _backward(
+    mdp: MDP,
+    backup,
+) -> tuple[Array, Array]:
     """Values `[T+1, S]` and action values `[T, S, A]`; `backup` turns Q_t into V_t."""
 
-    def step(value: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    def step(
+        value: Array,
+        kernel: Array,
+    ) -> tuple[Array, tuple[Array, Array]]:
         later = mdp.discount[kernel] * value
         outcome = mdp.reward[kernel] + later[mdp.successor[kernel]]
         q_value = expectation(mdp.prob[kernel], outcome)
@@ -169,7 +193,8 @@ def _backward(mdp: MDP, backup) -> tuple[Array, Array]:
 
 
 def flows(
-    mdp: MDP, acting: Float[Array, "M S A"]
+    mdp: MDP,
+    acting: Float[Array, "M S A"],
 ) -> tuple[Float[Array, "M S S"], Float[Array, "M S S"]]:
     """P(s' | s) and E[r; s' | s] of every kernel under the policy; `mdp` has absorbing tables."""
     joint = acting[..., None] * mdp.prob
@@ -206,7 +231,10 @@ def arrive(
     leave, keeps = move * (1 - own), jnp.sum(move * own, axis=-1) > 0
     left = jnp.sum(leave, axis=-1)
 
-    def step(carry: tuple[Array, Array], inputs: tuple[Array, Array]):
+    def step(
+        carry: tuple[Array, Array],
+        inputs: tuple[Array, Array],
+    ):
         now, rest = carry  # (reached, earned) as sums of two floats
         kernel, scale = inputs
         keep = keeps[kernel][None]
@@ -230,7 +258,13 @@ def arrive(
     return found
 
 
-def _gradient(mdp: MDP, policy: Array, advantage: Array, occupancy: Array, weight: Array) -> Array:
+def _gradient(
+    mdp: MDP,
+    policy: Array,
+    advantage: Array,
+    occupancy: Array,
+    weight: Array,
+) -> Array:
     """The policy gradient `[M, O, A]`; zero on kernels that are no decision."""
     kernels = mdp.decision.shape[0]
     weighted = (weight[:, None] * occupancy)[:, :, None] * advantage

@@ -66,11 +66,17 @@ class Fitted(Task):
     def replay(self) -> Replay:
         return self.task.replay
 
-    def with_horizon(self, horizon: int) -> Fitted:
+    def with_horizon(
+        self,
+        horizon: int,
+    ) -> Fitted:
         task = self.task.with_horizon(horizon)
         return dataclasses.replace(self, task=task)
 
-    def size(self, limit: float = math.inf) -> Size:
+    def size(
+        self,
+        limit: float = math.inf,
+    ) -> Size:
         inner = self.task.size(limit)
         own = {axis: getattr(self, axis) for axis in AXES}
         return inner._replace(**own)
@@ -83,7 +89,10 @@ class Fitted(Task):
         mdp = self.task.believed()
         return self._fit(mdp)
 
-    def _fit(self, mdp: MDP) -> MDP:
+    def _fit(
+        self,
+        mdp: MDP,
+    ) -> MDP:
         size = Size.of(mdp)
         more = self._missing(size)
         arrays = mdp._asdict()
@@ -99,7 +108,10 @@ class Fitted(Task):
             arrays |= self._cut(steps)
         return MDP(**jax.device_put(arrays))
 
-    def _missing(self, size: Size) -> dict[str, int]:
+    def _missing(
+        self,
+        size: Size,
+    ) -> dict[str, int]:
         """How much longer each axis is to be.
 
         Raises:
@@ -114,14 +126,20 @@ class Fitted(Task):
             missing[axis] = wanted - own
         return missing
 
-    def _cut(self, steps: int) -> dict[str, np.ndarray]:
+    def _cut(
+        self,
+        steps: int,
+    ) -> dict[str, np.ndarray]:
         """Turns and segments as equal parts."""
         check_integer("units", self.units, 1, steps)
         part = np.arange(steps) * self.units // steps
         return {"turn": part, "segment": part}
 
 
-def fit(tasks: Sequence[Task], units: int = 0) -> list[Fitted]:
+def fit(
+    tasks: Sequence[Task],
+    units: int = 0,
+) -> list[Fitted]:
     """All tasks in tables that the largest of each axis fits."""
     sizes = [task.size() for task in tasks]
     largest = {}
@@ -131,14 +149,21 @@ def fit(tasks: Sequence[Task], units: int = 0) -> list[Fitted]:
     return [Fitted(task, **largest, units=units) for task in tasks]
 
 
-def _padded(x: np.ndarray, axis: int, number: int) -> np.ndarray:
+def _padded(
+    x: np.ndarray,
+    axis: int,
+    number: int,
+) -> np.ndarray:
     """Zeros at the end of an axis."""
     widths = [(0, 0)] * x.ndim
     widths[axis] = (0, number)
     return np.pad(x, widths)
 
 
-def _with_states(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+def _with_states(
+    arrays: dict[str, np.ndarray],
+    number: int,
+) -> dict[str, np.ndarray]:
     """States that nothing reaches: they stay put, earn nothing and show the first observation."""
     first = len(arrays["start"])
     found = {}
@@ -154,7 +179,10 @@ def _with_states(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.nda
     return found
 
 
-def _with_kernels(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+def _with_kernels(
+    arrays: dict[str, np.ndarray],
+    number: int,
+) -> dict[str, np.ndarray]:
     """Kernels that no step follows: nothing happens there, and nothing is decided."""
     found = {}
     for name in (*BY_KERNEL_AND_STATE, "decision", "kind"):

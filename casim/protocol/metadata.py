@@ -124,7 +124,10 @@ class Solved(NamedTuple):
         return scale[:, None] * self.visits * mean
 
 
-def metadata(task: Task, policy: Policy) -> Metadata:
+def metadata(
+    task: Task,
+    policy: Policy,
+) -> Metadata:
     """All that the protocol states of a world, see `Metadata`."""
     mdp = task.build()
     table = policy.table(mdp)
@@ -164,7 +167,10 @@ def metadata(task: Task, policy: Policy) -> Metadata:
     )
 
 
-def solve_all(mdp: MDP, table: Any) -> Solved:
+def solve_all(
+    mdp: MDP,
+    table: Any,
+) -> Solved:
     """What the oracle knows of a policy, and of the best and the worst play."""
     found = jax.tree.map(_double, _oracle(mdp, table))
     mdp, truth, acted, best, worst, parts, weight = found
@@ -185,7 +191,10 @@ def solve_all(mdp: MDP, table: Any) -> Solved:
 
 
 @jax.jit
-def _oracle(mdp: MDP, table: Any) -> tuple[Any, ...]:
+def _oracle(
+    mdp: MDP,
+    table: Any,
+) -> tuple[Any, ...]:
     truth = solve(mdp, table)
     against = mdp._replace(reward=-mdp.reward)
     best = optimal(mdp)
@@ -266,7 +275,10 @@ def _entropy(solved: Solved) -> Float[np.ndarray, "T S"]:
     return seen[mdp.schedule]
 
 
-def _delay(solved: Solved, here: Float[np.ndarray, "T S"]) -> float:
+def _delay(
+    solved: Solved,
+    here: Float[np.ndarray, "T S"],
+) -> float:
     """Mean steps to the reward, by two recursions backwards.
 
     In maths: R_t = E|r_t| + P R_{t+1} is what is still earned or paid, and
@@ -292,7 +304,10 @@ def _delay(solved: Solved, here: Float[np.ndarray, "T S"]) -> float:
     return _ratio(weighted, total)
 
 
-def _move(joint: np.ndarray, successor: np.ndarray) -> Float[np.ndarray, "S S"]:
+def _move(
+    joint: np.ndarray,
+    successor: np.ndarray,
+) -> Float[np.ndarray, "S S"]:
     """P(s' | s) of a kernel, from the probabilities `[S, A, K]` of its outcomes."""
     states = len(joint)
     move = np.zeros((states, states))
@@ -302,7 +317,11 @@ def _move(joint: np.ndarray, successor: np.ndarray) -> Float[np.ndarray, "S S"]:
     return move
 
 
-def _seen(solved: Solved, visits: np.ndarray, steps: np.ndarray) -> Float[np.ndarray, "U S O"]:
+def _seen(
+    solved: Solved,
+    visits: np.ndarray,
+    steps: np.ndarray,
+) -> Float[np.ndarray, "U S O"]:
     """Joint visits of states and observations at some steps."""
     kernels = solved.mdp.schedule[steps]
     emission = solved.mdp.emission[kernels]
@@ -344,7 +363,12 @@ def _verifiability(solved: Solved) -> float:
     return 0.0 if share < ROUNDING else share
 
 
-def _judge_bias(task: Task, mdp: MDP, table: Any, solved: Solved) -> float:
+def _judge_bias(
+    task: Task,
+    mdp: MDP,
+    table: Any,
+    solved: Solved,
+) -> float:
     """What judges take the expected return to be, less what it is."""
     believed = task.believed()
     pairs = zip(mdp, believed, strict=True)
@@ -397,12 +421,18 @@ def _reward(mdp: MDP) -> str:
     return "on the way" if early.any() else "at the end"
 
 
-def _mean(x: np.ndarray, weight: np.ndarray) -> float:
+def _mean(
+    x: np.ndarray,
+    weight: np.ndarray,
+) -> float:
     total = np.sum(x * weight)
     return _ratio(total, weight.sum())
 
 
-def _ratio(part: Any, whole: Any) -> float:
+def _ratio(
+    part: Any,
+    whole: Any,
+) -> float:
     """NaN where there is no whole."""
     return float(part / whole) if whole > 0 else math.nan
 

@@ -40,7 +40,10 @@ class Result(NamedTuple):
         """That of the first seed."""
         return self.rows[0]
 
-    def mean(self, score: str) -> float:
+    def mean(
+        self,
+        score: str,
+    ) -> float:
         """A score, its mean over seeds; NaN where a row lacks it."""
         if not all(score in row.scores for row in self.rows):
             return math.nan
@@ -88,7 +91,10 @@ class Results:
         """The labels without controls."""
         return [label for label in self.labels if not self.is_control(label)]
 
-    def is_control(self, label: str) -> bool:
+    def is_control(
+        self,
+        label: str,
+    ) -> bool:
         """Whether a label is that of a control."""
         return self.methodologies[label] == CONTROL
 
@@ -125,7 +131,10 @@ def suite_of(rows: Sequence[Row]) -> Suite:
     return known[names.pop()]
 
 
-def gather(suite: Suite, rows: Sequence[Row]) -> Results:
+def gather(
+    suite: Suite,
+    rows: Sequence[Row],
+) -> Results:
     """Rows by world and method, each beside `AGAINST` in the same world.
 
     Of rows that answer the same question, as of several versions of a method, the last counts.
@@ -145,7 +154,10 @@ def gather(suite: Suite, rows: Sequence[Row]) -> Results:
     return Results(suite, found, len(rows) - len(counted))
 
 
-def _by_cell(suite: Suite, rows: Sequence[Row]) -> dict[Cell, list[Row]]:
+def _by_cell(
+    suite: Suite,
+    rows: Sequence[Row],
+) -> dict[Cell, list[Row]]:
     """The last row to each question, by world and method, in the order of the worlds."""
     latest: dict[str, Row] = {}
     for row in rows:
@@ -162,7 +174,10 @@ def _by_cell(suite: Suite, rows: Sequence[Row]) -> dict[Cell, list[Row]]:
     return {cell: cells[cell] for cell in order}
 
 
-def _differences(suite: Suite, rows: Sequence[Row]) -> dict[Cell, Comparison]:
+def _differences(
+    suite: Suite,
+    rows: Sequence[Row],
+) -> dict[Cell, Comparison]:
     """Paired differences from `AGAINST`, corrected for their number; none without its rows."""
     methods = [row for row in rows if row.methodology != CONTROL]
     labels = {row.label for row in methods}
@@ -179,7 +194,10 @@ def _differences(suite: Suite, rows: Sequence[Row]) -> dict[Cell, Comparison]:
     return found
 
 
-def _worth(rows: Sequence[Row], references: Sequence[Row]) -> float:
+def _worth(
+    rows: Sequence[Row],
+    references: Sequence[Row],
+) -> float:
     """What a method buys at equal cost, over what `AGAINST` buys."""
     if not references or rows[0].methodology == CONTROL:
         return math.nan
@@ -194,7 +212,10 @@ def _worth(rows: Sequence[Row], references: Sequence[Row]) -> float:
     return own / other
 
 
-def _bought(rows: Sequence[Row], budget: float) -> float:
+def _bought(
+    rows: Sequence[Row],
+    budget: float,
+) -> float:
     """One over the error of the gradient that a budget buys; without a single batch that is 1."""
     dearest = max(map(_cost, rows))
     return 1.0 if dearest > budget else worth(rows, budget).value

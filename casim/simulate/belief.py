@@ -143,7 +143,10 @@ def redraw(
 
 
 def _starts(
-    table: Filter, mdp: MDP, batch: Trajectory, start: Array
+    table: Filter,
+    mdp: MDP,
+    batch: Trajectory,
+    start: Array,
 ) -> tuple[Evidence, Float[Array, "B N S"]]:
     """The evidence in blocks `[B, L, N]`, and the belief that each block starts from."""
     steps, rows = mdp.schedule.shape[0], batch.action.shape[0]
@@ -185,7 +188,9 @@ def _side_by_side(x: Array) -> Array:
 
 
 def _fold(
-    table: Filter, blocks: Evidence, states: int
+    table: Filter,
+    blocks: Evidence,
+    states: int,
 ) -> tuple[Float[Array, "B N S S"], Int[Array, "B N S"]]:
     """What each block makes of each state: rows, each to be multiplied by its power of two."""
     number, _, rows = blocks.index.shape
@@ -207,7 +212,9 @@ def _fold(
 
 
 def _through(
-    belief: Float[Array, "N S"], row: Float[Array, "N S S"], power: Int[Array, "N S"]
+    belief: Float[Array, "N S"],
+    row: Float[Array, "N S S"],
+    power: Int[Array, "N S"],
 ) -> Float[Array, "N S"]:
     """The belief after a block."""
     alive = (belief > 0) & (jnp.sum(row, axis=-1) > 0)

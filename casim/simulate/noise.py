@@ -40,13 +40,18 @@ def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:
     return words ^ jnp.array([0x9E3779B9, 0x7F4A7C15], jnp.uint32)
 
 
-def threefry(words: UInt32[Array, " 2"], x0: Array, x1: Array) -> tuple[Array, Array]:
+def threefry(
+    words: UInt32[Array, " 2"],
+    x0: Array,
+    x1: Array,
+) -> tuple[Array, Array]:
     """Threefry-2x32 with 20 rounds, elementwise over two equal shapes of uint32 counters."""
     return threefry_together((words[0], words[1]), [(x0, x1)])[0]
 
 
 def threefry_together(
-    words: tuple[Array, Array], counters: list[tuple[Array, Array]]
+    words: tuple[Array, Array],
+    counters: list[tuple[Array, Array]],
 ) -> list[tuple[Array, Array]]:
     """Several hashes round by round, not one after the other.
 
@@ -69,7 +74,10 @@ def uniform(bits: Array) -> Array:
 
 
 def step_noise(
-    words: UInt32[Array, " 2"], episode: Int[Array, " N"], step: Int[Array, "B C"], observed: bool
+    words: UInt32[Array, " 2"],
+    episode: Int[Array, " N"],
+    step: Int[Array, "B C"],
+    observed: bool,
 ) -> Complex[Array, "B P C N"]:
     """Uniforms of B steps in each of C blocks of N episodes, two channels to a complex number.
 
@@ -92,7 +100,10 @@ def step_noise(
 
 
 def pair(
-    words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int
+    words: UInt32[Array, " 2"],
+    episode: Array,
+    step: Array,
+    channel: int,
 ) -> tuple[Array, Array]:
     """Uniforms at `channel` (even) and the next one, from one hash.
 
@@ -104,7 +115,12 @@ def pair(
     return uniform(first), uniform(second)
 
 
-def single(words: UInt32[Array, " 2"], episode: Array, step: Array, channel: int) -> Array:
+def single(
+    words: UInt32[Array, " 2"],
+    episode: Array,
+    step: Array,
+    channel: int,
+) -> Array:
     """Uniforms at one channel, elementwise over equal shapes of episode and step addresses."""
     return pair(words, episode, step, channel)[channel % 2]
 
@@ -125,7 +141,8 @@ def thresholds(prob: Float[Array, "*shape K"]) -> Float[Array, "*shape K-1"]:
 
 
 def draw(
-    threshold: Float[Array, "*batch cut"], noise: Float[Array, "*batch"]
+    threshold: Float[Array, "*batch cut"],
+    noise: Float[Array, "*batch"],
 ) -> Int[Array, "*batch"]:
     """The outcome whose interval holds the uniform."""
     return jnp.sum(noise[..., None] >= threshold, axis=-1, dtype=jnp.int32)

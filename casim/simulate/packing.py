@@ -37,14 +37,23 @@ class Packing(NamedTuple):
         """Words."""
         return -(-self.states // self.fields)
 
-    def get(self, words: list[Array], place: Array | int) -> Array:
+    def get(
+        self,
+        words: list[Array],
+        place: Array | int,
+    ) -> Array:
         """The state in a place."""
         word = words[0]
         for w in range(1, self.words):
             word = jnp.where(self._word(place) == w, words[w], word)
         return (word >> self._shift(place) & np.uint32((1 << self.bits) - 1)).astype(jnp.int32)
 
-    def put(self, words: list[Array], place: Array | int, state: Array) -> list[Array]:
+    def put(
+        self,
+        words: list[Array],
+        place: Array | int,
+        state: Array,
+    ) -> list[Array]:
         """The words with a state in a place that was 0."""
         field = state.astype(jnp.uint32) << self._shift(place)
         if self.words == 1:
@@ -54,16 +63,25 @@ class Packing(NamedTuple):
             for w, word in enumerate(words)
         ]
 
-    def every(self, lanes: int) -> list[Array]:
+    def every(
+        self,
+        lanes: int,
+    ) -> list[Array]:
         """Each state in its own place, for many lanes."""
         words = [sum(s << self._shift(s) for s in places) for places in self._places()]
         return [jnp.full((lanes,), np.uint32(word)) for word in words]
 
-    def empty(self, lanes: int) -> list[Array]:
+    def empty(
+        self,
+        lanes: int,
+    ) -> list[Array]:
         """State 0 in every place."""
         return [jnp.zeros((lanes,), jnp.uint32)] * self.words
 
-    def met(self, words: list[Array]) -> Array:
+    def met(
+        self,
+        words: list[Array],
+    ) -> Array:
         """Whether all places hold the same state, per lane."""
         first = self.get(words, 0).astype(jnp.uint32)
         ones = [np.uint32(sum(1 << self._shift(s) for s in places)) for places in self._places()]
@@ -80,15 +98,24 @@ class Packing(NamedTuple):
             range(i, min(i + self.fields, self.states)) for i in range(0, self.states, self.fields)
         ]
 
-    def _word(self, place: Array | int) -> Array | int:
+    def _word(
+        self,
+        place: Array | int,
+    ) -> Array | int:
         return place >> self.fields.bit_length() - 1
 
-    def _shift(self, place: Array | int) -> Any:
+    def _shift(
+        self,
+        place: Array | int,
+    ) -> Any:
         shift = (place & self.fields - 1) * self.bits
         return shift if isinstance(shift, int) else shift.astype(jnp.uint32)
 
 
-def ones_below(bits: Array, place: Array) -> Array:
+def ones_below(
+    bits: Array,
+    place: Array,
+) -> Array:
     """How many of the bits below a place are set."""
     below = (jnp.uint32(1) << place.astype(jnp.uint32)) - np.uint32(1)
     return count_ones(bits & below)

@@ -89,7 +89,10 @@ class _Lane(NamedTuple):
     """Start, begin, observation and action of the script."""
 
 
-def _lanes(shape: Shape, inputs: Inputs) -> _Lane:
+def _lanes(
+    shape: Shape,
+    inputs: Inputs,
+) -> _Lane:
     # Lanes beyond the last repeat the last one, and write what it writes.
     lane = jnp.minimum(pl.program_id(0) * LANES + jnp.arange(LANES), shape.lanes - 1)
     row = lane % shape.num
@@ -104,7 +107,10 @@ def _lanes(shape: Shape, inputs: Inputs) -> _Lane:
 
 
 def _movers(
-    shape: Shape, inputs: Inputs, at: _Lane, times: list[Array]
+    shape: Shape,
+    inputs: Inputs,
+    at: _Lane,
+    times: list[Array],
 ) -> list[Callable[[Array], tuple[Array, Path]]]:
     """Steps of all lanes, as functions of their states.
 
@@ -118,7 +124,12 @@ def _movers(
     noises = [(_grid(x), _grid(y), z) for (x, y), z in zip(hashes, seen, strict=False)]
     kernels = [inputs.schedule[time] for time in times]
 
-    def move(kernel: Array, noise: tuple, time: Array, state: Array) -> tuple[Array, Path]:
+    def move(
+        kernel: Array,
+        noise: tuple,
+        time: Array,
+        state: Array,
+    ) -> tuple[Array, Path]:
         now = None
         if inputs.script is not None and at.fixed is not None:
             imposed = inputs.script.action
@@ -134,11 +145,19 @@ def _grid(bits: Array) -> Array:
     return (bits >> 8).astype(jnp.int32)
 
 
-def _read(table: Any, index: Array) -> Array:
+def _read(
+    table: Any,
+    index: Array,
+) -> Array:
     return table[index]
 
 
-def descend(levels: tuple[Any, ...], width: int, row: Array, noise: Array) -> Array:
+def descend(
+    levels: tuple[Any, ...],
+    width: int,
+    row: Array,
+    noise: Array,
+) -> Array:
     """How many of the thresholds of each row were reached, from the root of its tree to a leaf.
 
     Lanes are `[LANES]`.
@@ -153,7 +172,11 @@ def descend(levels: tuple[Any, ...], width: int, row: Array, noise: Array) -> Ar
     return node - row * (width + 1)
 
 
-def path_routine(shape: Shape, inputs: Inputs, *refs: Any) -> None:
+def path_routine(
+    shape: Shape,
+    inputs: Inputs,
+    *refs: Any,
+) -> None:
     """Writes the paths of a program's lanes, or of them what `map_routine` has not written."""
     at = _lanes(shape, inputs)
     # The last two are the outputs; the refs before them are the same memory as inputs.
@@ -162,7 +185,13 @@ def path_routine(shape: Shape, inputs: Inputs, *refs: Any) -> None:
     jax.lax.fori_loop(0, lines, line, inputs.state[at.lane])
 
 
-def map_routine(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs: Any) -> None:
+def map_routine(
+    shape: Shape,
+    inputs: Inputs,
+    map_ref: Any,
+    open_ref: Any,
+    *refs: Any,
+) -> None:
     """Finds the state after its block from every state before it, for a program's lanes.
 
     The states are `[S, lanes]`. As soon as all of them have met, the rest of the path is the same
@@ -189,7 +218,12 @@ def map_routine(shape: Shape, inputs: Inputs, map_ref: Any, open_ref: Any, *refs
 
 
 def _every_state(
-    shape: Shape, inputs: Inputs, at: _Lane, packing: Packing, first: Array, ends: list[Array]
+    shape: Shape,
+    inputs: Inputs,
+    at: _Lane,
+    packing: Packing,
+    first: Array,
+    ends: list[Array],
 ) -> list[Array]:
     """Where each start state is after one line of steps more.
 
@@ -204,13 +238,19 @@ def _every_state(
         ends: where each start state is before it.
     """
 
-    def add(start: Array, held: Array) -> Array:
+    def add(
+        start: Array,
+        held: Array,
+    ) -> Array:
         return held | jnp.uint32(1) << packing.get(ends, start).astype(jnp.uint32)
 
     held = jax.lax.fori_loop(0, shape.sizes.states, add, jnp.zeros((LANES,), jnp.uint32))
     count = jnp.max(count_ones(held))
 
-    def spread(place: Array, carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
+    def spread(
+        place: Array,
+        carry: tuple[Array, list[Array]],
+    ) -> tuple[Array, list[Array]]:
         rest, left = carry
         # Lanes with fewer states take any.
         state = jnp.minimum(lowest_one(rest), shape.sizes.states - 1)
@@ -218,12 +258,18 @@ def _every_state(
 
     left = jax.lax.fori_loop(0, count, spread, (held, packing.empty(LANES)))[1]
 
-    def group(part: Array, left: list[Array]) -> list[Array]:
+    def group(
+        part: Array,
+        left: list[Array],
+    ) -> list[Array]:
         moves = _movers(
             shape, inputs, at, [first + part * GROUP + offset for offset in range(GROUP)]
         )
 
-        def one(place: Array, moved: list[Array]) -> list[Array]:
+        def one(
+            place: Array,
+            moved: list[Array],
+        ) -> list[Array]:
             state = packing.get(left, place)
             for move in moves:
                 state = move(state)[0]
@@ -233,7 +279,10 @@ def _every_state(
 
     left = jax.lax.fori_loop(0, LINE // GROUP, group, left)
 
-    def settle(start: Array, moved: list[Array]) -> list[Array]:
+    def settle(
+        start: Array,
+        moved: list[Array],
+    ) -> list[Array]:
         place = ones_below(held, packing.get(ends, start))
         return packing.put(moved, start, packing.get(left, place))
 
@@ -241,14 +290,21 @@ def _every_state(
 
 
 def _writer(
-    shape: Shape, inputs: Inputs, at: _Lane, refs: Sequence[Any]
+    shape: Shape,
+    inputs: Inputs,
+    at: _Lane,
+    refs: Sequence[Any],
 ) -> Callable[[Array, Array], Array]:
     """Steps through a line from a state and writes what happened, in the layout of a trajectory."""
     kinds = path_types(shape.sizes)
 
-    def line(index: Array, state: Array) -> Array:
+    def line(
+        index: Array,
+        state: Array,
+    ) -> Array:
         def group(
-            part: Array, carry: tuple[Array, list[list[Array]]]
+            part: Array,
+            carry: tuple[Array, list[list[Array]]],
         ) -> tuple[Array, list[list[Array]]]:
             state, lines = carry
             first, steps = at.first + index * LINE + part * GROUP, []
@@ -272,7 +328,11 @@ def _writer(
     return line
 
 
-def _put(words: list[Array], new: list[Array], part: Array) -> list[Array]:
+def _put(
+    words: list[Array],
+    new: list[Array],
+    part: Array,
+) -> list[Array]:
     """The words of a line with those of one group in their place.
 
     What lives in registers cannot be indexed.
@@ -282,7 +342,11 @@ def _put(words: list[Array], new: list[Array], part: Array) -> list[Array]:
     ]
 
 
-def _store(ref: Any, place: Array, words: list[Array]) -> None:
+def _store(
+    ref: Any,
+    place: Array,
+    words: list[Array],
+) -> None:
     """Writes the words of each lane from its place on, four at once.
 
     That is a whole 16 bytes from each thread.
@@ -295,7 +359,10 @@ def _store(ref: Any, place: Array, words: list[Array]) -> None:
         ref[(place + first)[:, None] + column] = tile
 
 
-def _pack(values: tuple[Array, ...], kind: np.dtype) -> list[Array]:
+def _pack(
+    values: tuple[Array, ...],
+    kind: np.dtype,
+) -> list[Array]:
     """The values of a group of steps as 32-bit words, the first in the lowest bits."""
     bits, per_word = 8 * kind.itemsize, 4 // kind.itemsize
     words = []

@@ -36,7 +36,9 @@ class Request(NamedTuple):
 
 
 def scan_paths(
-    request: Request, noisy_emission: bool, starts: Int[Array, "blocks N"] | None = None
+    request: Request,
+    noisy_emission: bool,
+    starts: Int[Array, "blocks N"] | None = None,
 ) -> Path:
     """Rolls out, from the state at the start of every block of steps.
 

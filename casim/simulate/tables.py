@@ -103,7 +103,10 @@ class Now(NamedTuple):
 
 
 @jax.jit
-def prepare(mdp: MDP, policy: Array) -> Tables:
+def prepare(
+    mdp: MDP,
+    policy: Array,
+) -> Tables:
     """Everything that does not depend on the noise, computed once for a world."""
     mdp, table = absorb(mdp), force(mdp, policy)
     kernels = mdp.successor.shape[0]
@@ -133,12 +136,20 @@ def flatten(tables: Tables) -> Tables:
     return jax.tree.map(jnp.ravel, tables)
 
 
-def look_up(table: Array, index: Array) -> Array:
+def look_up(
+    table: Array,
+    index: Array,
+) -> Array:
     """table[index] for a vector, without checks."""
     return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def count_passed(table: Array, width: int, row: Array, noise: Array) -> Array:
+def count_passed(
+    table: Array,
+    width: int,
+    row: Array,
+    noise: Array,
+) -> Array:
     """How many of the ascending thresholds of each row the uniform has reached, by comparing all.
 
     Args:
@@ -219,7 +230,11 @@ def path_types(sizes: Sizes) -> tuple[np.dtype, np.dtype]:
     return narrowest(sizes.observations), narrowest(sizes.outcomes)
 
 
-def record(tables: Tables, schedule: Array, path: Path) -> Trajectory:
+def record(
+    tables: Tables,
+    schedule: Array,
+    path: Path,
+) -> Trajectory:
     """Completes drawn paths `[N, T]` to a trajectory: reward, log-probability, where it is live."""
     sizes, flat = tables.sizes, flatten(tables)
     kernel = schedule[None, :]

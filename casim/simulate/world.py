@@ -52,11 +52,19 @@ Followed: TypeAlias = Literal["policy", "behaviour"]
 class Scorer(Protocol):
     """A simulated judge, from a recipe in `casim.judges`: a JAX pytree with these two methods."""
 
-    def __call__(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, "N T *A"]:
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory,
+    ) -> Float[Array, "N T *A"]:
         """What it says of the steps, or of every action of each; NaN where it says nothing."""
         ...
 
-    def prompt(self, key: Key[Array, ""], batch: Trajectory) -> Float[Array, " N"]:
+    def prompt(
+        self,
+        key: Key[Array, ""],
+        batch: Trajectory,
+    ) -> Float[Array, " N"]:
         """Scores of the prompt, before any step."""
         ...
 
@@ -301,7 +309,10 @@ class World:
         new = self._roll(words, episode, start)
         return jax.tree.map(lambda x: x.reshape(num_prompts, num, -1), new)
 
-    def attach(self, trajectory: Trajectory) -> Batch:
+    def attach(
+        self,
+        trajectory: Trajectory,
+    ) -> Batch:
         """Groups of trajectories of this world, `[P, N, T]`, with their layout.
 
         Raises:
@@ -422,7 +433,10 @@ class World:
         new = self._roll(words, episode, start, script, follow)
         before = (jnp.arange(steps)[None, :] < step[:, None])[None]
 
-        def join(old: Array, now: Array) -> Array:
+        def join(
+            old: Array,
+            now: Array,
+        ) -> Array:
             joined = jnp.where(before, old[None], now.reshape(num, count, steps))
             return jnp.moveaxis(joined, 0, 1).reshape(*rows, num, steps)
 
@@ -468,18 +482,27 @@ class World:
         return jax.tree.map(arrange, new)
 
     @door
-    def probability(self, batch: Trajectory | Batch) -> Float[Array, "*batch T A"]:
+    def probability(
+        self,
+        batch: Trajectory | Batch,
+    ) -> Float[Array, "*batch T A"]:
         """pi(. | o_t) along each trajectory."""
         return self._along(self.policy, batch)
 
     @door
-    def behaviour_probability(self, batch: Trajectory | Batch) -> Float[Array, "*batch T A"]:
+    def behaviour_probability(
+        self,
+        batch: Trajectory | Batch,
+    ) -> Float[Array, "*batch T A"]:
         """The probabilities of who acts in rollouts, along each trajectory."""
         acting = self.policy if self.behaviour is None else self.behaviour
         return self._along(acting, batch)
 
     @door
-    def reference_probability(self, batch: Trajectory | Batch) -> Float[Array, "*batch T A"]:
+    def reference_probability(
+        self,
+        batch: Trajectory | Batch,
+    ) -> Float[Array, "*batch T A"]:
         """The reference policy's probabilities along each trajectory.
 
         Raises:
@@ -488,7 +511,10 @@ class World:
         return self._along(self._reference(), batch)
 
     @door
-    def policy_log_prob(self, batch: Trajectory | Batch) -> Float[Array, "*batch T"]:
+    def policy_log_prob(
+        self,
+        batch: Trajectory | Batch,
+    ) -> Float[Array, "*batch T"]:
         """The log of pi(a_t | o_t) of the action taken; `batch.log_prob` is that of who took it.
 
         0 on the environment's tokens and where the episode has ended, -inf for an action that the
@@ -497,7 +523,10 @@ class World:
         return self._log_prob(self._tables("policy").log_policy, batch)
 
     @door
-    def reference_log_prob(self, batch: Trajectory | Batch) -> Float[Array, "*batch T"]:
+    def reference_log_prob(
+        self,
+        batch: Trajectory | Batch,
+    ) -> Float[Array, "*batch T"]:
         """The same of the reference policy.
 
         Raises:
@@ -547,7 +576,10 @@ class World:
         certain = jax.nn.one_hot(best, self.policy.shape[-1], dtype=self.policy.dtype)
         return dataclasses.replace(self, policy=certain, behaviour=None)
 
-    def privileged(self, batch: Trajectory | Batch) -> Int[Array, "*batch T"]:
+    def privileged(
+        self,
+        batch: Trajectory | Batch,
+    ) -> Int[Array, "*batch T"]:
         """The latent state: information of training time only."""
         return batch.state
 
@@ -563,13 +595,20 @@ class World:
         request = Request(tables, self.mdp.schedule, words, episode, start, script)
         return roll(self.engine, request, self.noisy_emission)
 
-    def _tables(self, follow: Followed) -> Tables:
+    def _tables(
+        self,
+        follow: Followed,
+    ) -> Tables:
         """Those of who acts; one and the same where there is no behaviour."""
         if follow == "behaviour" or self.policy_tables is None:
             return self.tables
         return self.policy_tables
 
-    def _start_of_prompts(self, words: Array, first: Int[Array, " R"]) -> Float[Array, "R _"]:
+    def _start_of_prompts(
+        self,
+        words: Array,
+        first: Int[Array, " R"],
+    ) -> Float[Array, "R _"]:
         """The thresholds of P(s_0 | the prompt of its group), for every episode.
 
         Args:
@@ -584,13 +623,18 @@ class World:
         some_start = draw(every, single(words, first, steps, LATENT))
         return thresholds(self._within(self.mdp.prompt[some_start]))
 
-    def _start_thresholds(self, num: int) -> Float[Array, "num _"]:
+    def _start_thresholds(
+        self,
+        num: int,
+    ) -> Float[Array, "num _"]:
         """Those of P(s_0), for so many episodes."""
         each = thresholds(self.mdp.start)
         return jnp.broadcast_to(each[None, :], (num, *each.shape))
 
     def _prior(
-        self, batch: Trajectory, prompt: Array | int | None
+        self,
+        batch: Trajectory,
+        prompt: Array | int | None,
     ) -> Float[Array, " S"] | Float[Array, "R S"]:
         """What is known of the start state: which it is, or its prompt."""
         start = self.mdp.start
@@ -600,22 +644,36 @@ class World:
             return start
         return self._within(self.mdp.prompt[batch.state[:, 0]])
 
-    def _within(self, prompt: Int[Array, " R"]) -> Float[Array, "R S"]:
+    def _within(
+        self,
+        prompt: Int[Array, " R"],
+    ) -> Float[Array, "R S"]:
         """P(s_0 | prompt), for each label."""
         same = prompt[:, None] == self.mdp.prompt[None, :]
         possible = jnp.where(same, self.mdp.start[None, :], 0.0)
         return possible / jnp.sum(possible, axis=1, keepdims=True)
 
-    def _check_prompt(self, prompt: Array | int | None) -> None:
+    def _check_prompt(
+        self,
+        prompt: Array | int | None,
+    ) -> None:
         if prompt is not None:
             check_labels("prompt", prompt, self.tables.sizes.states)
 
-    def _along(self, policy: Array, batch: Trajectory | Batch) -> Array:
+    def _along(
+        self,
+        policy: Array,
+        batch: Trajectory | Batch,
+    ) -> Array:
         check_batch(batch, self.mdp)
         kernel = jnp.broadcast_to(self.mdp.schedule, batch.action.shape)
         return force(self.mdp, policy)[kernel, batch.observation]
 
-    def _log_prob(self, table: Array, batch: Trajectory | Batch) -> Array:
+    def _log_prob(
+        self,
+        table: Array,
+        batch: Trajectory | Batch,
+    ) -> Array:
         """What a table of log-probabilities says of the actions taken."""
         check_batch(batch, self.mdp)
         kernel = jnp.broadcast_to(self.mdp.schedule, batch.action.shape)
@@ -626,7 +684,10 @@ class World:
             raise ValueError("reference must be a policy table in this world, got None")
         return self.reference
 
-    def _scorer(self, name: str) -> Scorer:
+    def _scorer(
+        self,
+        name: str,
+    ) -> Scorer:
         if name not in self.judges:
             known = sorted(self.judges)
             raise ValueError(f"judges must hold {name!r} in this world, got {known}")

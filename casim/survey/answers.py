@@ -54,12 +54,18 @@ class Facts(NamedTuple):
     truth: Truth
 
 
-def card_of_method(name: str, method: Method | Estimator) -> Card:
+def card_of_method(
+    name: str,
+    method: Method | Estimator,
+) -> Card:
     """The card of a recipe that was not run: what a run would say is not in it."""
     return Card(name, _of_recipe(method) | _of_branches(recipe_of(method)))
 
 
-def card_of_row(row: Row, beside: Sequence[Row]) -> Card:
+def card_of_row(
+    row: Row,
+    beside: Sequence[Row],
+) -> Card:
     """The card of a row.
 
     Args:
@@ -139,7 +145,10 @@ def _reference(target: Target) -> str:
     return "the actions of the policy itself" if null is None else f"action {null}, always"
 
 
-def _of_branches(recipe: Estimator, task: Task | None = None) -> dict[str, str]:
+def _of_branches(
+    recipe: Estimator,
+    task: Task | None = None,
+) -> dict[str, str]:
     """State, source and tier; with a task, how well branches go back."""
     state, source = state_of(recipe), source_of(recipe)
     found = {
@@ -161,7 +170,10 @@ def _of_branches(recipe: Estimator, task: Task | None = None) -> dict[str, str]:
     return found | matched | {"fidelity": again}
 
 
-def _of_protocol(row: Row, facts: Facts) -> dict[str, str]:
+def _of_protocol(
+    row: Row,
+    facts: Facts,
+) -> dict[str, str]:
     """How episodes go on, and what they are of."""
     policy = label(rebuild(row.policy))
     task = label(facts.task)
@@ -204,7 +216,11 @@ def _rewards(mdp: MDP) -> str:
     return f"{values}, {when}"
 
 
-def _of_numbers(row: Row, facts: Facts, same: Sequence[Row]) -> dict[str, str]:
+def _of_numbers(
+    row: Row,
+    facts: Facts,
+    same: Sequence[Row],
+) -> dict[str, str]:
     """Support, repetitions, intervals, cost and lengths."""
     live = np.asarray(facts.truth.occupancy).sum(-1)
     least, median, largest = lengths(live)
@@ -255,7 +271,10 @@ def lengths(live: np.ndarray) -> tuple[int, int, int]:
     return least, int(np.sum(live >= 0.5)), int(np.sum(live > 1e-12))
 
 
-def _of_others(row: Row, same: Sequence[Row]) -> dict[str, str]:
+def _of_others(
+    row: Row,
+    same: Sequence[Row],
+) -> dict[str, str]:
     """Baselines and controls that ran beside it."""
     ran = [other for other in same if other.seed == row.seed and other.label != row.label]
     controls = [other for other in ran if other.methodology == "control"]
@@ -275,7 +294,10 @@ def _of_others(row: Row, same: Sequence[Row]) -> dict[str, str]:
     return found
 
 
-def _against(row: Row, shuffled: Row) -> str:
+def _against(
+    row: Row,
+    shuffled: Row,
+) -> str:
     """Its SNR beside that of the truth at the wrong places."""
     own = _interval(row.scores["snr_aligned"])
     other = _interval(shuffled.scores["snr_aligned"])
@@ -286,7 +308,10 @@ def _is_whole(row: Row) -> bool:
     return method_of(row).granularity == "trajectory"
 
 
-def _compute(row: Row, other: Row) -> str:
+def _compute(
+    row: Row,
+    other: Row,
+) -> str:
     """What both took, batch included."""
     own, its = _steps(row), _steps(other)
     return f"{own:.4g} environment steps a batch against {its:.4g} of {other.label}"

@@ -142,7 +142,10 @@ def check(card: Card) -> list[Gap]:
     return gaps
 
 
-def _problem(card: Card, question: Question) -> str:
+def _problem(
+    card: Card,
+    question: Question,
+) -> str:
     """What is wrong with the answer to a question; nothing if it is right."""
     said = card.answers.get(question.id)
     if said is None:
@@ -179,14 +182,20 @@ def _recipe_in(card: Card) -> str:
     return DEFAULT_METHOD if longest is None else str(longest.main)
 
 
-def _names(title: str, record: Record) -> bool:
+def _names(
+    title: str,
+    record: Record,
+) -> bool:
     if record.arxiv is not None and record.arxiv in title:
         return True
     name = re.escape(record.name.lower())
     return re.search(rf"(?<![\w-]){name}(?![\w-])", title.lower()) is not None
 
 
-def to_report(card: Card, gaps: Sequence[Gap]) -> str:
+def to_report(
+    card: Card,
+    gaps: Sequence[Gap],
+) -> str:
     """What is missing, by section: why it matters, and what of casim would give it."""
     stated = len(QUESTIONS) - len(gaps)
     required = sum(gap.question.required for gap in gaps)

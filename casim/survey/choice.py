@@ -72,7 +72,10 @@ class Answer(NamedTuple):
     outcome: Outcome
 
 
-def choose(situation: Situation, rows: Sequence[Row] | None = None) -> Answer:
+def choose(
+    situation: Situation,
+    rows: Sequence[Row] | None = None,
+) -> Answer:
     """The answer for a situation.
 
     Args:
@@ -102,7 +105,11 @@ def _knob(situation: Situation) -> int:
     return getattr(situation, SETTINGS[situation.setting].knob)
 
 
-def refusal(name: str, method: Method, situation: Situation) -> str:
+def refusal(
+    name: str,
+    method: Method,
+    situation: Situation,
+) -> str:
     """Why a method is not allowed; nothing if it is.
 
     A model that a method asks counts as another model unless its paper asks the policy itself.
@@ -118,7 +125,10 @@ def refusal(name: str, method: Method, situation: Situation) -> str:
     return ""
 
 
-def _models(method: Method, record: Record | None) -> list[str]:
+def _models(
+    method: Method,
+    record: Record | None,
+) -> list[str]:
     """Other models that a method needs: those of its paper, where its recipe asks any."""
     asked = sorted(method.needs & {"critic", "judge"})
     if not asked or record is None:
@@ -126,12 +136,18 @@ def _models(method: Method, record: Record | None) -> list[str]:
     return [model for model in record.models if not model.endswith("?") and model != GIVEN]
 
 
-def _is_privileged(method: Method, record: Record | None) -> bool:
+def _is_privileged(
+    method: Method,
+    record: Record | None,
+) -> bool:
     said = "" if record is None else " ".join(record.needs)
     return "privileged" in method.needs or any(words in said for words in KNOWN)
 
 
-def _is_proposed(name: str, leaf: Leaf) -> bool:
+def _is_proposed(
+    name: str,
+    leaf: Leaf,
+) -> bool:
     record = record_of(name)
     return name in leaf.baselines or (record is not None and record.id in leaf.records)
 
@@ -145,7 +161,11 @@ def _absent(situation: Situation) -> list[Refused]:
     ]
 
 
-def _ranked(rows: list[Row], situation: Situation, leaf: Leaf) -> list[Ranked]:
+def _ranked(
+    rows: list[Row],
+    situation: Situation,
+    leaf: Leaf,
+) -> list[Ranked]:
     """The rows by what the budget buys, the best first; what cannot be paid for comes last."""
     if not rows:
         raise ValueError("a situation must allow a method that was measured, got none")
@@ -180,7 +200,11 @@ def _rank(snr: Interval) -> float:
     return math.inf if math.isnan(snr[0]) else -snr[0]
 
 
-def _gaps(rows: list[Row], steps: float, first: str) -> dict[str, tuple[Interval, str]]:
+def _gaps(
+    rows: list[Row],
+    steps: float,
+    first: str,
+) -> dict[str, tuple[Interval, str]]:
     """Every method against the first, by pairs: its error less the first's, and the verdict."""
     gaps: dict[str, tuple[Interval, str]] = {first: ((0.0, 0.0, 0.0), "first")}
     if len(rows) == 1:
@@ -192,12 +216,18 @@ def _gaps(rows: list[Row], steps: float, first: str) -> dict[str, tuple[Interval
     return gaps
 
 
-def _steps(row: Row, budget: int) -> float:
+def _steps(
+    row: Row,
+    budget: int,
+) -> float:
     """Environment steps that this many groups take without anything extra."""
     return budget * row.scores["batch_steps"].value / row.num_prompts
 
 
-def _bought(row: Row, steps: float) -> Interval:
+def _bought(
+    row: Row,
+    steps: float,
+) -> Interval:
     """snr(B), with its interval."""
     found = worth([row], steps)
     return found.value - 1, found.low - 1, found.high - 1

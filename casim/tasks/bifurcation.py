@@ -125,7 +125,11 @@ class Bifurcation(Task):
             prompt=jnp.asarray(np.zeros(states, int)),
         )
 
-    def _kernel(self, pivot: bool, pays: bool) -> dict:
+    def _kernel(
+        self,
+        pivot: bool,
+        pays: bool,
+    ) -> dict:
         symbols = self._symbols()
         success = (self.base + self.gap / 2, self.base - self.gap / 2)
         rows = {}
@@ -144,7 +148,11 @@ class Bifurcation(Task):
                     ]
         return rows
 
-    def _good_after(self, level: int, action: int) -> float:
+    def _good_after(
+        self,
+        level: int,
+        action: int,
+    ) -> float:
         good = 0.0 if action != 0 else 1.0 if level == GOOD else self.recovery
         return good * (1 - self.noise) + (1 - good) * self.noise
 

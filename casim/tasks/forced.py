@@ -61,10 +61,16 @@ class Forced(Task):
     def replay(self) -> Replay:
         return self.task.replay
 
-    def with_horizon(self, horizon: int) -> Forced:
+    def with_horizon(
+        self,
+        horizon: int,
+    ) -> Forced:
         return dataclasses.replace(self, task=self.task.with_horizon(horizon))
 
-    def size(self, limit: float = math.inf) -> Size:
+    def size(
+        self,
+        limit: float = math.inf,
+    ) -> Size:
         self.task.size(limit)  # whether it can be laid out at all
         return Size.of(self.build())
 
@@ -74,7 +80,10 @@ class Forced(Task):
     def believed(self) -> MDP:
         return self._insert(self.task.believed())
 
-    def _insert(self, mdp: MDP) -> MDP:
+    def _insert(
+        self,
+        mdp: MDP,
+    ) -> MDP:
         steps = np.arange(mdp.schedule.shape[0])
         unit = {"turn": np.asarray(mdp.turn), "segment": np.asarray(mdp.segment), "step": steps}[
             self.unit
@@ -111,7 +120,10 @@ class Forced(Task):
         )
 
 
-def _renumber(unit: np.ndarray, alone: np.ndarray) -> np.ndarray:
+def _renumber(
+    unit: np.ndarray,
+    alone: np.ndarray,
+) -> np.ndarray:
     """Units numbered again, with the marked steps as units of their own."""
     changed = (unit[1:] != unit[:-1]) | alone[1:] | alone[:-1]
     return np.append(0, np.cumsum(changed))

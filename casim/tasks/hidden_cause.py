@@ -94,10 +94,19 @@ class HiddenCause(RuleTask):
     def start(self) -> dict:
         return {(cause, PENDING): 0.5 for cause in (0, 1)}
 
-    def shows(self, code: int, state: tuple[int, int]) -> int:
+    def shows(
+        self,
+        code: int,
+        state: tuple[int, int],
+    ) -> int:
         return state[0] if code in (ACT, ACT_AND_PAY) else BLANK
 
-    def moves(self, code: int, state: tuple[int, int], action: int) -> list:
+    def moves(
+        self,
+        code: int,
+        state: tuple[int, int],
+        action: int,
+    ) -> list:
         cause, outcome = state
         if code in (ACT, ACT_AND_PAY):
             works = action == 1 or cause == 0 if self.world == 1 else action == 0 or cause == 1

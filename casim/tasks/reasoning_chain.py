@@ -117,14 +117,25 @@ class ReasoningChain(RuleTask):
     def start(self) -> dict:
         return {(prompt, OPEN): 1 / len(self.difficulty) for prompt in range(len(self.difficulty))}
 
-    def prompt(self, state: tuple[int, int]) -> int:
+    def prompt(
+        self,
+        state: tuple[int, int],
+    ) -> int:
         difficulty, _ = state
         return difficulty
 
-    def ends(self, state: tuple[int, int]) -> bool:
+    def ends(
+        self,
+        state: tuple[int, int],
+    ) -> bool:
         return state == DONE
 
-    def moves(self, code: int, state: tuple[int, int], action: int) -> list:
+    def moves(
+        self,
+        code: int,
+        state: tuple[int, int],
+        action: int,
+    ) -> list:
         prompt, x = state
         if code == FORK:
             return self._fork(prompt, x, action)
@@ -136,7 +147,12 @@ class ReasoningChain(RuleTask):
             return [((prompt, READY), self._arrival, 0.0), ((prompt, OPEN), 1 - self._arrival, 0.0)]
         return [(state, 1.0, 0.0)]
 
-    def _fork(self, prompt: int, x: int, action: int) -> list:
+    def _fork(
+        self,
+        prompt: int,
+        x: int,
+        action: int,
+    ) -> list:
         forks = self.num_steps * self.forks_per_step
         if action == 0:
             change, after = (per_occasion(self.correction, forks), OPEN) if x == WRONG else (0.0, x)
@@ -150,6 +166,9 @@ class ReasoningChain(RuleTask):
     def _arrival(self) -> float:
         return per_occasion(self.finish, self.num_steps)
 
-    def _answer(self, ready: float) -> list:
+    def _answer(
+        self,
+        ready: float,
+    ) -> list:
         success = ready + (1 - ready) * self.luck
         return [(DONE, success, 1.0), (DONE, 1 - success, 0.0)]

@@ -60,28 +60,46 @@ class RuleTask(Task):
         """P(s_0)."""
 
     @abc.abstractmethod
-    def moves(self, code: int, state: State, action: int) -> Sequence[Outcome]:
+    def moves(
+        self,
+        code: int,
+        state: State,
+        action: int,
+    ) -> Sequence[Outcome]:
         """What can follow; probabilities sum to 1.
 
         One successor may be listed with several rewards.
         """
 
-    def shows(self, code: int, state: State) -> Hashable | Mapping[Hashable, float]:
+    def shows(
+        self,
+        code: int,
+        state: State,
+    ) -> Hashable | Mapping[Hashable, float]:
         """The observation, or the probabilities of several.
 
         It is the state itself unless a task hides something.
         """
         return state
 
-    def prompt(self, state: State) -> int:
+    def prompt(
+        self,
+        state: State,
+    ) -> int:
         """The label, from 0, of the prompt that a start state belongs to: by default of one."""
         return 0
 
-    def discounts(self, code: int) -> float:
+    def discounts(
+        self,
+        code: int,
+    ) -> float:
         """What a kind of step discounts the values after it by."""
         return self.discount
 
-    def ends(self, state: State) -> bool:
+    def ends(
+        self,
+        state: State,
+    ) -> bool:
         """Whether the episode is over in a state."""
         return False
 
@@ -89,7 +107,10 @@ class RuleTask(Task):
         """What each latent state of the MDP is, in the order of their numbers."""
         return _explore(self).states
 
-    def size(self, limit: float = math.inf) -> Size:
+    def size(
+        self,
+        limit: float = math.inf,
+    ) -> Size:
         """The lengths of its axes, from the rules alone: nothing is laid out.
 
         Args:
@@ -153,7 +174,10 @@ class Explored(NamedTuple):
     """All of them, in order."""
 
 
-def _explore(task: RuleTask, limit: float = math.inf) -> Explored:
+def _explore(
+    task: RuleTask,
+    limit: float = math.inf,
+) -> Explored:
     """Follows the rules step by step.
 
     A set of states that meets a kernel it has met before is followed from memory, and the rest of a
@@ -210,7 +234,10 @@ def _runs(schedule: list[int]) -> Iterator[tuple[int, range]]:
 
 
 def _transitions(
-    rows: dict, states: list, decision: list[bool], num_actions: int
+    rows: dict,
+    states: list,
+    decision: list[bool],
+    num_actions: int,
 ) -> dict[str, np.ndarray]:
     """The arrays `successor`, `prob`, `reward` [M, S, A, K]."""
     index = {state: i for i, state in enumerate(states)}
@@ -234,7 +261,12 @@ def _width(rows: dict) -> int:
     return max((len(outcomes) for outcomes in rows.values()), default=1)
 
 
-def _emission(task: RuleTask, codes: list[int], here: list[set], states: list) -> np.ndarray:
+def _emission(
+    task: RuleTask,
+    codes: list[int],
+    here: list[set],
+    states: list,
+) -> np.ndarray:
     """P(o | s) [M, S, O]; observations are numbered in sorted order.
 
     A state that a kernel never meets shows there what it shows elsewhere, or the first observation.

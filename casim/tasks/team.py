@@ -106,13 +106,25 @@ class Team(RuleTask):
     def start(self) -> dict:
         return {(0, UNSET, SILENT): 1.0}
 
-    def shows(self, code: int, state: tuple[int, int, int]) -> int:
+    def shows(
+        self,
+        code: int,
+        state: tuple[int, int, int],
+    ) -> int:
         return state[2]
 
-    def ends(self, state: tuple[int, int, int]) -> bool:
+    def ends(
+        self,
+        state: tuple[int, int, int],
+    ) -> bool:
         return state[1] == ENDED
 
-    def moves(self, code: int, state: tuple[int, int, int], action: int) -> list:
+    def moves(
+        self,
+        code: int,
+        state: tuple[int, int, int],
+        action: int,
+    ) -> list:
         if code == TALK:
             return [(state, 1.0, 0.0)]
         right, common, message = state
@@ -132,13 +144,22 @@ class Team(RuleTask):
             for reward, q in ((1.0, pays), (0.0, 1 - pays))
         ]
 
-    def _common(self, common: int, action: int) -> int:
+    def _common(
+        self,
+        common: int,
+        action: int,
+    ) -> int:
         """The action that all have taken so far; it is kept only where they have to agree."""
         if self.joint != "agree":
             return UNSET
         return action if common in (UNSET, action) else SPLIT
 
-    def _pays(self, code: int, right: int, common: int) -> float:
+    def _pays(
+        self,
+        code: int,
+        right: int,
+        common: int,
+    ) -> float:
         """The probability of success, if agent `code` was the last to act."""
         null = self.num_agents if self.null_agent is None else self.null_agent
         counted = self.num_agents - (null < self.num_agents)
@@ -148,7 +169,10 @@ class Team(RuleTask):
         share = (counted - wrong) / counted
         return (1 - self.coupling) * share + self.coupling * together[self.joint]
 
-    def _heard(self, action: int) -> dict[int, float]:
+    def _heard(
+        self,
+        action: int,
+    ) -> dict[int, float]:
         """What the next agent hears."""
         if self.order == "simultaneous":
             return {SILENT: 1.0}

@@ -174,16 +174,28 @@ class ToolChain(RuleTask):
             for z, y in np.ndindex(2, 2)
         }
 
-    def discounts(self, code: int) -> float:
+    def discounts(
+        self,
+        code: int,
+    ) -> float:
         ends_turn = code in (OUTPUT, FINAL)
         if ends_turn or self.discount_within is None:
             return self.discount
         return self.discount_within
 
-    def shows(self, code: int, state: tuple[int, ...]) -> tuple[int, int]:
+    def shows(
+        self,
+        code: int,
+        state: tuple[int, ...],
+    ) -> tuple[int, int]:
         return state[1], state[3]
 
-    def moves(self, code: int, state: tuple[int, ...], action: int) -> list:
+    def moves(
+        self,
+        code: int,
+        state: tuple[int, ...],
+        action: int,
+    ) -> list:
         z, y, g, c, x = state
         if CALL <= code < IDLE:
             broken = self._broken_after(
@@ -207,12 +219,21 @@ class ToolChain(RuleTask):
             ]
         return [(state, 1.0, 0.0)]
 
-    def _broken_after(self, task: int, matches: bool, weight: float) -> float:
+    def _broken_after(
+        self,
+        task: int,
+        matches: bool,
+        weight: float,
+    ) -> float:
         works = self.reliability if matches else 1 - self.reliability
         if task == BROKEN:
             return 1 - works * per_occasion(self.repair, self.num_deciding)
         return (1 - works) * per_occasion(self.damage, self.num_deciding) * weight
 
 
-def _told(said: int, truth: int, noise: float) -> float:
+def _told(
+    said: int,
+    truth: int,
+    noise: float,
+) -> float:
     return 1 - noise if said == truth else noise

@@ -11,7 +11,11 @@ RELATIVE = 1e-5
 """Agreement asked of float32 with float64 or with itself, relative to the largest value."""
 
 
-def close(actual, wanted, message: str) -> None:
+def close(
+    actual,
+    wanted,
+    message: str,
+) -> None:
     """Raises unless two arrays agree."""
     error, scale = difference(actual, wanted)
     assert error <= RELATIVE * scale, f"{message}: off by {error:.2g}"
@@ -24,13 +28,20 @@ def difference(actual, wanted) -> tuple[float, float]:
     return float(error), max(1.0, float(np.abs(wanted).max(initial=0.0)))
 
 
-def same(actual, wanted, message: str) -> None:
+def same(
+    actual,
+    wanted,
+    message: str,
+) -> None:
     """Raises unless two trees of arrays are equal to the last bit."""
     for x, y in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
         assert np.array_equal(np.asarray(x), np.asarray(y)), message
 
 
-def unbiased(error, what: str) -> None:
+def unbiased(
+    error,
+    what: str,
+) -> None:
     """Raises unless z-tests find that the mean over the leading axis is 0."""
     error = np.asarray(error, np.float64)
     spread = error.std(axis=0, ddof=1) / np.sqrt(len(error))

@@ -38,7 +38,10 @@ class Stage(NamedTuple):
     truth: Truth
 
 
-def check_estimator(estimator: Estimator, num_groups: int = 4000) -> None:
+def check_estimator(
+    estimator: Estimator,
+    num_groups: int = 4000,
+) -> None:
     """The contract of an estimator, on a small bifurcation chain with recovery and noise.
 
     - Its taxonomy is from the allowed sets, but for the methodology, which may be one of its own;
@@ -86,7 +89,11 @@ def _check_recipe(estimator: Estimator) -> None:
     assert alike, "equal estimators must hash alike"
 
 
-def _among(field: str, values, allowed) -> None:
+def _among(
+    field: str,
+    values,
+    allowed,
+) -> None:
     unknown = sorted(set(values) - set(allowed))
     assert not unknown, f"{field} must be among {tuple(allowed)}, got {unknown}"
 
@@ -96,7 +103,12 @@ def _discounts(estimator: Estimator) -> list[float]:
     return sorted({*DISCOUNTS, *([] if own is None else [own])})
 
 
-def _check_credit(estimator: Estimator, key: Array, world: World, batch: Batch) -> Credit:
+def _check_credit(
+    estimator: Estimator,
+    key: Array,
+    world: World,
+    batch: Batch,
+) -> Credit:
     """Checks the credit of one batch, and returns it."""
     run = jax.jit(lambda key, world, batch: estimator.credit(key, world, batch))
     credit = run(key, world, batch)
@@ -118,13 +130,20 @@ def _check_credit(estimator: Estimator, key: Array, world: World, batch: Batch) 
     return credit
 
 
-def _like(mask: Array, value: Array) -> Array:
+def _like(
+    mask: Array,
+    value: Array,
+) -> Array:
     """A mask of steps, for every action where the value has them."""
     return mask[..., None] if value.ndim > mask.ndim else mask
 
 
 def _check_sight(
-    estimator: Estimator, key: Array, world: World, batch: Batch, credit: Credit
+    estimator: Estimator,
+    key: Array,
+    world: World,
+    batch: Batch,
+    credit: Credit,
 ) -> None:
     """Runs behind a `Guard`, on labels in wide integers: neither may change anything."""
     guard = Guard(world, estimator.needs)
@@ -138,7 +157,12 @@ def _check_sight(
         close(error / scale, 0.0, blind)
 
 
-def _check_alone(estimator: Estimator, key: Array, batch: Batch, credit: Credit) -> None:
+def _check_alone(
+    estimator: Estimator,
+    key: Array,
+    batch: Batch,
+    credit: Credit,
+) -> None:
     """Runs on the batch alone, as on logged rollouts."""
     run = jax.jit(lambda key, batch: estimator.credit(key, None, batch).value)
     needs = sorted(estimator.needs)
@@ -149,7 +173,10 @@ def _check_alone(estimator: Estimator, key: Array, batch: Batch, credit: Credit)
     close(alone, credit.value, "credit with world=None must be that at discount 1")
 
 
-def _check_claims(estimator: Estimator, keys: Array) -> None:
+def _check_claims(
+    estimator: Estimator,
+    keys: Array,
+) -> None:
     """z-tests over groups. The worlds differ in one number: the errors are compiled once."""
     errors = jax.jit(functools.partial(_errors, estimator))
     for discount in _discounts(estimator):
@@ -161,7 +188,11 @@ def _check_claims(estimator: Estimator, keys: Array) -> None:
             unbiased(found[claim], f"{what} at discount {discount}")
 
 
-def _errors(estimator: Estimator, keys: Array, stage: Stage) -> dict[str, Array]:
+def _errors(
+    estimator: Estimator,
+    keys: Array,
+    stage: Stage,
+) -> dict[str, Array]:
     """What each claim says is 0 on average, for every group; no entry without an exact value."""
     world, truth = stage
     actions, states = world.policy.shape[-1], world.mdp.start.shape[0]
@@ -186,7 +217,11 @@ def _errors(estimator: Estimator, keys: Array, stage: Stage) -> dict[str, Array]
     return jax.lax.map(group, keys, batch_size=200)
 
 
-def _group(key: Array, world: World, num_prompts: int) -> Batch:
+def _group(
+    key: Array,
+    world: World,
+    num_prompts: int,
+) -> Batch:
     return world.groups(jax.random.fold_in(key, 0), num_prompts, SIZE)
 
 
@@ -218,7 +253,10 @@ def _built(
     return Stage(World.make(mdp, policy, reference=reference, judges=judges), truth)
 
 
-def _relabelled(mdp: MDP, by: int = 100) -> MDP:
+def _relabelled(
+    mdp: MDP,
+    by: int = 100,
+) -> MDP:
     """The same process with higher labels: their products do not fit the type they are stored in.
 
     The states and observations below are never met: those states stay where they are.

@@ -21,7 +21,11 @@ from casim.testing.compare import RELATIVE, STANDARD_ERRORS, close, same
 from casim.types import MDP, Truth
 
 
-def check_task(task: Task, enumerable: Task | None = None, num: int = 20_000) -> None:
+def check_task(
+    task: Task,
+    enumerable: Task | None = None,
+    num: int = 20_000,
+) -> None:
     """The contract of a task.
 
     It is a frozen, hashable recipe whose settings print and compare; it builds the same valid MDP
@@ -67,7 +71,11 @@ class _Facts(NamedTuple):
 
 
 @jax.jit
-def _facts(mdp: MDP, twin: MDP, policy) -> _Facts:
+def _facts(
+    mdp: MDP,
+    twin: MDP,
+    policy,
+) -> _Facts:
     """All that dynamic programming says of a task, in one program.
 
     Compilation is what a contract costs.
@@ -79,12 +87,20 @@ def _facts(mdp: MDP, twin: MDP, policy) -> _Facts:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _returns(world: World, num: int):
+def _returns(
+    world: World,
+    num: int,
+):
     reward = world.rollout(jax.random.key(5), num).reward
     return jnp.sum(reward * discounting(world.mdp)[None, :], axis=1)
 
 
-def _check_monte_carlo(mdp: MDP, policy, expected: float, num: int) -> None:
+def _check_monte_carlo(
+    mdp: MDP,
+    policy,
+    expected: float,
+    num: int,
+) -> None:
     returns = np.asarray(_returns(World.make(mdp, policy), num), np.float64)
     error, spread = returns.mean() - expected, returns.std() / num**0.5
     assert abs(error) <= STANDARD_ERRORS * spread + 1e-6, (
@@ -127,7 +143,11 @@ def _check_enumeration(task: Task) -> None:
     _check_optimum(mdp, facts, scaling)
 
 
-def _check_optimum(mdp: MDP, facts: _Facts, scaling: np.ndarray) -> None:
+def _check_optimum(
+    mdp: MDP,
+    facts: _Facts,
+    scaling: np.ndarray,
+) -> None:
     best = np.asarray(facts.optimal.q_value)
     greedy = np.eye(best.shape[-1])[best.argmax(axis=-1)]
     weight, paths = enumerate_trajectories(untie(observe(mdp)), greedy)
@@ -140,7 +160,10 @@ def _check_optimum(mdp: MDP, facts: _Facts, scaling: np.ndarray) -> None:
     )
 
 
-def _last(mdp: MDP, truth: Truth) -> np.ndarray:
+def _last(
+    mdp: MDP,
+    truth: Truth,
+) -> np.ndarray:
     """Which states can be met after the last step."""
     weight = truth.occupancy[-1][:, None] * truth.state_policy[mdp.schedule[-1]]
     met = (weight[:, :, None] * mdp.prob[mdp.schedule[-1]] > 0) & ~mdp.terminal[:, None, None]

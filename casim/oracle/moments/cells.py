@@ -34,7 +34,11 @@ class Cells(NamedTuple):
     variance: Float[Array, "T S A"]
 
 
-def trace_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Trace) -> Cells:
+def trace_cells(
+    mdp: MDP,
+    acting: Float[Array, "M S A"],
+    form: Trace,
+) -> Cells:
     """Moments of L_t in each cell; `mdp` has absorbing tables."""
     live = ~mdp.terminal[:, None, None]
 
@@ -68,7 +72,9 @@ def trace_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Trace) -> Cells:
 
 
 def product_cells(
-    mdp: MDP, acting: Float[Array, "M S A"], form: Product
+    mdp: MDP,
+    acting: Float[Array, "M S A"],
+    form: Product,
 ) -> tuple[Cells, Float[Array, "times S"], Float[Array, "2"]]:
     """Of the return: its moments in each cell, the value of what is left, its mean and variance.
 
@@ -91,7 +97,11 @@ def product_cells(
     return cells, left, jnp.stack([mean, variance])
 
 
-def _return_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Product) -> Cells:
+def _return_cells(
+    mdp: MDP,
+    acting: Float[Array, "M S A"],
+    form: Product,
+) -> Cells:
     """Moments of the return from t on: a trace that compares with nothing."""
     zero = jnp.zeros_like(form.table)
     steps, states, _ = zero.shape
@@ -100,7 +110,10 @@ def _return_cells(mdp: MDP, acting: Float[Array, "M S A"], form: Product) -> Cel
     return trace_cells(mdp, acting, nothing)
 
 
-def _past(mdp: MDP, acting: Array) -> tuple[Array, Array]:
+def _past(
+    mdp: MDP,
+    acting: Array,
+) -> tuple[Array, Array]:
     """Mean and variance of the rewards before t, discounted to step 0, given s_t: both `[T, S]`."""
     states = mdp.start.shape[0]
 
@@ -133,7 +146,11 @@ def _past(mdp: MDP, acting: Array) -> tuple[Array, Array]:
     return found
 
 
-def _mix(policy: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
+def _mix(
+    policy: Array,
+    mean: Array,
+    variance: Array,
+) -> tuple[Array, Array]:
     """Mean and variance in a state, from those of its actions."""
     total = expectation(policy, mean)
     between = (mean - total[..., None]) ** 2

@@ -91,7 +91,12 @@ def by_return(discount: float | Float[np.ndarray, " T"] = 1.0) -> View:
     return view
 
 
-def make_classes(mdp: MDP, policy: np.ndarray, paths: Enumeration, sees: View) -> Classes:
+def make_classes(
+    mdp: MDP,
+    policy: np.ndarray,
+    paths: Enumeration,
+    sees: View,
+) -> Classes:
     """Groups enumerated trajectories by what is seen of them.
 
     Args:
@@ -146,7 +151,11 @@ def _moments(
     return cell, mean, covariance
 
 
-def _scores(mdp: MDP, policy: np.ndarray, batch: Trajectory) -> np.ndarray:
+def _scores(
+    mdp: MDP,
+    policy: np.ndarray,
+    batch: Trajectory,
+) -> np.ndarray:
     """w_t grad log pi(a_t | o_t) of every trajectory `[num, T, P]`.
 
     0 where the policy decides nothing.

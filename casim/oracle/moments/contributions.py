@@ -144,7 +144,10 @@ def contribution_moments(
     )
 
 
-def _check_shape(coefficient: np.ndarray | None, wanted: tuple[int, ...]) -> None:
+def _check_shape(
+    coefficient: np.ndarray | None,
+    wanted: tuple[int, ...],
+) -> None:
     if coefficient is None:
         return
     got = np.shape(coefficient)
@@ -186,7 +189,11 @@ class _Carried(NamedTuple):
     """E[X X']."""
 
     @classmethod
-    def nothing(cls, states: int, size: int) -> _Carried:
+    def nothing(
+        cls,
+        states: int,
+        size: int,
+    ) -> _Carried:
         count, mean = np.zeros((2, states, size))
         square = np.zeros((states, size, size))
         return cls(count, mean, square)
@@ -333,7 +340,10 @@ def _exact(
     return _ratio(ahead - on_average, on_average)
 
 
-def _ratio(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _ratio(
+    x: np.ndarray,
+    y: np.ndarray,
+) -> np.ndarray:
     """X / y, and 0 where y is 0."""
     nothing = np.zeros_like(x)
     return np.divide(x, y, out=nothing, where=y > 0)

@@ -61,7 +61,10 @@ Form = Callable[[Any, Any], Trace | Product]
 """From an MDP and its `Truth`, both in NumPy float64."""
 
 
-def whole_return(baseline: float = 0.0, discount: float | None = None) -> Form:
+def whole_return(
+    baseline: float = 0.0,
+    discount: float | None = None,
+) -> Form:
     """c_t = G_0 - baseline: REINFORCE with the whole return, at the discounts of the MDP if None.
 
     Raises:
@@ -79,25 +82,36 @@ def peer_baseline(discount: float | None = None) -> Form:
     return _of_return(discount, 0.0, peers=True)
 
 
-def _of_return(discount: float | None, baseline: float, peers: bool) -> Form:
+def _of_return(
+    discount: float | None,
+    baseline: float,
+    peers: bool,
+) -> Form:
     if discount is not None:
         check_range("discount", discount, 0.0, 1.0)
 
-    def form(mdp: Any, truth: Any) -> Product:
+    def form(
+        mdp: Any,
+        truth: Any,
+    ) -> Product:
         own = mdp.discount if discount is None else discount
         return Product(own, baseline, np.ones_like(truth.q_value), peers)
 
     return form
 
 
-def reward_to_go(mdp: Any, truth: Any) -> Trace:
+def reward_to_go(
+    mdp: Any,
+    truth: Any,
+) -> Trace:
     """c_t = G_t, at the discounts of the MDP."""
     zero = np.zeros_like(truth.q_value)
     return Trace(1.0, mdp.discount, np.zeros_like(truth.value), zero, zero)
 
 
 def gae(
-    lambda_: float, critic: Float[np.ndarray, "times S"] | None = None
+    lambda_: float,
+    critic: Float[np.ndarray, "times S"] | None = None,
 ) -> Callable[[Any, Any], Trace]:
     """c_t = delta_t + discount_t lambda c_{t+1}: GAE over a fixed critic of the latent state.
 
@@ -113,7 +127,10 @@ def gae(
     """
     check_range("lambda_", lambda_, 0.0, 1.0)
 
-    def form(mdp: Any, truth: Any) -> Trace:
+    def form(
+        mdp: Any,
+        truth: Any,
+    ) -> Trace:
         value = np.asarray(truth.value if critic is None else critic, np.float64)
         if value.shape != truth.value.shape:
             raise ValueError(
@@ -127,17 +144,26 @@ def gae(
     return form
 
 
-def value_baseline(mdp: Any, truth: Any) -> Trace:
+def value_baseline(
+    mdp: Any,
+    truth: Any,
+) -> Trace:
     """c_t = G_t - V_t(s_t), with the exact V of the latent state."""
     return gae(1.0)(mdp, truth)
 
 
-def td_error(mdp: Any, truth: Any) -> Trace:
+def td_error(
+    mdp: Any,
+    truth: Any,
+) -> Trace:
     """c_t = r_t + discount_t V_{t+1}(s_{t+1}) - V_t(s_t), with the exact V of the latent state."""
     return gae(0.0)(mdp, truth)
 
 
-def advantage(_: Any, truth: Any) -> Trace:
+def advantage(
+    _: Any,
+    truth: Any,
+) -> Trace:
     """c_t = A_t(s_t, a_t), exactly, on the action taken: the control of every study."""
     return Trace(
         0.0,
@@ -161,7 +187,10 @@ def judged_gain(fidelity: float) -> Form:
     """
     check_range("fidelity", fidelity, 0.0, 1.0)
 
-    def form(mdp: Any, truth: Any) -> Trace:
+    def form(
+        mdp: Any,
+        truth: Any,
+    ) -> Trace:
         check_range("discount of every kernel", float(np.min(mdp.discount)), 1.0, 1.0)
         if _pays_on_the_way(mdp, truth):
             raise ValueError("reward must come only where the episode ends, got another")
@@ -174,7 +203,10 @@ def judged_gain(fidelity: float) -> Form:
     return form
 
 
-def _pays_on_the_way(mdp: Any, truth: Any) -> bool:
+def _pays_on_the_way(
+    mdp: Any,
+    truth: Any,
+) -> bool:
     """Whether a step that may happen earns something, and another follows it."""
     for t, kernel in enumerate(mdp.schedule[:-1]):
         acting = truth.occupancy[t][:, None] * truth.state_policy[kernel]
@@ -185,7 +217,10 @@ def _pays_on_the_way(mdp: Any, truth: Any) -> bool:
     return False
 
 
-def _deviation_of_label(mdp: Any, truth: Any) -> float:
+def _deviation_of_label(
+    mdp: Any,
+    truth: Any,
+) -> float:
     """The deviation of r_t + V_{t+1}(s_{t+1}) over the steps of episodes."""
     total, mean, square = np.zeros(3)
     for t, kernel in enumerate(mdp.schedule):
@@ -207,7 +242,10 @@ def all_action(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
         q_value: any table; None is the exact Q.
     """
 
-    def form(_: Any, truth: Any) -> Trace:
+    def form(
+        _: Any,
+        truth: Any,
+    ) -> Trace:
         every = np.asarray(truth.q_value if q_value is None else q_value, np.float64)
         return Trace(0.0, 0.0, np.zeros_like(truth.value), np.zeros_like(every), every)
 
@@ -227,7 +265,10 @@ def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
         q_value: any table; None is the exact Q.
     """
 
-    def form(mdp: Any, truth: Any) -> Trace:
+    def form(
+        mdp: Any,
+        truth: Any,
+    ) -> Trace:
         every = np.asarray(truth.q_value if q_value is None else q_value, np.float64)
         every = np.where(mdp.terminal[None, :, None], 0.0, every)
         value = (truth.state_policy[mdp.schedule] * every).sum(axis=-1)
@@ -237,7 +278,10 @@ def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
     return form
 
 
-def hindsight(mdp: Any, truth: Any) -> Product:
+def hindsight(
+    mdp: Any,
+    truth: Any,
+) -> Product:
     """Return hindsight with the exact h, for a return in {0, 1} paid at the end.
 
     In maths: c_t = (1 - pi(a_t | s_t) / h(a_t | s_t, G)) G.
@@ -259,7 +303,11 @@ def hindsight(mdp: Any, truth: Any) -> Product:
     return Product(1.0, 0.0, np.where(q_value > 0, 1.0 - value / safe, 0.0))
 
 
-def tables(form: Form, mdp: Any, truth: Any) -> Trace | Product:
+def tables(
+    form: Form,
+    mdp: Any,
+    truth: Any,
+) -> Trace | Product:
     """The tables of a form, from arrays in double precision; decay or discount is one per kernel.
 
     Raises:

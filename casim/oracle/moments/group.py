@@ -48,7 +48,12 @@ TOLERANCE = 1e-9
 class Rule(Protocol):
     """An estimator that draws nothing and remembers nothing."""
 
-    def credit(self, key: Any, world: World, batch: Batch) -> Credit:
+    def credit(
+        self,
+        key: Any,
+        world: World,
+        batch: Batch,
+    ) -> Credit:
         """The credit of a batch `[1, N, T]`."""
         ...
 
@@ -160,13 +165,24 @@ class _Totals(NamedTuple):
     """Of the squared gradient of each parameter, given the classes."""
 
     @classmethod
-    def zero(cls, count: int, steps: int, parameters: int) -> _Totals:
+    def zero(
+        cls,
+        count: int,
+        steps: int,
+        parameters: int,
+    ) -> _Totals:
         """No batches."""
         value, value_square, product = np.zeros((3, count, steps))
         products = np.zeros((count, steps, steps))
         return cls(value, value_square, product, products, np.zeros(parameters))
 
-    def add(self, classes: Classes, group: np.ndarray, share: np.ndarray, given: Given) -> None:
+    def add(
+        self,
+        classes: Classes,
+        group: np.ndarray,
+        share: np.ndarray,
+        given: Given,
+    ) -> None:
         """Adds batches, `[B, P N]` classes, of these probabilities."""
         num = group.shape[1]
         each = share[:, None, None] / num
@@ -209,7 +225,11 @@ def _gradient_square(
     return gradient**2
 
 
-def _with_shared(shared: np.ndarray, sees: View, batch: Trajectory) -> np.ndarray:
+def _with_shared(
+    shared: np.ndarray,
+    sees: View,
+    batch: Trajectory,
+) -> np.ndarray:
     """What is seen, and what a group shares: classes are within one.
 
     Args:
@@ -222,7 +242,10 @@ def _with_shared(shared: np.ndarray, sees: View, batch: Trajectory) -> np.ndarra
 
 
 def _groups(
-    shared: np.ndarray, classes: Classes, num: int, limit: int
+    shared: np.ndarray,
+    classes: Classes,
+    num: int,
+    limit: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """All groups of start states with one label, `[B, N]`, and their probabilities `[B]`.
 
@@ -242,7 +265,10 @@ def _groups(
 
 
 def _batches(
-    groups: np.ndarray, weight: np.ndarray, num_prompts: int, limit: int
+    groups: np.ndarray,
+    weight: np.ndarray,
+    num_prompts: int,
+    limit: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """All batches of so many groups, `[B, P, N]`, and their probabilities `[B]`.
 
@@ -256,7 +282,9 @@ def _batches(
 
 
 def multisets(
-    probability: Float[np.ndarray, " C"], num: int, limit: int
+    probability: Float[np.ndarray, " C"],
+    num: int,
+    limit: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """All multisets of `num` classes, as sorted rows `[B, num]`, and their probabilities `[B]`.
 
@@ -281,7 +309,12 @@ def multisets(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _credit(estimator: Rule, world: World, batches: Trajectory, key: Any) -> tuple[Array, Array]:
+def _credit(
+    estimator: Rule,
+    world: World,
+    batches: Trajectory,
+    key: Any,
+) -> tuple[Array, Array]:
     """Value and weight of batches `[B, P, N, T]`; compiled once for all worlds of one shape."""
 
     def one(batch: Trajectory) -> tuple[Array, Array]:
@@ -304,7 +337,10 @@ def _scorer(
     with jax.enable_x64(True):
         world = World.make(*jax.tree.map(jnp.asarray, (mdp, policy, behaviour)))
 
-    def credit(batch: Any, seed: int = 0) -> Given:
+    def credit(
+        batch: Any,
+        seed: int = 0,
+    ) -> Given:
         size = len(batch.action)
         padded = (np.resize(x, (CHUNK, *x.shape[1:])) if size < CHUNK else x for x in batch)
         with jax.enable_x64(True):
@@ -323,11 +359,18 @@ def _scorer(
     return credit
 
 
-def _members(members: Any, rows: np.ndarray) -> Any:
+def _members(
+    members: Any,
+    rows: np.ndarray,
+) -> Any:
     return Trajectory(*(x[rows] for x in members))
 
 
-def _check_symmetry(credit: Callable[..., Given], classes: Classes, batches: np.ndarray) -> None:
+def _check_symmetry(
+    credit: Callable[..., Given],
+    classes: Classes,
+    batches: np.ndarray,
+) -> None:
     """Compares batches with the same ones permuted, and of members drawn at random."""
     rng = np.random.default_rng(0)
     some = batches[rng.choice(len(batches), CHUNK, replace=len(batches) < CHUNK)]
@@ -347,7 +390,10 @@ def _check_symmetry(credit: Callable[..., Given], classes: Classes, batches: np.
             )
 
 
-def _shuffled(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _shuffled(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+) -> np.ndarray:
     """For each batch an order of its members, `[B, P N]`: of groups, and within each group."""
     batches, prompts, num = shape
     group = rng.permuted(np.tile(np.arange(prompts), (batches, 1)), axis=1)
@@ -355,7 +401,12 @@ def _shuffled(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return (num * group[..., None] + member).reshape(batches, -1)
 
 
-def _assemble(classes: Classes, totals: _Totals, num: int, shape: tuple[int, ...]) -> Moments:
+def _assemble(
+    classes: Classes,
+    totals: _Totals,
+    num: int,
+    shape: tuple[int, ...],
+) -> Moments:
     """Moments from the sums over groups."""
     cell = np.einsum("c,ctsa->tsa", classes.probability, classes.cell)
     mean, mean_square = (
@@ -374,6 +425,9 @@ def _assemble(classes: Classes, totals: _Totals, num: int, shape: tuple[int, ...
     )
 
 
-def _over(total: np.ndarray, cell: np.ndarray) -> np.ndarray:
+def _over(
+    total: np.ndarray,
+    cell: np.ndarray,
+) -> np.ndarray:
     """A mean in each cell, NaN where the policy never goes."""
     return np.divide(total, cell, out=np.full(cell.shape, np.nan), where=cell > 0)

@@ -34,7 +34,12 @@ from casim.types import MDP
 class Known(Protocol):
     """Something whose moments are known without samples at any horizon."""
 
-    def moments(self, mdp: MDP, policy: Any, num: int) -> Moments:
+    def moments(
+        self,
+        mdp: MDP,
+        policy: Any,
+        num: int,
+    ) -> Moments:
         """Exact moments on groups of `num` independent trajectories of one prompt."""
         ...
 
@@ -67,7 +72,12 @@ class Recursion:
     form: Form
     share: Callable[[int], float] = whole
 
-    def moments(self, mdp: MDP, policy: Any, num: int) -> Moments:
+    def moments(
+        self,
+        mdp: MDP,
+        policy: Any,
+        num: int,
+    ) -> Moments:
         """See `recursion_moments`.
 
         Raises:
@@ -88,7 +98,12 @@ class Recursion:
 class Shuffled:
     """The exact advantages of a trajectory, permuted over its steps."""
 
-    def moments(self, mdp: MDP, policy: Any, num: int) -> Moments:
+    def moments(
+        self,
+        mdp: MDP,
+        policy: Any,
+        num: int,
+    ) -> Moments:
         """Exact moments in cells, and of the gradient its mean; its variance is NaN.
 
         Raises:
@@ -115,7 +130,10 @@ class Shuffled:
         )
 
 
-def _past(mdp: Any, truth: Any) -> Float[np.ndarray, "2 T S"]:
+def _past(
+    mdp: Any,
+    truth: Any,
+) -> Float[np.ndarray, "2 T S"]:
     """E[sum_{u < t} A_u^j 1{s_t = s}] for j = 1, 2."""
     states = len(mdp.start)
     arrived = np.zeros((2, states))
@@ -132,7 +150,10 @@ def _past(mdp: Any, truth: Any) -> Float[np.ndarray, "2 T S"]:
     return found
 
 
-def _later_square(mdp: Any, truth: Any) -> Float[np.ndarray, "T S A"]:
+def _later_square(
+    mdp: Any,
+    truth: Any,
+) -> Float[np.ndarray, "T S A"]:
     """E[sum_{u > t} A_u^2 | s_t, a_t]; the same of A_u itself is 0."""
     found = np.zeros_like(truth.advantage)
     value = np.zeros(len(mdp.start))

@@ -29,7 +29,10 @@ class Enumeration(NamedTuple):
     trajectory: Any
 
 
-def precise(mdp: MDP, policy: Any) -> tuple[Any, np.ndarray]:
+def precise(
+    mdp: MDP,
+    policy: Any,
+) -> tuple[Any, np.ndarray]:
     """The same process and policy in NumPy float64, with rows that sum to 1 in that precision.
 
     This is the door to whatever is exact in double precision, whatever the precision of JAX: NumPy
@@ -52,7 +55,10 @@ def precise(mdp: MDP, policy: Any) -> tuple[Any, np.ndarray]:
     return MDP(**cast(Any, arrays)), table / table.sum(axis=-1, keepdims=True)
 
 
-def weights(discount: float | np.ndarray, num_steps: int) -> np.ndarray:
+def weights(
+    discount: float | np.ndarray,
+    num_steps: int,
+) -> np.ndarray:
     """The weight of each step in double precision: the product of the discounts before it.
 
     Args:
@@ -70,7 +76,10 @@ def discounting(mdp: Any) -> np.ndarray:
     return weights(mdp.discount[mdp.schedule], len(mdp.schedule))
 
 
-def precise_truth(mdp: MDP, policy: Any) -> Any:
+def precise_truth(
+    mdp: MDP,
+    policy: Any,
+) -> Any:
     """`casim.oracle.solve` in double precision: a `Truth` of NumPy arrays.
 
     Raises:
@@ -81,7 +90,10 @@ def precise_truth(mdp: MDP, policy: Any) -> Any:
         return Truth(*cast(Any, [np.asarray(x) for x in exact]))
 
 
-def count_trajectories(mdp: MDP, policy: np.ndarray) -> int:
+def count_trajectories(
+    mdp: MDP,
+    policy: np.ndarray,
+) -> int:
     """How many trajectories `enumerate_trajectories` finds, without listing them.
 
     Args:
@@ -99,14 +111,22 @@ def count_trajectories(mdp: MDP, policy: np.ndarray) -> int:
     return sum(ways)
 
 
-def _branches(mdp: MDP, policy: np.ndarray, kernel: int) -> list[tuple[int, int]]:
+def _branches(
+    mdp: MDP,
+    policy: np.ndarray,
+    kernel: int,
+) -> list[tuple[int, int]]:
     """Every way through one step, as the state before and the one after."""
     state = np.arange(len(mdp.start))
     parent, _, successor, _ = _expand(mdp, policy, kernel, state, np.ones(len(state)))
     return list(zip(parent.tolist(), successor.tolist(), strict=True))
 
 
-def enumerate_trajectories(mdp: MDP, policy: Any, limit: int = 2_000_000) -> Enumeration:
+def enumerate_trajectories(
+    mdp: MDP,
+    policy: Any,
+    limit: int = 2_000_000,
+) -> Enumeration:
     """All trajectories of a small world, by breadth-first expansion in NumPy float64.
 
     Raises:
@@ -128,7 +148,13 @@ def enumerate_trajectories(mdp: MDP, policy: Any, limit: int = 2_000_000) -> Enu
     return Enumeration(weight, Trajectory(**cast(Any, arrays)))
 
 
-def _expand(mdp: MDP, policy: np.ndarray, kernel: int, state: np.ndarray, weight: np.ndarray):
+def _expand(
+    mdp: MDP,
+    policy: np.ndarray,
+    kernel: int,
+    state: np.ndarray,
+    weight: np.ndarray,
+):
     """Every continuation of every path by one step.
 
     Of each: which path it continues, what happened, where it went, how likely.

@@ -42,7 +42,11 @@ from casim.types import MDP
 
 
 def recursion_moments(
-    mdp: MDP, policy: Any, form: Form, num: int = 1, tied: bool = True
+    mdp: MDP,
+    policy: Any,
+    form: Form,
+    num: int = 1,
+    tied: bool = True,
 ) -> Moments:
     """Exact moments of an estimator on groups of `num` independent trajectories of one prompt.
 
@@ -108,7 +112,11 @@ class _Solved(NamedTuple):
     total: Any  # [2] mean and variance of what is left
 
 
-def _solve(mdp: MDP, acting: jax.Array, form: Trace | Product) -> _Solved:
+def _solve(
+    mdp: MDP,
+    acting: jax.Array,
+    form: Trace | Product,
+) -> _Solved:
     if isinstance(form, Trace):
         return _Solved(trace_cells(mdp, acting, form), form.after, jnp.zeros(()), jnp.zeros(2))
     cells, value, total = product_cells(mdp, acting, form)
@@ -117,7 +125,12 @@ def _solve(mdp: MDP, acting: jax.Array, form: Trace | Product) -> _Solved:
     return _Solved(Cells(cells.mean - centre, cells.variance), value, centre, total - shift)
 
 
-def _credit(form: Trace | Product, cells: Cells, total: np.ndarray, num: int) -> tuple[Any, Any]:
+def _credit(
+    form: Trace | Product,
+    cells: Cells,
+    total: np.ndarray,
+    num: int,
+) -> tuple[Any, Any]:
     """Mean and variance of the credit of the action taken, `[T, S, A]`."""
     if isinstance(form, Trace):
         return form.every + cells.mean, cells.variance + 2 * form.noise**2
@@ -126,7 +139,10 @@ def _credit(form: Trace | Product, cells: Cells, total: np.ndarray, num: int) ->
 
 
 def _score_square(
-    mdp: Any, policy: np.ndarray, truth: Any, tied: bool
+    mdp: Any,
+    policy: np.ndarray,
+    truth: Any,
+    tied: bool,
 ) -> Float[np.ndarray, "... O A"]:
     """sum_t E[z_t^2] of each logit, of a kernel or of a step.
 
@@ -147,7 +163,12 @@ def _score_square(
     return decided[..., None] * chosen * (1 - chosen)
 
 
-def _tied(mdp: MDP, policy: jax.Array, form: Trace | Product, solved: _Solved) -> np.ndarray:
+def _tied(
+    mdp: MDP,
+    policy: jax.Array,
+    form: Trace | Product,
+    solved: _Solved,
+) -> np.ndarray:
     """E[y y'] `[D, D, M, O, A]`; 0 for logits that are never used."""
     shown = np.asarray(mdp.emission)[:, ~np.asarray(mdp.terminal)].max(axis=1) > 0
     used = shown & np.asarray(mdp.decision)[:, None]
@@ -161,14 +182,21 @@ def _tied(mdp: MDP, policy: jax.Array, form: Trace | Product, solved: _Solved) -
     return out
 
 
-def _by_kernel(second: np.ndarray, mdp: MDP) -> np.ndarray:
+def _by_kernel(
+    second: np.ndarray,
+    mdp: MDP,
+) -> np.ndarray:
     """Moments of the logits of steps as moments of the kernels that govern them, one step each."""
     out = np.zeros((*second.shape[:2], len(mdp.prob), *second.shape[3:]))
     out[:, :, np.asarray(mdp.schedule)] = second
     return out
 
 
-def _group(second: np.ndarray, num: int, peers: bool) -> tuple[np.ndarray, np.ndarray]:
+def _group(
+    second: np.ndarray,
+    num: int,
+    peers: bool,
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of a group's gradient, from E[y y'] of one trajectory, y = (1, ..., X)."""
     mean = second[0, -1]
     if not peers:

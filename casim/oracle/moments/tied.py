@@ -105,7 +105,11 @@ class _Tables(NamedTuple):
     """What an eligibility fades by across the step before, over which it looks back."""
 
 
-def _tables(mdp: MDP, form: Trace | Product, value: Array) -> _Tables:
+def _tables(
+    mdp: MDP,
+    form: Trace | Product,
+    value: Array,
+) -> _Tables:
     """Those of a form. A return is followed as the martingale of its expectation.
 
     That keeps its moments small, and precise, on the way.
@@ -141,7 +145,11 @@ def _begin(
 
 
 def _scores(
-    mdp: MDP, policy: Array, logit: Array, kernel: Array, table: Array
+    mdp: MDP,
+    policy: Array,
+    logit: Array,
+    kernel: Array,
+    table: Array,
 ) -> tuple[Array, Array, Array]:
     """For each logit, its row (kernel, observation) not met (0) or met (1), on the leading axis.
 
@@ -168,7 +176,12 @@ def _scores(
     )
 
 
-def _trace_map(gain: Array, decay: Array | float, z: Array, share: Array) -> Array:
+def _trace_map(
+    gain: Array,
+    decay: Array | float,
+    z: Array,
+    share: Array,
+) -> Array:
     """B of every transition: E' = decay E + z, X' = X + e E' + f."""
     return _matrix(
         [
@@ -179,7 +192,10 @@ def _trace_map(gain: Array, decay: Array | float, z: Array, share: Array) -> Arr
     )
 
 
-def _product_map(gain: Array, z: Array) -> Array:
+def _product_map(
+    gain: Array,
+    z: Array,
+) -> Array:
     """B of every transition: G' = G + g, Z' = Z + z, X' = X + g Z' + z G."""
     return _matrix(
         [

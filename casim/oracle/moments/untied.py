@@ -83,7 +83,11 @@ def _of_observation(
     return [[np.sum(weight * x, axis=(1, 2)) for x in row] for row in entries]
 
 
-def _trace(z: np.ndarray, share: np.ndarray, cells: Cells) -> list[list[np.ndarray]]:
+def _trace(
+    z: np.ndarray,
+    share: np.ndarray,
+    cells: Cells,
+) -> list[list[np.ndarray]]:
     """Moments of (1, X = z c + f) in each cell."""
     one = np.ones_like(z)
     mean = z * cells.mean[..., None] + share
@@ -94,7 +98,10 @@ def _trace(z: np.ndarray, share: np.ndarray, cells: Cells) -> list[list[np.ndarr
     ]
 
 
-def _product(z: np.ndarray, cells: Cells) -> list[list[np.ndarray]]:
+def _product(
+    z: np.ndarray,
+    cells: Cells,
+) -> list[list[np.ndarray]]:
     """Moments of (1, G, Z, X = G Z) in each cell."""
     one = np.ones_like(z)
     g = cells.mean[..., None]

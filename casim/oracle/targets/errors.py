@@ -12,7 +12,10 @@ from casim.recurrence import affine_scan
 from casim.targets import FirstError, FirstLoss, StepError
 
 
-def first_error(target: FirstError, given: Given) -> Path:
+def first_error(
+    target: FirstError,
+    given: Given,
+) -> Path:
     """The first action that the best policy would not take."""
     batch = given.batch
     best = optimal(given.mdp)
@@ -26,7 +29,10 @@ def first_error(target: FirstError, given: Given) -> Path:
     return first.astype(lost.dtype)
 
 
-def step_error(target: StepError, given: Given) -> Path:
+def step_error(
+    target: StepError,
+    given: Given,
+) -> Path:
     """Every action that is worse than the policy's average."""
     truth, batch = given.truth, given.batch
     advantage = advantage_along(truth, batch)
@@ -36,7 +42,10 @@ def step_error(target: StepError, given: Given) -> Path:
     return wrong.astype(advantage.dtype)
 
 
-def first_loss(target: FirstLoss, given: Given) -> Path:
+def first_loss(
+    target: FirstLoss,
+    given: Given,
+) -> Path:
     """The first step after which nothing was earned and nothing is expected."""
     batch = given.batch
     _, _, later = along(given.truth, batch)

@@ -14,7 +14,8 @@ from casim.types import MDP, Trajectory, Truth
 
 
 def weighted(
-    value: Float[Array, "*rows T *A"], weight: Float[Array, "*rows T"]
+    value: Float[Array, "*rows T *A"],
+    weight: Float[Array, "*rows T"],
 ) -> Float[Array, "*rows T *A"]:
     """What the loss takes of each step: value x weight."""
     if value.ndim > weight.ndim:
@@ -22,7 +23,10 @@ def weighted(
     return value * weight
 
 
-def of_taken(value: Float[Array, "*rows T *A"], batch: Trajectory) -> Float[Array, "*rows T"]:
+def of_taken(
+    value: Float[Array, "*rows T *A"],
+    batch: Trajectory,
+) -> Float[Array, "*rows T"]:
     """The value of the action taken, where every action has one."""
     if value.ndim == batch.action.ndim:
         return value
@@ -68,7 +72,10 @@ def group_gradient(
 
 
 def _of_every_action(
-    mdp: MDP, policy: Float[Array, "M O A"], batch: Trajectory, value: Float[Array, "N T A"]
+    mdp: MDP,
+    policy: Float[Array, "M O A"],
+    batch: Trajectory,
+    value: Float[Array, "N T A"],
 ) -> Float[Array, "M O A"]:
     """Sums of value x pi of each action, over the visits of each observation under each kernel."""
     actions = policy.shape[-1]

@@ -110,7 +110,10 @@ def measure(
     )
 
 
-def _cells(steps: Steps, truth: Truth) -> Float[Array, "4 T S A"]:
+def _cells(
+    steps: Steps,
+    truth: Truth,
+) -> Float[Array, "4 T S A"]:
     """Visits of each cell, and sums of the error, of its square, of the error beside the target."""
     horizon, states, actions = truth.advantage.shape
     visit = jnp.ones_like(steps.value)
@@ -148,7 +151,10 @@ def _ranks(steps: Steps) -> Float[Array, "2"]:
     return exact_sum(with_count(ranks), axis=(0, 1))
 
 
-def _precisions(steps: Steps, pivotal: Array) -> Float[Array, "2"]:
+def _precisions(
+    steps: Steps,
+    pivotal: Array,
+) -> Float[Array, "2"]:
     """Precisions of all trajectories, added up, and how many have one."""
     each = _each_trajectory(
         lambda value, where: precision_at_k(value, pivotal, where),
@@ -157,7 +163,10 @@ def _precisions(steps: Steps, pivotal: Array) -> Float[Array, "2"]:
     return exact_sum(with_count(precisions), axis=(0, 1))
 
 
-def _leakages(steps: Steps, exponent: Int[Array, " C"]) -> Float[Array, "C 2"]:
+def _leakages(
+    steps: Steps,
+    exponent: Int[Array, " C"],
+) -> Float[Array, "C 2"]:
     """Leakages of the trajectories of each group, added up, and how many have any credit."""
     here = steps.matters & steps.decided
     each = _each_trajectory(leakage)
@@ -165,7 +174,10 @@ def _leakages(steps: Steps, exponent: Int[Array, " C"]) -> Float[Array, "C 2"]:
     return exact_sum(with_count(leakages), axis=1)
 
 
-def _effective(steps: Steps, weight: Float[Array, "C N T"]) -> Float[Array, "2"]:
+def _effective(
+    steps: Steps,
+    weight: Float[Array, "C N T"],
+) -> Float[Array, "2"]:
     """(sum w)^2 / sum w^2 over the decisions of each batch, a share of their number, added up."""
     counted = jnp.where(steps.decided, weight, 0.0)
     decisions = jnp.sum(steps.decided, axis=(1, 2))
@@ -180,7 +192,10 @@ def _effective(steps: Steps, weight: Float[Array, "C N T"]) -> Float[Array, "2"]
     return exact_sum(with_count(jnp.where(has_weight, share, jnp.nan)), axis=0)
 
 
-def _support(steps: Steps, weight: Float[Array, "C N T"]) -> Float[Array, "2"]:
+def _support(
+    steps: Steps,
+    weight: Float[Array, "C N T"],
+) -> Float[Array, "2"]:
     """Decisions with any weight, and decisions."""
     has_weight = steps.decided & (weight != 0)
     counts = [jnp.sum(x) for x in (has_weight, steps.decided)]
@@ -192,7 +207,10 @@ def _each_trajectory(score: Callable[..., Array]) -> Callable[..., Array]:
     return jax.vmap(jax.vmap(score))
 
 
-def _costs(batch: Trajectory, credit: Credit) -> Float[Array, "4"]:
+def _costs(
+    batch: Trajectory,
+    credit: Credit,
+) -> Float[Array, "4"]:
     """What the calls used, and the live steps of the batches."""
     used = [jnp.sum(x) for x in credit.cost]
     live = jnp.sum(batch.live)

@@ -118,7 +118,12 @@ class KeyToDoor(RuleTask):
     def start(self) -> dict:
         return {NOTHING: 1.0}
 
-    def moves(self, code: int, state: tuple[int], action: int) -> list:
+    def moves(
+        self,
+        code: int,
+        state: tuple[int],
+        action: int,
+    ) -> list:
         outcomes = self._without_distractor(code, state, action)
         between = code in (EMPTY, LEFT, RIGHT)
         if not (between and self.distractor):
@@ -130,7 +135,12 @@ class KeyToDoor(RuleTask):
             for change in (size, -size)
         ]
 
-    def _without_distractor(self, code: int, state: tuple[int], action: int) -> list:
+    def _without_distractor(
+        self,
+        code: int,
+        state: tuple[int],
+        action: int,
+    ) -> list:
         if (code, action) in ((LEFT, PICK_LEFT), (RIGHT, PICK_RIGHT)):
             return [(state, 0.5, size * self.unit) for size in self.apple]
         (held,) = state

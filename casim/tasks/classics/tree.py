@@ -89,7 +89,12 @@ class Tree(RuleTask):
     def start(self) -> dict:
         return {(0,): 1.0}
 
-    def moves(self, code: int, state: tuple[int], action: int) -> list:
+    def moves(
+        self,
+        code: int,
+        state: tuple[int],
+        action: int,
+    ) -> list:
         first, after = self.levels[code]
         fork = self.branching - self.overlap
         position = (state[0] * fork + action - fork // 2) % after

@@ -67,11 +67,20 @@ class UmbrellaChain(RuleTask):
     def start(self) -> dict:
         return {(has, needs): 0.25 for has in (0, 1) for needs in (0, 1)}
 
-    def shows(self, code: int, state: tuple[int, int]) -> dict:
+    def shows(
+        self,
+        code: int,
+        state: tuple[int, int],
+    ) -> dict:
         noises = 2**self.num_distractors
         return {(*state, noise): 1 / noises for noise in range(noises)}
 
-    def moves(self, code: int, state: tuple[int, int], action: int) -> list:
+    def moves(
+        self,
+        code: int,
+        state: tuple[int, int],
+        action: int,
+    ) -> list:
         has, needs = state
         after = (action if code & PICK else has, needs)
         if code & PAY:

@@ -88,7 +88,12 @@ class WatchRepair(RuleTask):
     def start(self) -> dict:
         return {(brand, OPEN): 1 / len(self.price) for brand in range(len(self.price))}
 
-    def moves(self, code: int, state: tuple[int, int], action: int) -> list:
+    def moves(
+        self,
+        code: int,
+        state: tuple[int, int],
+        action: int,
+    ) -> list:
         brand, status = state
         if code == DECIDE:
             return [((brand, DECLINED if action == 0 else REPAIRED), 1.0, 0.0)]
