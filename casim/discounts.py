@@ -53,10 +53,12 @@ def product(
     number = jnp.maximum(last - jnp.asarray(first), 0)
     if not isinstance(discount, jax.Array) or discount.ndim == 0:
         return discount**number
+    end = jnp.maximum(first, last)
+    all_equal = jnp.all(discount == discount[0])
     return jax.lax.cond(
-        jnp.all(discount == discount[0]),
+        all_equal,
         lambda: discount[0] ** number,
-        lambda: _quotient(_products(discount), first, jnp.maximum(first, last)),
+        lambda: _quotient(_products(discount), first, end),
     )
 
 
@@ -84,7 +86,8 @@ def _products(factor: Float[Array, " T"]) -> _Product:
     ) -> _Product:
         before = steps - 2**power
         there = before >= 0
-        joined = _times(_at(now, jnp.maximum(before, 0)), now)
+        earlier = _at(now, jnp.maximum(before, 0))
+        joined = _times(earlier, now)
         return _Product(*(jnp.where(there, x, y) for x, y in zip(joined, now, strict=True)))
 
     passes = factor.shape[0].bit_length()
@@ -116,9 +119,12 @@ def _quotient(
     # In two steps, because the power itself may be below the smallest float. What is below the
     # square of that is 0 anyhow.
     _, _, bias = _format(high.dtype)
-    exponent = jnp.maximum(over.exponent - under.exponent, 2 * (1 - bias))
+    exponent = over.exponent - under.exponent
+    exponent = jnp.maximum(exponent, 2 * (1 - bias))
     half = exponent // 2
-    scaled = (high + high * short) * _power(half, high.dtype) * _power(exponent - half, high.dtype)
+    scaled = high + high * short
+    scaled = scaled * _power(half, high.dtype)
+    scaled = scaled * _power(exponent - half, high.dtype)
     return jnp.where(over.zeros > under.zeros, 0.0, scaled)
 
 
@@ -134,8 +140,9 @@ def _split(x: Float[Array, " T"]) -> tuple[Float[Array, " T"], Int[Array, " T"]]
     kind, bits, bias = _format(x.dtype)
     word = jax.lax.bitcast_convert_type(x, kind)
     fraction = word & ((1 << bits) - 1)
+    exponent = (word >> bits) - bias
     high = jax.lax.bitcast_convert_type(fraction | (bias << bits), x.dtype)
-    return high, ((word >> bits) - bias).astype(jnp.int32)
+    return high, exponent.astype(jnp.int32)
 
 
 def _power(
@@ -144,7 +151,8 @@ def _power(
 ) -> Float[Array, "*steps"]:
     """2^exponent, exactly, of exponents of normal floats."""
     kind, bits, bias = _format(dtype)
-    return jax.lax.bitcast_convert_type((exponent.astype(kind) + bias) << bits, dtype)
+    biased = exponent.astype(kind) + bias
+    return jax.lax.bitcast_convert_type(biased << bits, dtype)
 
 
 def _format(dtype: jnp.dtype) -> tuple[jnp.dtype, int, int]:

@@ -149,21 +149,21 @@ def return_hindsight(
     """
     mdp, support = absorb(mdp), support.astype(mdp.prob.dtype)
     acting = state_policy(mdp, policy)
-    row = jnp.arange(acting.shape[1])[:, None, None, None]
-    column = jnp.arange(acting.shape[2])[None, :, None, None]
+    _, states, actions = acting.shape
+    shape = (states, actions, support.shape[0])
+    row = jnp.arange(states)[:, None, None, None]
+    column = jnp.arange(actions)[None, :, None, None]
 
     def step(
         later: Array,
         kernel: Array,
     ) -> tuple[Array, tuple[Array, Array]]:
         index, hit, _ = _landing(mdp, support, kernel)
-        weight = mdp.prob[kernel][..., None] * later[mdp.successor[kernel]]
+        prob = mdp.prob[kernel][..., None]
+        weight = prob * later[mdp.successor[kernel]]
         weight = jnp.where(hit | (weight == 0), weight, jnp.nan)
-        given_action = (
-            jnp.zeros((*acting.shape[1:], support.shape[0]), weight.dtype)
-            .at[row, column, index]
-            .add(weight)
-        )
+        given_action = jnp.zeros(shape, weight.dtype)
+        given_action = given_action.at[row, column, index].add(weight)
         # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
         given_action = given_action / jnp.sum(given_action, axis=-1, keepdims=True)
         # What the policy never does, on forced steps for instance, may lie off the support: it
@@ -173,10 +173,10 @@ def return_hindsight(
         given_state = given_state / jnp.sum(given_state, axis=-1, keepdims=True)
         return given_state, (given_action, given_state)
 
-    nothing = jnp.argmin(jnp.abs(support)) == jnp.arange(support.shape[0])
-    last = jnp.broadcast_to(
-        nothing[None, :].astype(support.dtype), (acting.shape[1], support.shape[0])
-    )
+    # After the horizon every return is 0.
+    zero = jnp.argmin(jnp.abs(support))
+    nothing = jax.nn.one_hot(zero, support.shape[0], dtype=support.dtype)
+    last = jnp.broadcast_to(nothing[None, :], (states, support.shape[0]))
     _, (given_action, given_state) = jax.lax.scan(step, last, mdp.schedule, reverse=True)
     hindsight = _posterior(acting[mdp.schedule], given_action, given_state)
     return Outcomes(support, given_action, given_state, hindsight, step_discount(mdp))
@@ -191,8 +191,10 @@ def _posterior(
 
     0 for what is never done, NaN where z is impossible.
     """
-    never = (acting == 0)[..., None] & (given_state > 0)[..., None, :]
-    return jnp.where(never, 0.0, acting[..., None] * _ratio(given_action, given_state))
+    untaken = (acting == 0)[..., None]
+    possible = (given_state > 0)[..., None, :]
+    posterior = acting[..., None] * _ratio(given_action, given_state)
+    return jnp.where(untaken & possible, 0.0, posterior)
 
 
 def nearest(
@@ -200,8 +202,10 @@ def nearest(
     value: Float[Array, "*shape"],
 ) -> tuple[Int[Array, "*shape"], Bool[Array, "*shape"]]:
     """The nearest point of the support, and whether it is near enough to be the value."""
-    index = jnp.searchsorted((support[1:] + support[:-1]) / 2, value)
-    close = SUPPORT_TOLERANCE * jnp.maximum(1.0, jnp.max(jnp.abs(support)))
+    halfway = (support[1:] + support[:-1]) / 2
+    index = jnp.searchsorted(halfway, value)
+    largest = jnp.max(jnp.abs(support))
+    close = SUPPORT_TOLERANCE * jnp.maximum(1.0, largest)
     return index, jnp.abs(value - support[index]) <= close
 
 
@@ -224,14 +228,16 @@ def state_hindsight(
     acting = state_policy(mdp, policy)
     mean = _mean_reward(mdp)
     earned = jnp.sum(acting * mean, axis=-1)
-    seen = jnp.broadcast_to(
-        jnp.eye(earned.shape[1], dtype=earned.dtype)[None], (*earned.shape, earned.shape[1])
-    )
-    gain, _, _, ratio = _look_ahead(mdp, acting, step, seen, seen * earned[..., None], table)
+    kernels, states = earned.shape
+    itself = jnp.eye(states, dtype=earned.dtype)
+    seen = jnp.broadcast_to(itself[None], (kernels, states, states))
+    paid = seen * earned[..., None]
+    gain, _, _, ratio = _look_ahead(mdp, acting, step, seen, paid, table)
     kernel = mdp.schedule[step]
     taken = acting[kernel]
     q_value = jnp.where(taken > 0, mean[kernel] + gain, jnp.nan)
-    return StateHindsight(q_value, None if ratio is None else taken[None, :, :, None] * ratio)
+    posterior = None if ratio is None else taken[None, :, :, None] * ratio
+    return StateHindsight(q_value, posterior)
 
 
 @door
@@ -260,18 +266,28 @@ def contribution(
     check_labels("step", step, mdp.schedule.shape[0])
     mdp = absorb(mdp)
     acting = state_policy(mdp, policy)
-    live = jnp.where(mdp.terminal, 0.0, jnp.ones_like(mdp.start))[None, :, None, None]
-    joint = acting[..., None] * mdp.prob * live
+    live = jnp.where(mdp.terminal, 0.0, jnp.ones_like(mdp.start))
+    joint = acting[..., None] * mdp.prob * live[None, :, None, None]
     rows = (*joint.shape[:2], -1)
     code = jnp.broadcast_to(feature, joint.shape).reshape(rows)
     seen = outcome_sum(joint.reshape(rows), code, num_features)
     paid = outcome_sum((joint * mdp.reward).reshape(rows), code, num_features)
     gain, seen, paid, ratio = _look_ahead(mdp, acting, step, seen, paid, table)
-    mean, taken = _mean_reward(mdp)[mdp.schedule[step]], acting[mdp.schedule[step]]
-    now = mean - jnp.sum(taken * mean, axis=-1, keepdims=True) - jnp.sum(paid, axis=-1)[:, None]
-    pooled = _ratio(seen, jnp.einsum("sa,sau->su", taken, seen, precision="highest"))
-    each, at_once = (jnp.where(taken > 0, now + x, jnp.nan) for x in (gain, _paid(pooled, paid)))
-    return Contribution(pooled - 1.0, each, at_once, None if ratio is None else ratio - 1.0)
+
+    kernel = mdp.schedule[step]
+    mean, taken = _mean_reward(mdp)[kernel], acting[kernel]
+    usual = jnp.sum(taken * mean, axis=-1, keepdims=True)
+    later = jnp.sum(paid, axis=-1)[:, None]
+    now = mean - usual - later
+    seen_state = jnp.einsum("sa,sau->su", taken, seen, precision="highest")
+    pooled = _ratio(seen, seen_state)
+    pooled_gain = _paid(pooled, paid)
+    return Contribution(
+        coefficient=pooled - 1.0,
+        advantage=jnp.where(taken > 0, now + gain, jnp.nan),
+        pooled_advantage=jnp.where(taken > 0, now + pooled_gain, jnp.nan),
+        table=None if ratio is None else ratio - 1.0,
+    )
 
 
 @door
@@ -282,8 +298,10 @@ def reward_feature(mdp: MDP) -> tuple[Int[Array, "M S A K"], np.ndarray]:
     be taken. The others get the index of the first reward; no contribution counts them. Not for use
     in jit.
     """
-    reward = np.where(np.asarray(mdp.terminal)[:, None, None], 0.0, np.asarray(mdp.reward))
-    happens = np.asarray(can_act(mdp))[:, None, :, None] & (np.asarray(mdp.prob) > 0)
+    over = np.asarray(mdp.terminal)[:, None, None]
+    reward = np.where(over, 0.0, np.asarray(mdp.reward))
+    allowed = np.asarray(can_act(mdp))[:, None, :, None]
+    happens = allowed & (np.asarray(mdp.prob) > 0)
     value = np.unique(reward[happens])
     index = np.where(happens, np.searchsorted(value, reward), 0)
     return jnp.asarray(index, int), value
@@ -303,7 +321,8 @@ def check_support(
             horizon), or is not closed.
     """
     points = np.asarray(support)
-    apart = 4 * SUPPORT_TOLERANCE * max(1.0, float(np.max(np.abs(points), initial=0.0)))
+    largest = float(np.max(np.abs(points), initial=0.0))
+    apart = 4 * SUPPORT_TOLERANCE * max(1.0, largest)
     if points.ndim != 1 or np.any(np.diff(points) <= apart):
         raise ValueError(f"support must be ascending [Z] with gaps above {apart:.1g}, got {points}")
     if not np.any(points == 0):
@@ -342,27 +361,31 @@ def _look_ahead(
         index, kernel = now
         state_reached = jnp.einsum("sa,say->sy", taken, reached, precision="highest")
         seen_action = jnp.matmul(reached, seen[kernel], precision="highest")
-        ratio = _ratio(seen_action, jnp.matmul(state_reached, seen[kernel], precision="highest"))
+        seen_state = jnp.matmul(state_reached, seen[kernel], precision="highest")
+        ratio = _ratio(seen_action, seen_state)
         paid_here = jnp.matmul(state_reached, paid[kernel], precision="highest")
         here = (_paid(ratio, paid_here), seen_action, paid_here)
         total = [x + scale * more for x, more in zip(total, here, strict=True)]
+
         onward = jnp.matmul(reached, move[kernel], precision="highest")
         # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
-        onward = onward / jnp.where(index > step, jnp.sum(onward, axis=-1, keepdims=True), 1.0)
-        later = jnp.where(index == step, matrix[kernel], onward)
-        return (
-            later,
-            jnp.where(index < step, 1.0, scale * mdp.discount[kernel]),
-            total,
-        ), ratio if table else None
+        mass = jnp.sum(onward, axis=-1, keepdims=True)
+        onward = onward / jnp.where(index > step, mass, 1.0)
+        reached = jnp.where(index == step, matrix[kernel], onward)
+        scale = jnp.where(index < step, 1.0, scale * mdp.discount[kernel])
+        return (reached, scale, total), ratio if table else None
 
-    states, actions, size = *taken.shape, seen.shape[-1]
-    shapes = ((states, actions, states), (states, actions), (states, actions, size), (states, size))
-    reached, *total = (jnp.zeros(shape, seen.dtype) for shape in shapes)
-    init = (reached, jnp.ones((), seen.dtype), total)
-    (_, _, total), ratio = jax.lax.scan(
-        look, init, (jnp.arange(mdp.schedule.shape[0]), mdp.schedule)
-    )
+    states, actions = taken.shape
+    size, dtype = seen.shape[-1], seen.dtype
+    nowhere = jnp.zeros((states, actions, states), dtype)
+    nothing = [
+        jnp.zeros((states, actions), dtype),
+        jnp.zeros((states, actions, size), dtype),
+        jnp.zeros((states, size), dtype),
+    ]
+    init = (nowhere, jnp.ones((), dtype), nothing)
+    steps = (jnp.arange(mdp.schedule.shape[0]), mdp.schedule)
+    (_, _, total), ratio = jax.lax.scan(look, init, steps)
     return *total, ratio
 
 
@@ -371,7 +394,8 @@ def _paid(
     paid: Float[Array, "S U"],
 ) -> Float[Array, "S A"]:
     """The ratio averaged over what is paid; where u is impossible nothing is."""
-    return jnp.sum(jnp.where(jnp.isnan(ratio), 0.0, ratio * paid[:, None, :]), axis=-1)
+    each = ratio * paid[:, None, :]
+    return jnp.sum(jnp.where(jnp.isnan(ratio), 0.0, each), axis=-1)
 
 
 def _ratio(
@@ -380,8 +404,9 @@ def _ratio(
 ) -> Float[Array, "*t S A U"]:
     """P(u | s, a) / P(u | s); NaN where u is impossible in s."""
     possible = given_state > 0
-    safe = jnp.where(possible, given_state, 1.0)[..., None, :]
-    return jnp.where(possible[..., None, :], given_action / safe, jnp.nan)
+    safe = jnp.where(possible, given_state, 1.0)
+    ratio = given_action / safe[..., None, :]
+    return jnp.where(possible[..., None, :], ratio, jnp.nan)
 
 
 def _mean_reward(mdp: MDP) -> Float[Array, "M S A"]:
@@ -397,7 +422,8 @@ def _landing(
 
     The nearest point, whether that is it, and the number itself.
     """
-    value = mdp.reward[kernel][..., None] + mdp.discount[kernel] * support[None, None, None, :]
+    later = mdp.discount[kernel] * support
+    value = mdp.reward[kernel][..., None] + later[None, None, None, :]
     return *nearest(support, value), value
 
 
@@ -418,14 +444,13 @@ def _missing(
         index, hit, value = _landing(mdp, support, kernel)
         land = happens[kernel][..., None] & possible[mdp.successor[kernel]]
         lost = jnp.max(jnp.where(land & ~hit, value, -jnp.inf))
-        reached = jnp.any(
-            (land & hit)[..., None] & (index[..., None] == point[None, None, None, None, :]),
-            axis=(1, 2, 3),
-        )
-        return (reached, jnp.where(lost > -jnp.inf, lost, missing)), None
+        there = index[..., None] == point[None, None, None, None, :]
+        reached = jnp.any((land & hit)[..., None] & there, axis=(1, 2, 3))
+        missing = jnp.where(lost > -jnp.inf, lost, missing)
+        return (reached, missing), None
 
-    nothing = jnp.broadcast_to((support == 0)[None, :], (mdp.start.shape[0], support.shape[0]))
-    (_, missing), _ = jax.lax.scan(
-        step, (nothing, jnp.full((), jnp.nan, support.dtype)), mdp.schedule, reverse=True
-    )
+    states = mdp.start.shape[0]
+    nothing = jnp.broadcast_to((support == 0)[None, :], (states, support.shape[0]))
+    none = jnp.full((), jnp.nan, support.dtype)
+    (_, missing), _ = jax.lax.scan(step, (nothing, none), mdp.schedule, reverse=True)
     return missing

@@ -62,10 +62,19 @@ def threefry_together(
     for group in range(5):
         for distance in _ROTATION[group % 2]:
             hashes = [(x0 + x1, x1) for x0, x1 in hashes]
-            hashes = [(x0, x0 ^ ((x1 << distance) | (x1 >> (32 - distance)))) for x0, x1 in hashes]
-        first, second = schedule[(group + 1) % 3], schedule[(group + 2) % 3] + np.uint32(group + 1)
+            hashes = [(x0, x0 ^ _rotated(x1, distance)) for x0, x1 in hashes]
+        first = schedule[(group + 1) % 3]
+        second = schedule[(group + 2) % 3] + np.uint32(group + 1)
         hashes = [(x0 + first, x1 + second) for x0, x1 in hashes]
     return hashes
+
+
+def _rotated(
+    word: Array,
+    distance: int,
+) -> Array:
+    """The bits of a word moved up, and those that fall out at the top put in below."""
+    return (word << distance) | (word >> (32 - distance))
 
 
 def uniform(bits: Array) -> Array:
@@ -92,10 +101,11 @@ def step_noise(
         observed: also draw the pair of OBSERVATION and LATENT; the first does not depend on this.
     """
     pairs = jnp.arange(2 if observed else 1)
-    counter = (2 * step[:, None, :] + pairs[None, :, None])[..., None]
-    shape = (*counter.shape[:-1], episode.shape[0])
-    row = jnp.broadcast_to(episode[None, None, None, :], shape).astype(jnp.uint32)
-    first, second = threefry(words, row, jnp.broadcast_to(counter, shape).astype(jnp.uint32))
+    counter = 2 * step[:, None, :] + pairs[None, :, None]
+    shape = (*counter.shape, episode.shape[0])
+    row = jnp.broadcast_to(episode[None, None, None, :], shape)
+    column = jnp.broadcast_to(counter[..., None], shape)
+    first, second = threefry(words, row.astype(jnp.uint32), column.astype(jnp.uint32))
     return jax.lax.complex(uniform(first), uniform(second))
 
 
@@ -109,9 +119,9 @@ def pair(
 
     The addresses have equal shapes and are taken elementwise.
     """
-    first, second = threefry(
-        words, episode.astype(jnp.uint32), (2 * step + channel // 2).astype(jnp.uint32)
-    )
+    row = episode.astype(jnp.uint32)
+    counter = (2 * step + channel // 2).astype(jnp.uint32)
+    first, second = threefry(words, row, counter)
     return uniform(first), uniform(second)
 
 
@@ -136,7 +146,8 @@ def thresholds(prob: Float[Array, "*shape K"]) -> Float[Array, "*shape K-1"]:
     # instead.
     cut = jax.lax.cummax(cut, axis=cut.ndim - 1)[..., :-1]
     index = jnp.broadcast_to(jnp.arange(prob.shape[-1]), prob.shape)
-    last = jnp.max(jnp.where(prob > 0, index, 0), axis=-1, keepdims=True)
+    possible = jnp.where(prob > 0, index, 0)
+    last = jnp.max(possible, axis=-1, keepdims=True)
     return jnp.where(index[..., :-1] < last, cut, 2.0).astype(jnp.float32)
 
 
