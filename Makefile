@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint format docs figure clean
+.PHONY: demo test test-slow lint format docs notebooks figure clean
 
 demo: $(VENV)/.core ## quick horizon study: a table, the rows and the figure, under results/
 	$(BIN)/casim run experiments/horizon.py --quick --out results
@@ -27,6 +27,9 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.docs ## the pages of docs/ as HTML
 	$(BIN)/sphinx-build -W -q docs docs/_build
+
+notebooks: $(VENV)/.core ## the exercises of the lessons, from their sources
+	$(BIN)/casim teach $$($(BIN)/python -c "from casim.lessons import COURSE; print(*(x.number for x in COURSE.lessons))") --to notebooks --no-open
 
 figure: $(VENV)/.core ## the full horizon study and the README's figure
 	$(BIN)/casim run experiments/horizon.py --out results

@@ -1,5 +1,8 @@
 """Sphinx settings: `make docs` builds the pages of this folder, warnings being errors."""
 
+import sys
+from pathlib import Path
+
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
@@ -10,7 +13,10 @@ from casim.survey.page import plain_table
 project = "casim"
 author = "The casim developers"
 release = __version__
-extensions = ["myst_parser"]
+sys.path.append(str(Path(__file__).parent / "_ext"))
+extensions = ["myst_nb", "lessons"]  # docs/_ext/lessons.py has executed what myst_nb shows
+nb_execution_mode = "off"
+myst_enable_extensions = ["dollarmath", "amsmath"]
 html_theme = "furo"
 html_static_path = ["_static"]
 exclude_patterns = ["_build"]

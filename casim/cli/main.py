@@ -29,6 +29,7 @@ COMMANDS = {
     "card": "card:Card",
     "choose": "choose:Choose",
     "leaderboard": "leaderboard:Leaderboard",
+    "teach": "teach:Teach",
 }
 """Where each is, in this folder: one that draws takes a second to import, so the others don't."""
 

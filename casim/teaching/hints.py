@@ -1,0 +1,51 @@
+"""Whether the hints of a lesson are said where they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from casim.teaching.answer import Answer, judge
+from casim.teaching.lesson import Lesson
+
+ELSEWHERE = 7.3
+"""How far off an answer is that no one has in mind, beyond ten times the tolerance."""
+
+
+def misjudged(lesson: Lesson) -> list[str]:
+    """What is not told what it is: right and wrong answers of each question, as they are judged.
+
+    Each right answer must be right, each near one must get its own words, and one that is far from
+    all of them must be wrong and get the hint. A question without near ones must have a hint.
+    """
+    found = []
+    for question in lesson.questions:
+        for name, answer in lesson.answers(question).items():
+            where = f"{question} {name}".strip()
+            found.extend(f"{where}: {said}" for said in _misjudged(answer))
+    return found
+
+
+def _misjudged(answer: Answer) -> Iterator[str]:
+    """The same of one answer."""
+    if not (answer.near or answer.hint):
+        yield "has neither near answers nor a hint"
+    if judge(_written(answer.exact, answer), answer).state != "right":
+        yield f"{answer.exact} is right"
+    for words, value in answer.near.items():
+        said = judge(_written(value, answer), answer).text
+        if said != f"not yet: {words}":
+            yield f"{value} is told {said!r} instead of {words!r}"
+    if isinstance(answer.exact, str):
+        return
+    far = np.asarray(answer.exact, float) + ELSEWHERE + 10 * answer.tolerance
+    verdict = judge(_written(far, answer), answer)
+    if verdict.state != "wrong" or not verdict.text.endswith(answer.hint):
+        yield f"{far} is told {verdict.text!r}"
+
+
+def _written(value: Any, answer: Answer) -> Any:
+    """What a reader may have written to get this value: where a function is wanted, one."""
+    return value if answer.of is None else lambda *_: value
