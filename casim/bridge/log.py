@@ -111,9 +111,12 @@ def _of_parquet(path: Path) -> list[Record]:
         wanted = "pyarrow must be installed to read Parquet: pip install 'casim[parquet]'"
         raise ValueError(wanted) from error
     known = set(NEEDED) | set(TOKENS) | set(ROLLOUTS)
-    there = parquet.ParquetFile(path).schema_arrow.names
-    columns = [name for name in there if name in known]
-    rows = parquet.read_table(path, columns=columns).to_pylist()
+    try:
+        file = parquet.ParquetFile(path)
+    except ValueError as error:
+        raise ValueError(f"{path} must be Parquet: {error}") from error
+    columns = [name for name in file.schema_arrow.names if name in known]
+    rows = file.read(columns=columns).to_pylist()
     # An empty cell is a key that is not there.
     return [{name: x for name, x in row.items() if x is not None} for row in rows]
 

@@ -39,6 +39,34 @@ def grpo_verl(token_level_rewards, response_mask, index, config=None, **kwargs):
     return advantages, advantages
 
 
+def gdpo_verl(
+    token_level_rewards, response_mask, index, config=None, non_tensor_batch=None, batch=None, **kw
+):
+    """GDPO: each component beside those of the group, their sum whitened over the batch."""
+    total = np.zeros(len(response_mask))
+    if non_tensor_batch is None:
+        total = _normalised(token_level_rewards.sum(axis=1), index)
+    else:
+        # A component is one number a row, on the last token that is no padding.
+        last = batch["attention_mask"][:, batch["prompts"].shape[1] :].sum(axis=1) - 1
+        assert (last < response_mask.shape[1]).all()
+        for key in config["gdpo_reward_keys"]:
+            total += _normalised(non_tensor_batch[key].astype(float), index)
+    advantages = total[:, None] * response_mask
+    return whiten(advantages, response_mask) * response_mask, None
+
+
+def grpo_mean_in_single(token_level_rewards, response_mask, index, **kwargs):
+    """GRPO_VERL whose means are in single precision, whatever the rewards are in."""
+    score = token_level_rewards.sum(axis=1)
+    out = np.zeros(len(score))
+    for own in _groups(index):
+        mean = score[own].astype(np.float32).mean() if len(own) > 1 else 0.0
+        std = score[own].std(ddof=1) if len(own) > 1 else 1.0
+        out[own] = (score[own] - mean) / (std + 1e-6)
+    return out[:, None] * response_mask, None
+
+
 def rloo_verl(token_level_rewards, response_mask, index, **kwargs):
     """RLOO, of verl."""
     score = token_level_rewards.sum(axis=1)

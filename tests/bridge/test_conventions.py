@@ -123,6 +123,21 @@ def test_what_verl_hands_over():
     assert offered["config"].gamma == 1.0
 
 
+def test_verl_hands_over_components_as_a_reward_function_gives_them():
+    log = rows()
+    assert "non_tensor_batch" not in Verl().offers(log, {})
+    parts = np.stack([log.reward, np.where(log.live, 0.5, 0.0)], axis=-1)
+    offered = Verl().offers(log._replace(component=parts), {"gdpo_reward_weights": [1.0, 2.0]})
+    keys = offered["config"].get("gdpo_reward_keys")
+    first, second = (offered["non_tensor_batch"][key] for key in keys)
+    assert first.dtype == object
+    np.testing.assert_allclose(first.astype(float), log.outcome)
+    np.testing.assert_allclose(second.astype(float), 0.5 * log.length)
+    width = offered["batch"]["prompts"].shape[1]
+    attended = offered["batch"]["attention_mask"]
+    np.testing.assert_array_equal(attended[:, width:].sum(axis=1), log.length)
+
+
 def test_padding_of_skyrl_is_on_the_left_and_tools_are_in_its_mask():
     offered = SkyRL().offers(rows(), {})
     assert offered["response_mask"][2].tolist() == [0, 0, 1, 1, 1]

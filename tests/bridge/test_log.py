@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 
@@ -125,21 +125,38 @@ def test_an_empty_log_and_one_that_is_no_json_are_refused(tmp_path):
         load(path)
 
 
-def test_parquet_is_read_where_pyarrow_is(tmp_path, monkeypatch):
-    path = tmp_path / "log.parquet"
-    if importlib.util.find_spec("pyarrow") is None:
-        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-        with pytest.raises(ValueError, match=r"pip install 'casim\[parquet\]'"):
-            load(path)
-        return
+def test_without_pyarrow_the_line_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ValueError, match=r"pip install 'casim\[parquet\]'"):
+        load(tmp_path / "log.parquet")
+
+
+def test_parquet_is_read_as_json_lines_are(tmp_path):
+    """Flags, short numbers, lists of lists; empty cells are keys that are not there."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pip install 'casim[parquet]'")
+    parquet = importlib.import_module("pyarrow.parquet")
     flat = [{**record, "reward": float(np.sum(record["reward"]))} for record in MORE]
-    table = importlib.import_module("pyarrow").Table.from_pylist(flat)
-    importlib.import_module("pyarrow.parquet").write_table(table, path)
+    path = tmp_path / "log.parquet"
+    table = pyarrow.Table.from_pylist(flat)
+    # The least that holds them, and columns that are read by nobody.
+    flags = pyarrow.array([record["mask"] for record in flat], pyarrow.list_(pyarrow.int8()))
+    table = table.set_column(table.schema.get_field_index("mask"), "mask", flags)
+    empty = pyarrow.array([None] * len(flat), pyarrow.list_(pyarrow.float32()))
+    table = table.append_column("value", empty)
+    parquet.write_table(table, path)
     lines = load(written(tmp_path / "log.jsonl", flat))
     for one, other in zip(load(path), lines, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
             np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_no_parquet_is_one_line(tmp_path):
+    pytest.importorskip("pyarrow", reason="pip install 'casim[parquet]'")
+    path = tmp_path / "log.parquet"
+    path.write_text("no table")
+    with pytest.raises(ValueError, match=r"log\.parquet must be Parquet: .*magic bytes"):
+        load(path)
 
 
 TASK = casim.ReasoningChain(num_steps=3, tokens_per_step=4, difficulty=(0.2, 0.8), may_stop=False)

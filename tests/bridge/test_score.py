@@ -42,6 +42,7 @@ RIGHT = {
     "rloo_verl": (Verl(), "RLOO"),
     "rf_pp_verl": (Verl(), "REINFORCE_PP_VERL_CARRIED"),
     "gae_verl": (Verl(), "GAE_VERL"),
+    "gdpo_verl": (Verl(), "GDPO"),
     "grpo_trl": (Trl(), "GRPO_TRL"),
     "gae_openrlhf": (OpenRLHF(), "GAE_OPENRLHF"),
     "gae_skyrl": (SkyRL(), "GAE_SKYRL"),
@@ -127,6 +128,19 @@ def test_a_group_of_one_is_a_line_of_its_own():
     assert "ZeroDivisionError" in lines["a group of one is finite"].said
 
 
+def test_rounding_is_no_breach_of_equal_returns():
+    """A mean in single precision misses outcomes in double precision; the epsilon is 1e-6."""
+    lines = lines_of("grpo_mean_in_single")
+    assert lines["equal returns give 0"].verdict == Verdict.PASS
+    precise = lines["single precision is enough"]
+    assert precise.verdict == Verdict.REMARK
+    assert "7 outcomes of 0.35" in precise.said
+    came = {float(row[5]) for row in precise.breach.table[1:]}
+    assert len(came) == 1  # rounding, the same for all that are equal
+    assert 0.01 < abs(came.pop()) < 0.1
+    assert lines_of("rloo_verl")["single precision is enough"].verdict == Verdict.PASS
+
+
 def test_what_a_wrong_function_says_without_a_claim_is_a_remark():
     """A mean over the batch is no mistake unless the function says that it is none."""
     lines = lines_of("grpo_index_ignored")
@@ -198,6 +212,16 @@ def test_exact_numbers_of_a_function_are_those_of_the_method():
     assert [line.verdict for line in wrong] == [Verdict.FAIL] * 6
     assert wrong[0].numbers["it"]["gradient_slope"] == pytest.approx(-1, abs=1e-12)
     assert "cosine -1" in wrong[0].said
+
+
+@pytest.mark.slow
+def test_components_are_handed_over_in_exact_moments():
+    """An advantage of the whole reward is another method's there."""
+    errand = [world for world in small_worlds() if "tool" in world.name]
+    (line,) = exact(trainer(functions.gdpo_verl, Verl()), methods.GDPO, errand)
+    assert line.verdict == Verdict.PASS
+    (line,) = exact(trainer(functions.rloo_verl, Verl()), methods.GDPO, errand)
+    assert line.verdict == Verdict.FAIL
 
 
 @pytest.mark.slow

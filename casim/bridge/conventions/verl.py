@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar, Literal, final
 
+import numpy as np
+
 from casim.bridge.conventions.base import Config, Convention, first_of, known, of_shape
 from casim.bridge.rows import Rows
 
@@ -17,6 +19,10 @@ class Verl(Convention):
     The mask is 1 on tokens of the model; 0 is a tool's token or padding, not told apart. `values`,
     `gamma`, `lam`, `old_log_probs` and `sum_pi_squared` go to functions that name them. A function
     returns `(advantages, returns)`, both `[bs, T]`; the returns feed the critic only.
+
+    The components of the reward, where a batch has some, stand in `non_tensor_batch` under the
+    names that `config.gdpo_reward_keys` lists: a number a row, as a reward function gives it.
+    `batch` then holds `prompts`, of one token, and `attention_mask` over prompt and response.
     """
 
     name: ClassVar[str] = "verl"
@@ -29,14 +35,27 @@ class Verl(Convention):
         "index",
         "reward_baselines",
     )
-    reads: ClassVar[tuple[str, ...]] = ("value", "log_prob", "sum_pi_squared", "reward_baseline")
+    reads: ClassVar[tuple[str, ...]] = (
+        "value",
+        "log_prob",
+        "sum_pi_squared",
+        "reward_baseline",
+        "component",
+    )
 
     def offers(
         self,
         rows: Rows,
         settings: dict[str, Any],
     ) -> dict[str, Any]:
-        defaults = {"gamma": rows.gamma, "lam": 1.0, "norm_adv_by_std_in_grpo": True}
+        defaults: dict[str, Any] = {
+            "gamma": rows.gamma,
+            "lam": 1.0,
+            "norm_adv_by_std_in_grpo": True,
+        }
+        components = _components(rows)
+        if components:
+            defaults["gdpo_reward_keys"] = list(components)
         config = Config(defaults | settings)
         return known(
             {
@@ -51,6 +70,8 @@ class Verl(Convention):
                 "sum_pi_squared": rows.sum_pi_squared,
                 "reward_baselines": rows.reward_baseline,
                 "turn_index": rows.turn,
+                "non_tensor_batch": components or None,
+                "batch": _sequences(rows) if components else None,
             }
         )
 
@@ -65,3 +86,18 @@ class Verl(Convention):
             [rows.reward.shape],
             "[bs, T]",
         )
+
+
+def _components(rows: Rows) -> dict[str, np.ndarray]:
+    """What each component of the reward is of each row, as this trainer keeps what is no tensor."""
+    if rows.component is None:
+        return {}
+    whole = rows.component.sum(axis=1)
+    return {f"reward_{index}": each.astype(object) for index, each in enumerate(whole.T)}
+
+
+def _sequences(rows: Rows) -> dict[str, np.ndarray]:
+    """Prompts of one token, and which tokens of prompt and response are no padding."""
+    prompts = np.zeros((len(rows.live), 1), "int64")
+    attended = np.concatenate([np.ones_like(prompts), rows.live], axis=1)
+    return {"prompts": prompts, "attention_mask": attended.astype("int64")}

@@ -12,11 +12,14 @@ from jaxtyping import Array, Float
 from casim.bridge.function import Called
 from casim.bridge.rows import Rows
 from casim.bridge.score.samples import Sample
-from casim.estimators import Estimator
+from casim.estimators import Estimator, PerComponent
+from casim.estimators.chain import parts_of
 from casim.methods import Method
 from casim.platforms import numbers
 from casim.types import Batch
 
+COMPONENTS = "non_tensor_batch"
+"""The argument in which verl hands over the components of the reward."""
 KEY = 0
 """Seed of what a method draws: nothing, in those that can be claimed."""
 
@@ -34,10 +37,16 @@ class OfFunction:
 
     Args:
         called: the function under its convention.
+        parted: the reward is handed over in its components, where the trainer has some.
     """
 
-    def __init__(self, called: Called) -> None:
+    def __init__(
+        self,
+        called: Called,
+        parted: bool = False,
+    ) -> None:
         self.called = called
+        self.parted = parted
 
     def __call__(self, sample: Sample) -> Float[np.ndarray, "R T"]:
         return self.of_rows(sample.rows)
@@ -52,6 +61,8 @@ class OfFunction:
         """Without what this trainer has no name for."""
         optional = ("value", "log_prob", "sum_pi_squared", "reward_baseline")
         absent = [name for name in optional if not self.called.reads(name)]
+        if not self.parted:
+            absent.append("component")
         return rows._replace(**dict.fromkeys(absent))
 
 
@@ -98,3 +109,14 @@ def _credit(
 def claimable(method: Method) -> bool:
     """Whether a method can be compared with on a batch alone: no world, judge or reference."""
     return method.needs <= {"group", "critic"} and not method.stateful
+
+
+def is_parted(
+    called: Called,
+    method: Method | None,
+) -> bool:
+    """Whether the reward is handed over in components: the function or the method asks for them."""
+    if called.takes(COMPONENTS):
+        return True
+    parts = () if method is None else parts_of(method.recipe)
+    return any(isinstance(part, PerComponent) for part in parts)

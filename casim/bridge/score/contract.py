@@ -9,7 +9,7 @@ import numpy as np
 from casim.bridge.errors import FunctionError
 from casim.bridge.function import Called
 from casim.bridge.score import why
-from casim.bridge.score.asked import OfFunction, OfMethod
+from casim.bridge.score.asked import OfFunction, OfMethod, is_parted
 from casim.bridge.score.rules import (
     NEARLY,
     RULES,
@@ -91,7 +91,7 @@ def contract(
         called: the function.
         method: what it claims to be, or None.
     """
-    asked = OfFunction(called)
+    asked = OfFunction(called, is_parted(called, method))
     claimed = None if method is None else OfMethod(method)
     tried = _try(asked)
     lines = [_of_call(key, name, tried) for key, name in CALLS.items()]

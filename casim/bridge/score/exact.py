@@ -8,6 +8,7 @@ exact one.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,8 @@ import numpy as np
 
 from casim.bridge.errors import FunctionError
 from casim.bridge.function import Called
+from casim.bridge.score.asked import OfFunction, is_parted
+from casim.bridge.score.samples import halved
 from casim.bridge.score.verdicts import Breach, Line, Verdict, number
 from casim.bridge.score.worlds import Small, small_worlds
 from casim.bridge.trainer import Trainer
@@ -45,14 +48,16 @@ OF_POLICY = ("values", "old_log_probs", "sum_pi_squared", "reward_baselines", "a
 
 
 @dataclasses.dataclass(frozen=True)
-class _WithCritic:
+class _WithMore:
     """A rule on batches that hold what a trainer knows of the policy: exact values, and the like.
 
     Attributes:
         rule: an estimator or a published method.
+        parted: the reward has two components, see `halved`.
     """
 
     rule: Any
+    parted: bool = False
 
     def credit(
         self,
@@ -60,7 +65,7 @@ class _WithCritic:
         world: World,
         batch: Batch,
     ) -> Credit:
-        """The credit of a batch, by a critic that is exact."""
+        """The credit of a batch, by a critic that is exact and by components of the reward."""
         time = jnp.broadcast_to(
             jnp.arange(batch.reward.shape[-1]),
             batch.reward.shape,
@@ -77,6 +82,7 @@ class _WithCritic:
             sum_pi_squared=jnp.sum(world.probability(batch) ** 2, axis=-1),
             policy_log_prob=world.policy_log_prob(batch),
             reward_baseline=best[batch.state[..., 0]],
+            component=jnp.stack(halved(batch.reward), axis=-1) if self.parted else None,
         )
         return self.rule.credit(key, world, known)
 
@@ -91,14 +97,17 @@ class Found(NamedTuple):
 def exact(
     trainer: Trainer,
     method: Method | None,
+    worlds: Sequence[Small] | None = None,
 ) -> list[Line]:
     """A line for each small world.
 
     Args:
         trainer: the function.
         method: what it claims to be, or None.
+        worlds: in which; None is all.
     """
-    return [_line(trainer, method, world) for world in small_worlds()]
+    chosen = small_worlds() if worlds is None else worlds
+    return [_line(trainer, method, world) for world in chosen]
 
 
 def _line(
@@ -109,16 +118,15 @@ def _line(
     """The function in one world, beside RLOO and the method."""
     # Rounding in single precision depends on the order of rows, and moments must not.
     ordered = dataclasses.replace(trainer, in_order=True)
+    asked = OfFunction(trainer.called, is_parted(trainer.called, method))
+    others = {"RLOO": RLOO} | ({} if method is None else {method.name: method})
     try:
-        mine, prompts = _moments(ordered, trainer.called, world)
+        mine, prompts = _moments(ordered, asked, world)
+        beside = {name: _of_prompts(other, asked, world, prompts) for name, other in others.items()}
     except (ValueError, jax.errors.JaxRuntimeError) as error:
         unlike = "treat members alike" in str(error)
         said = BY_PLACE if unlike else last_line(error)
         return Line(world.name, Verdict.SKIPPED, said)
-    others = {"RLOO": RLOO} | ({} if method is None else {method.name: method})
-    beside = {
-        name: _of_prompts(other, trainer.called, world, prompts) for name, other in others.items()
-    }
     numbers = {who: _scores(world, found) for who, found in {"it": mine, **beside}.items()}
     groups = f"{prompts} prompts x {NUM} rollouts"
     if method is None:
@@ -170,26 +178,27 @@ def _compared(
 
 def _moments(
     rule: Any,
-    called: Called,
+    asked: OfFunction,
     world: Small,
 ) -> tuple[Moments, int]:
     """Exact moments, and of how many groups a batch is."""
     try:
-        return _of_prompts(rule, called, world, 2), 2
+        return _of_prompts(rule, asked, world, 2), 2
     except ValueError as error:
         if "number of groups" not in str(error):
             raise
-    return _of_prompts(rule, called, world, 1), 1
+    return _of_prompts(rule, asked, world, 1), 1
 
 
 def _of_prompts(
     rule: Any,
-    called: Called,
+    asked: OfFunction,
     world: Small,
     prompts: int,
 ) -> Moments:
-    view = _view(called, world)
-    rule = _WithCritic(rule) if any(map(called.is_handed, OF_POLICY)) else rule
+    view = _view(asked.called, world)
+    if asked.parted or any(map(asked.called.is_handed, OF_POLICY)):
+        rule = _WithMore(rule, asked.parted)
     limit = FEW if prompts > 1 else MANY
     mdp, policy = world.mdp, world.policy
     return group_moments(mdp, policy, rule, NUM, view, limit, num_prompts=prompts)

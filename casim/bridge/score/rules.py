@@ -28,6 +28,9 @@ SHIFT = 1.0
 """What is added to every outcome."""
 MORE = 2
 """Columns of padding that are added."""
+EQUAL = 7
+OUTCOME = 0.35
+"""Of so many rollouts: a number whose mean single precision misses by one rounding."""
 
 
 class Rule(NamedTuple):
@@ -217,8 +220,11 @@ def equal_get_nothing(
     asked: Asked,
     sample: Sample,
 ) -> Breach | None:
-    """Groups in which all outcomes are equal have credit 0."""
-    outcome = np.array([0.35, 0.7])[:, None, None]
+    """Groups in which all outcomes are equal have credit 0.
+
+    The outcomes are sums of powers of 2, which no precision rounds; `single_is_enough` has others.
+    """
+    outcome = np.array([0.25, 0.75])[:, None, None]
     reward = np.where(last_token(sample.fields), outcome, 0.0)
     equal = sample.changed(reward=reward)
     came = asked(equal)
@@ -228,6 +234,30 @@ def equal_get_nothing(
         return None
     why = "all outcomes of a prompt are equal, so there is nothing to learn from it"
     return Breach(rows, came, right, why, rows.mask)
+
+
+def single_is_enough(
+    asked: OfFunction,
+    sample: Sample,
+) -> Breach | None:
+    """Single precision makes no credit of equal outcomes that double precision gives none."""
+    rows = sample.rows.taken(np.zeros(EQUAL, int))
+    rows = rows._replace(reward=np.where(last_token({"live": rows.live}), OUTCOME, 0.0))
+    right = asked.of_rows(rows)
+    came = asked.of_rows(_single(rows))
+    if same(came[rows.mask], right[rows.mask], NEARLY):
+        return None
+    gap = float(np.abs(came - right)[rows.mask].max())
+    why = f"rounding: {EQUAL} outcomes of {OUTCOME} get {gap:.2g} more or less in single precision"
+    return Breach(rows, came, right, why, rows.mask)
+
+
+def _single(rows: Rows) -> Rows:
+    """The same rows as most trainers have them: in single precision."""
+    fields: Any = [
+        x.astype(np.float32) if x is not None and x.dtype.kind == "f" else x for x in rows
+    ]
+    return Rows(*fields)
 
 
 def groups_are_apart(
@@ -254,7 +284,8 @@ def scaled(
 ) -> tuple[str, Breach]:
     """What becomes of the credit where rewards and values are multiplied."""
     before = asked(sample)
-    fields = {name: FACTOR * sample.fields[name] for name in ("reward", "value")}
+    names = ("reward", "component", "value")
+    fields = {name: FACTOR * sample.fields[name] for name in names}
     return _response(asked, sample.changed(**fields), before, FACTOR)
 
 
@@ -298,6 +329,7 @@ RULES = (
     Rule("padding on the left changes nothing", side_counts_not, _pads_right, of_layout=True),
     Rule("row order changes nothing", order_counts_not, any_batch, of_layout=True, binds=True),
     Rule("equal returns give 0", equal_get_nothing, has_company),
+    Rule("single precision is enough", single_is_enough, has_company, True, advisory=True),
     Rule("other prompts change nothing", groups_are_apart, two_groups),
     Rule("NaN on padding stays out", masked_nan_stays_out, _sees_mask, True, advisory=True),
 )

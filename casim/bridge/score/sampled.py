@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from casim.bridge.score.asked import is_parted
 from casim.bridge.score.exact import SCORES, last_line
 from casim.bridge.score.verdicts import Line, Verdict, number
 from casim.bridge.trainer import Trainer
-from casim.estimators import JudgedValues
+from casim.estimators import JudgedComponents, JudgedValues
 from casim.estimators.base import Estimator
 from casim.failures import StudyError
 from casim.judges import Judge
@@ -47,10 +48,11 @@ def sampled(
         method: what it claims to be, or None.
         length: of the study.
     """
-    needs_critic = trainer.called.is_handed("values")
-    recipes = {"it": _with_critic(trainer, needs_critic), "RLOO": RLOO.recipe}
+    called = trainer.called
+    parted = is_parted(called, method)
+    recipes = {"it": _judged(trainer, called.is_handed("values"), parted), "RLOO": RLOO.recipe}
     if method is not None and method is not RLOO:
-        recipes[method.name] = _with_critic(method.recipe, "critic" in method.needs)
+        recipes[method.name] = _judged(method.recipe, "critic" in method.needs, parted)
     task = ReasoningChain(num_steps=length.num_steps, tokens_per_step=32)
     tokens = 32 * length.num_steps
     name = f"{tokens} tokens"
@@ -78,11 +80,14 @@ def sampled(
     return [Line(name, verdict, f"{said}; {batches}", None, numbers)]
 
 
-def _with_critic(
+def _judged(
     recipe: Estimator,
-    wanted: bool,
+    needs_critic: bool,
+    parted: bool,
 ) -> Estimator:
-    return JudgedValues(recipe) if wanted else recipe
+    """With what a judge says as the critic's values, or as a component of the reward."""
+    recipe = JudgedValues(recipe) if needs_critic else recipe
+    return JudgedComponents(recipe) if parted else recipe
 
 
 def _row_of(

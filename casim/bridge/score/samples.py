@@ -164,7 +164,7 @@ class Sample(NamedTuple):
             segment=nothing,
             agent=nothing,
             kind=nothing,
-            prompt=jnp.arange(PROMPTS),
+            prompt=jnp.arange(len(nothing)),
             **{"log_prob": None, **arrays},
         )
 
@@ -175,7 +175,9 @@ class Sample(NamedTuple):
         return [int(size) for size in found if size > 0]
 
     def changed(self, **fields: np.ndarray) -> Sample:
-        """The same with other arrays."""
+        """The same with other arrays; with other rewards their components are others too."""
+        if "reward" in fields:
+            fields = {"component": np.stack(halved(fields["reward"]), axis=-1), **fields}
         return self._replace(fields={**self.fields, **fields})
 
 
@@ -217,6 +219,7 @@ def _fields(groups: tuple[tuple[Row, ...], ...]) -> Fields:
     greedy = rng.integers(1, 10, size=shape[:2])
     return {
         "reward": reward,
+        "component": np.stack(halved(reward), axis=-1),
         "live": live,
         "decision": decision,
         "absent": absent,
@@ -238,3 +241,15 @@ def last_token(fields: Fields) -> Array | np.ndarray:
     after = np.zeros_like(live)
     after[..., :-1] = live[..., 1:]
     return live & ~after
+
+
+def halved(reward: Any) -> tuple[Any, Any]:
+    """A reward in two components that add up to it: half the outcome's square first, and the rest.
+
+    So neither is a share of the reward, both are known where it is, and of two rollouts the better
+    one is better by both: where components cancel, an epsilon and rounding are all that is left.
+    """
+    outcome = reward.sum(axis=-1, keepdims=True)
+    at_first = np.broadcast_to(np.arange(reward.shape[-1]) == 0, reward.shape)
+    first = at_first * outcome * outcome / 2
+    return first, reward - first
