@@ -21,10 +21,16 @@ from casim.estimators.base import begin
 from casim.graders import (
     BestAction,
     Critic,
+    Discriminator,
+    Expert,
+    FirstMistake,
+    JointCritic,
     Judge,
     Lexicon,
     Mistakes,
+    PerAction,
     Posterior,
+    Skill,
     Verdict,
 )
 from casim.methods.method import recipe_of
@@ -33,6 +39,7 @@ from casim.simulate import JUDGE, World
 from tests.methods import derived_branches as branches
 from tests.methods import derived_hindsight as hindsight
 from tests.methods import derived_judged as judged
+from tests.methods import derived_words as words
 from tests.methods.derived_log import outcome
 from tests.methods.derived_run import agree
 from tests.methods.derived_world import Known, certain, log_of, process, solved
@@ -43,7 +50,7 @@ pytestmark = pytest.mark.slow
 
 MARGIN = 0.02
 KEY = jax.random.key(0)
-ROWS = (3, 6)
+ROWS = (6, 3)
 
 
 class Played(NamedTuple):
@@ -56,11 +63,11 @@ class Played(NamedTuple):
     log: dict[str, np.ndarray]
 
 
-def played(mdp, policy, panel, behaviour=None) -> Played:
+def played(mdp, policy, panel, behaviour=None, prior=None) -> Played:
     policy = jnp.asarray(policy)
     truth = solve(mdp, policy)
-    models = {name: grader.informed(mdp, truth, policy) for name, grader in panel.items()}
-    world = World.make(mdp, policy, behaviour=behaviour, judges=models)
+    models = {n: grader.informed(mdp, truth, policy, prior) for n, grader in panel.items()}
+    world = World.make(mdp, policy, behaviour=behaviour, reference=prior, judges=models)
     batch = jax.jit(lambda: world.groups(jax.random.key(3), *ROWS), compiler_options=QUICK)()
     return Played(mdp, solved(mdp, np.asarray(policy)), world, batch, log_of(batch))
 
@@ -87,8 +94,18 @@ def by_chance() -> Played:
             "state_contribution": Contributed("state", centred=False, immediate=True),
             "reward_contribution": Contributed("reward", rewards),
             "feature_contribution": Contributed("prediction", means),
+            "belief": Judge(),
+            "saliency": Judge("advantage"),
+            "skills": Skill(),
+            "format": Lexicon("everywhere", words.WORDS),
+            "best": BestAction("optimal"),
+            "expert": Expert(),
+            "discriminator": Discriminator(),
+            "actions": PerAction(Judge("q_value")),
+            "joint": JointCritic(),
+            "first_mistake": FirstMistake(),
         }
-        return played(mdp, policy, panel)
+        return played(mdp, policy, panel, prior=jnp.asarray(words.reference()))
 
 
 @functools.cache
@@ -112,7 +129,7 @@ def values_of(one: Played, recipes: dict[str, Any]) -> dict[str, np.ndarray]:
         out = jax.jit(credit, compiler_options=QUICK)(one.batch)
     rows = len(one.log["mask"])
     out = {n: [np.asarray(x).reshape(rows, *x.shape[2:]) for x in c] for n, c in out.items()}
-    return {n: value * weight if n == "OAR" else value for n, (value, weight) in out.items()}
+    return {n: value * weight if n in SHARED else value for n, (value, weight) in out.items()}
 
 
 def said(name: str) -> np.ndarray:
@@ -122,6 +139,8 @@ def said(name: str) -> np.ndarray:
     return np.asarray(word).reshape(by_chance().log["mask"].shape)
 
 
+SHARED = {"OAR", "GRAIL", "VSPO", "ADAPTSEG"}
+"""What weighs steps, or prompts, by what was judged."""
 JUDGED: dict[str, Callable[..., np.ndarray]] = {
     "IGPO": judged.igpo,
     "IGPO_KEPT": judged.igpo_kept,
@@ -143,6 +162,21 @@ JUDGED: dict[str, Callable[..., np.ndarray]] = {
     "RED_RLOO": judged.red_rloo,
     "CLAIRVOYANT": judged.clairvoyant,
 }
+WORDED: dict[str, Callable[..., np.ndarray]] = {
+    "DELTA_BELIEF": words.delta_belief,
+    "GRAIL": words.grail,
+    "SCRIBE": words.scribe,
+    "VSPO": words.vspo,
+    "ADAPTSEG": words.adaptive_segments,
+    "ACPO": words.acpo,
+    "PILOTRL": words.pilot,
+    "STEPAGENT": words.step_agent,
+    "STEPAGENT_INVERSE": words.step_agent_inverse,
+    "COMA": words.coma,
+    "T_REG": words.t_reg,
+    "INT_UNCHECKED": words.intervened,
+}
+"""Of words, plans, experts and beliefs."""
 CONTRIBUTED = {
     "HCA_STATE_EXACT": hindsight.hca_state,
     "COCOA_REWARD_EXACT": hindsight.cocoa_reward,
@@ -164,7 +198,7 @@ SPECIAL = {
 
 @functools.cache
 def given(kind: str) -> dict[str, np.ndarray]:
-    names = BRANCHED if kind == "branched" else {**JUDGED, **CONTRIBUTED}
+    names = {"branched": BRANCHED, "worded": WORDED}.get(kind, {**JUDGED, **CONTRIBUTED})
     recipes = {name: SPECIAL.get(name) or recipe_of(getattr(methods, name)) for name in names}
     return values_of(for_sure() if kind == "branched" else by_chance(), recipes)
 
@@ -173,6 +207,12 @@ def given(kind: str) -> dict[str, np.ndarray]:
 def test_credit_of_exact_judges(name):
     one = by_chance()
     agree(given("judged")[name], JUDGED[name](one.log, one.known), one.log)
+
+
+@pytest.mark.parametrize("name", WORDED)
+def test_credit_of_judges_of_words_plans_and_experts(name):
+    one = by_chance()
+    agree(given("worded")[name], WORDED[name](one.log, one.mdp, one.known), one.log)
 
 
 @pytest.mark.parametrize("name", CONTRIBUTED)
