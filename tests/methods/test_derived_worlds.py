@@ -37,12 +37,13 @@ from casim.methods.method import recipe_of
 from casim.oracle import solve
 from casim.simulate import JUDGE, World
 from tests.methods import derived_branches as branches
+from tests.methods import derived_forks as forks
 from tests.methods import derived_hindsight as hindsight
 from tests.methods import derived_judged as judged
 from tests.methods import derived_words as words
 from tests.methods.derived_log import outcome
 from tests.methods.derived_run import agree
-from tests.methods.derived_world import Known, certain, log_of, process, solved
+from tests.methods.derived_world import Known, certain, either, log_of, process, solved
 from tests.precise import wide
 from tests.quick import QUICK
 
@@ -118,8 +119,17 @@ def for_sure() -> Played:
         return played(mdp, policy, {JUDGE: judge, "value": judge}, behaviour)
 
 
-def values_of(one: Played, recipes: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Values of each recipe, a row for each trajectory; weights that redistribute are in them."""
+@functools.cache
+def either_way() -> Played:
+    """The process where a policy that is unsure earns the same either way."""
+    with jax.enable_x64(True):
+        mdp, policy, behaviour = either(2)
+        mdp, behaviour = wide(mdp, behaviour)
+        return played(mdp, policy, {}, behaviour)
+
+
+def credits_of(one: Played, recipes: dict[str, Any]) -> dict[str, list[np.ndarray]]:
+    """Value and weight of each recipe, a row for each trajectory."""
 
     def credit(batch):
         every = {n: recipe.credit(KEY, one.world, batch) for n, recipe in recipes.items()}
@@ -128,7 +138,12 @@ def values_of(one: Played, recipes: dict[str, Any]) -> dict[str, np.ndarray]:
     with jax.enable_x64(True):
         out = jax.jit(credit, compiler_options=QUICK)(one.batch)
     rows = len(one.log["mask"])
-    out = {n: [np.asarray(x).reshape(rows, *x.shape[2:]) for x in c] for n, c in out.items()}
+    return {n: [np.asarray(x).reshape(rows, *x.shape[2:]) for x in c] for n, c in out.items()}
+
+
+def values_of(one: Played, recipes: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Values of each recipe; weights that redistribute are in them."""
+    out = credits_of(one, recipes)
     return {n: value * weight if n in SHARED else value for n, (value, weight) in out.items()}
 
 
@@ -191,6 +206,13 @@ BRANCHED: dict[str, Callable[..., np.ndarray]] = {
     "SCAR_EXACT": functools.partial(branches.shapley, kind="segment"),
     "SHARP": branches.sharp,
 }
+FORKED: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
+    "SPO_TREE": forks.spo_tree,
+    "SPO_TREE_GRPO": functools.partial(forks.spo_tree, baseline="scaled"),
+    "BPO_FADED": functools.partial(forks.bpo, fade=0.9),
+    "CARL_ENTROPY": forks.carl_by_entropy,
+}
+"""Value and weight, where what a fork earns is known."""
 SPECIAL = {
     "cuts where unlikely": CutVine(9, "unlikely", interval=2, threshold=0.6),
 }
@@ -227,6 +249,19 @@ def test_credit_of_branches(name):
     one = for_sure()
     wanted = BRANCHED[name](one.log, one.mdp, one.known)
     agree(given("branched")[name], wanted, one.log)
+
+
+@functools.cache
+def forked() -> dict[str, list[np.ndarray]]:
+    return credits_of(either_way(), {n: recipe_of(getattr(methods, n)) for n in FORKED})
+
+
+@pytest.mark.parametrize("name", FORKED)
+def test_credit_of_trees(name):
+    one = either_way()
+    value, weight = FORKED[name](one.log, one.mdp, one.known)
+    for found, wanted in zip(forked()[name], (value, weight), strict=True):
+        agree(found, wanted, one.log)
 
 
 @pytest.mark.parametrize("form", ["gated", "helped", "margin"])
