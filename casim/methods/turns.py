@@ -373,6 +373,7 @@ ARCHER = Method(
 )
 """A = min(Q_1, Q_2) - min(V_1, V_2) of a turn, on its tokens; critics fitted off policy.
 
-Q -> r + gamma Vbar(h'), V -> Qbar(h, a' ~ pi); gamma .95, Polyak .1, 50 epochs, as in the code.
+Q -> r + gamma Vbar(h'), V -> Qbar(h, a' ~ pi); gamma .95 a turn, Polyak .1, 50 epochs, as in the
+code.
 That acts on turns that are sampled anew, here on those of the batch: the same in expectation.
 """

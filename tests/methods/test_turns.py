@@ -412,9 +412,8 @@ def ends_and_starts(batch, truth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("acting", [False, True])
-def test_twin_critics_find_the_advantage_of_turns_from_what_another_policy_did(acting):
-    world, truth = two_turns(acting)
+def test_twin_critics_find_the_advantage_of_turns_from_what_another_policy_did():
+    world, truth = two_turns(acting=True)
     part = TwinCritics(4000, num_epochs=60, polyak=0.5)
 
     def run(world):
@@ -436,54 +435,23 @@ def test_twin_critics_find_the_advantage_of_turns_from_what_another_policy_did(a
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beta", [0.0, 2.0])
-def test_promises_are_the_least_squares_of_their_targets(beta):
-    """On the same rollouts, by loops; with many of them and beta 0 they are Q."""
+def test_promises_of_many_rollouts_are_q():
     world, truth = two_turns()
-    num, lam = 60 if beta else 4000, 0.8 if beta else 1.0
-    part = Promise(lam, num_rollouts=num, beta=beta, num_updates=3000, step_size=0.02)
+    num = 4000
+    part = Promise(1.0, num_rollouts=num, beta=0.0, num_updates=3000, step_size=0.02)
 
     def run(world):
         batch = world.groups(KEY, 1, 40)
-        key = jax.random.key(3)
-        return batch, world.rollout(key, num), part.give(key, world, batch)
+        return batch, part.give(jax.random.key(3), world, batch)
 
-    batch, data, (given, used) = jax.jit(run, compiler_options=QUICK)(world)
+    batch, (given, used) = jax.jit(run, compiler_options=QUICK)(world)
     given = np.asarray(given)
     assert float(used.env_steps) == 4 * num
     assert float(used.critic_updates) == 4 * num + 3000 * 2 * num
-    if beta == 0:
-        last, first = ends_and_starts(batch, truth)
-        assert np.abs(given[..., 0] - (last[0] - first[0])).max() < 0.08
-        for t in (2, 3):
-            assert np.abs(given[..., t] - (last[1] - last[0])).max() < 0.08
-        return
-    seen, action, reward = (np.asarray(x) for x in (data.observation, data.action, data.reward))
-    returns = reward.sum(axis=1)
-    critic = np.zeros((2, 5))
-    for k, t in enumerate((0, 2)):
-        for o in range(5):
-            some = seen[:, t] == o
-            critic[k, o] = returns[some].mean() if some.any() else returns.mean()
-    start = np.stack([critic[0, seen[:, 0]], critic[1, seen[:, 2]]], axis=1)
-    second = returns - start[:, 1]
-    advantage = np.stack([start[:, 1] - start[:, 0] + lam * second, second], axis=1)
-    cell = np.stack([seen[:, 0] * 2 + action[:, 0], 10 + seen[:, 3] * 2 + action[:, 3]], axis=1)
-    one_hot = np.eye(20)[cell]
-    root = np.sqrt(beta)
-    left = np.concatenate([one_hot[:, 0], one_hot[:, 1], root * (one_hot[:, 1] - one_hot[:, 0])])
-    right = np.concatenate(
-        [advantage[:, 0] + start[:, 0], advantage[:, 1] + start[:, 1], root * advantage[:, 1]]
-    )
-    table = np.linalg.lstsq(left, right, rcond=None)[0]
-    seen, action = np.asarray(batch.observation)[0], np.asarray(batch.action)[0]
-    places = seen[:, 0] * 2 + action[:, 0], 10 + seen[:, 3] * 2 + action[:, 3]
-    promise = [table[place] for place in places]
-    met = np.isin(places[0], cell[:, 0]) & np.isin(places[1], cell[:, 1])
-    progress = [promise[0] - critic[0, seen[:, 0]], promise[1] - promise[0]]
-    np.testing.assert_allclose(given[0, met, 0], progress[0][met], atol=2e-3)
-    np.testing.assert_allclose(given[0, met, 3], progress[1][met], atol=2e-3)
-    assert met.sum() > 20
+    last, first = ends_and_starts(batch, truth)
+    assert np.abs(given[..., 0] - (last[0] - first[0])).max() < 0.08
+    for t in (2, 3):
+        assert np.abs(given[..., t] - (last[1] - last[0])).max() < 0.08
 
 
 @pytest.mark.parametrize(

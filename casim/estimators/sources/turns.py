@@ -89,11 +89,7 @@ class UnitGae(TableCritic):
         check_choice("start", self.start, ("value", "others"))
 
     def discounts(self, world, batch):
-        discount = discount_of(world, batch, self.discount)
-        if self.discount is None or self.clock == "step":
-            return discount
-        counts = _counts(self.clock, world, batch)
-        return jnp.where(counts, discount, 1.0)
+        return clocked(self.discount, self.clock, world, batch)
 
     def advantage(self, batch, value, discount):
         live = batch.live & batch.counted[..., None]
@@ -284,6 +280,20 @@ def _at_end(
 ) -> Float[Array, "P N T"]:
     """The value before the last decision of the turn of each step."""
     return affine_scan(0.0, value, last_decisions(batch), reverse=True)
+
+
+def clocked(
+    own: float | None,
+    clock: Literal["step", "decision", "turn"],
+    world: World | None,
+    batch: Batch,
+) -> Discount:
+    """The discount of each step, where one of one's own counts only what the clock says."""
+    discount = discount_of(world, batch, own)
+    if own is None or clock == "step":
+        return discount
+    counts = _counts(clock, world, batch)
+    return jnp.where(counts, discount, 1.0)
 
 
 def _counts(

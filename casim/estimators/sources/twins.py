@@ -6,10 +6,12 @@ with slow copies Qbar <- (1 - tau) Qbar + tau Q, on a buffer of rollouts of the 
     Q_i(h, a) -> R + D Vbar_i(h'),      V_i(h) -> Qbar_i(h, a'),  a' ~ pi,
     A = min(Q_1, Q_2) - min(V_1, V_2),
 
-R and D what the turn earns and discounts. Each epoch a critic takes a step to the mean of its
-targets in each cell, over as many rollouts as the buffer has, drawn with replacement for it alone.
-Where both estimates have independent Gaussian errors of deviation sigma_Q and sigma_V,
-E[A] is the advantage - (sigma_Q - sigma_V) / sqrt(pi): pessimism cancels only if they are as noisy.
+R what the turn earns and D the discount of a turn, however many tokens it has. Each epoch a critic
+takes a step to the mean of its targets in each cell, over as many rollouts as the buffer has, drawn
+with replacement for it alone.
+
+Where both estimates have independent Gaussian errors of deviation sigma_Q and sigma_V, E[A] is the
+advantage - (sigma_Q - sigma_V) / sqrt(pi): pessimism cancels only if they are as noisy.
 
 References:
     Zhou et al. 2024, arXiv:2402.19446 (ArCHer), and its code. The table is casim's stand-in for its
@@ -26,8 +28,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_integer, check_range
-from casim.estimators.base import Source, check_discount, cost, count, discount_of, required
+from casim.estimators.base import Source, check_discount, cost, count, required
 from casim.estimators.sources.turns import (
+    clocked,
     first_decisions,
     following,
     last_decisions,
@@ -57,7 +60,7 @@ class TwinCritics(Source):
         num_epochs: steps of each critic, at least 1.
         learning_rate: of a step to the mean target, in (0, 1].
         polyak: tau, of the slow copies, in (0, 1].
-        discount: of values, in [0, 1]; None is the world's, see `discount_of`.
+        discount: of values, per turn, in [0, 1]; None is the world's, which counts every step.
 
     Raises:
         ValueError: a setting out of its range.
@@ -82,7 +85,7 @@ class TwinCritics(Source):
 
     def give(self, key, world, batch):
         world = required(world, self)
-        discount = discount_of(world, batch, self.discount)
+        discount = clocked(self.discount, "turn", world, batch)
         first, second, third = jax.random.split(key, 3)
         data = world.rollout(first, self.num_rollouts)
         buffer = _Buffer.of(second, world, data, discount)
