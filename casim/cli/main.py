@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "run:Run",
     "figure": "figure:Figure",
     "table": "table:Table",
+    "report": "report:Report",
     "compare": "compare:Compare",
     "ablate": "ablate:Ablate",
     "score": "score:Score",

@@ -7,6 +7,7 @@ the policy can come to.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -65,12 +66,14 @@ def card_of_method(
 def card_of_row(
     row: Row,
     beside: Sequence[Row],
+    facts: Facts | None = None,
 ) -> Card:
     """The card of a row.
 
     Args:
         row: of a method.
         beside: the rows of its file; those of the same task, policy and sizes are compared.
+        facts: what `facts_of` says of the row, where it was asked already.
 
     Raises:
         ValueError: a row of a control, or recipes that cannot be built again.
@@ -78,7 +81,7 @@ def card_of_row(
     if row.methodology == "control":
         raise ValueError(f"a card must be of a method, got the control {row.label!r}")
     method = method_of(row)
-    facts = facts_of(row)
+    facts = facts or facts_of(row)
     same = [other for other in beside if _setting(other) == _setting(row)]
     answers = (
         _of_recipe(method)
@@ -96,10 +99,16 @@ def method_of(row: Row) -> Method | Estimator:
     Raises:
         ValueError: a recipe that cannot be built again.
     """
-    for method in named_methods().values():
+    for method in _methods():
         if method.name == row.label and describe(method.recipe) == row.estimator:
             return method
     return rebuild(row.estimator)
+
+
+@functools.cache
+def _methods() -> tuple[Method, ...]:
+    """All published methods; a file of rows asks for them again and again."""
+    return tuple(named_methods().values())
 
 
 def facts_of(row: Row) -> Facts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from casim.markup import table
 from casim.survey.record import Correction, Record
 from casim.tables import Lines
 
@@ -42,15 +43,7 @@ def to_html(records: Sequence[Record], script: str) -> str:
 
 def plain_table(cells: Lines) -> str:
     """Cells as a table of HTML, the first line its head."""
-    head, *body = cells
-    lines = [_line("th", head), *(_line("td", line) for line in body)]
-    inside = "\n".join(lines)
-    return f'<table class="docutils">\n{inside}\n</table>'
-
-
-def _line(tag: str, cells: Iterable[str]) -> str:
-    inside = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
-    return f"<tr>{inside}</tr>"
+    return table(cells, class_="docutils")
 
 
 def _choice(name: str, records: Iterable[Record]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from casim import markup
 from casim.bridge.score.exact import SCORES
 from casim.bridge.score.verdicts import Breach, Line, Report, Verdict, number
 from casim.tables import aligned
@@ -113,14 +114,7 @@ def _row(line: Line) -> str:
 
 def _table(cells: Cells) -> str:
     """Rows of cells, nothing where there are none."""
-    if not cells:
-        return ""
-    rows = []
-    for place, row in enumerate(cells):
-        tag = "th" if place == 0 else "td"
-        inside = [f"<{tag}>{escape(cell)}</{tag}>" for cell in row]
-        rows.append(f"<tr>{''.join(inside)}</tr>")
-    return f"<table>{''.join(rows)}</table>"
+    return markup.table(cells) if cells else ""
 
 
 def _title(report: Report) -> str:

@@ -1,0 +1,133 @@
+"""What rows were asked for, and how they were made: the plan and the provenance of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from casim.markup import Markup, element, joined, table
+from casim.report import Row
+from casim.tables import Lines, settings
+
+MOST = 12
+"""Values of a setting that are named one by one."""
+OF_METHOD = ("label", "methodology", "estimator")
+CONTROL = "control"
+
+
+def plan(rows: Sequence[Row]) -> Markup:
+    """What was asked: the methods, what varies, and what does not."""
+    methods = _methods(rows)
+    varies, fixed = _settings(rows)
+    parts = [
+        element("h3", "Methods"),
+        table([["methodology", "methods"], *methods]),
+        element("h3", "What varies"),
+        table([["setting", "values"], *varies]),
+        element(
+            "details",
+            element("summary", f"What does not: {len(fixed)} settings"),
+            table([["setting", "value"], *fixed]),
+        ),
+    ]
+    return joined(parts)
+
+
+def _methods(rows: Sequence[Row]) -> Lines:
+    """The labels of each methodology, controls last."""
+    labels: dict[str, dict[str, None]] = {}
+    for row in rows:
+        labels.setdefault(row.methodology, {})[row.label] = None
+    order = sorted(labels, key=lambda name: name == CONTROL)
+    return [[name.replace("_", " "), ", ".join(labels[name])] for name in order]
+
+
+def _settings(rows: Sequence[Row]) -> tuple[Lines, Lines]:
+    """Settings but those of methods: which vary, with their values, and which do not."""
+    values: dict[str, dict[Any, None]] = {}
+    for row in rows:
+        for name, value in settings(row).items():
+            if not name.startswith(OF_METHOD):
+                values.setdefault(name, {})[value] = None
+    varies, fixed = [], []
+    for name, met in values.items():
+        said = _listed(met)
+        lines = varies if len(met) > 1 else fixed
+        lines.append([name, said])
+    return varies or [["nothing", ""]], fixed
+
+
+def _listed(values: Iterable[Any]) -> str:
+    """Values, the first of them where they are many."""
+    said = ["none" if value is None else str(value) for value in values]
+    if len(said) > MOST:
+        left = len(said) - MOST
+        said = [*said[:MOST], f"and {left} more"]
+    return ", ".join(said)
+
+
+def provenance(
+    rows: Sequence[Row],
+    source: str,
+    digest: str,
+    left_out: int,
+) -> Markup:
+    """What the rows were made by, and how to have them again.
+
+    Args:
+        rows: that the report shows.
+        source: where they were read.
+        digest: SHA-256 of the file.
+        left_out: rows of the file that later ones answer again.
+    """
+    shown = f"{len(rows)} of {source}"
+    if left_out:
+        shown += f"; {left_out} more answer the same by other code, and are left out"
+    compiling = sum(row.compile_time for row in rows)
+    running = sum(row.wall_time for row in rows)
+    devices = dict.fromkeys(row.device for row in rows)
+    seeds = dict.fromkeys(row.seed for row in rows)
+    cells = [
+        ["what", "which"],
+        ["rows", shown],
+        ["SHA-256 of the file", digest],
+        *_named("code", (row.sources for row in rows)),
+        *_named("version of", (row.versions for row in rows)),
+        ["device", _listed(devices)],
+        ["seeds", _listed(seeds)],
+        ["time", f"{compiling:,.0f} s to compile, {running:,.0f} s to run"],
+    ]
+    return joined([table(cells), _mixed(rows), _commands(source)])
+
+
+def _commands(source: str) -> Markup:
+    """What shows parts of the report in a terminal."""
+    items = []
+    for words in ("table", "compare --against LABEL", "card", "report"):
+        command, *options = words.split(" ", 1)
+        line = " ".join(["casim", command, source, *options])
+        code = element("code", line)
+        items.append(element("li", code))
+    head = element("p", "The same from a terminal:")
+    return joined([head, element("ul", *items)])
+
+
+def _named(
+    what: str,
+    found: Iterable[dict[str, str]],
+) -> Lines:
+    """A line for each name, with all that rows have under it."""
+    values: dict[str, dict[str, None]] = {}
+    for each in found:
+        for name, value in each.items():
+            values.setdefault(name, {})[value] = None
+    return [[f"{what} {name}", _listed(met)] for name, met in values.items()]
+
+
+def _mixed(rows: Sequence[Row]) -> Markup | None:
+    """A warning where rows are of several versions of the code."""
+    versions = {row.sources.get("casim") for row in rows}
+    if len(versions) < 2:
+        return None
+    said = f"These rows were made by {len(versions)} versions of casim, and are shown together."
+    return element("p", said, class_="warning")
