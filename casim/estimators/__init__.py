@@ -80,6 +80,7 @@ from casim.estimators.sources.turns import BilevelGae, UnitGae
 from casim.estimators.sources.twins import TwinCritics
 from casim.estimators.splits import OverUnitLength, Split
 from casim.estimators.turns_ahead import (
+    GainsAside,
     Gathered,
     NearEnd,
     NotLastTurn,
@@ -127,6 +128,7 @@ PARTS: tuple[type[Estimator], ...] = (
     Times,
     Fade,
     Positive,
+    GainsAside,
     Gathered,
     NotLastTurn,
     TurnsToGo,
@@ -276,6 +278,7 @@ __all__ = [
     "FromStart",
     "Gae",
     "GaeNetwork",
+    "GainsAside",
     "Gathered",
     "Hindsight",
     "ImplicitReward",

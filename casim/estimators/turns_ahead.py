@@ -7,7 +7,8 @@ turns from k to the end, its own included, that have any weight:
 - `TurnsToGo`: sum_{j >= k} gamma^(j - k) r_j, over sqrt(n_k) if asked;
 - `TurnWindow`: the mean of r_k, ..., r_{k+H-1} with weights 1, gamma, ..., cut at the end;
 - `NearEnd`: gamma^(n_k) r_k where n_k <= H, and 0 before;
-- `NotLastTurn`: the last turn gets 0, and no weight.
+- `NotLastTurn`: the last turn gets 0, and no weight;
+- `GainsAside`: r_k of the last turn alone, in a log whose other rewards are gains.
 
 References:
     Wang et al. 2025, arXiv:2510.14967 (IGPO); Chen et al. 2026, arXiv:2605.06200 (A2TGPO); Tao et
@@ -79,6 +80,24 @@ class NotLastTurn(Part):
                 0.0,
             ),
         )
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class GainsAside(Part):
+    """Leaves what a log's rewards say of gains: all but those of the last turn are 0.
+
+    What is left is the outcome. A world's rewards hold no gains, and stay as they are.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def apply(self, world, batch, credit):
+        if world is not None or batch.row is None:
+            return credit
+        check_taken(credit, self)
+        earlier = not_last(batch)
+        return credit._replace(value=jnp.where(earlier, 0.0, credit.value), whole=None)
 
 
 @final

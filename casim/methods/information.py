@@ -2,7 +2,7 @@
 
 A judge stands for the model that is asked how probable the gold answer is: one of values for the
 probability of success, `casim.graders.Belief` for that of a hidden truth. In a log the rewards are
-the gains, with the outcome on the last token, as trainers write them.
+the gains, with the outcome on the last turn, as trainers write them; the gains are no outcome.
 
 References:
     See each method.
@@ -15,6 +15,7 @@ from casim.estimators import (
     ByDivergence,
     BySaliency,
     Chain,
+    GainsAside,
     Gathered,
     InformationGain,
     NearEnd,
@@ -32,9 +33,11 @@ from casim.estimators import (
 )
 from casim.methods.grpo import GRPO, GRPO_VERL
 from casim.methods.method import Method
+from casim.targets import TrajectoryAdvantage
 
 _ASKED = "a judge's score is the model's probability of the answer"
-_OUTCOME = Whole(discount=1.0)
+_OUTCOME = Chain(GainsAside(), Whole(discount=1.0))
+"""What the trajectory earned in all; in a log, what its last turn did."""
 _GAIN_OR_OUTCOME = InformationGain(ends="outcome")
 _JOINT = Baseline("group", votes="turn", scale=True, ddof=0)
 
@@ -186,6 +189,7 @@ TRACE = Method(
     arxiv="2607.13988",
     granularity="turn",
     methodology="information_theoretic",
+    target=TrajectoryAdvantage(),
     stands_for="a judge's score is the frozen reference model's probability of the answer",
     status="second-hand",
 )
@@ -214,6 +218,7 @@ A2TGPO = Method(
     arxiv="2605.06200",
     granularity="turn",
     methodology="information_theoretic",
+    target=TrajectoryAdvantage(),
     stands_for=_ASKED,
     status="second-hand",
 )

@@ -161,6 +161,72 @@ def igpo_first_code(log, local: bool):
     return out
 
 
+def last_of(log, i: int) -> float:
+    """What the last turn of a row did: in a log of gains the outcome."""
+    return float(paid(log, i)[-1])
+
+
+def z_last(log, ddof: int, small: float) -> dict[int, float]:
+    """The z-score of the outcome in the group; 0 where all are equal, or alone."""
+    out = {}
+    for rows in groups(log):
+        each = np.array([last_of(log, i) for i in rows])
+        for i in rows:
+            away = last_of(log, i) - each.mean()
+            out[i] = away / (each.std(ddof=ddof) + small) if np.ptp(each) > 0 else 0.0
+    return out
+
+
+def a2tgpo(log, alpha: float = 0.3):
+    """A^O + alpha sum_{j >= t} z_j / sqrt(n_t), z by turn over turns that are not a row's last."""
+    whole, numbers = z_last(log, 1, SMALL), {}
+    for rows in groups(log):
+        gain = {i: paid(log, i)[:-1] for i in rows}
+        score = {i: [] for i in rows}
+        for i in rows:
+            for t, x in enumerate(gain[i]):
+                peers = np.array([gain[j][t] for j in rows if len(gain[j]) > t])
+                alike = np.ptp(peers) == 0
+                score[i].append(0.0 if alike else (x - peers.mean()) / (peers.std(ddof=1) + SMALL))
+            n = len(score[i])
+            later = [alpha * sum(score[i][t:]) / (n - t) ** 0.5 for t in range(n)]
+            numbers[i] = [whole[i] + x for x in [*later, 0.0]]
+    return by_turn(log, numbers)
+
+
+def trace(log, window: int = 3, g: float = 0.8):
+    """A^O + .2 r_k before the last turn, r_k a weighed mean of gains and 2 g^(T - k) A^O."""
+    whole, numbers = z_last(log, 0, 0.0), {}
+    for i, outcome_score in whole.items():
+        gain, numbers[i] = paid(log, i)[:-1], []
+        for k in range(len(gain)):
+            near = gain[k : k + window]
+            r = sum(g**j * x for j, x in enumerate(near)) / sum(g**j for j in range(len(near)))
+            if k + window >= len(gain):
+                r += 2 * g ** (len(gain) - k) * outcome_score
+            numbers[i].append(outcome_score + 0.2 * r)
+        numbers[i].append(outcome_score)
+    return by_turn(log, numbers)
+
+
+def delta_belief(log):
+    """z by turn of 2 R - .05 turns + .1 relu(gain), 0 in the last turn; who has ended says 0."""
+    reward, numbers = {}, {}
+    for i in range(len(log["mask"])):
+        gain = [*paid(log, i)[:-1], 0.0]
+        every = 2 * last_of(log, i) - 0.05 * len(gain)
+        reward[i] = [every + 0.1 * max(x, 0.0) for x in gain]
+    for rows in groups(log):
+        for i in rows:
+            numbers[i] = []
+            for t, x in enumerate(reward[i]):
+                peers = np.array([reward[j][t] if len(reward[j]) > t else 0.0 for j in rows])
+                alone, alike = len(rows) == 1, np.ptp(peers) == 0
+                mean, spread = (0.0, 1.0) if alone else (peers.mean(), peers.std(ddof=1))
+                numbers[i].append(0.0 if alike and not alone else (x - mean) / (spread + SMALL))
+    return by_turn(log, numbers)
+
+
 def igpo_kept(log):
     """Gains of all turns, with the outcome, summed from each token on."""
     return to_go(np.where(log["live"], log["reward"], 0.0), dict(log, mask=log["live"]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.methods.reference_trainers import deviation, groups, nasty, spread, z_score
+from tests.methods.reference_trainers import deviation, groups, nasty
 
 
 def turned(seed=0):
@@ -77,53 +77,6 @@ def igpo_token(log, mask):
     out = np.zeros(reward.shape)
     for rows in groups(log):
         out[rows] = future[rows] - future[rows].mean(axis=0)
-    return out
-
-
-def delta_belief(log):
-    """The tail: the z-score of each turn's reward, ended rollouts as zeros."""
-    out = np.zeros(log["mask"].shape)
-    for rows in groups(log):
-        for k in range(log["turn"].max() + 1):
-            each = np.zeros(len(rows))
-            for n, i in enumerate(rows):
-                at = log["live"][i] & (log["turn"][i] == k)
-                each[n] = log["reward"][i, at].sum()
-            given = each / (1 + 1e-6) if len(rows) == 1 else z(each, 1)
-            for n, i in enumerate(rows):
-                out[i, log["turn"][i] == k] = given[n]
-    return out
-
-
-def trace(log, length=3, g=0.8):
-    outcome = z_score(log, ddof=0, epsilon=1e-12)
-    out = spread(outcome, log)
-    for i in range(len(outcome)):
-        tools = turns(log, i)[:-1]
-        for k, (tokens, _) in enumerate(tools):
-            window = [r for _, r in tools[k : k + length]]
-            discounts = g ** np.arange(len(window))
-            reward = discounts @ window / discounts.sum()
-            if k + length >= len(tools):
-                reward += 2 * g ** (len(tools) - k) * outcome[i]
-            out[i, tokens] += 0.2 * reward
-    return out
-
-
-def a2tgpo(log):
-    out = spread(z_score(log), log)
-    for rows in groups(log):
-        gains = {i: turns(log, i)[:-1] for i in rows}
-        normed = {i: np.zeros(len(gains[i])) for i in rows}
-        for k in range(log["turn"].max() + 1):
-            there = [i for i in rows if len(gains[i]) > k]
-            given = z([gains[i][k][1] for i in there], 1)
-            for i, value in zip(there, given, strict=True):
-                normed[i][k] = value
-        for i in rows:
-            for k, (tokens, _) in enumerate(gains[i]):
-                left = len(gains[i]) - k
-                out[i, tokens] += 0.3 * normed[i][k:].sum() / np.sqrt(left)
     return out
 
 

@@ -104,6 +104,9 @@ TURNS = {
     "IGPO_TOKEN": functools.partial(implicit.igpo_first_code, local=False),
     "IGPO_LOCAL": functools.partial(implicit.igpo_first_code, local=True),
     "IGPO_KEPT": implicit.igpo_kept,
+    "A2TGPO": implicit.a2tgpo,
+    "TRACE": implicit.trace,
+    "DELTA_BELIEF": implicit.delta_belief,
     "MT_GRPO": implicit.mt_grpo,
     "MT_GRPO_CUMULATIVE": functools.partial(implicit.mt_grpo, cumulative=True),
 }

@@ -57,7 +57,7 @@ class InformationGain(Source):
     below discount 1 they differ from the target even then.
 
     A log's rewards are its gains, and nothing is asked: trainers write them there, with the outcome
-    on the last token.
+    on the last turn, whose reward is no gain. `GainsAside` has the outcome alone.
 
     Attributes:
         form: "probability", "log", "gap", "attempts" or "entropy", see above.
@@ -102,8 +102,8 @@ class InformationGain(Source):
 
     def give(self, key, world, batch):
         if world is None and batch.row is not None:
-            shown = batch.live & batch.counted[..., None]
-            return jnp.where(shown, batch.reward, 0.0), cost()
+            shown = not_last(batch) if self.ends == "nothing" else batch.live
+            return jnp.where(shown & batch.counted[..., None], batch.reward, 0.0), cost()
         gain, used = self._gain(key, world, batch)
         if self.ends in ("outcome", "nothing"):
             gain = jnp.where(not_last(batch), gain, 0.0)
