@@ -79,11 +79,11 @@ CARL_ALL = Method(
 _AT2PO = Forks(
     12,
     2,
-    "entropy",
+    "surprisal",
     damping="less",
     where="turn",
     leaves="scaled",
-    children="entropy",
+    children="surprisal",
     give="value",
     only_forked=False,
 )
@@ -98,9 +98,10 @@ AT2PO = Method(
 )
 """A = V(node) itself, V(node) = sum_child softmax(H_child) V(child), leaves z-scored in each tree.
 
-Two rounds of 6 forks at the turns of largest H - .05 n, n the siblings there are; n in the variance
-of the leaves, + 1e-6. The softmax weighs uncertain children more, also where they are worse. The
-group are the first rollouts, 10 in the script.
+A node is a turn. What is called its entropy H is in the code the mean -log pi of the tokens that
+were drawn for it. Two rounds of 6 draw the turns of largest H - .05 n anew, n their siblings; a
+last turn is not. The softmax makes rare turns count more, also where they are worse. n in the
+variance of the leaves, + 1e-6. The group are the first rollouts, 10 in the script.
 """
 
 AT2PO_MEAN = Method(

@@ -145,7 +145,7 @@ def valued(tree: Grown, leaf, weigh) -> tuple[dict, dict]:
     return node, child
 
 
-def credited(log, known, tree: Grown, rows, leaf, weigh, give: str):
+def credited(tree: Grown, rows, leaf, weigh, give: str):
     """V(child), or less V of its point, for the rows of the group; and how many children it has."""
     node, child = valued(tree, leaf, weigh)
     value, number = np.zeros((2, len(rows), STEPS))
@@ -158,7 +158,7 @@ def credited(log, known, tree: Grown, rows, leaf, weigh, give: str):
     return value, number
 
 
-def fork_certain(log, mdp, known, tree: Grown, rows, row: int, step: int) -> Grown:
+def fork_certain(log, mdp, known, tree: Grown, row: int, step: int) -> Grown:
     """The tree with a row more, that the policy plays on from this point."""
     state, live = tree.state[row].copy(), tree.live[row].copy()
     earned, now = 0.0, int(state[step])
@@ -180,32 +180,46 @@ def fork_certain(log, mdp, known, tree: Grown, rows, row: int, step: int) -> Gro
     )
 
 
-def at2po(log, mdp, known, rounds: int = 2, forks: int = 6, children="entropy", give="value"):
-    """Forks at the turns of largest H - .05 n; V(child) of z-scored leaves, weighed by exp H."""
-    unsure = entropies(known)
-    firsts = {int(np.nonzero(DECISION & (k == TURN))[0][0]) for k in np.unique(TURN)}
+def at2po(log, mdp, known, rounds: int = 2, forks: int = 6):
+    """V(child) of z-scored leaves; turns of largest H - .05 n are drawn anew, but for last ones.
+
+    The prompt, of H 0, can always be left once more.
+
+    H is the mean -log pi of what was decided in the turn, log 2 where the policy decides: it takes
+    one of two actions, each as likely. Children are weighed by exp H of the turn that they begin.
+    """
     out, weight = np.zeros(log["mask"].shape), 1.0 * log["mask"]
-
-    def weigh(tree, row, step):
-        on = step + 1 < STEPS and tree.live[row][step + 1]
-        return np.exp(unsure[step + 1, tree.state[row][step + 1]]) if on else 1.0
-
     for rows in groups(log):
         tree = planted(log, rows)
+
+        def surprise(tree, row, step, rows=rows):
+            if row >= len(rows):
+                return np.log(2)
+            mine = log["mask"][rows[row]] & (TURN[step] == TURN)
+            return -log["log_prob"][rows[row], mine].mean()
+
+        def weigh(tree, row, step, surprise=surprise):
+            return np.exp(surprise(tree, row, step)) if DECISION[step] else 1.0
+
         for _ in range(rounds):
-            open_ = [x for x in tree.points() if x[1] in firsts]
-            siblings = {x: len(tree.children(*x)) - 1 for x in open_}
-            score = {x: unsure[x[1], tree.state[x[0]][x[1]]] - 0.05 * siblings[x] for x in open_}
-            times = dict.fromkeys(open_, 0)
+            score = {}
+            for row in range(len(tree.parent)):
+                decided = np.nonzero(DECISION & tree.live[row])[0]
+                last = TURN[decided[-1]]
+                for k in range(last):
+                    step = int(np.nonzero(DECISION & (k == TURN))[0][0])
+                    if step >= tree.leave[row]:
+                        n = len(tree.children(tree.owner(row, step), step))
+                        score[row, step] = surprise(tree, row, step) - 0.05 * (n - 1)
+            times = dict.fromkeys(score, 0)
             for _ in range(forks):
-                least = [x for x in open_ if times[x] == min(times.values())]
-                best = max(least, key=lambda x: (score[x], -x[0], -x[1]))
-                times[best] += 1
-                tree = fork_certain(log, mdp, known, tree, rows, *best)
+                least = [x for x in score if times[x] == min(times.values())]
+                row, step = max(least, key=lambda x: (round(score[x], 12), -x[0], -x[1]))
+                times[row, step] += 1
+                tree = fork_certain(log, mdp, known, tree, tree.owner(row, step), step)
         each = np.array(tree.outcome)
         leaf = (each - each.mean()) / (each.std() + 1e-6)
-        how = weigh if children == "entropy" else lambda *_: 1.0
-        out[rows], _ = credited(log, known, tree, rows, leaf, how, give)
+        out[rows], _ = credited(tree, rows, leaf, weigh, "value")
     return out, weight
 
 
@@ -221,7 +235,7 @@ def carl_by_entropy(log, mdp, known, forks: int = 16):
                 for x in tree.points()
             }
             best = max(score, key=lambda x: (score[x], -x[0], -x[1]))
-            tree = fork_certain(log, mdp, known, tree, rows, *best)
-        out[rows], number = credited(log, known, tree, rows, tree.outcome, lambda *_: 1.0, "gain")
+            tree = fork_certain(log, mdp, known, tree, *best)
+        out[rows], number = credited(tree, rows, tree.outcome, lambda *_: 1.0, "gain")
         weight[rows] = number > 1
     return out, weight * log["mask"]

@@ -70,15 +70,16 @@ def certain(seed: int = 0, binary: bool = False) -> tuple[MDP, np.ndarray, np.nd
     return mdp._replace(prob=prob), policy, behaviour
 
 
-def either(seed: int = 0) -> tuple[MDP, np.ndarray, np.ndarray]:
+def either(seed: int = 0, even: bool = False) -> tuple[MDP, np.ndarray, np.ndarray]:
     """The same where the policy takes one of two actions that do the same, and others are free.
 
-    So a point to fork at can be uncertain, and what is made of it is one number all the same.
+    So a point to fork at can be uncertain, and what is made of it is one number all the same. They
+    can be even: each as likely.
     """
     mdp, _, behaviour = certain(seed, binary=True)
     for x in (mdp.successor, mdp.reward):
         x[:, :, 1] = x[:, :, 0]
-    policy = behaviour.copy()
+    policy = np.ones(behaviour.shape) if even else behaviour.copy()
     policy[..., 2] = 0.0
     return mdp, policy / policy.sum(-1, keepdims=True), behaviour
 

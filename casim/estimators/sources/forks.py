@@ -36,7 +36,7 @@ from casim.estimators.base import (
     required,
     time_of,
 )
-from casim.estimators.sources.boundaries import play_on, starts
+from casim.estimators.sources.boundaries import over_stretch, play_on, starts
 from casim.ops import returns_to_go
 from casim.recurrence import affine_scan
 from casim.simulate import JUDGE, World
@@ -83,14 +83,17 @@ class Forks(Estimator):
         rounds: in which they are made, at least 1: in a round no point is forked again before all
             others are, and no trajectory that is new.
         by: what is largest where it forks: the mean "surprisal" -log pi of the actions taken there,
-            or the "entropy" of the policy, or what a "judge" of steps says, each as `damping` says;
-            or "random", any point.
+            or of those of the turn; or the "entropy" of the policy, or what a "judge" of steps
+            says, each as `damping` says; or "random", any point.
         damping: for points that were forked before: "over" divides by the actions taken there;
             "less" takes off .05 for each but the first.
-        where: a point is any "decision", or the first one of each "turn".
+        where: at any "decision"; or at the "turn", which is then scored as a whole, for every
+            trajectory that takes one, and is drawn anew from its first decision on. The last turn
+            of a trajectory is not, but from the prompt there may always be another.
         leaves: "raw" outcomes, or their "scaled" ones: less the mean over the deviation + 1e-6 of
             all leaves of the tree, n in the variance.
-        children: V(node) is their "mean", or weighs them by "entropy": exp H of what each leads to.
+        children: V(node) is their "mean", or weighs them by "surprisal": exp of the mean -log pi of
+            the turn that each begins.
         give: "gain" V(child) - V(node), "value" V(child), or "above" V(child) - V(prompt).
         only_forked: actions where there is no other child weigh nothing.
         judge: the name of the judge that it asks.
@@ -105,7 +108,7 @@ class Forks(Estimator):
     damping: Literal["over", "less"] = "over"
     where: Literal["decision", "turn"] = "decision"
     leaves: Literal["raw", "scaled"] = "raw"
-    children: Literal["mean", "entropy"] = "mean"
+    children: Literal["mean", "surprisal"] = "mean"
     give: Literal["gain", "value", "above"] = "gain"
     only_forked: bool = True
     judge: str = JUDGE
@@ -119,7 +122,7 @@ class Forks(Estimator):
         check_choice("damping", self.damping, ("over", "less"))
         check_choice("where", self.where, ("decision", "turn"))
         check_choice("leaves", self.leaves, ("raw", "scaled"))
-        check_choice("children", self.children, ("mean", "entropy"))
+        check_choice("children", self.children, ("mean", "surprisal"))
         check_choice("give", self.give, ("gain", "value", "above"))
 
     @property
@@ -150,8 +153,8 @@ class Forks(Estimator):
         """What the group's actions are worth, and whether their points have other children."""
         members = batch.action.shape[1]
         leaf = self._leaves(tree)
-        if self.children == "entropy":
-            weight = jnp.exp(_after(_entropy(world, tree.path), tree.path))
+        if self.children == "surprisal":
+            weight = jnp.exp(_of_turns(tree.path, batch))
         else:
             weight = jnp.ones_like(tree.number)
         node, child = backed_up(tree, leaf, weight)
@@ -204,51 +207,84 @@ def grow(
     """The tree of each group, with all of its forks."""
     own_key, judge_key = jax.random.split(key)
     tree = _planted(recipe, judge_key, world, batch)
+    if recipe.num == 0:
+        return tree
     per_round = -(-recipe.num // recipe.rounds)
+    members = batch.action.shape[1]
+    rows = jnp.arange(members + recipe.num)
     can = jnp.broadcast_to(_points(recipe, batch)[:, :1], tree.number.shape)
 
     def fork(
-        carry: tuple[Tree, Array],
+        carry: tuple[Tree, Array, Array],
         index: Int[Array, ""],
-    ) -> tuple[tuple[Tree, Array], None]:
-        tree, at_start = carry
-        at_start = jnp.where(
-            index % per_round == 0,
-            tree.number,
-            at_start,
-        )
+    ) -> tuple[tuple[Tree, Array, Array], None]:
+        tree, at_start, again = carry
+        begins = index % per_round == 0
+        at_start = jnp.where(begins, _siblings(recipe, tree), at_start)
+        again = jnp.where(begins, 0, again)
         own = jax.random.fold_in(own_key, index)
-        score = _score(
-            recipe,
-            jax.random.fold_in(own, 1),
-            tree,
-            at_start,
-        )
-        # In a round no row that is new, and no point again before all others.
-        open_ = can & tree.path.live & (at_start > 0)
-        again = jnp.where(open_, tree.number - at_start, jnp.inf)
-        least = jnp.min(again, axis=(1, 2), keepdims=True)
+        score = _score(recipe, jax.random.fold_in(own, 1), tree, batch, at_start)
+        # In a round no row that is new, and nothing again before all others.
+        known = rows < members + index // per_round * per_round
+        open_ = can & tree.path.live & known[None, :, None] & (at_start > 0)
+        if recipe.where == "turn":
+            open_ = open_ & (_followed(tree, batch) | _prompt(can))
+        least = jnp.min(jnp.where(open_, again, recipe.num), axis=(1, 2), keepdims=True)
         score = jnp.where(open_ & (again == least), score, -jnp.inf)
-        return (
-            _forked(
-                recipe,
-                own,
-                world,
-                batch,
-                tree,
-                score,
-                index,
-            ),
-            at_start,
-        ), None
+        row, step, possible = _largest(score)
+        again = again.at[jnp.arange(len(row)), row, step].add(1)
+        tree = _forked(recipe, own, world, batch, tree, (row, step, possible), index)
+        return (tree, at_start, again), None
 
-    if recipe.num == 0:
-        return tree
-    return jax.lax.scan(
-        fork,
-        (tree, tree.number),
-        jnp.arange(recipe.num),
-    )[0][0]
+    start = tree, tree.number, jnp.zeros(tree.number.shape, int)
+    return jax.lax.scan(fork, start, jnp.arange(recipe.num))[0][0]
+
+
+def _siblings(recipe: Forks, tree: Tree) -> Float[Array, "P M T"]:
+    """How many actions were taken where a point is, or where the row took its own."""
+    if recipe.where == "decision":
+        return tree.number
+    # The first action of a row's own was taken at a point of its parent.
+    of_parent = jnp.take_along_axis(tree.number, tree.parent[..., None], axis=1)
+    steps = jnp.arange(tree.number.shape[-1])
+    first_own = steps[None, None] == tree.leave[..., None]
+    return jnp.where(first_own, of_parent, tree.number)
+
+
+def _prompt(can: Bool[Array, "P M T"]) -> Bool[Array, "P M T"]:
+    """The first point of the first row."""
+    first = jnp.cumsum(can, axis=-1) == 1
+    rows = jnp.arange(can.shape[1])
+    return can & first & (rows == 0)[None, :, None]
+
+
+def _followed(tree: Tree, batch: Batch) -> Bool[Array, "P M T"]:
+    """The steps of the turns that are a row's own and that another turn follows."""
+    steps = jnp.arange(tree.number.shape[-1])
+    own = steps[None, None] >= tree.leave[..., None]
+    decided = tree.path.live & batch.decision[:, :1]
+    run = jnp.broadcast_to(_runs(batch)[:, :1], decided.shape)
+    last = jnp.max(jnp.where(decided, run, 0), axis=-1, keepdims=True)
+    return own & (run < last)
+
+
+def _of_turns(path: Trajectory, batch: Batch) -> Float[Array, "P M T"]:
+    """The mean -log pi of the decisions of each row's turn, on all steps of it."""
+    decided = path.live & batch.decision[:, :1]
+    begins = jnp.broadcast_to(starts(_runs(batch))[:, :1], decided.shape)
+    total = over_stretch(jnp.where(decided, -path.log_prob, 0.0), begins)
+    number = over_stretch(decided.astype(total.dtype), begins)
+    return total / jnp.maximum(number, 1.0)
+
+
+def _largest(
+    score: Float[Array, "P M T"],
+) -> tuple[Int[Array, " P"], Int[Array, " P"], Bool[Array, " P"]]:
+    """Row and step of the largest score of each group, the first of equals; and if there is any."""
+    flat = score.reshape(len(score), -1)
+    best = jnp.argmax(flat, axis=1)
+    steps = score.shape[-1]
+    return best // steps, best % steps, jnp.isfinite(jnp.max(flat, axis=1))
 
 
 def _planted(
@@ -302,9 +338,13 @@ def _points(recipe: Forks, batch: Batch) -> Bool[Array, "P N T"]:
     """The steps at which a trajectory may be left."""
     if recipe.where == "decision":
         return batch.decision
+    return batch.decision & starts(_runs(batch))
+
+
+def _runs(batch: Batch) -> Int[Array, "P N T"]:
+    """Numbers the runs of decisions: the environment's steps end one, and so does a turn."""
     unit = jnp.where(batch.decision, batch.turn, -1)
-    # The first decision of a turn comes after another turn, or after the environment's steps.
-    return batch.decision & starts(unit)
+    return jnp.cumsum(starts(unit), axis=-1)
 
 
 def _crucial(
@@ -327,6 +367,7 @@ def _score(
     recipe: Forks,
     key: Key[Array, ""],
     tree: Tree,
+    batch: Batch,
     at_start: Float[Array, "P M T"],
 ) -> Float[Array, "P M T"]:
     """What a point has of what is largest where it forks, damped as when the round began."""
@@ -336,8 +377,12 @@ def _score(
             tree.number.shape,
             tree.number.dtype,
         )
-    mean = tree.surprisal / jnp.maximum(tree.number, 1.0)
-    score = mean if recipe.by == "surprisal" else tree.crucial
+    score = tree.crucial
+    if recipe.by == "surprisal":
+        of_point = tree.surprisal / jnp.maximum(tree.number, 1.0)
+        # A last turn at the prompt stands for the prompt, which nothing led to.
+        of_turn = jnp.where(_followed(tree, batch), _of_turns(tree.path, batch), 0.0)
+        score = of_turn if recipe.where == "turn" else of_point
     number = jnp.maximum(at_start, 1.0)
     if recipe.damping == "over":
         return score / number
@@ -350,17 +395,17 @@ def _forked(
     world: World,
     batch: Batch,
     tree: Tree,
-    score: Float[Array, "P M T"],
+    where: tuple[Int[Array, " P"], Int[Array, " P"], Bool[Array, " P"]],
     index: Int[Array, ""],
 ) -> Tree:
-    """The tree with one more row in each group, at the point of largest score."""
+    """The tree with one more row in each group, from that step of that row on, if there is one."""
     groups, members, steps = batch.action.shape
-    flat = score.reshape(groups, -1)
-    best = jnp.argmax(flat, axis=1)
-    row, step = best // steps, best % steps
-    possible = jnp.isfinite(jnp.max(flat, axis=1))
+    row, step, possible = where
     every = jnp.arange(groups)
     left = jax.tree.map(lambda x: x[every, row], tree.path)
+    # A row's first own action was taken at a point of its parent.
+    first_own = step == tree.leave[every, row]
+    row = jnp.where(first_own, tree.parent[every, row], row)
     branch_key, judge_key = jax.random.split(key)
     branch = world.branch(branch_key, left, step, 1)
     new = jax.tree.map(
@@ -456,12 +501,6 @@ def _entropy(world: World, path: Trajectory) -> Float[Array, "*rows T"]:
     safe = jnp.where(chance > 0, chance, 1.0)
     entropy = -jnp.sum(chance * jnp.log(safe), axis=-1)
     return jnp.where(path.live, entropy, 0.0)
-
-
-def _after(x: Float[Array, "P M T"], path: Trajectory) -> Float[Array, "P M T"]:
-    """What the next step has, 0 after the end."""
-    later = jnp.where(path.live, x, 0.0)
-    return jnp.pad(later[..., 1:], ((0, 0), (0, 0), (0, 1)))
 
 
 @final
