@@ -145,6 +145,13 @@ def test_a_function_is_judged_by_what_it_returns(written, state, said):
     assert judge(written, answer) == Verdict(state, said)
 
 
+def test_a_function_may_be_asked_more_than_once():
+    answer = Answer([1.0, 2.0], {"squared": [1.0, 4.0]}, of=lambda f: [f(1), f(2)])
+    assert judge(lambda x: x, answer).state == "right"
+    assert judge(lambda x: x**2, answer).text == "not yet: squared"
+    assert judge(lambda x: ..., answer).text == "nothing here yet: write a function"
+
+
 def test_an_array_is_judged_in_every_entry():
     exact = np.arange(6.0).reshape(2, 3)
     answer = Answer(exact, {"that is the transpose": exact.T, "that is twice as much": 2 * exact})

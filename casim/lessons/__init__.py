@@ -6,10 +6,18 @@ In a notebook, `check("3.2", answer)` gives the verdict on an answer and `soluti
 one.
 """
 
-from casim.lessons import branching, what_is_credit
+from casim.lessons import bootstrapping, branching, groups, variance_and_horizon, what_is_credit
 from casim.teaching import Course
 
-COURSE = Course((what_is_credit.LESSON, branching.LESSON))
+COURSE = Course(
+    (
+        what_is_credit.LESSON,
+        variance_and_horizon.LESSON,
+        groups.LESSON,
+        bootstrapping.LESSON,
+        branching.LESSON,
+    )
+)
 """All lessons, in reading order."""
 
 check = COURSE.check

@@ -84,7 +84,9 @@ def together(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def _is_nothing(written: Any) -> bool:
-    """Whether nothing was written yet."""
+    """Whether nothing was written yet, or not all of it."""
+    if isinstance(written, list):
+        return any(map(_is_nothing, written))
     return written is None or written is Ellipsis
 
 

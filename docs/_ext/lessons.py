@@ -7,7 +7,9 @@ A lesson is executed again when its notebook or casim has changed.
 import asyncio
 import hashlib
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -17,6 +19,9 @@ from nbformat.v4 import new_code_cell
 import casim
 from casim.lessons import COURSE
 from casim.teaching import CHECK, MARKS, solved, text
+
+sys.path.append(str(Path(__file__).parents[2]))
+from tests.quick import FLAGS
 
 AT_ONCE = 2
 """Kernels; each mostly compiles, on one core."""
@@ -31,8 +36,9 @@ misjudged(COURSE.lesson({number}))
 
 
 def execute(folder: Path) -> None:
-    """Writes what was executed, as `NAME.ipynb`."""
+    """Writes what was executed, as `NAME.ipynb`; kernels compile as the tests do."""
     folder.mkdir(exist_ok=True)
+    os.environ.setdefault("XLA_FLAGS", FLAGS)
     asyncio.run(_all(folder))
 
 
