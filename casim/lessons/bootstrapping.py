@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import casim
@@ -70,8 +71,9 @@ def _episode() -> tuple[np.ndarray, np.ndarray]:
 def _gae(lambda_: float) -> np.ndarray:
     """The credit of that episode, as estimators compute it."""
     reward, value = _episode()
-    live = np.ones(TASK.horizon, bool)
-    return np.asarray(ops.gae(reward, value[:-1], live, 1.0, lambda_))
+    before = jnp.asarray(value[:-1])
+    live = jnp.ones(TASK.horizon, bool)
+    return np.asarray(ops.gae(jnp.asarray(reward), before, live, 1.0, lambda_))
 
 
 def errors() -> Answer:
