@@ -6,7 +6,14 @@ In a notebook, `check("3.2", answer)` gives the verdict on an answer and `soluti
 one.
 """
 
-from casim.lessons import bootstrapping, branching, groups, variance_and_horizon, what_is_credit
+from casim.lessons import (
+    agents,
+    bootstrapping,
+    branching,
+    groups,
+    variance_and_horizon,
+    what_is_credit,
+)
 from casim.teaching import Course
 
 COURSE = Course(
@@ -16,6 +23,7 @@ COURSE = Course(
         groups.LESSON,
         bootstrapping.LESSON,
         branching.LESSON,
+        agents.LESSON,
     )
 )
 """All lessons, in reading order."""

@@ -271,7 +271,7 @@ def best_plan() -> Answer:
 
 LESSON = Lesson(
     number=5,
-    title="Branching and Shapley",
+    title="Branching and Shapley: what a counterfactual costs",
     minutes=50,
     goals=(
         "say what a branch costs, in steps and in noise, and what common random numbers save",

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Branching and Shapley
+# # Branching and Shapley: what a counterfactual costs
 #
 # Credit asks what would have happened otherwise. A simulator can be asked: go back, do the other
 # thing, play on. Each such *counterfactual* costs steps, and what it says is noisy. This lesson
@@ -198,8 +198,9 @@ for name, (snr, steps) in plans().items():
 
 # %% [markdown]
 # The figure of this lesson. Left: what three agents get together, by Shapley and by leaving one
-# out; the lines are what there is to share. Right: what a plan buys for its steps, by the number of
-# branches $K$. Bars and lines are exact; marks are sampled from 1,000 groups, with intervals of 95%.
+# out; the lines are what there is to share. Right: what a plan buys for its steps, by the number
+# of branches $K$. Bars and lines are exact; marks are sampled from 1,000 groups, with intervals of
+# 95%.
 
 
 # %% tags=["hide-input"]
