@@ -50,6 +50,7 @@ def quarter(y):
     # one line
     z = y / 2
     return z / 2  # half of it
+    # a half of a half
 
 
 # %%

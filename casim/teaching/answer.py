@@ -47,12 +47,12 @@ def judge(written: Any, answer: Answer) -> Verdict:
     if answer.of is None:
         return _verdict(written, answer)
     if not callable(written):
-        return Verdict("wrong", f"{_wanted(answer)} is wanted, got {written!r}")
+        return _unfit(written, answer)
     try:
         got = answer.of(written)
     except Exception as error:  # whatever a reader's function may raise
-        said = f"your function raises {type(error).__name__}: {error}"
-        return Verdict("wrong", f"not yet: {said}")
+        kind = type(error).__name__
+        return Verdict("wrong", f"not yet: your function raises {kind}: {error}")
     if _is_nothing(got):
         return Verdict("missing", f"nothing here yet: write {_wanted(answer)}")
     return _verdict(got, answer)
@@ -110,6 +110,11 @@ def _of_word(written: Any, answer: Answer) -> Verdict:
     for words, other in answer.near.items():
         if word == other.casefold():
             return Verdict("wrong", f"not yet: {words}")
+    return _unfit(written, answer)
+
+
+def _unfit(written: Any, answer: Answer) -> Verdict:
+    """The verdict on what is not of the kind that was asked for."""
     return Verdict("wrong", f"{_wanted(answer)} is wanted, got {written!r}")
 
 
@@ -137,7 +142,8 @@ def _agree(
     """Whether all entries are as near as that."""
     if one.shape != two.shape:
         return False
-    return bool(np.all(np.abs(one - two) <= tolerance))
+    distance = np.abs(one - two)
+    return bool(np.all(distance <= tolerance))
 
 
 def _wanted(answer: Answer) -> str:
@@ -145,8 +151,9 @@ def _wanted(answer: Answer) -> str:
     if answer.of is not None:
         return "a function"
     if isinstance(answer.exact, str):
-        words = sorted({answer.exact, *answer.near.values()})
-        return "one of " + ", ".join(map(repr, words))
+        words = {answer.exact, *answer.near.values()}
+        listed = ", ".join(map(repr, sorted(words)))
+        return f"one of {listed}"
     return _kind(np.asarray(answer.exact, float))
 
 
@@ -168,5 +175,6 @@ def _direction(
     if got.ndim == 0:
         return "too large" if got > wanted else "too small"
     wrong = np.abs(got - wanted) > tolerance
-    place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return f"{wrong.sum()} of {wrong.size} entries are wrong, the first at {list(place)}"
+    places = np.argwhere(wrong)
+    first = places[0].tolist()
+    return f"{len(places)} of {wrong.size} entries are wrong, the first at {first}"

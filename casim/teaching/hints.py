@@ -22,7 +22,8 @@ def misjudged(lesson: Lesson) -> list[str]:
     """
     found = []
     for question in lesson.questions:
-        for name, answer in lesson.answers(question).items():
+        answers = lesson.answers(question)
+        for name, answer in answers.items():
             where = f"{question} {name}".strip()
             found.extend(f"{where}: {said}" for said in _misjudged(answer))
     return found
@@ -31,7 +32,7 @@ def misjudged(lesson: Lesson) -> list[str]:
 def _misjudged(answer: Answer) -> Iterator[str]:
     """The same of one answer, past what is done with a reader's function."""
     answer = dataclasses.replace(answer, of=None)
-    if not (answer.near or answer.hint):
+    if not answer.near and not answer.hint:
         yield "has neither near answers nor a hint"
     if judge(answer.exact, answer).state != "right":
         yield f"{answer.exact} is right"
@@ -41,7 +42,9 @@ def _misjudged(answer: Answer) -> Iterator[str]:
             yield f"{value} is told {said!r} instead of {words!r}"
     if isinstance(answer.exact, str):
         return
-    far = np.asarray(answer.exact, float) + ELSEWHERE + 10 * answer.tolerance
+    exact = np.asarray(answer.exact, float)
+    far = exact + ELSEWHERE + 10 * answer.tolerance
     verdict = judge(far, answer)
-    if verdict.state != "wrong" or not verdict.text.endswith(answer.hint):
+    hinted = verdict.text.endswith(answer.hint)
+    if verdict.state != "wrong" or not hinted:
         yield f"{far} is told {verdict.text!r}"

@@ -43,42 +43,55 @@ def cells(source: str) -> list[Cell]:
         ValueError: text before the first cell; an unknown tag; an answer that no check follows.
     """
     marks = list(HEADER.finditer(source))
-    if not marks or source[: marks[0].start()].strip():
+    before = source[: marks[0].start()] if marks else source
+    if before.strip() or not marks:
         raise ValueError("a source must begin with '# %%', got something else")
+    starts = [mark.start() for mark in marks]
+    ends = [*starts[1:], len(source)]
     found = []
-    ends = [mark.start() for mark in marks[1:]] + [len(source)]
     for mark, end in zip(marks, ends, strict=True):
-        body = source[mark.end() : end].strip("\n")
-        found.append(_cell(body, markdown=mark["kind"] is not None, tags=mark["tags"]))
+        start = mark.end()
+        body = source[start:end].strip("\n")
+        kind = mark["kind"] or ""
+        tags = json.loads(mark["tags"] or "[]")
+        cell = _cell(body, kind, tags)
+        found.append(cell)
     return list(_questioned(found))
 
 
-def _cell(body: str, markdown: bool, tags: str | None) -> Cell:
+def _cell(
+    body: str,
+    kind: str,
+    tags: list[str],
+) -> Cell:
     """One cell, whose question is not known yet unless it is a check."""
-    marked = tuple(json.loads(tags)) if tags else ()
-    for tag in marked:
+    for tag in tags:
         if tag not in TAGS:
             raise ValueError(f"a tag must be one of {TAGS}, got {tag!r}")
-    if markdown:
+    if kind:
         text = re.sub(r"^# ?", "", body, flags=re.MULTILINE)
-        return Cell("markdown", text, marked)
+        return Cell("markdown", text, tuple(tags))
     asked = CHECK.search(body)
-    return Cell("code", body, marked, asked[1] if asked else "")
+    question = asked[1] if asked else ""
+    return Cell("code", body, tuple(tags), question)
 
 
 def _questioned(found: list[Cell]) -> Iterator[Cell]:
     """The cells, where answers have the question of the next, explanations that of the last."""
-    before = Cell("markdown", "")
-    for cell, after in zip(found, [*found[1:], before], strict=True):
+    nothing = Cell("markdown", "")
+    before = nothing
+    following = [*found[1:], nothing]
+    for cell, after in zip(found, following, strict=True):
+        known = cell
         if "answer" in cell.tags:
-            if not after.question:
+            known = dataclasses.replace(cell, question=after.question)
+            if not known.question:
                 line = cell.source.partition("\n")[0]
                 raise ValueError(f"an answer must be followed by its check, got none: {line}")
-            cell = dataclasses.replace(cell, question=after.question)
         elif "solution" in cell.tags:
-            cell = dataclasses.replace(cell, question=before.question)
-        yield cell
-        before = cell
+            known = dataclasses.replace(cell, question=before.question)
+        yield known
+        before = known
 
 
 def blanked(source: str) -> str:
@@ -87,26 +100,41 @@ def blanked(source: str) -> str:
     Raises:
         ValueError: it holds something that is neither an assignment nor a function.
     """
-    lines = source.encode().split(b"\n")
+    lines = source.split("\n")
+    # From the end, so that the places of what comes before stay.
     for statement in reversed(ast.parse(source).body):
-        first, last = _answering(statement)
-        end = last.end_col_offset
-        if isinstance(statement, ast.FunctionDef):
-            end = None  # a comment behind its last line goes with it
-        head = lines[first.lineno - 1][: first.col_offset]
-        tail = b"" if end is None else lines[(last.end_lineno or 0) - 1][end:]
-        lines[first.lineno - 1 : last.end_lineno] = [head + BLANK.encode() + tail]
-    return b"\n".join(lines).decode()
+        if isinstance(statement, ast.Assign):
+            _blank_value(lines, statement.value)
+        elif isinstance(statement, ast.FunctionDef):
+            _blank_body(lines, statement)
+        else:
+            wanted = "hold assignments and functions alone"
+            raise ValueError(f"an answer must {wanted}, got {ast.unparse(statement)}")
+    return "\n".join(lines)
 
 
-def _answering(statement: ast.stmt) -> tuple[ast.expr | ast.stmt, ast.expr | ast.stmt]:
-    """The first and the last node of what answers in a statement."""
-    if isinstance(statement, ast.Assign):
-        return statement.value, statement.value
-    if isinstance(statement, ast.FunctionDef):
-        documented = ast.get_docstring(statement) is not None
-        body = statement.body[1:] if documented else statement.body
-        return body[0], body[-1]
-    raise ValueError(
-        "an answer must hold assignments and functions alone, got " + ast.unparse(statement)
-    )
+def _blank_value(lines: list[str], value: ast.expr) -> None:
+    """Blanks what is assigned; a comment behind it stays."""
+    first = value.lineno - 1
+    last = (value.end_lineno or value.lineno) - 1
+    # Columns are those of bytes.
+    begins = lines[first].encode()
+    ends = lines[last].encode()
+    head = begins[: value.col_offset]
+    tail = ends[value.end_col_offset :]
+    blank = head + BLANK.encode() + tail
+    lines[first : last + 1] = [blank.decode()]
+
+
+def _blank_body(lines: list[str], function: ast.FunctionDef) -> None:
+    """Blanks a function behind its docstring, comments at its end included."""
+    documented = ast.get_docstring(function) is not None
+    place = 1 if documented else 0
+    statement = function.body[place]
+    start = statement.lineno - 1
+    end = function.end_lineno or statement.lineno
+    indent = " " * statement.col_offset
+    comment = f"{indent}#"
+    while end < len(lines) and lines[end].startswith(comment):
+        end += 1
+    lines[start:end] = [indent + BLANK]
