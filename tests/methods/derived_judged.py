@@ -148,17 +148,32 @@ def hicra(log, known, alpha: float = 0.2, margin: float = 1e-3):
     return whole + alpha * np.abs(whole) * planning
 
 
-def finepo(log, known, levels, alpha: float = 0.5, beta: float = 2.0, small: float = 1e-6):
-    """A + alpha k D_j, held in [0, beta A]; D_j the step's level less the row's mean by length.
+def less_likely(log, known, reference, small: float = 0.02) -> dict[int, list[float]]:
+    """clip(-.3 log((P_k + e) / (Q_k + e)), +-.4), P and Q of all the turn's actions together."""
+    chance, prior = along(log, known.policy), along(log, reference)
+    out = {}
+    for i in range(len(chance)):
+        every = [(chance[i, w].prod(), prior[i, w].prod()) for w in tokens(log, i)]
+        ratio = [np.log((p + small) / (q + small)) for p, q in every]
+        out[i] = list(np.clip(-0.3 * np.array(ratio), -0.4, 0.4))
+    return out
 
-    A turn is a step here, and its level is the mean of the judge's words on its tokens.
+
+def finepo(log, known, levels, shift=None, small: float = 1e-6):
+    """A + k D_j / 2, held in [0, 2 A]; D_j the step's level less the row's mean by length.
+
+    A turn is a step here, and its level is the mean of the judge's words on its tokens, to which
+    `shift` is added.
     """
+    alpha, beta = 0.5, 2.0
     out = np.zeros(log["mask"].shape)
     for rows in groups(log):
         mean = sum(outcome(log, i) for i in rows) / len(rows)
         for i in rows:
             whole = outcome(log, i) - mean
             level = [levels[i, where].mean() for where in tokens(log, i)]
+            if shift is not None:
+                level = [x + y for x, y in zip(level, shift[i], strict=True)]
             length = [len(where) for where in tokens(log, i)]
             middle = np.dot(level, length) / sum(length)
             above = [x - middle for x in level]

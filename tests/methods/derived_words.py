@@ -112,6 +112,12 @@ def grail(log, mdp, known, width: float = 0.5):
     return out
 
 
+def sr_ppo(log, mdp, known, k: int = 4):
+    """P_k(s') - P_k(s), P_k = 1 - (1 - V)^k."""
+    before, after = along(log, known.value[:-1]), reached(log, known)
+    return (1 - before) ** k - (1 - after) ** k
+
+
 def scribe(log, mdp, known, weight: float = 0.2, margin: float = 1e-4):
     """Rewards, and w where a step gains, summed from each step on, less the others' mean there."""
     gained = log["live"] & (td_error(log, known) > margin)

@@ -16,7 +16,7 @@ import pytest
 
 from casim import methods
 from casim.contributions import Contributed
-from casim.estimators import BesideSolo, CutVine
+from casim.estimators import Apportion, Baseline, BesideSolo, Chain, CutVine, Whole
 from casim.estimators.base import begin
 from casim.graders import (
     BestAction,
@@ -166,6 +166,9 @@ JUDGED: dict[str, Callable[..., np.ndarray]] = {
     "CAPO": functools.partial(judged.capo, margin=MARGIN),
     "HICRA": judged.hicra,
     "FINEPO": lambda log, known: judged.finepo(log, known, said("levels")),
+    "near the reference": lambda log, known: judged.finepo(
+        log, known, said("levels"), judged.less_likely(log, known, words.reference()), 0.02
+    ),
     "TARL": functools.partial(judged.tarl, margin=MARGIN),
     "CRITICSEARCH": judged.critic_search,
     "VPR": judged.vpr,
@@ -181,6 +184,7 @@ WORDED: dict[str, Callable[..., np.ndarray]] = {
     "DELTA_BELIEF": words.delta_belief,
     "GRAIL": words.grail,
     "SCRIBE": words.scribe,
+    "SR_PPO": words.sr_ppo,
     "VSPO": words.vspo,
     "ADAPTSEG": words.adaptive_segments,
     "ACPO": words.acpo,
@@ -215,6 +219,9 @@ FORKED: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
 }
 """Value and weight, where what a fork earns is known."""
 SPECIAL = {
+    "near the reference": Chain(
+        Whole(1.0), Baseline(), Apportion(divergence=0.3, limit=0.4, epsilon=0.02)
+    ),
     "cuts where unlikely": CutVine(9, "unlikely", interval=2, threshold=0.6),
 }
 
