@@ -1,5 +1,5 @@
 """Disputes of trainers' issue threads, each settled by exact numbers: see `disputes.py`."""
 
-from settled import baselines, scales, spans
+from settled import baselines, lengths, scales, spans
 
-ROOMS = (scales, baselines, spans)
+ROOMS = (scales, lengths, baselines, spans)

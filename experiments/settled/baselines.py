@@ -47,7 +47,7 @@ def turn_baseline() -> Found:
     rows = {}
     for name, rule in rules.items():
         unequal, equal = (scores(x, rule, 3, by_reward) for x in (ends, lasts))
-        excess = _stop_excess(ends, rule)
+        excess = stop_excess(ends, rule)
         cells = [*direction(unequal)[:2], excess, *direction(equal)[:2]]
         rows[name] = cells
     own, loo, alone, padded, others, summed = (row for row in rows.values())
@@ -65,7 +65,7 @@ def turn_baseline() -> Found:
     return Found(settle(yes=not unbiased, no=own[1] > 1 - SAME), numbers, columns, rows)
 
 
-def _stop_excess(setting: Setting, rule: Any) -> float:
+def stop_excess(setting: Setting, rule: Any) -> float:
     """What the expected gradient of the first turn's logit of stopping has too much."""
     found = group_moments(*setting, rule, 3, by_reward).gradient
     wanted = precise_truth(*setting).gradient

@@ -6,7 +6,9 @@ from pathlib import Path
 import disputes
 import numpy as np
 import pytest
-from settled import baselines, scales, spans, worlds
+from settled import baselines, lengths, scales, spans, worlds
+
+from tests.disputes import listed
 
 DOCS = Path(__file__).parents[2] / "docs"
 SHORT = {"left_out_deviation", "filters", "bootstrap"}
@@ -84,6 +86,24 @@ def test_outcomes_have_the_correlation_with_the_length_that_is_asked():
         both = chance @ (length * reward)
         found = both / math.sqrt(long * rich)
         assert found == pytest.approx(wanted, abs=1e-12)
+
+
+def test_denominators_are_those_of_groups_listed_without_casim(kept):
+    rows = kept["length_denominators"].rows
+    for place, correlation in enumerate(baselines.CORRELATIONS):
+        setting = baselines.correlated(correlation)
+        pays = setting.mdp.reward[:, 1, 0, 0]
+        never = pays[-1]
+        for name, rule in listed.DENOMINATORS.items():
+            wanted = listed.cosine(pays, never, rule)
+            row = rows[name]
+            assert row[place] == pytest.approx(wanted, abs=1e-9)
+
+
+def test_whitening_is_that_of_groups_listed_without_casim(kept):
+    numbers = kept["whitening"].numbers
+    wanted = listed.cosine(lengths.PAYS, 0.0, listed.whitened)
+    assert numbers["tokens"] == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize("form", ["value 0 (OpenRLHF)", "bootstrapped, critic wrong by 0.5 there"])
