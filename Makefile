@@ -1,10 +1,13 @@
-# Everything runs in .venv, which `make` builds from pyproject.toml when it is missing or out of date.
+# Everything runs in .venv, which `make` builds from pyproject.toml when it is missing or out of date;
+# tests against a trainer in one of its own, .venvs/TRAINER, since each pulls gigabytes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TRAINER ?= verl
+WANTED := tests/trainers/requirements
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint format docs notebooks figure clean
+.PHONY: demo test test-slow test-trainer lint format docs notebooks figure clean
 
 demo: $(VENV)/.core ## quick horizon study: a table, the rows and the figure, under results/
 	$(BIN)/casim run experiments/horizon.py --quick --out results
@@ -14,6 +17,9 @@ test: $(VENV)/.test ## the fast test suite
 
 test-slow: $(VENV)/.test ## the tests that take long
 	$(BIN)/pytest -m slow -n 2 --dist worksteal
+
+test-trainer: .venvs/$(TRAINER)/.made ## a trainer's own functions against casim's recipes: TRAINER=verl or trl
+	.venvs/$(TRAINER)/bin/pytest tests/trainers/test_$(TRAINER).py
 
 lint: $(VENV)/.dev ## the checks that pre-commit runs
 	$(BIN)/ruff check .
@@ -36,7 +42,7 @@ figure: $(VENV)/.core ## the full horizon study and the README's figure
 	$(BIN)/casim figure experiments/horizon.py results/horizon.jsonl --out docs/horizon.png
 
 clean:
-	rm -rf $(VENV) results
+	rm -rf $(VENV) .venvs results
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -55,4 +61,13 @@ $(VENV)/.docs: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) -e ".[dev]"
+	touch $@
+
+.venvs/%/.made: $(WANTED)/%.txt $(wildcard $(WANTED)/*.alone.txt) pyproject.toml
+	$(PYTHON) -m venv .venvs/$*
+	.venvs/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< -e ".[test]"
+	# Some are installed without what they ask for, which other requirements contradict.
+	if [ -f $(WANTED)/$*.alone.txt ]; then \
+		.venvs/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+			-r $(WANTED)/$*.alone.txt; fi
 	touch $@
