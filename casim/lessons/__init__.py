@@ -11,6 +11,7 @@ from casim.lessons import (
     bootstrapping,
     branching,
     groups,
+    judges,
     variance_and_horizon,
     what_is_credit,
 )
@@ -23,6 +24,7 @@ COURSE = Course(
         groups.LESSON,
         bootstrapping.LESSON,
         branching.LESSON,
+        judges.LESSON,
         agents.LESSON,
     )
 )
