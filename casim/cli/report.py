@@ -13,7 +13,7 @@ from casim.cli.names import check_names
 from casim.cli.output import plain
 from casim.compare import labels
 from casim.storage import load, read
-from casim.webpages import Source, to_html
+from casim.webpages import Source, report_html
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Report(Command):
             check_names("against", [self.against], labels(rows))
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         left_out = len(read(self.path)) - len(rows)
-        text = to_html(rows, Source(str(self.path), digest, left_out), self.against)
+        text = report_html(rows, Source(str(self.path), digest, left_out), self.against)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(text, encoding="utf-8")
         size = self.out.stat().st_size / 1e6

@@ -45,7 +45,7 @@ def opened(browser: Any, path: Path, width: int = 1440, scheme: str = "light") -
     """A page from the disk."""
     size = {"width": width, "height": 900}
     page = browser.new_page(viewport=size, color_scheme=scheme, reduced_motion="reduce")
-    page.set_default_timeout(5000)
+    page.set_default_timeout(20_000)
     found = Opened(page, [], [])
     page.on("console", lambda said: found.errors.append(said.text))
     page.on("pageerror", lambda error: found.errors.append(str(error)))

@@ -14,7 +14,7 @@ from casim.scores import NAMES
 from casim.scores.definitions import DEFINITIONS
 from casim.storage import append
 from casim.survey import cards
-from casim.webpages import Source, to_html
+from casim.webpages import Source, report_html
 from casim.webpages import cards as page_cards
 from casim.webpages.cards import card_data
 from casim.webpages.comparisons import comparison_data
@@ -42,7 +42,7 @@ def without_cards(monkeypatch):
 
 def test_the_page_holds_each_row_with_its_scores_intervals_and_exact_numbers(without_cards):
     rows = samples()
-    text = to_html(rows, SOURCE)
+    text = report_html(rows, SOURCE)
     found = carried(text, "row-data")
     assert found["settings"][:2] == ["method", "methodology"]
     names = [score["name"] for score in found["scores"]]
@@ -60,7 +60,7 @@ def test_the_page_holds_each_row_with_its_scores_intervals_and_exact_numbers(wit
 
 
 def test_what_rows_say_is_escaped(without_cards):
-    text = to_html(renamed(samples(), NASTY), Source(NASTY, "0"))
+    text = report_html(renamed(samples(), NASTY), Source(NASTY, "0"))
     assert "<script>alert" not in text
     assert unescape(text).count(NASTY) > 3
     assert carried(text, "row-data")["rows"][0]["settings"][0] == NASTY
@@ -84,7 +84,7 @@ def test_every_score_is_defined_as_the_documentation_defines_it():
 
 
 def test_every_score_of_the_table_links_to_its_definition(without_cards):
-    text = to_html(samples(), SOURCE)
+    text = report_html(samples(), SOURCE)
     for name in NAMES:
         assert f'href="#define-{name}"' in text
         assert f'id="define-{name}"' in text
@@ -138,7 +138,7 @@ def test_five_hundred_rows_with_their_cards_take_less_than_two_megabytes(monkeyp
     assert len(rows) == 500
     known = page_cards.facts_of(rows[0])
     monkeypatch.setattr(page_cards, "facts_of", lambda row: known)
-    text = to_html(rows, SOURCE)
+    text = report_html(rows, SOURCE)
     assert len(carried(text, "card-data")["cards"]) == 480
     assert len(text.encode()) < 2_000_000
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from casim.webpages import Source, to_html
+from casim.webpages import Source, report_html
 from casim.webpages.numbers import shown
 from tests.webpages.browser import UNNAMED, chromium, opened, scrolls_sideways, too_faint
 from tests.webpages.samples import renamed, samples
@@ -25,7 +25,7 @@ def browser():
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     place = tmp_path_factory.mktemp("report") / "report.html"
-    place.write_text(to_html(ROWS, Source("rows.jsonl", "0" * 64)), encoding="utf-8")
+    place.write_text(report_html(ROWS, Source("rows.jsonl", "0" * 64)), encoding="utf-8")
     return place
 
 

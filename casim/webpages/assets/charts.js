@@ -4,6 +4,7 @@ const WIDTH = 320;
 const HEIGHT = 215;
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 34 };
 const MARKS = ["circle", "square", "triangle", "diamond", "down", "cross", "plus", "star"];
+const REACH = 26; // How far a pointer may be from a point.
 const FACTOR = 30; // Sizes that differ by more than this ask for a logarithm.
 
 /** How numbers lie along an axis: "linear", "log", or "symlog", which is linear up to `threshold`. */
@@ -116,9 +117,9 @@ function markPath(place, r) {
  * A panel.
  *
  * lines: of {name, points: [{x, value, low, high, exact, said}]}; `said` is what a reader is told.
- * behind: lines that are drawn grey, and are out of reach.
+ * behind: lines that are drawn grey, and are out of reach. now: a value of x that is marked.
  */
-function panel({ title, kind, lines, behind, places, scale, caption, xCaption }) {
+function panel({ title, kind, lines, behind, places, scale, caption, xCaption, now }) {
   const inner = { width: WIDTH - MARGIN.left - MARGIN.right, height: HEIGHT - MARGIN.top - MARGIN.bottom };
   const x = (value) => MARGIN.left + inner.width * places.share(value);
   const y = (value) => {
@@ -127,6 +128,7 @@ function panel({ title, kind, lines, behind, places, scale, caption, xCaption })
   };
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": `${title}: ${caption}` });
   drawing.append(axes(places, scale, x, y, inner, xCaption));
+  if (now !== undefined) drawing.append(svg("path", { class: "now", d: `M${x(now)},${MARGIN.top}v${inner.height}` }));
   for (const line of behind) drawing.append(svg("path", { class: "behind", d: pathOf(line.points, x, y) }));
   const groups = lines.map((line, place) => lineOf(line, place, x, y, places));
   drawing.append(...groups);
@@ -201,8 +203,12 @@ function lineOf(line, place, x, y, places) {
   return group;
 }
 
+function distance(node, at) {
+  return Math.hypot(node.place.x - at.x, node.place.y - at.y);
+}
+
 /** Gives the points of a drawing to pointers, the nearest at a time, and to the arrow keys. */
-function reachable(drawing, groups) {
+function reachable(drawing, groups, far = distance) {
   const rows = groups.map((group) => [...group.querySelectorAll(".point")]).filter((row) => row.length);
   const all = rows.flat();
   if (!all.length) return;
@@ -217,9 +223,8 @@ function reachable(drawing, groups) {
     const box = drawing.getBoundingClientRect();
     const unit = WIDTH / box.width;
     const at = { x: (event.clientX - box.left) * unit, y: (event.clientY - box.top) * unit };
-    const far = (node) => Math.hypot(node.place.x - at.x, node.place.y - at.y);
-    const found = all.reduce((one, other) => (far(other) < far(one) ? other : one));
-    if (far(found) > 26) return leave();
+    const found = all.reduce((one, other) => (far(other, at) < far(one, at) ? other : one));
+    if (far(found, at) > REACH) return leave();
     if (found === near) return;
     leave();
     near = found;

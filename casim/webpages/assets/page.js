@@ -54,9 +54,14 @@ function sortable(table) {
 }
 
 function sortBy(table, head) {
-  const falling = head.getAttribute("aria-sort") === "ascending";
+  arrange(table, head, head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending");
+}
+
+/** Puts lines in the order of a column, "ascending" or "descending". */
+function arrange(table, head, order) {
+  const falling = order === "descending";
   for (const other of head.parentNode.cells) other.setAttribute("aria-sort", "none");
-  head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+  head.setAttribute("aria-sort", order);
   const lines = [...table.tBodies[0].rows];
   const keys = new Map(lines.map((line) => [line, keyOf(line.cells[head.cellIndex])]));
   lines.sort((one, other) => compareKeys(keys.get(one), keys.get(other), falling ? -1 : 1));

@@ -207,8 +207,7 @@ function drawComparisons() {
   target.replaceChildren(html("thead", {}, html("tr", {}, ...heads)), body);
   sortable(target);
   const place = sorted.findIndex((order) => order && order !== "none");
-  if (place < 0) return;
-  for (let times = 0; times < (sorted[place] === "descending" ? 2 : 1); times += 1) sortBy(target, heads[place]);
+  if (place >= 0) arrange(target, heads[place], sorted[place]);
 }
 
 function comparisonLine(line, row, settings) {
