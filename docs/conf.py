@@ -19,6 +19,7 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 html_theme = "furo"
 html_static_path = ["_static"]
+html_extra_path = ["explorer.html"]
 exclude_patterns = ["_build"]
 
 
