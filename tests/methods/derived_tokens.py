@@ -109,6 +109,29 @@ def pure_verl(log):
     return out
 
 
+def pure_token(log, temperature: float = 0.1):
+    """Each reward less what a token of the others earns times those of its step; then suffix sums.
+
+    A step ends with a token that has a score, which is not counted as one of it.
+    """
+    marked = log["mask"] & (log["reward"] != 0)
+    reward = np.zeros(marked.shape)
+    for i, where in enumerate(marked):
+        share = np.exp(-log["reward"][i, where] / temperature)
+        reward[i, where] = share / share.sum() * log["reward"][i, where]
+    out = reward.copy()
+    for rows in groups(log):
+        for i in rows:
+            others = [j for j in rows if j != i]
+            length = log["mask"][others].sum()
+            before = 0
+            for t in np.nonzero(log["mask"][i])[0]:
+                if marked[i, t] and others:
+                    out[i, t] -= reward[others].sum() / length * before
+                before = 0 if marked[i, t] else before + 1
+    return np.cumsum(out[:, ::-1], axis=1)[:, ::-1]
+
+
 def pure_step(log):
     """Each reward less the mean of the others' mean rewards, then suffix sums; all are scored."""
     reward = soft_minimum(log)

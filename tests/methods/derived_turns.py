@@ -119,6 +119,13 @@ def ragen(log, high=0.95, lam=1.0, low=1.0, every_turn: bool = False):
     return whitened(out, log["mask"])
 
 
+def mt_ppo(log):
+    """sum_{u >= t} (r^T + r^O) - V_t over the policy's tokens, whitened; lambda and gamma are 1."""
+    earned = np.where(log["mask"], np.nansum(log["component"], axis=-1), 0.0)
+    ahead = np.cumsum(earned[:, ::-1], axis=1)[:, ::-1]
+    return whitened(ahead - log["value"], log["mask"])
+
+
 def vetta(log, alpha: float = 1.0):
     """A^turn + alpha (A^tok_j - mean_i A^tok_i), GAE at (.95, .95) and at (1, 1)."""
     turn, token = turn_gae(log, 0.95, 0.95), token_gae(log, 1.0, 1.0, 1.0)

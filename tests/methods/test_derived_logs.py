@@ -91,6 +91,7 @@ TURNS = {
     "RAGEN_TURNS": functools.partial(turns.ragen, every_turn=True),
     "VETTA": turns.vetta,
     "HYGAE": turns.hygae,
+    "MT_PPO": turns.mt_ppo,
     "VTRACE": lambda log: turns.v_trace(log)[0],
     "SORL": turns.gae_of_all,
     "PRIME": implicit.prime,
@@ -127,7 +128,7 @@ TEXT_WEIGHTS = {
     "GRPO_LAMBDA_BOTH": functools.partial(tokenwise.traced, form="both"),
     "GRPO_LAMBDA_LATE": functools.partial(tokenwise.traced, form="late"),
 }
-WHITENED = {"TURN_PPO", "RAGEN", "RAGEN_TURNS", "PRIME", "ITPO", "ITPO_NORM"}
+WHITENED = {"TURN_PPO", "MT_PPO", "RAGEN", "RAGEN_TURNS", "PRIME", "ITPO", "ITPO_NORM"}
 
 
 def gated(ratio, of=None):
@@ -250,6 +251,16 @@ def test_graphs_whose_ways_change_from_walk_to_walk(name):
     walks = [[0, 1, 2, 3], [4, 3, 5], [6, 2, 7], [0, 8, 8], [5, 5, 1], [9, 6]]
     known = of_walks(walks, [0.0, 1.0, 0.25, 0.0, 0.0, 0.75])
     agree(found(known, [name])[name][0], STEPS[name](known), known, EXACT)
+
+
+@pytest.mark.slow
+def test_tokens_without_a_score_count_in_the_baseline_of_their_step():
+    """PURE by token, where two tokens of three have no score."""
+    known = log("texts")
+    scored = np.arange(known["mask"].shape[1]) % 3 == 1
+    known = dict(known, reward=np.where(scored, known["reward"], 0.0))
+    value, _ = found(known, ["PURE_OPENRLHF"])["PURE_OPENRLHF"]
+    agree(value, tokenwise.pure_token(known), known, EXACT)
 
 
 @pytest.mark.slow
