@@ -11,6 +11,7 @@ from casim.lessons import (
     bootstrapping,
     branching,
     groups,
+    hindsight,
     judges,
     variance_and_horizon,
     what_is_credit,
@@ -24,6 +25,7 @@ COURSE = Course(
         groups.LESSON,
         bootstrapping.LESSON,
         branching.LESSON,
+        hindsight.LESSON,
         judges.LESSON,
         agents.LESSON,
     )
