@@ -116,6 +116,17 @@ def test_a_lesson_ends_with_a_figure_an_open_question_and_a_command(lesson):
 
 
 @each
+def test_no_line_inside_a_formula_begins_as_a_list_does(lesson):
+    """Markdown would make a list of what follows a minus at the beginning of a line."""
+    for cell in lesson.cells():
+        inside = False
+        for line in cell.source.splitlines() if cell.kind == "markdown" else ():
+            begins = re.match(r"([-+*#>]|\d+[.)])( |$)", line)
+            assert not (inside and begins), line
+            inside ^= line.count("$") % 2 == 1
+
+
+@each
 def test_titles_agree(lesson):
     first = lesson.cells()[0]
     assert first.kind == "markdown"

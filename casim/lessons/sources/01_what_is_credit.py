@@ -141,8 +141,8 @@ leakage_30000 = 29_999 / 30_000  # as a fraction
 check("1.4", leakage_12, leakage_30000)
 
 # %% [markdown] tags=["solution"]
-# Every step gets the same, so each has the share $1 / T$, and all but the pivot's share is lost: $1
-# - 1 / T$. How much leaks depends on the length of the answer alone.
+# Every step gets the same, so each has the share $1 / T$, and all but the pivot's share is lost:
+# $1 - 1 / T$. How much leaks depends on the length of the answer alone.
 
 # %%
 matters = matters_mask(mdp, truth)[steps, batch.state[0]]
