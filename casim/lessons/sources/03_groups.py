@@ -188,9 +188,9 @@ check("3.9", large_over_many)
 
 # %% [markdown] tags=["solution"]
 # The mean of $N - 1$ others is a baseline with a variance of its own: the credit has variance
-# $p (1 - p)\, (1 + \frac{1}{N - 1})$, twice $p (1 - p)$ in pairs and $\frac87$ of it in groups of 8.
-# So the ratio is $2 / \frac87 = 1.75$ (1.76 exactly). From 8 to 16 the gain is 1.07: beyond 8 or so
-# the baseline is as good as it gets, and other prompts are worth more than larger groups.
+# $p (1 - p)\, (1 + \frac{1}{N - 1})$, twice $p (1 - p)$ in pairs and $\frac87$ of it in groups
+# of 8. So the ratio is $2 / \frac87 = 1.75$ (1.76 exactly). From 8 to 16 the gain is 1.07: beyond 8
+# or so the baseline is as good as it gets, and other prompts are worth more than larger groups.
 
 # %% [markdown]
 # The figure of this lesson. On the left, the slope of GRPO's mean gradient against the difficulty
