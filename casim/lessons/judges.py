@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,11 @@ Policies = Float[np.ndarray, "P T 3"]
 
 
 class Ends(NamedTuple):
-    """All ways in which a chain can go: it stops working after a step, or works to its end."""
+    """All ways in which a chain can go: it stops working after a step, or works to its end.
+
+    What a judge says, and so what is made of it, depends on the way alone, and the way's
+    probability on the policy.
+    """
 
     step: Float[np.ndarray, " E"]
     """The step that broke or hacked it; T if none did."""
@@ -71,7 +76,8 @@ def success(policy: Policies) -> Float[np.ndarray, " P"]:
 def honest_scores() -> Float[np.ndarray, " T"]:
     """The chance of success of a chain that works after each step, under the first policy."""
     works = _chances(uniform())[0, :, WORK]
-    later = np.cumprod(works[:0:-1])[::-1]
+    backwards = works[:0:-1]
+    later = np.cumprod(backwards)[::-1]
     return PROCESS.success * np.append(later, 1.0)
 
 
@@ -79,13 +85,17 @@ def ends(praises: Float[np.ndarray, " P"], verified: bool) -> Ends:
     """All ends, as judges see them who score a hacked state so much."""
     steps = PROCESS.horizon
     working = honest_scores()
-    rows = [(step, cause, 1.0, 0.0) for step in range(steps) for cause in (HACK, ERR)]
-    rows.append((steps, WORK, PROCESS.success, 1.0))
-    rows.append((steps, WORK, 1 - PROCESS.success, 0.0))
+    time = np.arange(steps)
+    stopped = [(step, cause, 1.0, 0.0) for step in time for cause in (HACK, ERR)]
+    rows = [
+        *stopped,
+        (steps, WORK, PROCESS.success, 1.0),
+        (steps, WORK, 1 - PROCESS.success, 0.0),
+    ]
     score = np.empty((len(praises), len(rows), steps))
     for place, (step, cause, _, outcome) in enumerate(rows):
-        stopped = praises[:, None] if cause == HACK else 0.0
-        score[:, place] = np.where(np.arange(steps) < step, working, stopped)
+        liked = praises[:, None] if cause == HACK else 0.0
+        score[:, place] = np.where(time < step, working, liked)
         if verified:
             score[:, place, -1] = outcome
     step, cause, chance, _ = np.array(rows).T
@@ -103,15 +113,18 @@ def credit(policy: Policies, known: Ends, least: bool) -> Policies:
     made = returns(known.score, least)
     chance = _chances(policy)
     hazard = stops()
+    cause = known.cause.astype(int)
     found = np.zeros_like(policy)
     for step in range(PROCESS.horizon):
         likely = _later(chance, known, step)
         for action in range(3):
-            now = hazard[known.cause.astype(int), action]
-            onward = hazard[WORK, action]
-            of_end = np.where(known.step == step, now, onward * likely) * known.chance
-            possible = np.where(known.step >= step, of_end, 0.0)
-            found[:, step, action] = np.sum(possible * made[..., step], axis=1)
+            now = hazard[cause, action]
+            later = hazard[WORK, action] * likely
+            # What ended before this step can't be any more.
+            reached = np.where(known.step == step, now, later)
+            possible = np.where(known.step >= step, reached, 0.0)
+            weight = possible * known.chance
+            found[:, step, action] = np.sum(weight * made[..., step], axis=1)
     return found
 
 
@@ -125,9 +138,12 @@ def _later(
     for place, (last, cause) in enumerate(zip(known.step, known.cause, strict=True)):
         if last <= step:
             continue
-        likely[:, place] = np.prod(chance[:, step + 1 : int(last), WORK], axis=1)
+        until = int(last)
+        works = chance[:, step + 1 : until, WORK]
+        at_last = 1.0
         if cause != WORK:
-            likely[:, place] *= chance[:, int(last), int(cause)]
+            at_last = chance[:, until, int(cause)]
+        likely[:, place] = at_last * np.prod(works, axis=1)
     return likely
 
 
@@ -140,16 +156,19 @@ def trained(arm: str, praises: tuple[float, ...] = (PRAISE,)) -> Float[np.ndarra
     for _ in range(UPDATES):
         policy = _softmax(logit)
         given = credit(policy, known, least)
-        among = np.sum(policy * given, axis=2, keepdims=True)
+        weighed = policy * given
+        among = weighed.sum(axis=2, keepdims=True)
         works = _chances(policy)[..., WORK]
         before = np.cumprod(works, axis=1) / works
-        logit = logit + RATE * before[..., None] * policy * (given - among)
+        gradient = before[..., None] * policy * (given - among)
+        logit = logit + RATE * gradient
     return success(_softmax(logit))
 
 
 def _softmax(logit: np.ndarray) -> Policies:
-    shifted = np.exp(logit - logit.max(axis=2, keepdims=True))
-    return shifted / shifted.sum(axis=2, keepdims=True)
+    largest = logit.max(axis=2, keepdims=True)
+    weight = np.exp(logit - largest)
+    return weight / weight.sum(axis=2, keepdims=True)
 
 
 def least_of_scores() -> dict[str, Answer]:
@@ -159,22 +178,27 @@ def least_of_scores() -> dict[str, Answer]:
     mistakes = {
         "that is the sum of the scores from each step on": returns(score, least=False),
         "that is the least score of the whole episode, for every step": np.full(6, score.min()),
-        "that is the least score up to each step: later ones count, not earlier ones": np.minimum(
-            score[0], np.minimum.accumulate(score)
+        "that is the least score up to each step: later ones count, not earlier ones": (
+            np.minimum.accumulate(score)
         ),
         "those are the scores themselves": score,
     }
+
+    def applied(written: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return np.asarray(written(score), float)
+
     function = Answer(
         exact,
         mistakes,
         "Start from the end.",
-        of=lambda written: np.asarray(written(score), float),
+        of=applied,
     )
     error = 0.05
     moved = {}
     for name, least in (("sum", False), ("minimum", True)):
-        change = returns(score + error, least) - returns(score, least)
-        moved[name] = float(change[0])
+        exactly = returns(score, least)
+        wrongly = returns(score + error, least)
+        moved[name] = float(wrongly[0] - exactly[0])
     return {
         "minimum": function,
         "error of the sum": Answer(
@@ -201,8 +225,10 @@ def survivor() -> Answer:
     best = max(reached, key=lambda arm: reached[arm])
     near = {}
     for arm, end in reached.items():
+        # Four digits, since two of them end nearly alike and need words of their own.
+        said = f"with the {arm}, success goes from {first:.3f} at first to {end:.4f}"
         if arm != best:
-            near[f"with the {arm}, success goes from {first:.3f} at first to {end:.4f}"] = arm
+            near[said] = arm
     return Answer(best, near)
 
 
@@ -222,9 +248,11 @@ def snr(noise: float, mixed: bool) -> float:
     """
     advantage = labels()
     steps = len(advantage)
-    square = np.sum(np.mean(advantage**2, axis=1)) / 2
+    of_step = np.mean(advantage**2, axis=1)
+    square = np.sum(of_step) / 2
+    noisy = square + steps * noise**2 / 2
     signal = square / steps**2 if mixed else square
-    return signal / (square + steps * noise**2 / 2 - signal)
+    return signal / (noisy - signal)
 
 
 def shuffled_labels() -> dict[str, Answer]:
@@ -240,12 +268,14 @@ def shuffled_labels() -> dict[str, Answer]:
     # Each step gets each label alike often: its own, or one of another step's action.
     usual = np.mean(advantage, axis=1, keepdims=True)
     mean = (advantage + usual.sum() - usual) / steps
-    cosine = np.sum(mean * advantage) / np.linalg.norm(mean) / np.linalg.norm(advantage)
+    lengths = np.linalg.norm(mean) * np.linalg.norm(advantage)
+    cosine = np.sum(mean * advantage) / lengths
     direction = {
         "that is how much shorter it is: its direction is asked for": 1 / steps,
         "it is short, and it still points somewhere": 0.0,
     }
-    loud = snr(1.0, mixed=False) / snr(1.0, mixed=True)
+    in_order = snr(1.0, mixed=False)
+    loud = in_order / snr(1.0, mixed=True)
     factor = {
         "that is the factor of the mean; the ratio has its square": steps,
         "the noise is about the same, and the signal is not": 1.0,
