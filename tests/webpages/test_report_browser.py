@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -143,3 +144,23 @@ def test_a_question_mark_leads_to_the_definition_and_a_menu_to_each_card(found):
     assert "Vine" in menu.locator("option").nth(1).inner_text()
     assert page.locator("#card dt").count() > 30
     assert found.errors == []
+
+
+def test_worlds_that_differ_in_several_settings_are_named_at_once(browser, tmp_path, monkeypatch):
+    nothing = {"questions": [], "texts": [], "cards": [], "notes": []}
+    monkeypatch.setattr("casim.webpages.report.card_data", lambda rows: nothing)
+    rows = samples(branches=(1, 2), horizons=(7, 9, 11))
+    weak = [dataclasses.replace(row, task=row.task | {"gap": 0.25}) for row in rows]
+    path = tmp_path / "report.html"
+    text = report_html([*rows, *weak], Source("rows.jsonl", "0"))
+    path.write_text(text, encoding="utf-8")
+    found = opened(browser, path)
+    along = found.page.locator("#figure-controls").get_by_label("along", exact=True)
+    assert along.locator("option:checked").inner_text() == "world"
+    worlds = found.page.locator(".worlds li").all_inner_texts()
+    assert worlds[0] == "horizon 7, gap 0.6"
+    assert worlds[-1] == "horizon 11, gap 0.25"
+    # A line for each method, a point for each world.
+    assert found.page.locator("#panels .point").count() == 3 * len(worlds) == len(rows + weak)
+    assert found.errors == []
+    found.page.close()

@@ -4,6 +4,7 @@ const WIDTH = 320;
 const HEIGHT = 215;
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 34 };
 const MARKS = ["circle", "square", "triangle", "diamond", "down", "cross", "plus", "star"];
+const FEW_WORDS = 5;
 const REACH = 26; // How far a pointer may be from a point.
 const FACTOR = 30; // Sizes that differ by more than this ask for a logarithm.
 
@@ -85,7 +86,9 @@ function makePlaces(values) {
     return { share: scale.share, ticks, text: number };
   }
   const share = (x) => (all.indexOf(x) + 0.5) / all.length;
-  return { share, ticks: all, text: (x) => (typeof x === "number" ? number(x) : String(x)) };
+  // Many words are numbered: a list beside the panels says what they are.
+  const word = (x) => (all.length > FEW_WORDS ? String(all.indexOf(x) + 1) : String(x));
+  return { share, ticks: all, text: (x) => (typeof x === "number" ? number(x) : word(x)) };
 }
 
 /** The outline of a mark of radius r around 0. */

@@ -6,8 +6,26 @@ const cards = carried("card-data");
 const table = document.getElementById("scores-table");
 const METHOD = 0;
 const METHODOLOGY = 1;
+const WORLD = nameWorlds();
 const KNOBS = data.settings.map((_, place) => place).slice(METHODOLOGY + 1);
 const MOST = 60; // Values that a menu may have.
+
+/** Where rows differ in several settings, a setting that says all of them at once; its place, or -1. */
+function nameWorlds() {
+  const places = data.settings.map((_, place) => place).slice(METHODOLOGY + 1);
+  const differ = (place) => new Set(data.rows.map((row) => row.settings[place])).size > 1;
+  const told = places.filter((place) => differ(place) && data.settings[place] !== "seed");
+  if (told.length < 2) return -1;
+  const said = (row) => (place) => {
+    const name = data.settings[place].split(".").at(-1);
+    const value = row.settings[place];
+    if (value === "-") return "";
+    return ["task", "policy", "judge"].includes(name) ? String(value) : `${name.replaceAll("_", " ")} ${value}`;
+  };
+  for (const row of data.rows) row.settings.push(told.map(said(row)).filter((text) => text).join(", "));
+  data.settings.push("world");
+  return data.settings.length - 1;
+}
 
 const state = {
   words: "",
@@ -35,8 +53,9 @@ function varies(place) {
   return valuesOf(place).length > 1;
 }
 
-/** The first setting that is a number and varies, or else any that varies. */
+/** The first setting that is a number and varies, or else any that varies; worlds if no one will do. */
 function firstKnob() {
+  if (WORLD >= 0) return WORLD;
   const varying = KNOBS.filter(varies);
   const numeric = varying.find((place) => valuesOf(place).every((x) => typeof x === "number"));
   return numeric ?? varying[0] ?? KNOBS[0];
@@ -113,7 +132,8 @@ function addFigureControls() {
 
 /** Rows as lines along x: one for each method and each setting of what else varies. */
 function linesOf(rows) {
-  const others = KNOBS.filter((place) => place !== state.x && varies(place) && data.settings[place] !== "seed");
+  const apart = (place) => place !== state.x && place !== WORLD && data.settings[place] !== "seed";
+  const others = state.x === WORLD ? [] : KNOBS.filter((place) => apart(place) && varies(place));
   const told = others.filter((place) => new Set(rows.map((row) => row.settings[place])).size > 1);
   const found = new Map();
   for (const row of rows) {
@@ -163,7 +183,15 @@ function drawPanels() {
       xCaption: data.settings[state.x],
     }));
   }
+  const worlds = new Set(rows.map((row) => row.settings[state.x]));
+  if (state.x === WORLD && worlds.size > FEW_WORDS) panels.append(listOf(worlds));
   if (!lines.length) panels.append(html("p", {}, `No row that is shown has ${score.name}.`));
+}
+
+/** What the numbers at the axis stand for. */
+function listOf(worlds) {
+  const items = [...worlds].map((world) => html("li", {}, world));
+  return html("div", { class: "worlds" }, html("h3", {}, "Worlds"), html("ol", {}, ...items));
 }
 
 // The table of scores.
@@ -196,7 +224,8 @@ function drawComparisons() {
   const sorted = [...(target.tHead?.rows[0].cells ?? [])].map((head) => head.getAttribute("aria-sort"));
   const known = comparisons.found[compared.score];
   if (!known) return;
-  const settings = [METHOD, ...KNOBS.filter((place) => data.settings[place] !== "seed")];
+  const told = WORLD >= 0 ? [WORLD] : KNOBS.filter((place) => data.settings[place] !== "seed");
+  const settings = [METHOD, ...told];
   const names = [...settings.map((place) => data.settings[place]), ...HEADS];
   const heads = names.map((name) => html("th", { scope: "col", "aria-sort": "none" }, html("button", { type: "button" }, name)));
   const body = html("tbody");
@@ -217,7 +246,7 @@ function comparisonLine(line, row, settings) {
   const interval = low === null ? DASH : `${number(low)} to ${number(high)}`;
   return html("tr", {},
     html("th", { scope: "row" }, String(own)),
-    ...others.map((x) => html("td", {}, String(x))),
+    ...others.map((x) => html("td", { class: "said" }, String(x))),
     cell(value), cell(reference), cell(difference),
     html("td", { "data-value": low ?? "" }, interval),
     cell(p), html("td", { class: verdict === "better" || verdict === "worse" ? verdict : "" }, verdict));
