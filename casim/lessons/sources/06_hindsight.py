@@ -42,8 +42,8 @@ weighted_mean = 0.8 * (0.8 / 0.5)  # mean of h / pi Z over episodes with the rig
 check("6.1", h_success, h_failure, credit_right, weighted_mean)
 
 # %% [markdown] tags=["solution"]
-# Bayes' rule: $0.5 \cdot 0.8 / 0.5 = 0.8$ and $0.5 \cdot 0.2 / 0.5 = 0.2$. The right action gets $1
-# - 0.5 / 0.8 = 0.375$ from a success and nothing from a failure, on average $0.8 \cdot 0.375 =
+# Bayes' rule: $0.5 \cdot 0.8 / 0.5 = 0.8$ and $0.5 \cdot 0.2 / 0.5 = 0.2$. The right action gets
+# $1 - 0.5 / 0.8 = 0.375$ from a success and nothing from a failure, on average $0.8 \cdot 0.375 =
 # 0.3$: its advantage. The weighted outcome is $1.6$ in 0.8 of the cases, 1.28 on average, which is
 # $Q^2 / V$ and not $Q = 0.8$: a success is already more frequent after the right action, and the
 # weight counts that a second time. The weight belongs to *all* actions of an episode, whichever was
