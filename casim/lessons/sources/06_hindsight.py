@@ -196,5 +196,5 @@ plt.show()
 #
 # ```sh
 # casim ablate --task KeyToDoor --over length=7,13,23 \
-#   --estimators RLOO "HCA, return" "COCOA, reward"
+#   --estimators RLOO HCA_RETURN COCOA_REWARD
 # ```

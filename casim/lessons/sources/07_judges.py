@@ -187,5 +187,5 @@ plt.show()
 #
 # ```sh
 # casim ablate --task HackableProcess --over praise=0.1,0.5,0.95 \
-#   --estimators RLOO "PURE, hard minimum" "PURE, with verifiable reward" --score gradient_cosine
+#   --estimators RLOO PURE_HARD PURE_VERIFIABLE --score gradient_cosine
 # ```

@@ -265,5 +265,5 @@ plt.show()
 #
 # ```sh
 # casim ablate --task Team --over coupling=0,0.5,1 \
-#   --estimators RLOO COMA "C3, rewards by agent" "difference rewards"
+#   --estimators RLOO COMA C3_AGENTS DIFFERENCE_REWARDS
 # ```
