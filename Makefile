@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test test-slow test-trainer lint format docs notebooks figure clean
 
 demo: $(VENV)/.core ## quick horizon study: a table, the rows and the figure, under results/
-	$(BIN)/casim run experiments/horizon.py --quick --out results
+	$(BIN)/casim demo --out results
 
 test: $(VENV)/.test ## the fast test suite
 	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
@@ -38,8 +38,8 @@ notebooks: $(VENV)/.core ## the exercises of the lessons, from their sources
 	$(BIN)/casim teach $$($(BIN)/python -c "from casim.lessons import COURSE; print(*(x.number for x in COURSE.lessons))") --to notebooks --no-open
 
 figure: $(VENV)/.core ## the full horizon study and the README's figure
-	$(BIN)/casim run experiments/horizon.py --out results
-	$(BIN)/casim figure experiments/horizon.py results/horizon.jsonl --out docs/horizon.png
+	$(BIN)/casim demo --full --out results
+	$(BIN)/casim figure casim/examples/horizon.py results/horizon.jsonl --out docs/horizon.png
 
 clean:
 	rm -rf $(VENV) .venvs results

@@ -9,9 +9,11 @@ from matplotlib.text import Text
 
 from casim.compare import players
 
+ROOT = Path(__file__).parent.parent
 EXPERIMENTS = {
     path.stem: path
-    for path in sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
+    for folder in ("experiments", "casim/examples")
+    for path in sorted((ROOT / folder).glob("*.py"))
     # The others are programs of their own, with tests of their own.
     if "STUDY =" in path.read_text()
 }

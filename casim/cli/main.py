@@ -14,6 +14,7 @@ from casim.cli.command import Command
 from casim.failures import StudyError
 
 COMMANDS = {
+    "demo": "demo:Demo",
     "list": "list:List",
     "show": "show:Show",
     "new": "new:New",

@@ -1,8 +1,8 @@
 """How credit degrades with the horizon: one pivot, everything else filler, 8 to 4,096 steps.
 
-Run with `casim run experiments/horizon.py [--quick]`. The world is a token chain with one pivotal
-step in the middle and a success probability of 0.8 or 0.2 behind it; a symbol that means nothing is
-shown at every other step. Only the length changes.
+Run with `casim demo [--full]`. The world is a token chain with one pivotal step in the middle and a
+success probability of 0.8 or 0.2 behind it; a symbol that means nothing is shown at every other
+step. Only the length changes.
 
 For one column of a paper, with `save` and `COLUMN` from `casim.figures`:
 `save(draw(casim.load("results/horizon.jsonl"), width=COLUMN), "horizon.pdf")`.
