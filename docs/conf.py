@@ -3,45 +3,43 @@
 import sys
 from pathlib import Path
 
-from docutils import nodes
-from docutils.parsers.rst import Directive
-
 from casim import __version__
-from casim.survey import choice, inventory, to_html
-from casim.survey.page import plain_table
 
 project = "casim"
 author = "The casim developers"
 release = __version__
 sys.path.append(str(Path(__file__).parent / "_ext"))
-extensions = ["myst_nb", "lessons"]  # docs/_ext/lessons.py has executed what myst_nb shows
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_design",
+    # What the build makes by itself, see docs/_ext.
+    "bibliography",
+    "docstrings",
+    "drawn",
+    "exact",
+    "lessons",  # has executed what myst_nb shows
+    "mathml",
+    "recipes",
+    "sphinxcontrib.bibtex",
+]
 nb_execution_mode = "off"
-myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+bibtex_bibfiles = ["references.bib", "survey.bib"]
+default_role = "code"
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+napoleon_use_ivar = True
+# Fields of several classes have one name; none of them is meant as a link.
+suppress_warnings = ["ref.python"]
+html_math_renderer = "mathml"
 html_theme = "furo"
+html_title = "casim"
 html_static_path = ["_static"]
+html_css_files = ["casim.css"]
 html_extra_path = ["explorer.html"]
+html_copy_source = False
+html_show_copyright = False
 exclude_patterns = ["_build"]
-
-
-class Inventory(Directive):
-    """The table of docs/inventory.md, made from the data that come with casim."""
-
-    def run(self):
-        """The table as HTML; other formats leave it out."""
-        return [nodes.raw("", to_html(inventory(), "_static/inventory.js"), format="html")]
-
-
-class Choices(Directive):
-    """What casim measures of the survey's tree in one setting, from the rows that come with it."""
-
-    required_arguments = 1
-
-    def run(self):
-        """The table as HTML; other formats leave it out."""
-        return [nodes.raw("", plain_table(choice.summary(self.arguments[0])), format="html")]
-
-
-def setup(app):
-    """Registers the directives."""
-    app.add_directive("inventory", Inventory)
-    app.add_directive("choices", Choices)

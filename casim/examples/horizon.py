@@ -85,6 +85,7 @@ def study(
     replicates: int,
     exact: bool = False,
 ) -> casim.Study:
+    """The same methods at these horizons."""
     task = casim.Bifurcation(filler_entropy=0.5, noise=0.05)
     return casim.Study(
         name=name,
