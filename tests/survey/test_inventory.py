@@ -50,7 +50,7 @@ MECHANISMS = {
         "test_int_imitates_the_prefix_and_the_better_action_where_a_failure_first_went_wrong",
     ),
     "finepo": LOOPS,
-    "agentprm": (TURNS, "test_promises_are_the_least_squares_of_their_targets"),
+    "agentprm": (TURNS, "test_promises_of_many_rollouts_are_q"),
     "sweet_rl": (
         LEARNED,
         "test_privileged_preferences_find_the_soft_advantage_of_the_latent_problem",
