@@ -132,6 +132,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on_without_a_traceback(
     assert "1 new rows" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_edited_method_is_measured_again_and_fresh_measures_everything(
     experiment, tmp_path, capsys
 ):

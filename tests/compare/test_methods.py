@@ -25,6 +25,7 @@ def differences(rows, by="difference"):
     return found
 
 
+@pytest.mark.slow
 def test_intervals_of_differences_cover_the_truth_and_are_narrower_than_unpaired_ones():
     rng = np.random.default_rng(0)
     hits, rejected, widths, unpaired = 0, 0, [], []

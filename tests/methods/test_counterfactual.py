@@ -318,6 +318,7 @@ class History:
         self.seen += x.size
 
 
+@pytest.mark.slow
 def test_the_gated_roles_are_the_formula_from_batch_to_batch():
     rng = np.random.default_rng(3)
     recipe = BesideSolo(slope=1.5, gate=0.7)

@@ -204,6 +204,7 @@ def test_it_forks_at_the_point_of_largest_score(name):
                 taken[chosen] += 1
 
 
+@pytest.mark.slow
 def test_less_all_children_is_a_share_of_less_the_others():
     """(n - 1) / n, exactly, of n rows that are drawn alike: here all forks are at the prompt."""
     paid, chance = np.array([0.2, 1.0, -0.5]), np.array([0.5, 0.3, 0.2])

@@ -134,6 +134,7 @@ def test_apples_raise_the_second_moment_of_the_return_quadratically_and_not_the_
     np.testing.assert_allclose(key, 0.2 * 3 / 16, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_distractors_add_their_square_to_the_variance_of_returns_and_nothing_to_any_credit():
     plain, noisy = (
         KeyToDoor(length=6, num_apples=2, scale=2.0, distractor=size).build() for size in (0.0, 0.3)
