@@ -291,10 +291,7 @@ def test_pages_escape_what_they_show():
 
 @pytest.mark.slow
 def test_the_plugin_makes_a_test_of_each_line(tmp_path):
-    """In a process of its own, as a worker of pytest-xdist can't run pytest in itself.
-
-    It has a worker too: a trainer's CI runs its tests in several.
-    """
+    """As in a trainer's CI: a process of its own, with a worker, and the plugin asked for twice."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     wrong = "tests.bridge.functions:by_row_order"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_casim", "-n", "1"]
@@ -313,7 +310,7 @@ def test_the_plugin_makes_a_test_of_each_line(tmp_path):
 
 
 def _without_workers(environment):
-    """Variables without those by which pytest-xdist knows its workers."""
+    """Variables without those by which pytest-xdist knows the workers of this run."""
     return {
         name: value for name, value in environment.items() if not name.startswith("PYTEST_XDIST")
     }
