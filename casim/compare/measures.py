@@ -3,11 +3,12 @@
 At equal cost: a budget of B environment steps buys B / c groups of a method whose groups cost
 c = batch_steps + env_steps. With g the gradient of one group, g* the exact one, n = |g*|^2,
 slope = <E g, g*> / n, length = |E g|^2 / n and v = tr Var(g) / n, the mean of those groups, times
-the best number k, misses g* by
+the best number k >= 0, misses g* by
 
     error(B) = min_k (|k E g - g*|^2 / n + k^2 v c / B) = 1 - slope^2 / (length + v c / B),
 
-so bias does not average out, and what a number can mend is no bias. 1 / error(B) is 1 for a
+so bias does not average out, and what a number can mend is no bias. A learner does not know that it
+should go the other way: where slope is negative, k is 0 and the error 1. 1 / error(B) is 1 for a
 gradient that is worth nothing, 1 + snr_aligned for one group, and grows like B without bias.
 """
 
@@ -102,13 +103,14 @@ def error_at(row: Row, budget: float) -> Quantity:
     """error(B) of the module's docstring, and without each block; NaN if it buys no group.
 
     slope^2 comes from snr_aligned, where it is free of the noise that squaring would add:
-    snr_aligned = slope^2 / (m - slope^2) with m = length + v.
+    snr_aligned = sign(slope) slope^2 / (m - slope^2) with m = length + v.
     """
     slope = _quantity(row, "gradient_slope")
     variance = _quantity(row, "gradient_variance")
     ratio = _quantity(row, "snr_aligned")
     length = _quantity(row, "gradient_bias") + 2 * slope - 1
-    square = ratio / (1 + ratio) * (length + variance)
+    along = ratio if slope[0] > 0 else 0 * ratio
+    square = along / (1 + along) * (length + variance)
     cost = _cost(row)
     if cost[0] > budget:
         return np.full_like(cost, np.nan)
@@ -120,7 +122,7 @@ def least_error_at(row: Row, budget: float) -> Quantity:
 
     In maths: 1 - slope^2 / (slope^2 + v c / B). An estimate of error(B) can be below it, by chance.
     """
-    slope = _quantity(row, "gradient_slope")
+    slope = np.maximum(_quantity(row, "gradient_slope"), 0.0)
     noise = _quantity(row, "gradient_variance") * _cost(row) / budget
     return divide(noise, slope**2 + noise)
 

@@ -26,7 +26,7 @@ from casim.report import Row, describe
 from casim.simulate import JUDGE
 from casim.study import Study
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Changes when a number would, and only then."""
 AGAINST = "RLOO"
 """The method that all others are compared with."""

@@ -92,7 +92,7 @@ DEFINITIONS = {
     "snr": _trains("|g*|² / E|g - g*|² = 1 / (gradient_bias + gradient_variance)"),
     "snr_aligned": _trains(
         "the SNR of k g with the best number k: cos² / (1 - cos²), cos² = <E g, g*>² / (|g*|² "
-        "E|g|²)"
+        "E|g|²); below 0 where k is, because the mean gradient points away from the exact one"
     ),
     "env_steps": _USED,
     "judge_calls": _USED,

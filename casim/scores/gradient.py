@@ -154,11 +154,21 @@ def _entries(moments: _Moments, groups: float) -> dict[str, Entry]:
         "gradient_bias": bias,
         "gradient_variance": moments.variance,
         "snr": ratio(one, moments.mean_square),
-        "snr_aligned": ratio(moments.aligned, moments.misaligned),
+        "snr_aligned": _signed(moments),
     }
     entries = {name: Entry(value, groups) for name, value in values.items()}
     entries["gradient_cosine"] = _cosine(moments, groups)
     return entries
+
+
+def _signed(moments: _Moments) -> Quantity:
+    """The SNR after the best number, with the sign of that number.
+
+    The sign is that of all blocks, also without one of them: where it is in doubt, the square is
+    about 0, and a sign of its own for each would tear the interval in two.
+    """
+    size = ratio(moments.aligned, moments.misaligned)
+    return np.sign(moments.slope[0]) * size
 
 
 def _undefined(moments: _Moments, num_blocks: int) -> dict[str, Entry]:
@@ -181,7 +191,8 @@ def _cosine(moments: _Moments, groups: float) -> Entry:
     """The cosine of the mean gradient, its length freed of noise.
 
     But not below the noise that is left in it: without that floor it would be undefined wherever
-    the noise happened to come out larger than the length.
+    the noise happened to come out larger than the length. At the floor it is too close to 0 by an
+    unknown factor, which the spread of the blocks does not show, so it has no interval there.
     """
     num = len(moments.slope) - 1
     without = groups - groups / num
@@ -191,7 +202,7 @@ def _cosine(moments: _Moments, groups: float) -> Entry:
     length = moments.length
     floored = np.maximum(length, noise)
     cosine = divide(moments.slope, np.sqrt(floored))
-    note = ""
-    if length[0] < noise[0]:
-        note = ATTENUATED.format(groups=groups)
-    return Entry(cosine, groups, note)
+    if length[0] >= noise[0]:
+        return Entry(cosine, groups)
+    cosine[1:] = np.nan
+    return Entry(cosine, groups, ATTENUATED.format(groups=groups))

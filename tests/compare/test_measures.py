@@ -24,7 +24,7 @@ def numbers(exact=EXACT, mean=MEAN, spread=SPREAD, cost=COST):
         "gradient_slope": slope,
         "gradient_bias": ((mean - exact) ** 2).sum() / norm,
         "gradient_variance": noise,
-        "snr_aligned": slope**2 / (length + noise - slope**2),
+        "snr_aligned": np.sign(slope) * slope**2 / (length + noise - slope**2),
         "batch_steps": cost * 0.25,
         "env_steps": cost * 0.75,
     }
@@ -71,6 +71,15 @@ def test_one_group_is_worth_one_more_than_its_snr_after_the_best_scalar():
 def test_a_gradient_that_is_worth_nothing_is_worth_one():
     orthogonal = np.array([2.0, 1.0, 0.0])
     assert worth([known(mean=orthogonal)], 1e6).value == pytest.approx(1.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("budget", [40.0, 4e6])
+def test_a_gradient_that_points_away_is_worth_nothing_more(budget):
+    """A negative number would turn it round, but a learner does not know that it should."""
+    away = known(mean=-MEAN)
+    assert away.scores["snr_aligned"].value == -known().scores["snr_aligned"].value
+    assert (error_at(away, budget) == 1).all()
+    assert worth([away], budget)[:3] == (1.0, 1.0, 1.0)
 
 
 def test_an_error_below_the_least_possible_is_luck_and_put_there():

@@ -22,7 +22,7 @@ from casim.protocol.worlds import no_reset, single_agent, teams
 from casim.report import describe
 from casim.scores import NAMES
 
-DIGESTS = {"1.0": {"quick": "33473e711d2c", "full": "724a5eec4282"}}
+DIGESTS = {"1.1": {"quick": "33473e711d2c", "full": "724a5eec4282"}}
 """Of all settings, by version: a change of one is a change of numbers, and takes a new version."""
 
 

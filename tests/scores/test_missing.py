@@ -125,6 +125,11 @@ def test_a_gradient_without_noise_has_no_snr():
     policy = np.asarray(casim.Uniform().table(mdp))
     scores = exact_scores(mdp, policy, recursion_moments(mdp, policy, value_baseline))
     assert scores["snr"] > 0
+    moments = recursion_moments(mdp, policy, whole_return())
+    against = moments._replace(gradient=-moments.gradient)
+    aligned = [exact_scores(mdp, policy, x)["snr_aligned"] for x in (moments, against)]
+    assert aligned[0] > 0
+    assert aligned[1] == -aligned[0]
     still = casim.Bifurcation(horizon=2, pivots=(1,), gap=0.0).build()
     policy = np.asarray(casim.Uniform().table(still))
     nothing = exact_scores(still, policy, recursion_moments(still, policy, whole_return()))

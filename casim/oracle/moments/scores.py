@@ -5,7 +5,7 @@ w = P(s_t = s, a_t = a) over decisions and signal = sum_w A^2 / sum_w: bias = su
 centred_bias the same after subtracting sum_a pi(a | s) (E[c | t, s, a] - A),
 variance = sum_w Var(c), all over sum_w signal; gradient_bias = |E g - g*|^2 / |g*|^2,
 gradient_variance = sum Var(g) / |g*|^2, and 1 / snr is their sum;
-snr_aligned = cos^2 / (1 - cos^2) with
+snr_aligned = sign(<E g, g*>) cos^2 / (1 - cos^2) with
 cos^2 = <E g, g*>^2 / (|g*|^2 (|E g|^2 + sum Var(g))).
 
 References:
@@ -121,6 +121,7 @@ def _gradient(
     aligned = _divide(along**2, norm)
     misaligned = size - aligned
     has_misaligned = misaligned > SAME * size
+    snr_aligned = _divide(aligned, misaligned if has_misaligned else 0.0)
     return {
         "gradient_cosine": _divide(along, np.sqrt(norm * length)),
         "gradient_slope": _divide(along, norm),
@@ -128,7 +129,7 @@ def _gradient(
         "gradient_bias": _divide(bias, norm),
         "gradient_variance": _divide(variance, norm),
         "snr": _divide(norm, error if has_error else 0.0),
-        "snr_aligned": _divide(aligned, misaligned if has_misaligned else 0.0),
+        "snr_aligned": float(np.sign(along)) * snr_aligned,
     }
 
 

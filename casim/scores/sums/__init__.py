@@ -12,7 +12,8 @@ g = (1/N) sum_i sum_t d_t c_it grad log pi(a_it) of a group, d_t the product of 
 steps before t, and g* the exact one:
 gradient_bias = |E g - g*|^2 / |g*|^2, gradient_variance = E|g - E g|^2 / |g*|^2,
 snr = |g*|^2 / E|g - g*|^2, so 1 / snr = gradient_bias + gradient_variance; snr_aligned is the snr
-of k g with the best number k: cos^2 / (1 - cos^2) with cos^2 = <E g, g*>^2 / (|g*|^2 E|g|^2).
+of k g with the best number k: cos^2 / (1 - cos^2) with cos^2 = <E g, g*>^2 / (|g*|^2 E|g|^2), and
+below 0 where k is.
 
 Credit, advantages and gradients are measured in a unit of the task (`unit_of`), so that squares of
 very large or very small rewards stay in the range of single precision.
