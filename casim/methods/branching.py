@@ -29,6 +29,30 @@ from casim.estimators import (
 from casim.methods import whitening
 from casim.methods.method import Claim, Method
 
+__all__ = [
+    "MATH_SHEPHERD",
+    "MATH_SHEPHERD_HARD",
+    "MATH_SHEPHERD_SCORE",
+    "OMEGA_PRM",
+    "OMEGA_PRM_BLAME",
+    "SCAR",
+    "SCAR_EXACT",
+    "SCAR_OWEN",
+    "SCAR_REWARD",
+    "SPO_CHAIN",
+    "SPO_CHAIN_FIXED",
+    "SPO_CHAIN_UNMASKED",
+    "SPO_CHAIN_WHITENED",
+    "SPO_TREE",
+    "SPO_TREE_GRPO",
+    "SPO_TREE_OTHERS",
+    "VINEPPO",
+    "VINEPPO_CAPPED",
+    "VINEPPO_SHARED",
+    "VINEPPO_STEP",
+    "VINEPPO_WHITENED",
+]
+
 VINEPPO = Method(
     name="VinePPO",
     recipe=Vine(9),

@@ -24,6 +24,31 @@ from casim.estimators import (
 )
 from casim.methods.method import Claim, Method
 
+__all__ = [
+    "C3",
+    "C3_AGENTS",
+    "C3_FULL_MEAN",
+    "C3_REWARD",
+    "C3_STEP",
+    "C3_SURVEY",
+    "C3_VALUE",
+    "C3_VALUE_ASSISTED",
+    "CCA",
+    "CCA_ALL_ACTIONS",
+    "CCA_EXACT",
+    "CCPO",
+    "CCPO_AGENTS",
+    "CCPO_DIFFERENCE",
+    "CCPO_HELPED",
+    "CCPO_MARGIN",
+    "DAE",
+    "DAE_LUCK",
+    "DIFFERENCE_TURN",
+    "RUDDER",
+    "RUDDER_EXACT",
+    "SYNTHETIC_RETURNS",
+]
+
 _GRADIENT = (Claim("gradient", undiscounted=True),)
 
 C3 = Method(

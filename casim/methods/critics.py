@@ -10,6 +10,18 @@ from casim.estimators import Chain, Gae, GaeNetwork, OntoDecisions, Rewarded
 from casim.methods import whitening
 from casim.methods.method import Method
 
+__all__ = [
+    "GAE",
+    "GAE_NETWORK",
+    "GAE_OPENRLHF",
+    "GAE_SKYRL",
+    "GAE_TD",
+    "GAE_VERL",
+    "GAE_VERL_ANSWERS",
+    "TD_LAMBDA",
+    "TD_N_STEP",
+]
+
 GAE = Method(
     name="GAE",
     recipe=Gae(),

@@ -14,6 +14,20 @@ from casim.estimators import Chain, Forks, Ratio, Siblings
 from casim.methods.method import Method
 from casim.targets import TdError, TrajectoryAdvantage
 
+__all__ = [
+    "AT2PO",
+    "AT2PO_MEAN",
+    "AT2PO_PARENT",
+    "AT2PO_RATIO",
+    "BPO",
+    "BPO_FADED",
+    "CARL",
+    "CARL_ALL",
+    "CARL_ENTROPY",
+    "CARL_JUDGE",
+    "CARL_RANDOM",
+]
+
 CARL = Method(
     name="CARL",
     recipe=Forks(16, 16),

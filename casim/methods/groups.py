@@ -25,6 +25,28 @@ from casim.methods.grpo import GRPO, GRPO_VERL
 from casim.methods.method import Claim, Method
 from casim.targets import TdError
 
+__all__ = [
+    "ECPO",
+    "G2PO",
+    "G2PO_RELEASED",
+    "GACA",
+    "GACA_DR",
+    "GIGPO",
+    "GIGPO_POOLED",
+    "GIGPO_STATE",
+    "GIGPO_STD",
+    "GIGPO_TRAJECTORY",
+    "GIGPO_TRAJECTORY_STD",
+    "GRAFT",
+    "GRAPH_GPO",
+    "HGPO",
+    "HGPO_BASE",
+    "HGPO_CENTRED",
+    "RTMC",
+    "RTMC_SCALED",
+    "TURN_LOO",
+]
+
 _OUTCOME = Whole(discount=1.0)
 _ROWS = Baseline("group", votes="step", single="raw")
 _ROWS_STD = Baseline("group", votes="step", scale=True, single="raw")

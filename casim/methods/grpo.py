@@ -27,6 +27,31 @@ from casim.methods import whitening
 from casim.methods.method import Method
 from casim.oracle.moments import Recursion, peer_baseline, share_of_others
 
+__all__ = [
+    "DAPO",
+    "DAPO_OVERLONG",
+    "DR_GRPO",
+    "DR_GRPO_CONSTANT",
+    "DR_GRPO_TRL",
+    "DR_GRPO_TRL_UNSCALED",
+    "DR_GRPO_VERL",
+    "GDPO",
+    "GDPO_REVERSED",
+    "GDPO_TRL",
+    "GPG",
+    "GRPO",
+    "GRPO_DR",
+    "GRPO_OPENRLHF",
+    "GRPO_SPO",
+    "GRPO_TRL",
+    "GRPO_TRL_BATCH",
+    "GRPO_VERL",
+    "GRPO_VERL_VECTORIZED",
+    "MAXRL",
+    "MAXRL_SKYRL",
+    "PASS_AT_K",
+]
+
 _SCORE = Whole(discount=1.0)
 _VERL = Baseline("group", scale=True, single="raw")
 _TRL = Baseline("group", scale=True, epsilon=1e-4)

@@ -33,6 +33,29 @@ from casim.estimators.sources.models import Network
 from casim.methods.method import Method
 from casim.targets import Advantage
 
+__all__ = [
+    "COCOA_FEATURE",
+    "COCOA_FEATURE_EXACT",
+    "COCOA_FEATURE_NETWORK",
+    "COCOA_RETURN",
+    "COCOA_REWARD",
+    "COCOA_REWARD_EXACT",
+    "COCOA_REWARD_NETWORK",
+    "COCOA_STATE",
+    "HCAPO",
+    "HCAPO_AGENTIC_RL_CA",
+    "HCAPO_SMOOTH",
+    "HCAPO_STEP",
+    "HCAPO_TAKEN",
+    "HCA_RETURN",
+    "HCA_RETURN_ALL",
+    "HCA_RETURN_EXACT",
+    "HCA_RETURN_NETWORK",
+    "HCA_STATE",
+    "HCA_STATE_EXACT",
+    "HCA_STATE_NETWORK",
+]
+
 _OUTCOME = Whole(discount=1.0)
 _SUCCESS = Chain(_OUTCOME, Times(10.0))
 _MACRO = Chain(_SUCCESS, Baseline("group", scale=True))

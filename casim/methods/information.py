@@ -35,6 +35,26 @@ from casim.methods.grpo import GRPO, GRPO_VERL
 from casim.methods.method import Method
 from casim.targets import TrajectoryAdvantage
 
+__all__ = [
+    "A2TGPO",
+    "DELTA_BELIEF",
+    "DELTA_BELIEF_GAIN",
+    "GRAIL",
+    "IGPO",
+    "IGPO_GAIN",
+    "IGPO_KEPT",
+    "IGPO_LOCAL",
+    "IGPO_LOG",
+    "IGPO_REVERSED",
+    "IGPO_TOKEN",
+    "MUTUAL_INFORMATION",
+    "OAR",
+    "SR_PPO",
+    "STARE",
+    "STARE_BOTH",
+    "TRACE",
+]
+
 _ASKED = "a judge's score is the model's probability of the answer"
 _OUTCOME = Chain(GainsAside(), Whole(discount=1.0))
 """What the trajectory earned in all; in a log, what its last turn did."""

@@ -47,6 +47,35 @@ from casim.targets import (
     TrajectoryAdvantage,
 )
 
+__all__ = [
+    "ACPO",
+    "ADAPTSEG",
+    "AGENT_LIGHTNING",
+    "AGENT_LIGHTNING_ROLLOUT",
+    "CAPO",
+    "CLAIRVOYANT",
+    "CRITICSEARCH",
+    "FINEPO",
+    "HICRA",
+    "INT",
+    "INT_UNCHECKED",
+    "PILOTRL",
+    "PILOTRL_ADHERENCE",
+    "PILOTRL_PLAN",
+    "PRS",
+    "PURE_HARD",
+    "PURE_VERIFIABLE",
+    "SCRIBE",
+    "STEPAGENT",
+    "STEPAGENT_INVERSE",
+    "SWEET_RL_Z",
+    "SWEET_RL_ZH",
+    "TARL",
+    "TARL_GRPO",
+    "VPR",
+    "VSPO",
+]
+
 _SCORE = Whole(discount=1.0)
 _REWARD = Times(1.0)
 _Z_SCORE = Baseline("group", scale=True, single="raw")

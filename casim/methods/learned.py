@@ -49,6 +49,39 @@ from casim.methods import whitening
 from casim.methods.method import Method
 from casim.targets import Redistribution, Soft, TrajectoryAdvantage
 
+__all__ = [
+    "DPO",
+    "ISTAR",
+    "ISTAR_FROZEN",
+    "ITPO",
+    "ITPO_NORM",
+    "LARE",
+    "LARE_RRD",
+    "MATH_SHEPHERD_PRM",
+    "MATH_SHEPHERD_PRM_HARD",
+    "PRIME",
+    "PRIME_NETWORK",
+    "PROGRESS_ADVANTAGE",
+    "RED",
+    "RED_FITTED",
+    "RED_IMMEDIATE",
+    "RED_RLOO",
+    "R_TO_Q",
+    "R_TO_Q_FITTED",
+    "SCAR_FEATURE",
+    "SCAR_FEATURE_EXACT",
+    "SCAR_FEATURE_REWARD",
+    "SPA_RL",
+    "SPA_RL_GROUNDED",
+    "SPA_RL_PROGRESS",
+    "SPA_RL_RELEASED",
+    "SPA_RL_TO_GO",
+    "SWEET_RL",
+    "SWEET_RL_RANKED",
+    "T_REG",
+    "T_REG_TOKENS",
+]
+
 _OTHERS = Baseline("group", own=False, single="raw")
 _MASKED_RLOO = Chain(Baseline("group", weighted=True, single="raw"), Unshrunk())
 """x n / (n - 1) - sum_j mean(x_j) / (n - 1), means over the decisions of a row with a weight."""

@@ -12,6 +12,15 @@ from casim.estimators import (
 )
 from casim.methods.method import Method
 
+__all__ = [
+    "HINDSIGHT_RETURN",
+    "HINDSIGHT_STATE",
+    "PROCESS_SUM",
+    "PURE_OPENRLHF",
+    "PURE_OPENRLHF_STEP",
+    "PURE_VERL",
+]
+
 HINDSIGHT_RETURN = Method(
     name="return-conditional hindsight",
     recipe=Hindsight("return"),

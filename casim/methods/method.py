@@ -15,6 +15,13 @@ from casim.simulate import World
 from casim.targets import Target
 from casim.types import Batch, Credit
 
+__all__ = [
+    "STATUSES",
+    "Claim",
+    "Method",
+    "recipe_of",
+]
+
 STATUSES = ("checked", "second-hand", "analogue")
 """How sure the formula is: read in the paper or its code; told by others; or casim's own."""
 

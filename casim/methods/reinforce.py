@@ -20,6 +20,27 @@ from casim.methods import whitening
 from casim.methods.method import Claim, Method
 from casim.oracle.moments import Recursion, peer_baseline, reward_to_go, whole_return
 
+__all__ = [
+    "OPO",
+    "OTB",
+    "OTB_TIR",
+    "REINFORCE",
+    "REINFORCE_PP",
+    "REINFORCE_PP_BASELINE",
+    "REINFORCE_PP_BASELINE_OPENRLHF",
+    "REINFORCE_PP_OPENRLHF",
+    "REINFORCE_PP_VERL",
+    "REINFORCE_PP_VERL_CARRIED",
+    "REMAX",
+    "REWARD_TO_GO",
+    "RLOO",
+    "RLOO_OPENRLHF",
+    "RLOO_TRL",
+    "RLOO_TRL_KL",
+    "RLOO_TRL_NORMALIZED",
+    "RLOO_VERL_VECTORIZED",
+]
+
 _SCORE = Whole(discount=1.0)
 _OTHERS = Recursion(peer_baseline(discount=1.0))
 _EXACT = (Claim("target", undiscounted=True), Claim("gradient", undiscounted=True))

@@ -11,6 +11,13 @@ from casim.methods.grpo import GRPO_VERL
 from casim.methods.method import Method
 from casim.targets import Regularised
 
+__all__ = [
+    "PRL",
+    "PRL_SEGMENT",
+    "PRL_TOKEN",
+    "SPRO",
+]
+
 _DIVERGENCE_TO_GO = Chain(LogRatio(-1 / 100), ToGo(1.0, gaps="skipped"))
 
 PRL = Method(

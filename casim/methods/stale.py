@@ -18,6 +18,24 @@ from casim.methods import whitening
 from casim.methods.grpo import GRPO_VERL
 from casim.methods.method import Claim, Method
 
+__all__ = [
+    "CISPO",
+    "GSPO",
+    "ICEPOP",
+    "IMPORTANCE_SAMPLING",
+    "PPO_CLIP",
+    "RETRACE",
+    "SEQUENCE_MASK_TIS",
+    "SORL",
+    "SORL_PRODUCT",
+    "SORL_TOKEN",
+    "SORL_UNCLIPPED",
+    "TIS",
+    "TURN_CLIP",
+    "VTRACE",
+    "VTRACE_UNBOUNDED",
+]
+
 IMPORTANCE_SAMPLING = Method(
     name="importance sampling",
     recipe=Chain(ToGo(), Ratio("sequence")),

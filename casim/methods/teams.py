@@ -33,6 +33,24 @@ from casim.methods.method import Claim, Method
 from casim.targets import Advantage, Difference
 from casim.targets import Shapley as ShapleyValue
 
+__all__ = [
+    "ARISTOCRAT",
+    "COMA",
+    "DIFFERENCE_REWARDS",
+    "DR_MAS",
+    "DR_MAS_GLOBAL",
+    "LLM_MCA",
+    "MAPPA",
+    "M_GRPO",
+    "QLLM",
+    "QMIX",
+    "SHAPLEY_AGENTS",
+    "SHAPLEY_AGENTS_EXACT",
+    "SHARP",
+    "SHARP_MARGINAL",
+    "VDN",
+]
+
 _OUTCOME = Whole(discount=1.0)
 _Z_OF_AGENT = Baseline("agent", scale=True)
 

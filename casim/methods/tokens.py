@@ -10,6 +10,15 @@ from casim.estimators import Baseline, Chain, OverLength, TopEntropy, Traces, Wh
 from casim.methods.grpo import GRPO, GRPO_TRL, GRPO_VERL
 from casim.methods.method import Method
 
+__all__ = [
+    "ENTROPY_80_20",
+    "ENTROPY_80_20_TRL",
+    "ENTROPY_80_20_VERL",
+    "GRPO_LAMBDA",
+    "GRPO_LAMBDA_BOTH",
+    "GRPO_LAMBDA_LATE",
+]
+
 _Z_SCORE = Chain(Whole(discount=1.0), Baseline("group", scale=True, ddof=0, epsilon=1e-8))
 
 ENTROPY_80_20 = Method(

@@ -9,6 +9,12 @@ from __future__ import annotations
 from casim.estimators import Baseline, Chain, PrefixGain, Sum, Whole
 from casim.methods.method import Method
 
+__all__ = [
+    "TEMPO",
+    "TEMPO_HISTORY",
+    "TEMPO_STATE",
+]
+
 _OVER_DEVIATION = Chain(Whole(discount=1.0), Baseline("group", centre=False, scale=True))
 
 TEMPO = Method(

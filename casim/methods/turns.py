@@ -39,6 +39,33 @@ from casim.methods import whitening
 from casim.methods.grpo import GRPO_VERL
 from casim.methods.method import Claim, Method
 
+__all__ = [
+    "AGENTPRM",
+    "AGENTPRM_MONTE_CARLO",
+    "AGENTPRM_PROMISE",
+    "ARCHER",
+    "ARCHER_TPPO",
+    "FACTOR",
+    "FACTOR_SUM",
+    "HYGAE",
+    "MT_GRPO",
+    "MT_GRPO_CUMULATIVE",
+    "MT_GRPO_JUDGED",
+    "MT_PPO",
+    "MT_PPO_JUDGED",
+    "NTPO",
+    "POAD",
+    "RAGEN",
+    "RAGEN_ANSWERS",
+    "RAGEN_TURNS",
+    "STARPO",
+    "STARPO_S",
+    "TURN_GAE",
+    "TURN_PPO",
+    "TURN_PPO_CLIP",
+    "VETTA",
+]
+
 TURN_PPO = Method(
     name="Turn-PPO",
     recipe=Chain(UnitGae(), whitening.VERL),

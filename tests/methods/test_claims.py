@@ -14,6 +14,7 @@ import casim
 from casim import methods
 from casim.estimators import Chain, Whole
 from casim.methods import METHODS, Claim, Method, named_methods
+from casim.methods.order import ROOMS
 from casim.oracle import path_target
 from casim.oracle.moments import exact_scores, group_moments
 from casim.panel import PANEL
@@ -125,9 +126,17 @@ def test_every_method_is_listed_once_under_its_name():
     names = named_methods()
     assert list(names.values()) == list(METHODS)
     assert len({m.name for m in METHODS}) == len(METHODS)
-    for name in names:
-        assert name in methods.__all__
+    for name, method in names.items():
+        assert getattr(methods, name) is method
         assert name.isupper()
+
+
+def test_a_file_of_recipes_exports_all_of_them_and_nothing_is_left_out_of_the_list():
+    listed = set(named_methods())
+    for room in ROOMS:
+        own = {name for name, x in vars(room).items() if isinstance(x, Method) and name.isupper()}
+        assert set(room.__all__) <= own & listed, room.__name__
+        assert {name for name in own if not name.startswith("_")} <= listed, room.__name__
 
 
 def test_recipes_can_be_rebuilt_from_rows():
