@@ -53,7 +53,7 @@ from casim.estimators.sources.critics import Gae
 from casim.estimators.sources.cuts import CutVine
 from casim.estimators.sources.direct import DirectAdvantage
 from casim.estimators.sources.foresight import Foresight
-from casim.estimators.sources.forks import Forks, Siblings
+from casim.estimators.sources.forks import Forks
 from casim.estimators.sources.games import Shapley
 from casim.estimators.sources.greedy import LessGreedy
 from casim.estimators.sources.hindsight import Hindsight
@@ -74,6 +74,7 @@ from casim.estimators.sources.redistribution import Distilled, Redistributed
 from casim.estimators.sources.references import LessDivergence, LogRatio
 from casim.estimators.sources.returns import ReturnHindsight
 from casim.estimators.sources.search import DeadEnd
+from casim.estimators.sources.siblings import Siblings
 from casim.estimators.sources.synthetic import SyntheticReturns
 from casim.estimators.sources.trees import TreeVine
 from casim.estimators.sources.turns import BilevelGae, UnitGae

@@ -6,13 +6,9 @@ of V over its children, and an edge (node, action) -> child: c = V(child) - V(no
 itself. The children of the prompt are the trajectories of the group. A trainer trains on all edges;
 here it is the trajectories of the group that have credit, and the others are charged.
 
-`Siblings` forks every trajectory by itself, at the M decisions of highest entropy, K - 1 times
-each: c = G - mean of the siblings' G, from the fork to the next one.
-
 References:
     Shen et al. 2025, arXiv:2512.04949 (CARL); Zong et al. 2026, arXiv:2601.04767 (AT2PO), and its
-    code, vllm_rollout_with_tools_tree_offline.py; He et al. 2026, arXiv:2607.14171 (BPO). How a
-    tree is drawn around a batch is casim's own.
+    code, vllm_rollout_with_tools_tree_offline.py.
 """
 
 from __future__ import annotations
@@ -24,49 +20,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from casim.checks import check_choice, check_integer, check_range
-from casim.estimators.base import (
-    Estimator,
-    Source,
-    add_costs,
-    check_discount,
-    cost,
-    count,
-    discount_of,
-    required,
-    time_of,
-)
-from casim.estimators.sources.boundaries import over_stretch, play_on, starts
-from casim.ops import returns_to_go
-from casim.recurrence import affine_scan
+from casim.checks import check_choice, check_integer
+from casim.estimators.base import Estimator, add_costs, cost, count, required
+from casim.estimators.sources.forked import Tree, backed_up
+from casim.estimators.sources.points import SCORES, Aim, largest, surprisal_of_turns
 from casim.simulate import JUDGE, World
-from casim.types import Batch, Trajectory, recorded
-
-SCORES = ("surprisal", "entropy", "judge", "random")
-"""What can say where to fork."""
-
-
-class Tree(NamedTuple):
-    """The trajectories of each group and those that forked off; M of them.
-
-    A point (row, step) is where the row takes its action; rows share the points before they left
-    their parents, which are the parents' own.
-    """
-
-    path: Trajectory
-    """`[P, M, T]`."""
-    parent: Int[Array, "P M"]
-    leave: Int[Array, "P M"]
-    """The step whose action is the first of its own; -1 for the first row, who owns the prompt."""
-    there: Bool[Array, "P M"]
-    number: Float[Array, "P M T"]
-    """How many actions were taken at each point; 0 where none is decided or it is another's."""
-    surprisal: Float[Array, "P M T"]
-    """-log pi of those actions, added up."""
-    crucial: Float[Array, "P M T"]
-    """What the judge says, or the entropy of the policy there."""
-    env_steps: Float[Array, ""]
-    judge_calls: Float[Array, ""]
+from casim.types import Batch, recorded
 
 
 @final
@@ -130,10 +89,15 @@ class Forks(Estimator):
         asks = {"judge"} if self.by == "judge" else set()
         return frozenset({"group", "reset", *asks})
 
+    @property
+    def aim(self) -> Aim:
+        """What says where to fork."""
+        return Aim(self.by, self.damping, self.where, self.judge)
+
     def __call__(self, key, world, batch, credit, state):
         world = required(world, self)
         tree = grow(self, key, world, batch)
-        value, forked = self._valued(tree, world, batch)
+        value, forked = self._valued(tree, batch)
         shown = batch.live & batch.counted[..., None]
         kept = forked if self.only_forked else shown
         used = cost(env_steps=tree.env_steps, judge_calls=tree.judge_calls)
@@ -147,21 +111,20 @@ class Forks(Estimator):
     def _valued(
         self,
         tree: Tree,
-        world: World,
         batch: Batch,
     ) -> tuple[Float[Array, "P N T"], Bool[Array, "P N T"]]:
         """What the group's actions are worth, and whether their points have other children."""
         members = batch.action.shape[1]
         leaf = self._leaves(tree)
         if self.children == "surprisal":
-            weight = jnp.exp(_of_turns(tree.path, batch))
+            weight = jnp.exp(surprisal_of_turns(tree.path, batch))
         else:
             weight = jnp.ones_like(tree.number)
         node, child = backed_up(tree, leaf, weight)
         # The prompt is the first row's point.
         prompt = node[:, :1, :1]
-        node = node[:, :members].at[:, :, 0].set(prompt[..., 0])
-        number = tree.number[:, :members].at[:, :, 0].set(tree.number[:, :1, 0])
+        node = _from_prompt(node[:, :members])
+        number = _from_prompt(tree.number[:, :members])
         value = child[:, :members]
         if self.give == "gain":
             value = value - node
@@ -169,33 +132,42 @@ class Forks(Estimator):
             value = value - prompt
         return value, batch.decided & (number > 1)
 
-    def _leaves(self, tree: Tree) -> Float[Array, "P M"]:
+    def _leaves(
+        self,
+        tree: Tree,
+    ) -> Float[Array, "P M"]:
         """What each trajectory of the tree earned."""
-        live = tree.path.live & tree.there[..., None]
-        outcome = jnp.sum(
-            jnp.where(
-                live,
-                tree.path.reward,
-                0.0,
-            ),
-            axis=-1,
-        )
+        there = tree.there[..., None]
+        live = tree.path.live & there
+        earned = jnp.where(live, tree.path.reward, 0.0)
+        outcome = jnp.sum(earned, axis=-1)
         if self.leaves == "raw":
             return outcome
-        mean = jnp.mean(
-            outcome,
-            axis=1,
-            where=tree.there,
-            keepdims=True,
-        )
-        away = outcome - mean
-        variance = jnp.mean(
-            away**2,
-            axis=1,
-            where=tree.there,
-            keepdims=True,
-        )
-        return away / (jnp.sqrt(variance) + 1e-6)
+
+        def over_tree(
+            x: Float[Array, "P M"],
+        ) -> Float[Array, "P 1"]:
+            return jnp.mean(x, axis=1, where=tree.there, keepdims=True)
+
+        away = outcome - over_tree(outcome)
+        variance = over_tree(away**2)
+        deviation = jnp.sqrt(variance)
+        return away / (deviation + 1e-6)
+
+
+def _from_prompt(x: Float[Array, "P N T"]) -> Float[Array, "P N T"]:
+    """The first row's first step, at the first step of all rows."""
+    of_first = x[:, :1, 0]
+    first_step = x.at[:, :, 0]
+    return first_step.set(of_first)
+
+
+class Place(NamedTuple):
+    """A point of each group's tree."""
+
+    row: Int[Array, " P"]
+    step: Int[Array, " P"]
+    exists: Bool[Array, " P"]
 
 
 def grow(
@@ -205,6 +177,7 @@ def grow(
     batch: Batch,
 ) -> Tree:
     """The tree of each group, with all of its forks."""
+    aim = recipe.aim
     own_key, judge_key = jax.random.split(key)
     tree = _planted(recipe, judge_key, world, batch)
     if recipe.num == 0:
@@ -212,7 +185,9 @@ def grow(
     per_round = -(-recipe.num // recipe.rounds)
     members = batch.action.shape[1]
     rows = jnp.arange(members + recipe.num)
-    can = jnp.broadcast_to(_points(recipe, batch)[:, :1], tree.number.shape)
+    shape = tree.number.shape
+    allowed = aim.allowed(batch)
+    can = jnp.broadcast_to(allowed[:, :1], shape)
 
     def fork(
         carry: tuple[Tree, Array, Array],
@@ -220,71 +195,42 @@ def grow(
     ) -> tuple[tuple[Tree, Array, Array], None]:
         tree, at_start, again = carry
         begins = index % per_round == 0
-        at_start = jnp.where(begins, _siblings(recipe, tree), at_start)
+        at_start = jnp.where(begins, aim.siblings(tree), at_start)
         again = jnp.where(begins, 0, again)
         own = jax.random.fold_in(own_key, index)
-        score = _score(recipe, jax.random.fold_in(own, 1), tree, batch, at_start)
+        score_key = jax.random.fold_in(own, 1)
+        score = aim.score(score_key, tree, batch, at_start)
         # In a round no row that is new, and nothing again before all others.
-        known = rows < members + index // per_round * per_round
-        open_ = can & tree.path.live & known[None, :, None] & (at_start > 0)
-        if recipe.where == "turn":
-            open_ = open_ & (_followed(tree, batch) | _prompt(can))
-        least = jnp.min(jnp.where(open_, again, recipe.num), axis=(1, 2), keepdims=True)
-        score = jnp.where(open_ & (again == least), score, -jnp.inf)
-        row, step, possible = _largest(score)
-        again = again.at[jnp.arange(len(row)), row, step].add(1)
-        tree = _forked(recipe, own, world, batch, tree, (row, step, possible), index)
+        round_ = index // per_round
+        known = rows < members + round_ * per_round
+        open_ = aim.open(tree, batch, can)
+        open_ = open_ & tree.path.live & known[None, :, None]
+        open_ = open_ & (at_start > 0)
+        forks = jnp.where(open_, again, recipe.num)
+        least = jnp.min(forks, axis=(1, 2), keepdims=True)
+        first_turn = open_ & (again == least)
+        score = jnp.where(first_turn, score, -jnp.inf)
+        row, step, exists = largest(score)
+        every = jnp.arange(len(row))
+        again = again.at[every, row, step].add(1)
+        place = Place(row, step, exists)
+        new_row = members + index
+        tree = _forked(
+            aim,
+            own,
+            world,
+            batch,
+            tree,
+            place,
+            new_row,
+        )
         return (tree, at_start, again), None
 
-    start = tree, tree.number, jnp.zeros(tree.number.shape, int)
-    return jax.lax.scan(fork, start, jnp.arange(recipe.num))[0][0]
-
-
-def _siblings(recipe: Forks, tree: Tree) -> Float[Array, "P M T"]:
-    """How many actions were taken where a point is, or where the row took its own."""
-    if recipe.where == "decision":
-        return tree.number
-    # The first action of a row's own was taken at a point of its parent.
-    of_parent = jnp.take_along_axis(tree.number, tree.parent[..., None], axis=1)
-    steps = jnp.arange(tree.number.shape[-1])
-    first_own = steps[None, None] == tree.leave[..., None]
-    return jnp.where(first_own, of_parent, tree.number)
-
-
-def _prompt(can: Bool[Array, "P M T"]) -> Bool[Array, "P M T"]:
-    """The first point of the first row."""
-    first = jnp.cumsum(can, axis=-1) == 1
-    rows = jnp.arange(can.shape[1])
-    return can & first & (rows == 0)[None, :, None]
-
-
-def _followed(tree: Tree, batch: Batch) -> Bool[Array, "P M T"]:
-    """The steps of the turns that are a row's own and that another turn follows."""
-    steps = jnp.arange(tree.number.shape[-1])
-    own = steps[None, None] >= tree.leave[..., None]
-    decided = tree.path.live & batch.decision[:, :1]
-    run = jnp.broadcast_to(_runs(batch)[:, :1], decided.shape)
-    last = jnp.max(jnp.where(decided, run, 0), axis=-1, keepdims=True)
-    return own & (run < last)
-
-
-def _of_turns(path: Trajectory, batch: Batch) -> Float[Array, "P M T"]:
-    """The mean -log pi of the decisions of each row's turn, on all steps of it."""
-    decided = path.live & batch.decision[:, :1]
-    begins = jnp.broadcast_to(starts(_runs(batch))[:, :1], decided.shape)
-    total = over_stretch(jnp.where(decided, -path.log_prob, 0.0), begins)
-    number = over_stretch(decided.astype(total.dtype), begins)
-    return total / jnp.maximum(number, 1.0)
-
-
-def _largest(
-    score: Float[Array, "P M T"],
-) -> tuple[Int[Array, " P"], Int[Array, " P"], Bool[Array, " P"]]:
-    """Row and step of the largest score of each group, the first of equals; and if there is any."""
-    flat = score.reshape(len(score), -1)
-    best = jnp.argmax(flat, axis=1)
-    steps = score.shape[-1]
-    return best // steps, best % steps, jnp.isfinite(jnp.max(flat, axis=1))
+    never = jnp.zeros(shape, int)
+    start = (tree, tree.number, never)
+    each = jnp.arange(recipe.num)
+    (tree, _, _), _ = jax.lax.scan(fork, start, each)
+    return tree
 
 
 def _planted(
@@ -296,311 +242,115 @@ def _planted(
     """The tree before any fork: the trajectories of the group, and room for the others."""
     room = ((0, 0), (0, recipe.num), (0, 0))
     members = batch.action.shape[1]
-    path = jax.tree.map(lambda x: jnp.pad(x, room), recorded(batch))
+    group = recorded(batch)
     counted = batch.counted
     there = jnp.pad(counted, room[:2])
+
+    def with_room(x: Array) -> Array:
+        return jnp.pad(x, room)
+
     order = jnp.arange(members + recipe.num)
-    leave = jnp.broadcast_to(
-        jnp.where(
-            order == 0,
-            -1,
-            0,
-        ),
-        there.shape,
-    )
+    leave = jnp.where(order == 0, -1, 0)
     decided = batch.decided & counted[..., None]
     number = decided.astype(batch.reward.dtype)
-    surprisal = jnp.where(decided, -recorded(batch).log_prob, 0.0)
-    # All begin at the prompt, which is the first row's.
-    number, surprisal = (_at_prompt(x) for x in (number, surprisal))
-    group = recorded(batch)
-    crucial, calls = _crucial(recipe, key, world, group, group.live)
+    surprisal = jnp.where(decided, -group.log_prob, 0.0)
+    aim = recipe.aim
+    crucial, calls = aim.crucial(key, world, group, group.live)
     return Tree(
-        path,
-        jnp.zeros(there.shape, jnp.int32),
-        leave,
-        there,
-        jnp.pad(number, room),
-        jnp.pad(surprisal, room),
-        jnp.pad(crucial, room),
-        jnp.zeros((), jnp.float32),
-        calls,
+        path=jax.tree.map(with_room, group),
+        parent=jnp.zeros(there.shape, jnp.int32),
+        leave=jnp.broadcast_to(leave, there.shape),
+        there=there,
+        # All begin at the prompt, which is the first row's.
+        number=with_room(_at_prompt(number)),
+        surprisal=with_room(_at_prompt(surprisal)),
+        crucial=with_room(crucial),
+        env_steps=jnp.zeros((), jnp.float32),
+        judge_calls=calls,
     )
 
 
-def _at_prompt(x: Float[Array, "P N T"]) -> Float[Array, "P N T"]:
+def _at_prompt(
+    x: Float[Array, "P N T"],
+) -> Float[Array, "P N T"]:
     """What the rows have at the first step, all of it in the first row."""
-    total = jnp.sum(x[:, :, 0], axis=1)
-    return x.at[:, :, 0].set(0.0).at[:, 0, 0].set(total)
-
-
-def _points(recipe: Forks, batch: Batch) -> Bool[Array, "P N T"]:
-    """The steps at which a trajectory may be left."""
-    if recipe.where == "decision":
-        return batch.decision
-    return batch.decision & starts(_runs(batch))
-
-
-def _runs(batch: Batch) -> Int[Array, "P N T"]:
-    """Numbers the runs of decisions: the environment's steps end one, and so does a turn."""
-    unit = jnp.where(batch.decision, batch.turn, -1)
-    return jnp.cumsum(starts(unit), axis=-1)
-
-
-def _crucial(
-    recipe: Forks,
-    key: Key[Array, ""],
-    world: World,
-    path: Trajectory,
-    new: Bool[Array, "P N T"],
-) -> tuple[Float[Array, "P N T"], Float[Array, ""]]:
-    """How crucial each point is, and how many of those that are new were scored."""
-    if recipe.by == "judge":
-        said = world.judge(key, path, recipe.judge)
-        return jnp.nan_to_num(said), count(jnp.isfinite(said) & new)
-    if recipe.by == "entropy":
-        return _entropy(world, path), jnp.zeros((), jnp.float32)
-    return jnp.zeros_like(path.reward), jnp.zeros((), jnp.float32)
-
-
-def _score(
-    recipe: Forks,
-    key: Key[Array, ""],
-    tree: Tree,
-    batch: Batch,
-    at_start: Float[Array, "P M T"],
-) -> Float[Array, "P M T"]:
-    """What a point has of what is largest where it forks, damped as when the round began."""
-    if recipe.by == "random":
-        return jax.random.uniform(
-            key,
-            tree.number.shape,
-            tree.number.dtype,
-        )
-    score = tree.crucial
-    if recipe.by == "surprisal":
-        of_point = tree.surprisal / jnp.maximum(tree.number, 1.0)
-        # A last turn at the prompt stands for the prompt, which nothing led to.
-        of_turn = jnp.where(_followed(tree, batch), _of_turns(tree.path, batch), 0.0)
-        score = of_turn if recipe.where == "turn" else of_point
-    number = jnp.maximum(at_start, 1.0)
-    if recipe.damping == "over":
-        return score / number
-    return score - 0.05 * (number - 1)
+    first_step = x[:, :, 0]
+    total = jnp.sum(first_step, axis=1)
+    cleared = x.at[:, :, 0].set(0.0)
+    return cleared.at[:, 0, 0].set(total)
 
 
 def _forked(
-    recipe: Forks,
+    aim: Aim,
     key: Key[Array, ""],
     world: World,
     batch: Batch,
     tree: Tree,
-    where: tuple[Int[Array, " P"], Int[Array, " P"], Bool[Array, " P"]],
-    index: Int[Array, ""],
+    place: Place,
+    new_row: Int[Array, ""],
 ) -> Tree:
-    """The tree with one more row in each group, from that step of that row on, if there is one."""
-    groups, members, steps = batch.action.shape
-    row, step, possible = where
+    """The tree with one more row in each group, which leaves it at that place, if there is one."""
+    groups, _, num_steps = batch.action.shape
+    row, step, possible = place
     every = jnp.arange(groups)
-    left = jax.tree.map(lambda x: x[every, row], tree.path)
+
+    def of_row(x: Array) -> Array:
+        return x[every, row]
+
+    left = jax.tree.map(of_row, tree.path)
     # A row's first own action was taken at a point of its parent.
-    first_own = step == tree.leave[every, row]
-    row = jnp.where(first_own, tree.parent[every, row], row)
+    first_own = step == of_row(tree.leave)
+    parent = jnp.where(first_own, of_row(tree.parent), row)
     branch_key, judge_key = jax.random.split(key)
     branch = world.branch(branch_key, left, step, 1)
-    new = jax.tree.map(
-        lambda x, like: x[:, 0].astype(like.dtype),
-        branch,
-        tree.path,
-    )
-    place = members + index
-    own = jnp.arange(steps)[None, :] >= step[:, None]
-    played = own & new.live & possible[:, None]
-    decided = played & batch.decision[:, 0]
-    later = decided & (jnp.arange(steps)[None, :] > step[:, None])
+    new = jax.tree.map(_only_copy, branch, tree.path)
+    steps = jnp.arange(num_steps)[None, :]
+    since = step[:, None]
+    own = (steps >= since) & possible[:, None]
+    played = own & new.live
+    decision = batch.decision[:, 0]
+    decided = played & decision
+    # Its first decision is one more action at the place; later ones are at points of its own.
+    later = decided & (steps > since)
     surprise = jnp.where(decided, -new.log_prob, 0.0)
-    first = jnp.take_along_axis(surprise, step[:, None], axis=1)[:, 0]
-    one = possible.astype(tree.number.dtype)
-    crucial, calls = _crucial(
-        recipe,
-        judge_key,
-        world,
-        branch,
-        played[:, None],
-    )
+    at_first = jnp.take_along_axis(surprise, since, axis=1)
+    first_surprise = at_first[:, 0]
+    later_surprise = jnp.where(later, surprise, 0.0)
+    asked = played[:, None]
+    crucial, calls = aim.crucial(judge_key, world, branch, asked)
+
+    def in_row(
+        x: Array,
+        own: Array,
+    ) -> Array:
+        place = x.at[:, new_row]
+        return place.set(own.astype(x.dtype))
+
+    def at_place(
+        x: Array,
+        more: Array,
+    ) -> Array:
+        place = x.at[every, parent, step]
+        return place.add(more.astype(x.dtype))
+
+    number = at_place(tree.number, possible)
+    surprisal = at_place(tree.surprisal, first_surprise)
     return Tree(
-        jax.tree.map(
-            lambda x, y: x.at[:, place].set(y),
-            tree.path,
-            new,
-        ),
-        tree.parent.at[:, place].set(row.astype(tree.parent.dtype)),
-        tree.leave.at[:, place].set(step.astype(tree.leave.dtype)),
-        tree.there.at[:, place].set(possible),
-        tree.number.at[every, row, step].add(one).at[:, place].set(later.astype(one.dtype)),
-        tree.surprisal.at[every, row, step]
-        .add(first)
-        .at[:, place]
-        .set(jnp.where(later, surprise, 0.0)),
-        tree.crucial.at[:, place].set(crucial[:, 0]),
-        tree.env_steps + count(played),
-        tree.judge_calls + calls,
+        path=jax.tree.map(in_row, tree.path, new),
+        parent=in_row(tree.parent, parent),
+        leave=in_row(tree.leave, step),
+        there=in_row(tree.there, possible),
+        number=in_row(number, later),
+        surprisal=in_row(surprisal, later_surprise),
+        crucial=in_row(tree.crucial, crucial[:, 0]),
+        env_steps=tree.env_steps + count(played),
+        judge_calls=tree.judge_calls + calls,
     )
 
 
-def backed_up(
-    tree: Tree,
-    leaf: Float[Array, "P M"],
-    weight: Float[Array, "P M T"],
-) -> tuple[Float[Array, "P M T"], Float[Array, "P M T"]]:
-    """The value of every point, and of what the row's action leads to.
-
-    Args:
-        tree: of each group.
-        leaf: what each trajectory is worth.
-        weight: of what the row's action leads to, among the children of its point.
-    """
-    there = tree.there.astype(leaf.dtype)
-
-    def to_parents(x: Float[Array, "P M"]) -> Float[Array, "P M"]:
-        return jax.vmap(lambda row, at: jnp.zeros_like(row).at[at].add(row))(x, tree.parent)
-
-    def step(
-        after: Float[Array, "P M"],
-        now: tuple[Array, Array],
-    ) -> tuple[Array, tuple[Array, Array]]:
-        time, weighs = now
-        weighs = weighs * there
-        joins = tree.leave == time
-        total = weighs * after
-        number = weighs + to_parents(jnp.where(joins, weighs, 0.0))
-        total = total + to_parents(jnp.where(joins, total, 0.0))
-        value = jnp.where(
-            number > 0,
-            total
-            / jnp.where(
-                number > 0,
-                number,
-                1.0,
-            ),
-            after,
-        )
-        # Exactly as it was where there is one child.
-        value = jnp.where(number > weighs, value, after)
-        return value, (value, after)
-
-    steps = jnp.arange(weight.shape[-1])
-    given = (steps, jnp.moveaxis(weight, -1, 0))
-    _, (node, child) = jax.lax.scan(step, leaf, given, reverse=True)
-    return jnp.moveaxis(node, 0, -1), jnp.moveaxis(child, 0, -1)
-
-
-def _entropy(world: World, path: Trajectory) -> Float[Array, "*rows T"]:
-    """Of the policy at each step, in nats; 0 after the end."""
-    chance = world.probability(path)
-    safe = jnp.where(chance > 0, chance, 1.0)
-    entropy = -jnp.sum(chance * jnp.log(safe), axis=-1)
-    return jnp.where(path.live, entropy, 0.0)
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class Siblings(Source):
-    """Each trajectory beside siblings that leave it at its decisions of highest entropy.
-
-    From a fork on, at discount 1, the credit given the point is the advantage plus a function of
-    it, exactly: siblings do not contain it. Before the first fork it is that of the first fork,
-    faded: given what came before the fork its mean is 0 whatever was done, so it teaches nothing.
-
-    Attributes:
-        num: M, forks of each trajectory, at least 1.
-        siblings: K, trajectories at a fork, its own included, at least 2.
-        fade: of the credit before the first fork, per step, in [0, 1]; 0 is none.
-        discount: in [0, 1]; None is the world's.
-
-    Raises:
-        ValueError: a setting out of its range.
-    """
-
-    num: int = 2
-    siblings: int = 4
-    fade: float = 0.0
-    discount: float | None = None
-    granularity: ClassVar[str] = "step"
-    methodology: ClassVar[str] = "monte_carlo"
-    needs: ClassVar[frozenset[str]] = frozenset({"reset"})
-
-    def __post_init__(self) -> None:
-        check_integer("num", self.num, 1)
-        check_integer("siblings", self.siblings, 2)
-        check_range("fade", self.fade, 0.0, 1.0)
-        check_discount(self.discount)
-
-    def give(self, key, world, batch):
-        world = required(world, self)
-        discount = discount_of(world, batch, self.discount)
-        future = returns_to_go(batch.reward, discount, batch.live)
-        decided = batch.decided & batch.counted[..., None]
-        entropy = jnp.where(
-            decided,
-            _entropy(world, recorded(batch)),
-            -jnp.inf,
-        )
-        ranked = jnp.argsort(-entropy, axis=-1, stable=True)
-        number = min(self.num, batch.action.shape[-1])
-        value = jnp.zeros_like(future)
-        forked = jnp.zeros(batch.live.shape, bool)
-        used = jnp.zeros((), jnp.float32)
-        for place in range(number):
-            step = ranked[..., place]
-            there = jnp.take_along_axis(
-                decided,
-                step[..., None],
-                axis=-1,
-            )[..., 0]
-            own_key = jax.random.fold_in(key, place)
-            tails = play_on(
-                own_key,
-                world,
-                batch,
-                step,
-                self.siblings - 1,
-                discount,
-            )
-            own = jnp.take_along_axis(
-                future,
-                step[..., None],
-                axis=-1,
-            )[..., 0]
-            gain = own - jnp.mean(tails.value, axis=-1)
-            here = there[..., None] & (time_of(batch) == step[..., None])
-            value = jnp.where(here, gain[..., None], value)
-            forked = forked | here
-            used = used + jnp.sum(jnp.where(there, tails.played, 0.0))
-        return self._spread(
-            value,
-            forked,
-            batch,
-        ), cost(env_steps=used)
-
-    def _spread(
-        self,
-        value: Float[Array, "P N T"],
-        forked: Bool[Array, "P N T"],
-        batch: Batch,
-    ) -> Float[Array, "P N T"]:
-        """From the forks to the steps after them, and before the first."""
-        keep = jnp.where(forked, 0.0, 1.0)
-        here = jnp.where(forked, value, 0.0)
-        after = affine_scan(keep, here)
-        before = affine_scan(self.fade * keep, here, reverse=True)
-        begun = jnp.cumsum(forked, axis=-1) > 0
-        return jnp.where(
-            batch.live,
-            jnp.where(
-                begun,
-                after,
-                before,
-            ),
-            0.0,
-        )
+def _only_copy(
+    x: Array,
+    like: Array,
+) -> Array:
+    """The one branch of each group, in the type of what it joins."""
+    return x[:, 0].astype(like.dtype)
