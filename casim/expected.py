@@ -1,12 +1,13 @@
 """The scores that a row converges to, where something exact is known of the method.
 
-By recursion in time at any horizon, or by listing all groups where a world is so small that there
-are few. Both are of groups that share a prompt, in worlds where all start states are one prompt and
-the policy acts itself.
+By recursion in time at any horizon where that holds, or by listing all groups where a world is so
+small that there are few. Both are of groups that share a prompt, in worlds where all start states
+are one prompt and the policy acts itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -28,9 +29,15 @@ def expected_scores(
     groups: Groups,
 ) -> dict[str, float]:
     """Exact scores by the names of `Row.scores`, those that are known and defined."""
-    mdp, policy = setting.world.mdp, setting.world.policy
-    prompts = np.unique(np.asarray(mdp.prompt)[np.asarray(mdp.start) > 0])
+    world = setting.world
+    mdp, policy = world.mdp, world.policy
+    starts = np.asarray(mdp.start) > 0
+    prompts = np.unique(np.asarray(mdp.prompt)[starts])
     if setting.two_policies or groups.share != "prompt" or len(prompts) > 1:
+        return {}
+    # What is known of branches is known where the state is restored.
+    goes_back = "reset" in getattr(method, "needs", ())
+    if goes_back and world.replay_noise is not None:
         return {}
     moments = _moments(method, mdp, policy, groups)
     if moments is None:
@@ -47,16 +54,22 @@ def _moments(
 ) -> Moments | None:
     """Of a batch; None where neither way leads."""
     known = getattr(method, "recursion", None)
-    try:
-        if known is not None:
+    # What does not hold in this world is refused: then the row may have sampled scores only.
+    if known is not None:
+        with contextlib.suppress(ValueError):
             found = known.moments(mdp, policy, groups.num)
             # The groups of a batch are independent.
-            return found._replace(gradient_variance=found.gradient_variance / groups.num_prompts)
-        if getattr(method, "enumerable", False) and _are_few(mdp, policy, groups):
-            return group_moments(mdp, policy, method, groups.num, num_prompts=groups.num_prompts)
-    except ValueError:
-        # A form that does not hold in this world: the row has sampled scores only.
-        return None
+            variance = found.gradient_variance / groups.num_prompts
+            return found._replace(gradient_variance=variance)
+    if getattr(method, "enumerable", False) and _are_few(mdp, policy, groups):
+        with contextlib.suppress(ValueError):
+            return group_moments(
+                mdp,
+                policy,
+                method,
+                groups.num,
+                num_prompts=groups.num_prompts,
+            )
     return None
 
 

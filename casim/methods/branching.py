@@ -28,6 +28,7 @@ from casim.estimators import (
 )
 from casim.methods import whitening
 from casim.methods.method import Claim, Method
+from casim.oracle.moments import StepBranches
 
 __all__ = [
     "MATH_SHEPHERD",
@@ -74,6 +75,7 @@ VINEPPO_STEP = Method(
     reference="Kazemnejad et al. 2024",
     arxiv="2410.01679",
     claims=(Claim("target"), Claim("gradient")),
+    recursion=StepBranches(9),
 )
 """The same from step to step."""
 

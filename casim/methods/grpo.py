@@ -25,7 +25,15 @@ from casim.estimators import (
 )
 from casim.methods import whitening
 from casim.methods.method import Method
-from casim.oracle.moments import Recursion, peer_baseline, share_of_others
+from casim.oracle.moments import (
+    Normalised,
+    OnlyWin,
+    OutcomeGroup,
+    OverWins,
+    Recursion,
+    peer_baseline,
+    share_of_others,
+)
 
 __all__ = [
     "DAPO",
@@ -61,6 +69,7 @@ GRPO = Method(
     recipe=Chain(Whole(), Baseline("group", scale=True)),
     reference="Shao et al. 2024",
     arxiv="2402.03300",
+    recursion=OutcomeGroup(Normalised()),
 )
 """(R - mean) / (std + 1e-6) over the group, with N - 1 in the variance, as in verl."""
 
@@ -69,6 +78,7 @@ GRPO_VERL = Method(
     recipe=Chain(_SCORE, _VERL),
     reference="Shao et al. 2024; verl 0.9.1, compute_grpo_outcome_advantage",
     arxiv="2402.03300",
+    recursion=OutcomeGroup(Normalised(raw=True)),
 )
 """A_i = (r_i - mean r) / (std r + 1e-6), std with G - 1; a group of one gets r / (1 + 1e-6).
 
@@ -82,6 +92,7 @@ GRPO_VERL_VECTORIZED = Method(
     recipe=Chain(_SCORE, Baseline("group", scale=True, floor=1e-3, single="raw")),
     reference="Shao et al. 2024; verl, compute_grpo_vectorized_outcome_advantage",
     arxiv="2402.03300",
+    recursion=OutcomeGroup(Normalised(floor=1e-3, raw=True)),
 )
 """A_i = (r_i - mean r) / (sqrt(max(var r, 1e-6)) + 1e-6): another number only below a std of 1e-3.
 
@@ -93,6 +104,7 @@ GRPO_TRL = Method(
     recipe=Chain(_SCORE, _TRL),
     reference="Shao et al. 2024; TRL 1.16.0, GRPOTrainer",
     arxiv="2402.03300",
+    recursion=OutcomeGroup(Normalised(1e-4)),
 )
 """A_i = (r_i - mean r) / (std r + 1e-4), std with G - 1; a group of one gets 0.
 
@@ -112,6 +124,7 @@ GRPO_OPENRLHF = Method(
     recipe=Chain(_SCORE, Baseline("group", scale=True, epsilon=1e-9)),
     reference="Shao et al. 2024; OpenRLHF 0.11.2, group_norm",
     arxiv="2402.03300",
+    recursion=OutcomeGroup(Normalised(1e-9)),
 )
 """A_i = (r_i - mean r) / (std r + 1e-9), std with G - 1, without a penalty for KL.
 
@@ -123,6 +136,7 @@ GRPO_SPO = Method(
     recipe=Chain(_SCORE, Baseline("group", scale=True, ddof=0, epsilon=1e-8)),
     reference="Shao et al. 2024; the code of Guo et al. 2025 (SPO), option 'grpo'",
     arxiv="2402.03300",
+    recursion=OutcomeGroup(Normalised(1e-8, ddof=0)),
 )
 """A_i = (r_i - mean r) / (std r + 1e-8), std with G."""
 
@@ -212,6 +226,7 @@ MAXRL = Method(
     recipe=Chain(_SCORE, OverMean(), Baseline("group")),
     reference="Tajwar et al. 2026; prime-rl, algo/max_rl.py",
     arxiv="2602.02710",
+    recursion=OutcomeGroup(OverWins()),
 )
 """A_i = (r_i - mean r) / mean r, 0 where the mean is not above 0.
 
@@ -227,6 +242,7 @@ MAXRL_SKYRL = Method(
     ),
     reference="Tajwar et al. 2026; SkyRL 0.3.0, maxrl",
     arxiv="2602.02710",
+    recursion=OutcomeGroup(OverWins(1e-6, raw=True)),
 )
 """A_i = (r_i - mean r) / (mean r + 1e-6), also below 0; a group of one gets r."""
 
@@ -243,6 +259,7 @@ PASS_AT_K = Method(
     recipe=Chain(_SCORE, Baseline("group", centre=False, scale=True), Best()),
     reference="Tang et al. 2025; verl 0.9.1, compute_grpo_passk_outcome_advantage",
     arxiv="2503.19595",
+    recursion=OutcomeGroup(OnlyWin()),
 )
 """A_i = (largest r - second largest) / (std r + 1e-6) on the best rollout, 0 on the others.
 

@@ -56,7 +56,7 @@ class Method:
         enumerable: whether `casim.oracle.moments.group_moments` gives its exact moments; left out,
             that is so where it needs nothing but the group.
         recursion: what gives its exact moments at any horizon, by recursion in time, in groups of
-            one prompt; None where nothing does.
+            one prompt, in worlds that it does not refuse; None where nothing does.
 
     Raises:
         ValueError: a word that is none of those allowed.

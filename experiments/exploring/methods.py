@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from casim.oracle.moments import (
     Known,
+    Normalised,
+    OutcomeGroup,
     Recursion,
+    StepBranches,
     gae,
     hindsight,
     judged_gain,
@@ -15,7 +18,7 @@ from casim.oracle.moments import (
     td_error,
     whole_return,
 )
-from exploring.known import NormalisedGroup, StepBranches, all_advantages, blind_gae
+from exploring.known import all_advantages, blind_gae
 
 BRANCHES = 9
 """Rollouts at each step, as VinePPO takes."""
@@ -67,7 +70,7 @@ METHODS = (
     Shown(
         "GRPO",
         "monte_carlo",
-        NormalisedGroup(),
+        OutcomeGroup(Normalised()),
         "the return, less the mean of the group, over its deviation",
     ),
     Shown(

@@ -1,39 +1,15 @@
-"""Moments that the explorer adds, against enumeration and against a study."""
+"""What the explorer takes to be known, against its definition and against a study."""
 
 import numpy as np
 import pytest
 from exploring.grid import COSTS
 from exploring.knobs import POLICY, TOKENS, reference, task_at
-from exploring.known import NormalisedGroup, StepBranches, binomial, normalised, seen_critic
+from exploring.known import seen_critic
 from exploring.methods import BRANCHES, FIDELITY, METHODS
 
 import casim
 from casim.judges import Judge
-from casim.oracle.moments import by_return, exact_scores, group_moments, precise_truth
-from casim.tasks import Bifurcation
-
-SMALL = Bifurcation(horizon=3, pivots=(1,), gap=0.6, base=0.4, noise=0.1)
-
-
-@pytest.mark.slow
-def test_a_normalised_group_has_the_moments_of_all_groups_that_can_be_drawn(unhooked):
-    mdp = SMALL.build()
-    policy = casim.Softmax(scale=0.7).table(mdp)
-    num = 5
-    found = NormalisedGroup().moments(mdp, policy, num)
-    wanted = group_moments(mdp, policy, casim.methods.GRPO, num, sees=by_return())
-    for name, value in wanted._asdict().items():
-        near = pytest.approx(value, rel=1e-5, abs=1e-9, nan_ok=True)
-        assert getattr(found, name) == near, name
-
-
-def test_credit_of_a_group_sums_to_nothing_and_equal_outcomes_get_none():
-    for num, wins in ((2, 1), (5, 2), (8, 7)):
-        total = wins * normalised(1, wins, num) + (num - wins) * normalised(0, wins, num)
-        assert total == pytest.approx(0.0, abs=1e-12)
-    assert normalised(1, 4, 4) == normalised(0, 0, 4) == 0.0
-    assert binomial(2, 0.25) == [0.5625, 0.375, 0.0625]
-    assert binomial(0, 0.25) == [1.0]
+from casim.oracle.moments import StepBranches, exact_scores, precise_truth
 
 
 @pytest.mark.slow

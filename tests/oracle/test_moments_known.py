@@ -24,7 +24,7 @@ from tests.methods.worlds import NARROW, SCHEDULE, small
 from tests.reference import random_mdp
 
 EXACT = 1e-9
-RECURSIVE = [m for m in METHODS if m.recursion is not None]
+RECURSIVE = [m for m in METHODS if isinstance(m.recursion, Recursion)]
 
 
 @pytest.mark.parametrize("method", RECURSIVE, ids=lambda m: m.name)

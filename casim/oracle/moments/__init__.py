@@ -1,5 +1,6 @@
 """Exact mean and variance of estimators: by enumerating groups, or by recursion at any horizon."""
 
+from casim.oracle.moments.branches import StepBranches
 from casim.oracle.moments.classes import Classes, by_anchor, by_return, by_reward, whole
 from casim.oracle.moments.contributions import (
     Features,
@@ -23,6 +24,7 @@ from casim.oracle.moments.forms import (
 )
 from casim.oracle.moments.group import Moments, group_moments
 from casim.oracle.moments.known import Known, Recursion, Shuffled, nothing, share_of_others
+from casim.oracle.moments.outcomes import Normalised, OnlyWin, OutcomeGroup, OverWins
 from casim.oracle.moments.paths import Enumeration, enumerate_trajectories, precise, precise_truth
 from casim.oracle.moments.recursion import recursion_moments
 from casim.oracle.moments.scores import exact_scores
@@ -33,9 +35,14 @@ __all__ = [
     "Features",
     "Known",
     "Moments",
+    "Normalised",
+    "OnlyWin",
+    "OutcomeGroup",
+    "OverWins",
     "Product",
     "Recursion",
     "Shuffled",
+    "StepBranches",
     "Trace",
     "advantage",
     "all_action",

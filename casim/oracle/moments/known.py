@@ -16,9 +16,10 @@ References:
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float
@@ -30,18 +31,40 @@ from casim.oracle.moments.recursion import recursion_moments
 from casim.types import MDP
 
 
-@runtime_checkable
-class Known(Protocol):
+class Known(abc.ABC):
     """Something whose moments are known without samples at any horizon."""
 
+    @abc.abstractmethod
     def moments(
         self,
         mdp: MDP,
         policy: Any,
         num: int,
     ) -> Moments:
-        """Exact moments on groups of `num` independent trajectories of one prompt."""
-        ...
+        """Exact moments on groups of `num` independent trajectories of one prompt.
+
+        Raises:
+            ValueError: a process or a policy in which it does not hold.
+        """
+
+
+def from_squares(
+    probability: Float[np.ndarray, "T S A"],
+    mean: Float[np.ndarray, "T S A"],
+    square: Float[np.ndarray, "T S A"],
+    gradient: Float[np.ndarray, "M O A"],
+    gradient_variance: Float[np.ndarray, "M O A"],
+) -> Moments:
+    """Moments from the mean and the mean square of the credit of each cell."""
+    met = probability > 0
+    variance = np.maximum(square - mean**2, 0.0)
+    return Moments(
+        probability=probability,
+        expectation=np.where(met, mean, np.nan),
+        variance=np.where(met, variance, np.nan),
+        gradient=gradient,
+        gradient_variance=gradient_variance,
+    )
 
 
 def whole(_: int) -> float:
@@ -61,7 +84,7 @@ def share_of_others(num: int) -> float:
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Recursion:
+class Recursion(Known):
     """A form whose moments obey a recursion in time, times a share that depends on N.
 
     Attributes:
@@ -72,17 +95,7 @@ class Recursion:
     form: Form
     share: Callable[[int], float] = whole
 
-    def moments(
-        self,
-        mdp: MDP,
-        policy: Any,
-        num: int,
-    ) -> Moments:
-        """See `recursion_moments`.
-
-        Raises:
-            ValueError: as `recursion_moments`.
-        """
+    def moments(self, mdp, policy, num):
         share = self.share(num)
         found = recursion_moments(mdp, policy, self.form, num)
         return found._replace(
@@ -95,36 +108,32 @@ class Recursion:
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Shuffled:
-    """The exact advantages of a trajectory, permuted over its steps."""
+class Shuffled(Known):
+    """The exact advantages of a trajectory, permuted over its steps.
 
-    def moments(
-        self,
-        mdp: MDP,
-        policy: Any,
-        num: int,
-    ) -> Moments:
-        """Exact moments in cells, and of the gradient its mean; its variance is NaN.
+    Of the gradient the mean is known; its variance is NaN. An episode that may end early, or a step
+    that is no decision, is refused.
+    """
 
-        Raises:
-            ValueError: an episode that may end early, or a step that is no decision.
-        """
+    def moments(self, mdp, policy, num):
         truth = precise_truth(mdp, policy)
         mdp, policy = precise(mdp, policy)
         steps = len(mdp.schedule)
         lives = truth.occupancy.sum(axis=1)
-        if not (np.all(mdp.decision[mdp.schedule]) and np.allclose(lives, 1.0)):
+        decides = mdp.decision[mdp.schedule]
+        if not (np.all(decides) and np.allclose(lives, 1.0)):
             raise ValueError("every step of an episode must be a live decision, got others")
         past = _past(mdp, truth)
+        never = np.zeros_like(past)
         met = truth.occupancy > 0
-        before = np.divide(past, truth.occupancy, out=np.zeros_like(past), where=met)[..., None]
-        mean = (before[0] + truth.advantage) / steps
-        square = (before[1] + truth.advantage**2 + _later_square(mdp, truth)) / steps
-        probability = truth.occupancy[..., None] * truth.state_policy[mdp.schedule]
-        return Moments(
-            probability=probability,
-            expectation=np.where(probability > 0, mean, np.nan),
-            variance=np.where(probability > 0, np.maximum(square - mean**2, 0.0), np.nan),
+        before = np.divide(past, truth.occupancy, out=never, where=met)[..., None]
+        total = before[0] + truth.advantage
+        squares = before[1] + truth.advantage**2 + _later_square(mdp, truth)
+        acting = truth.state_policy[mdp.schedule]
+        return from_squares(
+            probability=truth.occupancy[..., None] * acting,
+            mean=total / steps,
+            square=squares / steps,
             gradient=truth.gradient / steps,
             gradient_variance=np.full_like(truth.gradient, np.nan),
         )

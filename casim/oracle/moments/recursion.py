@@ -68,10 +68,8 @@ def recursion_moments(
     made = tables(form, mdp, truth)
     peers = isinstance(made, Product) and made.peers
     check_integer("num", num, 2 if peers else 1)
-    prompts = np.unique(mdp.prompt[mdp.start > 0])
-    if peers and len(prompts) > 1:
-        wanted = "one label where peers share a prompt, see `group_moments` for several"
-        raise ValueError(f"prompt must have {wanted}, got {prompts.tolist()}")
+    if peers:
+        check_one_prompt(mdp)
     with jax.enable_x64(True):
         process, table = jax.tree.map(jnp.asarray, (mdp, policy))
         process, table, arrays = (
@@ -103,6 +101,18 @@ def recursion_moments(
         gradient=gradient,
         gradient_variance=np.maximum(gradient_variance, 0.0),
     )
+
+
+def check_one_prompt(mdp: Any) -> None:
+    """Checks that all start states are one prompt, which the members of a group share.
+
+    Raises:
+        ValueError: a process of several prompts.
+    """
+    prompts = np.unique(mdp.prompt[mdp.start > 0])
+    if len(prompts) > 1:
+        wanted = "one label where peers share a prompt, see `group_moments` for several"
+        raise ValueError(f"prompt must have {wanted}, got {prompts.tolist()}")
 
 
 class _Solved(NamedTuple):
