@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
+from typing import NamedTuple
 
 import numpy as np
 
@@ -276,6 +277,94 @@ def qllm(log, data, mdp, known):
         return out
 
     return mixed(log, data, known, shares(log), shares(data))
+
+
+class Mixer(NamedTuple):
+    """The tables of the agents, and the units that mix them."""
+
+    table: np.ndarray
+    """`[I, S A]`."""
+    inner: np.ndarray
+    """W `[I, H]`."""
+    offset: np.ndarray
+    """b `[H]`."""
+    outer: np.ndarray
+    """v `[H]`."""
+    constant: np.ndarray
+    """c."""
+
+
+def first_mixer(units: int = 3) -> Mixer:
+    """Where a fit begins: of both signs, so that absolute values are seen."""
+    rng = np.random.default_rng(5)
+    return Mixer(
+        table=rng.normal(0.0, 0.3, (AGENTS, STATES * ACTIONS)),
+        inner=rng.uniform(-1.0, 1.0, (AGENTS, units)),
+        offset=rng.normal(0.0, 0.5, units),
+        outer=rng.uniform(-1.0, 1.0, units),
+        constant=np.array(0.2),
+    )
+
+
+def q_tot(mixer: Mixer, utility) -> float:
+    """sum_h |v_h| elu(sum_i U_i |W_ih| + b_h) + c."""
+    unit = utility @ np.abs(mixer.inner) + mixer.offset
+    elu = np.where(unit > 0, unit, np.exp(np.minimum(unit, 0.0)) - 1)
+    return elu @ np.abs(mixer.outer) + mixer.constant
+
+
+def slope(mixer: Mixer, design, earned) -> Mixer:
+    """The gradient of the mean squared error, by the chain rule."""
+    utility = np.einsum("rik,ik->ri", design, mixer.table)
+    unit = utility @ np.abs(mixer.inner) + mixer.offset
+    elu = np.where(unit > 0, unit, np.exp(np.minimum(unit, 0.0)) - 1)
+    error = 2 * (q_tot(mixer, utility) - earned) / len(earned)
+    of_elu = error[:, None] * np.abs(mixer.outer)
+    of_unit = of_elu * np.where(unit > 0, 1.0, np.exp(np.minimum(unit, 0.0)))
+    of_utility = of_unit @ np.abs(mixer.inner).T
+    return Mixer(
+        table=np.einsum("rik,ri->ik", design, of_utility),
+        inner=np.sign(mixer.inner) * (utility.T @ of_unit),
+        offset=of_unit.sum(axis=0),
+        outer=np.sign(mixer.outer) * (error @ elu),
+        constant=error.sum(),
+    )
+
+
+def adam(start: Mixer, design, earned, updates: int, rate: float) -> Mixer:
+    """Kingma and Ba 2015, with .9, .999 and 1e-8."""
+    mixer = start
+    first = second = Mixer(*(np.zeros_like(x) for x in start))
+    for step in range(1, updates + 1):
+        gradient = slope(mixer, design, earned)
+        first = Mixer(*(0.9 * m + 0.1 * g for m, g in zip(first, gradient, strict=True)))
+        second = Mixer(*(0.999 * v + 0.001 * g**2 for v, g in zip(second, gradient, strict=True)))
+        moved = []
+        for x, m, v in zip(mixer, first, second, strict=True):
+            mean = m / (1 - 0.9**step)
+            square = v / (1 - 0.999**step)
+            moved.append(x - rate * mean / (np.sqrt(square) + 1e-8))
+        mixer = Mixer(*moved)
+    return mixer
+
+
+def qmix(log, data, mdp, known, updates: int, rate: float):
+    """What Q_tot loses on average where one action is drawn from the policy again."""
+    design = by_agent(data, np.ones(data["mask"].shape))
+    rows = design.reshape(*design.shape[:2], -1)
+    mixer = adam(first_mixer(), rows, outcomes(data), updates, rate)
+    table = mixer.table.reshape(AGENTS, STATES, ACTIONS)
+    own = by_agent(log, np.ones(log["mask"].shape))
+    out = np.zeros(log["mask"].shape)
+    for i, t, (_, state, action) in cells(log, log["mask"]):
+        utility = (own[i] * table).sum(axis=(1, 2))
+        agent = AGENT[t]
+        for other in range(ACTIONS):
+            changed = utility.copy()
+            changed[agent] += table[agent, state, other] - table[agent, state, action]
+            lost = q_tot(mixer, utility) - q_tot(mixer, changed)
+            out[i, t] += known.policy[t, state, other] * lost
+    return out
 
 
 def llm_mca(log, data, mdp, known):

@@ -316,21 +316,32 @@ def t_reg(log, mdp, known, alpha: float = 0.25):
     return pair + np.abs(pair) * alpha * t_reg_tokens(log, known)
 
 
-def intervened(log, mdp, known, margin: float = 1e-4):
+def mistakes(log, known, margin: float = 1e-4) -> dict[int, tuple[int, int]]:
+    """Of each failure that has one: its first mistake, and the best action there."""
+    lost = along(log, known.best_value[:-1]) - along(log, known.best_q)
+    wrong = log["mask"] & (lost > margin)
+    found = {}
+    for i, row in enumerate(wrong):
+        failed = outcome(log, i) <= 0.5
+        if failed and row.any():
+            first = int(row.argmax())
+            state = log["state"][i, first]
+            best = known.best_q[first, state].argmax()
+            found[i] = first, int(best)
+    return found
+
+
+def intervened(log, mdp, known, kept=None):
     """1 / pi on what was done before the first mistake of a failure, and on the best action there.
 
-    `[R, T, A]`.
+    `[R, T, A]`. Of `kept` rows, or of all.
     """
-    right = along(log, known.best_value[:-1]) - along(log, known.best_q) <= margin
     out = np.zeros((*log["mask"].shape, ACTIONS))
-    for i in range(len(out)):
-        wrong = np.nonzero(log["mask"][i] & ~right[i])[0]
-        if outcome(log, i) > 0.5 or not len(wrong):
+    for i, (first, best) in mistakes(log, known).items():
+        if kept is not None and not kept[i]:
             continue
-        first = wrong[0]
-        best = known.best_q[first, log["state"][i, first]].argmax()
-        for t in np.nonzero(log["mask"][i])[0]:
-            if t <= first:
-                action = best if t == first else log["action"][i, t]
-                out[i, t, action] = 1 / known.policy[t, log["state"][i, t], action]
+        for t in np.nonzero(log["mask"][i, : first + 1])[0]:
+            action = best if t == first else log["action"][i, t]
+            state = log["state"][i, t]
+            out[i, t, action] = 1 / known.policy[t, state, action]
     return out

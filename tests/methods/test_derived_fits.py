@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from casim import methods
+from casim.estimators import MonotoneMixing
+from casim.estimators.sources.mixing import Model
 from casim.graders import Judge, Shares
 from casim.methods.method import recipe_of
 from casim.simulate import JUDGE, World
@@ -91,6 +93,24 @@ def test_retrace_of_what_another_policy_did():
     one = off_policy()
     found, single, _ = learned(one, {"RETRACE": recipe_of(methods.RETRACE)})
     agree(found["RETRACE"], fits.retrace(one.log, single, one.mdp, one.known), one.log)
+
+
+def test_qmix_is_a_monotone_mixer_fitted_by_adam_to_the_returns_of_rollouts():
+    """From weights that are given: what is drawn is only where the fit begins."""
+    one, updates, rate = on_policy(), 40, 0.05
+    with jax.enable_x64(True):
+        start = Model(*map(jnp.asarray, fits.first_mixer()))
+    recipe = recipe_of(methods.QMIX)
+    assert (recipe.num_updates, recipe.learning_rate) == (200, rate)
+    recipe = dataclasses.replace(recipe, hidden=len(start.outer), num_updates=updates)
+    with mock.patch.object(MonotoneMixing, "_initial", return_value=start):
+        found, single, _ = learned(one, {"QMIX": recipe})
+    wanted = fits.qmix(one.log, single, one.mdp, one.known, updates, rate)
+    agree(found["QMIX"], wanted, one.log)
+    # It is not the additive fit, and not where it began.
+    assert np.abs(wanted - fits.vdn(one.log, single, one.mdp, one.known)).max() > 0.01
+    untrained = fits.qmix(one.log, single, one.mdp, one.known, 0, rate)
+    assert np.abs(wanted - untrained).max() > 0.01
 
 
 def test_archer_discounts_a_turn_once_however_many_tokens_it_has():

@@ -5,9 +5,11 @@ One recipe of each mechanism: what differs by a setting compiles as long again.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -243,6 +245,63 @@ def test_credit_of_exact_judges(name):
 def test_credit_of_judges_of_words_plans_and_experts(name):
     one = by_chance()
     agree(given("worded")[name], WORDED[name](one.log, one.mdp, one.known), one.log)
+
+
+@functools.cache
+def of_mistakes() -> Played:
+    """The process with chance, where mistakes are early and much can go wrong after them."""
+    with jax.enable_x64(True):
+        mdp, policy = wide(*process(2))
+        panel = {"best": BestAction("optimal"), "first_mistake": FirstMistake()}
+        return played(mdp, policy, panel)
+
+
+def checked(recipe):
+    """Credit and cost of an intervention, and how it went back: step, action, continuations."""
+    one, played_on = of_mistakes(), []
+    branch = World.branch
+
+    def recorded(self, key, batch, step, num, action):
+        tails = branch(self, key, batch, step, num, action=action)
+        played_on.append((step, action, tails))
+        return tails
+
+    def credit(batch):
+        with mock.patch.object(World, "branch", recorded):
+            return recipe.credit(KEY, one.world, batch), played_on.pop()
+
+    with jax.enable_x64(True):
+        return jax.jit(credit, compiler_options=QUICK)(one.batch)
+
+
+@pytest.mark.parametrize("num", [32, 1])
+def test_an_intervention_is_kept_if_a_continuation_from_it_succeeds(num):
+    one, recipe = of_mistakes(), recipe_of(methods.INT)
+    assert recipe.num_checks == 32
+    given, (step, action, tails) = checked(dataclasses.replace(recipe, num_checks=num))
+    rows = len(one.log["mask"])
+
+    def by_row(x, *shape):
+        return np.asarray(x).reshape(rows, *shape)
+
+    step, action = by_row(step), by_row(action)
+    value = by_row(given.value, *given.value.shape[2:])
+    reward, live, acted = (
+        by_row(getattr(tails, name), num, -1) for name in ("reward", "live", "action")
+    )
+    kept, played_steps = np.zeros(rows, bool), 0
+    mistakes = words.mistakes(one.log, one.known)
+    for i, (first, best) in mistakes.items():
+        assert (step[i], action[i]) == (first, best)
+        assert (acted[i, :, first] == best).all()
+        assert (acted[i, :, :first] == one.log["action"][i, :first]).all()
+        kept[i] = (reward[i].sum(axis=-1) > 0.5).any()
+        played_steps += live[i, :, first:].sum()
+    assert kept.any()
+    # One continuation fails now and then.
+    assert num == 32 or kept.sum() < len(mistakes)
+    agree(value, words.intervened(one.log, one.mdp, one.known, kept), one.log)
+    assert float(given.cost.env_steps) == played_steps
 
 
 @pytest.mark.parametrize("name", CONTRIBUTED)
