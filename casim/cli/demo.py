@@ -10,6 +10,7 @@ import tyro
 
 from casim.cli.command import Command
 from casim.cli.machine import Machine
+from casim.cli.output import plain
 from casim.cli.run import Run
 
 
@@ -36,3 +37,19 @@ class Demo(Command):
         shipped = resources.files("casim") / "examples" / "horizon.py"
         with resources.as_file(shipped) as path:
             Run(path, quick=not self.full, out=self.out, machine=self.machine).run()
+        if self.machine.speaks:
+            rows = self.out / ("horizon.jsonl" if self.full else "horizon_quick.jsonl")
+            plain(_next(rows))
+
+
+def _next(rows: Path) -> str:
+    """How to read what was measured, and where it goes on."""
+    return (
+        "\nsnr_aligned: the signal-to-noise ratio of the policy gradient, after the best learning "
+        "rate;"
+        "\nenv_steps: steps of the environment beyond the batch. Next:"
+        f"\n  casim report {rows} --out report.html    all of it, with what each score means"
+        f"\n  casim compare {rows} --against RLOO      what is told apart"
+        "\n  casim new experiment first                         the same as a file to change"
+        "\n  casim teach                                        what credit is, in lessons"
+    )

@@ -12,7 +12,7 @@ import tyro
 
 import casim
 from casim.cli.command import Command
-from casim.cli.output import console, plain, settings
+from casim.cli.output import claims, console, plain, settings
 from casim.controls import CONTROLS
 from casim.estimators import PARTS
 from casim.estimators.base import claimed
@@ -86,10 +86,9 @@ def _methods() -> Iterable[Entry]:
     for name, method in named_methods().items():
         number = "" if method.number is None else f", number {method.number} of the survey"
         arxiv = "" if method.arxiv is None else f", arXiv:{method.arxiv}"
-        claims = (f"{c.what}{' (discount 1)' if c.undiscounted else ''}" for c in method.claims)
         said = (
             f"{method.reference}{arxiv}{number}",
-            f"unbiased for: {', '.join(claims) or '-'}",
+            f"unbiased for: {claims(method)}",
             method.stands_for,
             "" if method.status == "checked" else method.status,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ COMMANDS = {
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended, as shells have it."""
 
+CLOSED = 141
+"""The exit status where whoever read the output stopped reading, as shells have it."""
+
 
 def parse(words: Sequence[str]) -> Command:
     """The command that words ask for, with its settings; help and bad words end the program."""
@@ -64,6 +68,11 @@ def main(args: Sequence[str] | None = None) -> None:
     chosen = parse(sys.argv[1:] if args is None else args)
     try:
         chosen.run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` has. What is left to write goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CLOSED)
     except (ValueError, OSError) as error:
         if chosen.traceback:
             print(_trace(error), file=sys.stderr)

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+FEW = 40
+"""Names that a message still lists; more of them are a wall in which nothing is found."""
 
 
 def named(field: str, name: str, known: Mapping[str, T]) -> T:
     """What a name stands for.
 
     Raises:
-        ValueError: nothing; the message has the names that are close to it, or else all of them.
+        ValueError: not known; the message has the names that are close to it, or else all of them if they
+            are few.
     """
     if name in known:
         return known[name]
@@ -21,6 +24,9 @@ def named(field: str, name: str, known: Mapping[str, T]) -> T:
     if close:
         meant = " or ".join(close)
         raise ValueError(f"{field} must be a known name, got {name!r}: did you mean {meant}?")
+    if len(known) > FEW:
+        count = f"one of the {len(known)} names that `casim list` prints"
+        raise ValueError(f"{field} must be {count}, got {name!r}")
     raise ValueError(f"{field} must be one of {sorted(known)}, got {name!r}")
 
 

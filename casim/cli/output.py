@@ -11,6 +11,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
+    from casim.methods import Method
+
 console = Console()
 
 
@@ -27,6 +29,12 @@ def save(picture: Picture, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figures.save(picture, path)
     print(f"figure: {path}")
+
+
+def claims(method: Method) -> str:
+    """What a published method is unbiased for, in words; a dash if nothing is claimed."""
+    said = (f"{c.what}{' (discount 1)' if c.undiscounted else ''}" for c in method.claims)
+    return ", ".join(said) or "-"
 
 
 def settings(recipe: type) -> str:

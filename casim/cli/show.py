@@ -15,7 +15,7 @@ import casim
 from casim.checks import check_range
 from casim.cli.command import Command
 from casim.cli.names import named
-from casim.cli.output import console, plain, save, settings
+from casim.cli.output import claims, console, plain, save, settings
 from casim.cli.size import check_size
 from casim.estimators import PARTS
 from casim.estimators.chain import parts_of
@@ -32,6 +32,19 @@ MAX_STEPS = 20_000
 """Steps of a trajectory whose truths are drawn."""
 NUM_TRAJECTORIES = 256
 """Trajectories among which one is chosen to be drawn."""
+
+
+FACTS = (
+    "reference",
+    "arxiv",
+    "number",
+    "granularity",
+    "methodology",
+    "target",
+    "stands_for",
+    "status",
+)
+"""What is said of a published method as it stands in its recipe."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +91,13 @@ class Show(Command):
     def _method(self, method: Method) -> None:
         """What is known of a published method, and what its parts do."""
         console.print(f"[bold]{method.name}[/bold]")
-        for field in dataclasses.fields(method):
-            value = getattr(method, field.name)
-            if field.name not in ("name", "recipe") and value not in (None, "", ()):
-                plain(f"{field.name}: {value}")
+        for name in FACTS:
+            value = getattr(method, name)
+            if value not in (None, ""):
+                plain(f"{name.replace('_', ' ')}: {value}")
+        plain(f"unbiased for: {claims(method)}")
+        plain(f"needs: {', '.join(sorted(method.needs)) or 'nothing beyond its trajectory'}")
+        plain(f"exact moments: {_exact(method)}")
         for part in parts_of(method.recipe):
             console.print(f"\n[bold]{part!r}[/bold]")
             plain(inspect.getdoc(sys.modules[type(part).__module__]))
@@ -139,6 +155,16 @@ class Show(Command):
         with style():
             picture = truth_figure(panels, decision, title)
             save(picture, self.out / f"{self.name}-{self.truth}.png")
+
+
+def _exact(method: Method) -> str:
+    """Where bias, variance and signal-to-noise ratio are known without sampling."""
+    known = []
+    if method.recursion is not None:
+        known.append("at any horizon")
+    if method.enumerable:
+        known.append("where all groups can be listed")
+    return ", and ".join(known) or "nowhere; a study samples them"
 
 
 def _kinds() -> dict[str, Kind | Target]:

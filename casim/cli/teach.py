@@ -84,10 +84,11 @@ def _how_to_open(path: Path) -> str:
 
 
 def _list(lessons: tuple[Lesson, ...]) -> str:
-    """The lessons, their minutes and goals."""
+    """The lessons, their minutes, what they need and their goals."""
     lines = []
     for lesson in lessons:
         lines.append(f"{lesson.number}  {lesson.title} ({lesson.minutes} minutes)")
+        lines.append(f"     needs: {lesson.needs}")
         lines.extend(f"     - {goal}" for goal in lesson.goals)
     lines += ["", "casim teach NUMBER opens one; --solution with answers; --to FOLDER elsewhere"]
     return "\n".join(lines)

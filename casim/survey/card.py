@@ -133,11 +133,13 @@ def _text(value: Any) -> str:
 def check(card: Card) -> list[Gap]:
     """What a card leaves out or contradicts, in the order of the questions."""
     method = _recipe_in(card)
+    # A method that is compared with itself is asked for once.
+    names = {"method": method, "methods": " ".join(dict.fromkeys((method, "GRPO")))}
     gaps = []
     for question in QUESTIONS:
         problem = _problem(card, question)
         if problem:
-            command = question.command.format(method=method)
+            command = question.command.format(**names)
             gaps.append(Gap(question, problem, command))
     return gaps
 

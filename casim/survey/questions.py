@@ -28,7 +28,7 @@ SECTIONS = (
     "trajectories",
 )
 """The six fields of the card, its tier, and the six groups of the checklist."""
-_ABLATE = "casim ablate --over horizon=16,64 --estimators {method} GRPO"
+_ABLATE = "casim ablate --over horizon=16,64 --estimators {methods}"
 
 
 class Question(NamedTuple):
@@ -39,7 +39,8 @@ class Question(NamedTuple):
     asks: str
     why: str
     command: str
-    """What of casim gives it, on its own worlds; `{method}` is a recipe, ROWS a file of rows."""
+    """What of casim gives it, on its own worlds; `{method}` is a recipe, `{methods}` the same and a
+    baseline, ROWS a file of rows."""
     required: bool = True
     choices: tuple[str, ...] = ()
     """Words that are allowed; any text if there is none."""

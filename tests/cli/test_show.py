@@ -1,6 +1,7 @@
 """`casim show` says what is too large, and means well; `casim list` fits a screen."""
 
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ import pytest
 
 import casim
 from casim.cli import main
+from casim.cli.list import List
+from casim.cli.main import CLOSED
 from casim.cli.names import check_names, named
 from casim.figures.truths import telling
 from casim.targets import TARGETS
@@ -101,10 +104,34 @@ def test_an_unknown_name_is_answered_by_one_like_it(arguments, message):
 def test_a_name_like_no_other_is_answered_by_all():
     with pytest.raises(ValueError, match=r"score must be one of \['bias', 'snr'\], got 'xyzzy'"):
         named("score", "xyzzy", {"snr": 1, "bias": 2})
+    many = {f"name{number}": number for number in range(100)}
+    with pytest.raises(ValueError, match="one of the 100 names that `casim list` prints, got 'xy"):
+        named("score", "xyzzy", many)
     with pytest.raises(
         ValueError, match=r"scores must be a known name, got 'snrr': did you mean snr"
     ):
         check_names("scores", ["bias", "snrr"], ["bias", "snr"])
+
+
+def test_a_published_method_is_shown_in_words(capsys):
+    main(["show", "RLOO"])
+    said = capsys.readouterr().out
+    assert "unbiased for: target, gradient (discount 1)\n" in said
+    assert "needs: group\n" in said
+    assert "exact moments: at any horizon, and where all groups can be listed\n" in said
+    assert "0x" not in said
+
+
+def test_a_reader_who_stops_reading_is_no_fault(monkeypatch, tmp_path):
+    def stop(command):
+        raise BrokenPipeError
+
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(List, "run", stop)
+        with pytest.raises(SystemExit) as end:
+            main(["list"])
+    assert end.value.code == CLOSED
 
 
 def test_the_list_fits_a_hundred_columns_and_says_every_setting(capsys):

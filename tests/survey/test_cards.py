@@ -202,9 +202,16 @@ def test_the_checklist_is_that_of_the_survey():
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.id)
 def test_its_command_is_one_that_casim_takes(question):
-    words = question.command.format(method="CAPO").split()
+    words = question.command.format(method="CAPO", methods="CAPO GRPO").split()
     assert words[0] == "casim"
     parse(words[1:])
+
+
+@pytest.mark.parametrize(("title", "methods"), [("a paper", "GRPO"), ("CAPO", "CAPO GRPO")])
+def test_a_baseline_is_asked_for_once(title, methods):
+    card = cards.read_card(f"# Card: {title}\n- gpu_hours: 1")
+    gaps = {gap.question.id: gap.command for gap in cards.check(card)}
+    assert gaps["variance"].endswith(f"--estimators {methods} --seeds 0 1 2")
 
 
 def test_the_command_prints_cards_and_gaps(tmp_path, rows, capsys):
