@@ -43,7 +43,7 @@ def drawn(experiment):
     """Rows of a small form of the quick study, and all words of its figure."""
     quick = experiment.QUICK
     small = dataclasses.replace(
-        quick, tasks=tuple(t.with_horizon(8 + i) for i, t in enumerate(quick.tasks[:2]))
+        quick, tasks=tuple(t.with_horizon(8 + i) for i, t in enumerate(quick.tasks[:1]))
     )
     rows = dataclasses.replace(small, replicates=10).run(progress=False)
     return rows, " ".join(words_of(experiment.draw(rows)))

@@ -102,10 +102,11 @@ def cell_pairs(mdp: MDP, truth: Truth, blocks: Sums) -> CellPairs:
         blocks: sums with a leading block axis.
     """
     with jax.enable_x64(True):
-        mdp, truth, blocks = on_one_device((mdp, truth, blocks))
-        fields = (getattr(blocks, name) for name in CELLS)
+        fields = tuple(getattr(blocks, name) for name in CELLS)
+        needed = (mdp, truth, fields, blocks.trajectories)
+        mdp, truth, fields, trajectories = on_one_device(needed)
         cells = tuple(jnp.asarray(x, jnp.float64) for x in fields)
-        trajectories = jnp.asarray(blocks.trajectories, jnp.float64)
+        trajectories = jnp.asarray(trajectories, jnp.float64)
         arguments = arguments_of(mdp, truth, cells, trajectories)
         program = _program(arguments)
         return jax.tree.map(np.asarray, program(*arguments))
@@ -113,7 +114,14 @@ def cell_pairs(mdp: MDP, truth: Truth, blocks: Sums) -> CellPairs:
 
 def on_one_device(tree: Any) -> Any:
     """The copies that the first device of this process holds."""
-    return jax.tree.map(lambda x: jnp.asarray(x).addressable_data(0), tree)
+    return jax.tree.map(_on_one_device, tree)
+
+
+def _on_one_device(x: Any) -> Array:
+    alone = isinstance(x, jax.Array) and len(x.sharding.device_set) == 1
+    # As it is: `asarray` and `addressable_data` would take most of the time that scores of a small
+    # study take.
+    return x if alone else jnp.asarray(x).addressable_data(0)
 
 
 def arguments_of(
