@@ -17,15 +17,20 @@ docs/reasoning-methods.md says what follows from it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 from matplotlib.figure import Figure
 
 import casim
 from casim import methods
-from casim.compare import by_score, compare, worth
-from casim.figures import PAGE, Column, ladder
+from casim.figures import (
+    PAGE,
+    Column,
+    alike,
+    by_place,
+    cost_column,
+    ladder,
+    score_of,
+    worth_column,
+)
 from casim.panel import PANEL
 
 METHODS = (
@@ -73,13 +78,11 @@ GROUPS = 100
 ALIGNED = "snr_aligned"
 SCORES = ("centred_bias", ALIGNED, "gradient_cosine", "env_steps", "judge_calls")
 LEAST = 1e-6
-"""Of an SNR that is drawn."""
+"""Of an SNR that is drawn; what points away from the gradient is put there too."""
 BIASES = (-3.0, 3e4)
 """Biases that are drawn; the sums of process rewards leave the column."""
 LENGTHS = (500, 4_000, 30_000)
 STEPS = 10
-Number = tuple[float, float, float]
-Values = dict[str, dict[str, Number]]
 
 
 def study(name: str, lengths: tuple[int, ...], replicates: int) -> casim.Study:
@@ -110,72 +113,29 @@ def draw(rows: list[casim.Row], width: float = PAGE) -> Figure:
     process = [row for row in rows if row.task["recipe"] == "HackableProcess"]
     columns = [
         bias_of(chain),
-        cost_of(chain),
+        cost_column(chain, place_of),
         snr_of(chain, "aligned SNR\n(hollow: as RLOO)"),
-        worth_of(chain),
+        worth_column(chain, place_of, GROUPS),
         snr_of(process, "aligned SNR, where\nthe judge can be pleased"),
     ]
     methodologies = {row.label: row.methodology for row in rows}
     lengths = sorted({row.num_steps for row in rows})
-    places = [place_of(length) for length in lengths]
+    places = [f"{length:,} tokens" for length in lengths]
     return ladder(columns, methodologies, places, width=width)
 
 
-def place_of(length: int) -> str:
-    return f"{length:,} tokens"
-
-
-def by_place(rows: list[casim.Row], read: Callable[[casim.Row], Number]) -> Values:
-    """What is read of each row, by label and length."""
-    values: Values = {}
-    for row in rows:
-        values.setdefault(row.label, {})[place_of(row.num_steps)] = read(row)
-    return values
+def place_of(row: casim.Row) -> str:
+    return f"{row.num_steps:,} tokens"
 
 
 def bias_of(rows: list[casim.Row]) -> Column:
-    def read(row: casim.Row) -> Number:
-        return row.scores["centred_bias"][:3]
-
     title = "action-centred\nbias² / signal"
-    return Column(title, by_place(rows, read), "symlog", 0.0, 0.1, limits=BIASES)
-
-
-def cost_of(rows: list[casim.Row]) -> Column:
-    """All steps over those of the batch: 1 where nothing extra is rolled out."""
-
-    def read(row: casim.Row) -> Number:
-        cost = 1 + row.scores["env_steps"].value / row.scores["batch_steps"].value
-        return cost, cost, cost
-
-    return Column(
-        "environment steps\nper step of the batch", by_place(rows, read), "log", neutral=1.0
-    )
-
-
-def worth_of(rows: list[casim.Row]) -> Column:
-    def read(row: casim.Row) -> Number:
-        budget = GROUPS * row.scores["batch_steps"].value
-        return worth([row], budget)[:3]
-
-    return Column(
-        "1 / error of the gradient\nat equal cost", by_place(rows, read), "log", neutral=1.0
-    )
+    values = by_place(rows, place_of, score_of("centred_bias"))
+    return Column(title, values, "symlog", 0.0, 0.1, limits=BIASES)
 
 
 def snr_of(rows: list[casim.Row], title: str) -> Column:
     """Positive estimates on a logarithmic axis; hollow where a pair was not told apart."""
-
-    def read(row: casim.Row) -> Number:
-        value, low, high = row.scores[ALIGNED][:3]
-        # What is 0 is estimated below 0 half of the time.
-        shown = (max(value, LEAST), max(low, LEAST), max(high, LEAST))
-        return (value, low, high) if math.isnan(value) else shown
-
-    pairs = compare(rows, by_score(rows, ALIGNED), AGAINST)
-    alike = {
-        (pair.rows[0].label, place_of(pair.rows[0].num_steps))
-        for pair in pairs
-        if pair.verdict not in ("better", "worse")
-    }
-    return Column(title, by_place(rows, read), "log", hollow=alike)
+    values = by_place(rows, place_of, score_of(ALIGNED, LEAST))
+    hollow = alike(rows, ALIGNED, AGAINST, place_of)
+    return Column(title, values, "log", hollow=hollow)

@@ -13,14 +13,11 @@ credit at the wrong steps.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 from matplotlib.figure import Figure
 
 import casim
 from casim import methods
-from casim.figures import PAGE, Column, ladder
+from casim.figures import PAGE, Column, by_place, ladder, score_of
 from casim.panel import PANEL
 
 METHODS = (
@@ -52,11 +49,9 @@ BIAS, ALIGNED = "centred_bias", "snr_aligned"
 SCORES = (BIAS, ALIGNED, "gradient_cosine", "env_steps", "judge_calls")
 COUPLINGS = (0.0, 0.5, 1.0)
 LEAST = 1e-5
-"""Of an SNR that is drawn."""
+"""Of an SNR that is drawn; what points away from the gradient is put there too."""
 BIASES = (-0.5, 3e3)
 """Biases that are drawn."""
-Number = tuple[float, float, float]
-Values = dict[str, dict[str, Number]]
 
 
 def study(
@@ -103,44 +98,22 @@ def draw(rows: list[casim.Row], width: float = PAGE) -> Figure:
             columns.append(make(own, coupling))
     methodologies = {row.label: row.methodology for row in rows}
     sizes = sorted({row.task["num_agents"] for row in rows})
-    places = [place_of(size) for size in sizes]
+    places = [f"{size} agents" for size in sizes]
     return ladder(columns, methodologies, places, names=NAMES, width=width)
 
 
-def place_of(size: int) -> str:
-    return f"{size} agents"
-
-
-def by_place(
-    rows: list[casim.Row],
-    read: Callable[[casim.Row], Number],
-) -> Values:
-    """What is read of each row, by label and number of agents."""
-    values: Values = {}
-    for row in rows:
-        by_size = values.setdefault(row.label, {})
-        by_size[place_of(row.task["num_agents"])] = read(row)
-    return values
+def place_of(row: casim.Row) -> str:
+    return f"{row.task['num_agents']} agents"
 
 
 def bias_of(rows: list[casim.Row], coupling: float) -> Column:
-    def read(row: casim.Row) -> Number:
-        return row.scores[BIAS][:3]
-
     title = f"bias² / signal\nat coupling {coupling:g}"
-    values = by_place(rows, read)
+    values = by_place(rows, place_of, score_of(BIAS))
     return Column(title, values, "symlog", 0.0, 0.1, limits=BIASES)
 
 
 def snr_of(rows: list[casim.Row], coupling: float) -> Column:
     """Positive estimates on a logarithmic axis."""
-
-    def read(row: casim.Row) -> Number:
-        value, low, high = row.scores[ALIGNED][:3]
-        if math.isnan(value):
-            return value, low, high
-        # What is 0 is estimated below 0 half of the time.
-        return max(value, LEAST), max(low, LEAST), max(high, LEAST)
-
     title = f"aligned SNR\nat coupling {coupling:g}"
-    return Column(title, by_place(rows, read), "log")
+    values = by_place(rows, place_of, score_of(ALIGNED, LEAST))
+    return Column(title, values, "log")

@@ -1,6 +1,7 @@
 """Rows, and the arrays of a solved task, to matplotlib axes."""
 
 from casim.figures.along import truth_figure
+from casim.figures.columns import alike, by_place, cost_column, score_of, worth_column
 from casim.figures.labels import label_ends
 from casim.figures.ladder import Column, ladder
 from casim.figures.lines import styles
@@ -17,6 +18,9 @@ __all__ = [
     "PAGE",
     "Column",
     "Panel",
+    "alike",
+    "by_place",
+    "cost_column",
     "label_ends",
     "ladder",
     "matrix",
@@ -24,9 +28,11 @@ __all__ = [
     "pivots",
     "profile_panel",
     "save",
+    "score_of",
     "small_multiples",
     "style",
     "styles",
     "task_figure",
     "truth_figure",
+    "worth_column",
 ]

@@ -25,7 +25,7 @@ from casim.study import Study
 from casim.survey.tree import Situation
 from casim.tasks import ReasoningChain, Task, Team, ToolChain
 
-PROTOCOL = "1"
+PROTOCOL = "2"
 FILE = "measured.jsonl.gz"
 BASELINES = ("RLOO", "GRPO", "GAE")
 """Measured in every world, whatever the tree proposes."""
@@ -79,7 +79,7 @@ SETTINGS = {
         task=_chain,
         methods=BASELINES + REASONING,
         judge=Judge(fidelity=0.9),
-        shipped=(500, 5_000, 10_000),
+        shipped=(500, 2_000, 5_000, 10_000),
         steps=200_000,
     ),
     "agentic": Setting(
@@ -87,7 +87,7 @@ SETTINGS = {
         task=_tools,
         methods=BASELINES + AGENTIC,
         judge=Judge(fidelity=0.9),
-        shipped=(15, 60),
+        shipped=(5, 15, 30, 60),
         steps=30_000,
     ),
     "multi_agent": Setting(
@@ -95,7 +95,7 @@ SETTINGS = {
         task=_team,
         methods=BASELINES + TEAMS,
         judge=Judge("gap", fidelity=0.9),
-        shipped=(2, 4),
+        shipped=(2, 4, 8),
         steps=4_000,
     ),
 }
