@@ -26,7 +26,7 @@ from casim.estimators import Alternatives, Vine
 from casim.figures import PAGE, style
 
 AGAINST = "RLOO"
-BUDGET = 100
+BUDGET = 3_000
 """Groups without anything extra that the budget of environment steps makes."""
 BRANCHES = (1, 2, 4, 8, 16)
 """K, from each point."""
@@ -91,15 +91,12 @@ def draw(rows: list[casim.Row], width: float = PAGE) -> Figure:
     """A panel for each number of turns: what the budget buys, by what a group costs."""
     turns = sorted({row.task["num_turns"] for row in rows})
     with style():
-        figure = Figure(figsize=(width, 0.42 * width), layout="constrained")
+        figure = Figure(figsize=(width, 0.46 * width), layout="constrained")
         panels = figure.subplots(1, len(turns), sharex=True, sharey=True, squeeze=False)[0]
         for axes, num in zip(panels, turns, strict=True):
             draw_panel(axes, [row for row in rows if row.task["num_turns"] == num])
             axes.set_title(f"{num} turns")
         panels[0].set_ylabel(f"SNR that the budget buys,\nover that of {AGAINST}")
-        figure.supxlabel(
-            "environment steps of a group, its credit included, per step of its rollouts", size=8
-        )
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
@@ -128,6 +125,7 @@ def draw_panel(axes: Axes, rows: list[casim.Row]) -> None:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_xlabel("environment steps\nper step of the rollouts")
 
 
 def name_of(row: casim.Row) -> str:
