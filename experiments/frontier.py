@@ -4,8 +4,9 @@ Run with `casim run experiments/frontier.py [--quick]`. A batch is one group of 
 `casim.ToolChain`. Coarse credit costs nothing more. Methods that play on from points of a rollout
 pay for it, K times from each: with the same budget they see fewer groups. A dot is one method at
 one K. To the right, what its credit costs: all environment steps over those of the rollouts. Above,
-the signal-to-noise ratio of the policy gradient that the budget buys, over that of RLOO with all of
-the budget spent on rollouts: above 1, fine credit is worth its price.
+the aligned signal-to-noise ratio of the policy gradient for each environment step, over that of
+RLOO, which spends all steps on rollouts: above 1, fine credit is worth its price. What a budget
+buys without bias is in proportion to it.
 
 `exact` has the true advantage at no cost, which nobody has. docs/agentic-methods.md says what
 follows.
@@ -21,13 +22,10 @@ from matplotlib.figure import Figure
 
 import casim
 from casim import methods
-from casim.compare import worth
 from casim.estimators import Alternatives, Vine
 from casim.figures import PAGE, style
 
 AGAINST = "RLOO"
-BUDGET = 3_000
-"""Groups without anything extra that the budget of environment steps makes."""
 BRANCHES = (1, 2, 4, 8, 16)
 """K, from each point."""
 SIBLINGS = (2, 4, 8, 16)
@@ -38,7 +36,8 @@ FINE = (
     *(Vine(k, unit="step") for k in BRANCHES),
     *(Alternatives(k, unit="turn") for k in SIBLINGS),
 )
-SCORES = ("snr_aligned", "gradient_slope", "env_steps", "batch_steps")
+ALIGNED = "snr_aligned"
+SCORES = (ALIGNED, "gradient_slope", "env_steps", "batch_steps")
 TURNS = (4, 16, 64)
 NAMES = {
     ("Vine", "turn"): "VinePPO by turn",
@@ -66,7 +65,7 @@ class Point(NamedTuple):
     value: float
     low: float
     high: float
-    """What the budget buys, with its interval, over what it buys RLOO."""
+    """SNR for each step, with its interval, over that of RLOO."""
 
 
 def study(name: str, turns: tuple[int, ...], replicates: int) -> casim.Study:
@@ -88,7 +87,7 @@ QUICK = study("frontier_quick", (2, 4), 40)
 
 
 def draw(rows: list[casim.Row], width: float = PAGE) -> Figure:
-    """A panel for each number of turns: what the budget buys, by what a group costs."""
+    """A panel for each number of turns: what a step buys, by what the credit of a group costs."""
     turns = sorted({row.task["num_turns"] for row in rows})
     with style():
         figure = Figure(figsize=(width, 0.46 * width), layout="constrained")
@@ -96,7 +95,7 @@ def draw(rows: list[casim.Row], width: float = PAGE) -> Figure:
         for axes, num in zip(panels, turns, strict=True):
             draw_panel(axes, [row for row in rows if row.task["num_turns"] == num])
             axes.set_title(f"{num} turns")
-        panels[0].set_ylabel(f"SNR that the budget buys,\nover that of {AGAINST}")
+        panels[0].set_ylabel(f"aligned SNR per environment\nstep, over that of {AGAINST}")
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
@@ -104,11 +103,11 @@ def draw(rows: list[casim.Row], width: float = PAGE) -> Figure:
 
 def draw_panel(axes: Axes, rows: list[casim.Row]) -> None:
     reference = next(row for row in rows if row.label == AGAINST)
-    bought = snr_bought(reference)[0]
+    one = reference.scores[ALIGNED].value
     series: dict[str, list[Point]] = {}
     for row in rows:
         if row is not reference:
-            series.setdefault(name_of(row), []).append(point_of(row, bought))
+            series.setdefault(name_of(row), []).append(point_of(row, one))
     axes.axhline(1.0, color="black", linewidth=0.6)
     for name, points in series.items():
         cost, value, low, high = np.array(sorted(points)).T
@@ -134,14 +133,13 @@ def name_of(row: casim.Row) -> str:
     return NAMES.get(key, row.label)
 
 
-def point_of(row: casim.Row, bought: float) -> Point:
+def point_of(row: casim.Row, one: float) -> Point:
+    """Where a row stands.
+
+    Args:
+        row: of a method or a control.
+        one: the aligned SNR of `AGAINST`, whose credit costs nothing.
+    """
     cost = 1 + row.scores["env_steps"].value / row.scores["batch_steps"].value
-    numbers = [max(number / bought, LEAST) for number in snr_bought(row)]
-    return Point(cost, *numbers)
-
-
-def snr_bought(row: casim.Row) -> tuple[float, float, float]:
-    """1 / error(B) - 1 with its interval, see `casim.compare.worth`."""
-    budget = BUDGET * row.scores["batch_steps"].value
-    found = worth([row], budget)
-    return found.value - 1, found.low - 1, found.high - 1
+    per_step = [number / cost for number in row.scores[ALIGNED][:3]]
+    return Point(cost, *(max(number / one, LEAST) for number in per_step))
