@@ -29,6 +29,7 @@ from casim.figures import (
     worth_column,
 )
 from casim.panel import PANEL
+from casim.tasks import Task
 
 METHODS = (
     methods.RLOO,
@@ -64,7 +65,7 @@ LONG = casim.PRESETS["agentic_100_turns"]
 SHORT = dataclasses.replace(LONG, num_turns=10, tokens_per_turn=3, output_tokens=7)
 
 
-def study(name: str, task: casim.ToolChain, replicates: int) -> casim.Study:
+def study(name: str, task: Task, replicates: int) -> casim.Study:
     return casim.Study(
         name=name,
         tasks=(task,),

@@ -15,8 +15,8 @@ def named(field: str, name: str, known: Mapping[str, T]) -> T:
     """What a name stands for.
 
     Raises:
-        ValueError: not known; the message has the names that are close to it, or else all of them if they
-            are few.
+        ValueError: not known; the message has the names that are close to it, or else all of them
+            if they are few.
     """
     if name in known:
         return known[name]
