@@ -17,7 +17,21 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hypotheses import branching, critics, entropy, groups, hidden, judges, length, memory, process
+from hypotheses import (
+    branching,
+    critics,
+    entropy,
+    exploring,
+    groups,
+    hidden,
+    judges,
+    length,
+    levels,
+    memory,
+    process,
+    ratios,
+    shaping,
+)
 from hypotheses.found import Claim, Curve, Found, Panel
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,7 +40,10 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from casim.figures import COLUMN, save, style
 from casim.figures.style import MARKERS
 
-ROOMS = (length, critics, branching, entropy, groups, process, judges, hidden, memory)
+ROOMS = (
+    *(length, critics, levels, branching, entropy, exploring, groups),
+    *(process, shaping, ratios, judges, hidden, memory),
+)
 CLAIMS: tuple[Claim, ...] = tuple(claim for room in ROOMS for claim in room.CLAIMS)
 DRAWN = (
     "step_snr",

@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,12 +27,28 @@ import casim
 from casim import Task
 from hypotheses import exact
 from hypotheses.exact import World
-from hypotheses.found import Claim, Curve, Found, Numbers, Panel, curve, slope, total, verdict
+from hypotheses.found import (
+    Claim,
+    Curve,
+    Found,
+    Numbers,
+    Panel,
+    crossing,
+    curve,
+    level,
+    slope,
+    total,
+    verdict,
+)
 from hypotheses.worlds import Preferences, Votes
 
 POLICY = Preferences()
 GROUPS = (8, 64)
 LABELLED = (4, 8, 16, 32, 64, 128)
+TREE = 30
+"""Turns at which the survey's tree changes methods."""
+CRITICS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""Errors, in deviations of the return."""
 EIGHTFOLD = 8.0
 MANY = 8
 """K, where a turn is rolled out many times."""
@@ -92,14 +109,18 @@ def crossing_errors(world: World) -> list[float]:
     return [math.sqrt(gain / (reach * (num - 1) + extra)) for num in GROUPS]
 
 
+@functools.cache
+def crossings(family: Family) -> tuple[list[float], ...]:
+    """`crossing_errors` of the worlds of a family, from the shortest on."""
+    return tuple(crossing_errors(exact.solve(family.make(size), POLICY)) for size in family.sizes)
+
+
 def td_or_outcome(_: bool) -> Found:
     """TD against Monte Carlo: where they cross, with horizon and with the critic's error."""
     curves: list[Curve] = []
     numbers: Numbers = {}
     for family in FAMILIES:
-        worlds = [exact.solve(family.make(size), POLICY) for size in family.sizes]
-        by_size = [crossing_errors(world) for world in worlds]
-        for num, y in zip(GROUPS, zip(*by_size, strict=True), strict=True):
+        for num, y in zip(GROUPS, zip(*crossings(family), strict=True), strict=True):
             name = f"{family.name}_{num}"
             numbers[f"{name}_short"] = y[0]
             numbers[f"{name}_long"] = y[-1]
@@ -117,6 +138,49 @@ def td_or_outcome(_: bool) -> Found:
         log="x",
     )
     return Found(answer, numbers, panel)
+
+
+def change(family: Family, place: int, error: float) -> float:
+    """The length at which the best changes from outcomes to a critic that errs so; NaN if never.
+
+    Args:
+        family: the worlds.
+        place: of the number of trajectories in `GROUPS`.
+        error: of the critic, in deviations of the return.
+    """
+    above = [found[place] - error for found in crossings(family)]
+    return math.exp(crossing(np.log(family.sizes).tolist(), above))
+
+
+def threshold(_: bool) -> Found:
+    """H29: at which length the best changes, by the critic's error."""
+    numbers: Numbers = {}
+    curves = []
+    for family in FAMILIES:
+        for place, num in enumerate(GROUPS):
+            name = f"{family.name}_{num}"
+            lengths = [change(family, place, error) for error in CRITICS]
+            found = {
+                error: length
+                for error, length in zip(CRITICS, lengths, strict=True)
+                if not math.isnan(length)
+            }
+            for error, length in found.items():
+                numbers[f"{name}_{100 * error:.0f}"] = length
+            # The error for which the tree is right.
+            errors = [one[place] for one in crossings(family)]
+            numbers[f"{name}_error"] = float(np.interp(np.log(TREE), np.log(family.sizes), errors))
+            curves.append(curve(f"{family.name}, N = {num}", list(found), list(found.values())))
+    panel = Panel(
+        title="length from which a critic is best",
+        x="critic's error / sd(R)",
+        y="turns, or votes",
+        curves=[*curves, level("the tree", [CRITICS[0], CRITICS[-1]], TREE)],
+        log="y",
+    )
+    changes = [length for found in curves for length in found.y]
+    near = [TREE / 2 <= length <= 2 * TREE for length in changes]
+    return Found(verdict(holds=all(near), fails=not any(near)), numbers, panel)
 
 
 def label_cost(turns: int, rollouts: int) -> float:
@@ -166,6 +230,21 @@ CLAIMS = (
         "(votes, whose actions move the state further)",
         exact=True,
         measure=td_or_outcome,
+    ),
+    Claim(
+        name="threshold",
+        hypothesis="H29",
+        says="the best method changes at about 30 turns",
+        answer="With 64 trajectories a critic that errs by 0.6 deviations of the return is best "
+        "from {tool_64_60:.0f} turns of a tool on, by 0.7 from {tool_64_70:.0f}, by 0.75 from "
+        "{tool_64_75:.0f}, and by 0.8 at no length up to 128; where votes decide, by 0.2 from "
+        "{votes_64_20:.0f} steps on, by 0.3 from {votes_64_30:.0f}, by 0.35 from "
+        "{votes_64_35:.0f}",
+        flips="the critic's error: a threshold of 30 is right for one of "
+        "{tool_64_error:.2f} (tool) and {votes_64_error:.2f} (votes), and with 8 trajectories of {tool_8_error:.2f} and "
+        "{votes_8_error:.2f}; published methods about the thresholds are in choose.md",
+        exact=True,
+        measure=threshold,
     ),
     Claim(
         name="labels",

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypotheses import branching, critics, exact, groups, judges, memory, paths
+from hypotheses import branching, critics, exact, groups, judges, levels, memory, paths
 from hypotheses.worlds import Preferences, Votes
 
 import casim
@@ -278,3 +278,67 @@ def test_what_is_seen_is_worth_its_mean_return():
                 mean = column @ world.value[step] / column.sum()
                 told = column > 0
                 np.testing.assert_allclose(value[step][told], mean)
+
+
+@pytest.fixture(scope="module")
+def voted():
+    """Nine votes, in units of three."""
+    found = paths.paths(Votes(9), POLICY)
+    return found, levels.units(9, 3)
+
+
+def unit_credit(found, cut, table):
+    """table_end(s_end) - table_first(s_first) along every trajectory; the return at the end."""
+    credit = np.zeros(found.state.shape)
+    for first, end in cut:
+        later = found.returns if end == found.world.num_steps else table[end, found.state[:, end]]
+        credit[:, first:end] = (later - table[first, found.state[:, first]])[:, None]
+    return credit
+
+
+def test_units_are_credited_as_along_trajectories(voted):
+    found, cut = voted
+    cells, _ = levels.credited(found.world, cut)
+    assert_same(found, cells, unit_credit(found, cut, found.world.value))
+
+
+def test_errors_of_a_critic_are_added_up_one_by_one(voted):
+    """B and Z, by a critic that errs in one state at one time, for each of them."""
+    found, cut = voted
+    wanted = levels.moments(found.world, cut)
+    right = np.zeros_like(found.world.value)
+    known = unit_credit(found, cut, right)
+    reach, errors = 0.0, 0.0
+    for first, _ in cut:
+        for state in range(right.shape[1]):
+            wrong = right.copy()
+            wrong[first, state] = 1.0
+            error = unit_credit(found, cut, wrong) - known
+            mean, _ = paths.gradient(found, error)
+            reach += np.sum(mean**2)
+            errors += paths.gradient_square(found, error**2)
+    assert reach == pytest.approx(wanted.reach)
+    assert errors == pytest.approx(wanted.errors)
+    whole, _ = paths.gradient(found, unit_credit(found, cut, found.world.value))
+    size = paths.gradient_square(found, unit_credit(found, cut, found.world.value) ** 2)
+    assert wanted.noise == pytest.approx(size - np.sum(whole**2))
+
+
+def test_units_of_a_step_are_td_and_a_single_one_is_the_outcome(voted):
+    world = voted[0].world
+    token, whole = (levels.moments(world, levels.units(9, length)) for length in (1, 9))
+    assert token.noise == pytest.approx(exact.gradient(world, exact.td_error(world)).variance)
+    assert token.reach == pytest.approx(critics.error_reach(world))
+    centred = exact.gradient(world, exact.whole(world, world.start_value))
+    assert whole.noise == pytest.approx(centred.variance)
+    assert whole.reach == 0
+    with pytest.raises(ValueError, match="length must divide 9 steps, got 2"):
+        levels.units(9, 2)
+
+
+def test_the_best_changes_where_the_tolerance_is_the_error():
+    votes = critics.FAMILIES[1]
+    length = critics.change(votes, 0, 0.55)
+    around = [critics.crossing_errors(exact.solve(Votes(n), critics.POLICY))[0] for n in (11, 15)]
+    assert 11 < length < 15
+    assert around[0] < 0.55 < around[1]

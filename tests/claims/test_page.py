@@ -7,7 +7,15 @@ import pytest
 from hypotheses.found import Found
 
 DOCS = Path(__file__).parents[2] / "docs"
-LONG = {"td_or_outcome", "branches", "coarse_or_fine", "sum_or_minimum", "fidelity"}
+LONG = {
+    "td_or_outcome",
+    "threshold",
+    "levels",
+    "branches",
+    "coarse_or_fine",
+    "sum_or_minimum",
+    "fidelity",
+}
 """Exact ones that take more than a moment."""
 EXACT = [claim for claim in claims.CLAIMS if claim.exact]
 SAMPLED = [claim for claim in claims.CLAIMS if not claim.exact]
@@ -29,6 +37,8 @@ def test_every_claim_is_on_the_page(kept):
     assert claims.table(kept) in page
     assert claims.paged(page, kept) == page
     assert claims.from_json(claims.to_json(kept)) == kept
+    for row in claims.table(kept).splitlines():
+        assert row.count("|") == len(claims.HEAD) + 1
 
 
 @pytest.mark.parametrize("claim", [named(claim) for claim in EXACT])
