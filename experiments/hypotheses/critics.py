@@ -241,7 +241,8 @@ CLAIMS = (
         "{votes_64_20:.0f} steps on, by 0.3 from {votes_64_30:.0f}, by 0.35 from "
         "{votes_64_35:.0f}",
         flips="the critic's error: a threshold of 30 is right for one of "
-        "{tool_64_error:.2f} (tool) and {votes_64_error:.2f} (votes), and with 8 trajectories of {tool_8_error:.2f} and "
+        "{tool_64_error:.2f} (tool) and {votes_64_error:.2f} (votes), and with 8 "
+        "trajectories of {tool_8_error:.2f} and "
         "{votes_8_error:.2f}; published methods about the thresholds are in choose.md",
         exact=True,
         measure=threshold,

@@ -354,7 +354,8 @@ CLAIMS = (
         "one trajectory, and {groups_1_end:.2f} after 400 updates",
         flips="how many rollouts there are: what is added is the gradient of the divergence "
         "from the reference, whatever is paid. After exact updates it has a cosine of "
-        "{exact_alone:.3f} with the truth, after those of groups {groups_alone:.2f}, as noise moved the policy too; outcome "
+        "{exact_alone:.3f} with the truth, after those of groups {groups_alone:.2f}, "
+        "as noise moved the policy too; outcome "
         "and term together {groups_1_cosine:.2f}, which no number of rollouts mends",
         exact=False,
         measure=moved,
@@ -365,7 +366,8 @@ CLAIMS = (
         says="a model's summed log-ratios are its soft value where transitions are deterministic, "
         "and only there",
         answer="Under the best policy of temperature 0.2 on a tool of 8 turns the sum misses "
-        "return less first value by {largest_1000:.0f} where a right call always works; where one in "
+        "return less first value by {largest_1000:.0f} where a right call always works; "
+        "where one in "
         "1,000 fails by {largest_999:.1f} on the worst trajectory and by a root mean square of "
         "{share_999:.2f} deviations of the return, where one in 10 fails by {share_900:.2f}",
         flips="the luck of transitions, which is all that the sum leaves out; each single "
