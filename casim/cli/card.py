@@ -46,7 +46,7 @@ class Card(Command):
         if (self.of is not None) + (self.check is not None) + self.blank != 1:
             raise ValueError("card must be of one thing: a method, rows, --check FILE or --blank")
         if self.check is not None:
-            card = cards.read_card(self.check.read_text(encoding="utf-8"))
+            card = _read(self.check)
             print(cards.to_report(card, cards.check(card)))
             return
         print("\n\n".join(map(self._written, self._cards())))
@@ -60,10 +60,18 @@ class Card(Command):
             return [cards.blank()]
         path = Path(self.of)
         if not path.is_file():
+            self._check_rows_only()
             method = named("of", self.of, named_methods())
             return [cards.card_of_method(self.of, method)]
         rows = load(path)
         return [cards.card_of_row(row, rows) for row in self._chosen(rows)]
+
+    def _check_rows_only(self) -> None:
+        """Raises `ValueError` on a setting that chooses among rows."""
+        for name in ("label", "horizon"):
+            value = getattr(self, name)
+            if value is not None:
+                raise ValueError(f"{name} must be left out where no rows are read, got {value!r}")
 
     def _chosen(self, rows: list[Row]) -> list[Row]:
         """The rows of methods that are asked for.
@@ -80,3 +88,17 @@ class Card(Command):
         if not methods:
             raise ValueError(f"{self.of} must hold rows of methods that are asked for, got none")
         return methods
+
+
+def _read(path: Path) -> cards.Card:
+    """The card in a file.
+
+    Raises:
+        ValueError: no card; the message begins with the name of the file.
+    """
+    try:
+        return cards.read_card(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: a card must be text in UTF-8, got {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

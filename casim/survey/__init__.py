@@ -7,6 +7,7 @@ for record in casim.survey.methods(granularity="turn", methodology="monte_carlo"
 """
 
 from casim.survey import cards, choice
+from casim.survey.audit import Audit, audit, read_audit
 from casim.survey.formats import (
     FORMATS,
     to_bibtex,
@@ -22,14 +23,17 @@ from casim.survey.record import Correction, Grade, Placement, Record, read_recor
 
 __all__ = [
     "FORMATS",
+    "Audit",
     "Correction",
     "Grade",
     "Placement",
     "Record",
+    "audit",
     "cards",
     "choice",
     "inventory",
     "methods",
+    "read_audit",
     "read_inventory",
     "read_record",
     "record_of",

@@ -103,7 +103,7 @@ def read_card(text: str) -> Card:
         ValueError: no card, or a field that none has.
     """
     if text.lstrip().startswith("{"):
-        return _from_json(json.loads(text))
+        return _from_json(_parsed(text))
     title, answers = "", {}
     for line in text.splitlines():
         if line.startswith("# "):
@@ -115,12 +115,19 @@ def read_card(text: str) -> Card:
     return Card(title, answers)
 
 
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"a card that begins with {{ must be JSON, got {error}") from error
+
+
 def _from_json(found: Any) -> Card:
     answers = found.get("answers")
     if not isinstance(answers, dict):
         raise ValueError(f"a card must hold an object 'answers', got {sorted(found)}")
     said = {name: _text(value) for name, value in answers.items() if value is not None}
-    return Card(_text(found.get("title", "")), said)
+    return Card(_text(found.get("title") or ""), said)
 
 
 def _text(value: Any) -> str:

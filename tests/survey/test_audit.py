@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from casim.survey.audit import audit, read_audit
+from casim.survey import audit, read_audit
 from casim.survey.questions import CHECKLIST
 
 

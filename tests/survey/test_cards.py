@@ -239,3 +239,28 @@ def test_the_command_prints_cards_and_gaps(tmp_path, rows, capsys):
 def test_a_control_is_no_method(rows):
     with pytest.raises(ValueError, match="a card must be of a method, got the control 'shuffled'"):
         cards.card_of_row(rows[3], rows)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'{"answers":', "card: a card that begins with { must be JSON, got Expecting value"),
+        (b"\xff\xfe", "card: a card must be text in UTF-8, got 'utf-8' codec"),
+        (b"", "card: a card must have lines '- field: text'"),
+    ],
+)
+def test_a_file_that_is_no_card_is_one_line_with_its_name(tmp_path, data, said):
+    path = tmp_path / "card"
+    path.write_bytes(data)
+    with pytest.raises(SystemExit, match=re.escape(said)) as found:
+        main(["card", "--check", str(path)])
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_what_chooses_rows_is_refused_where_there_are_none():
+    with pytest.raises(SystemExit, match="horizon must be left out where no rows are read, got 4"):
+        main(["card", "GIGPO", "--horizon", "4"])
+
+
+def test_a_card_without_a_title_has_none():
+    assert cards.read_card('{"title": null, "answers": {"tier": "predictive"}}').title == ""
