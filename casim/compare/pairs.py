@@ -21,7 +21,9 @@ class Pairing(NamedTuple):
     references: tuple[Row, ...]
 
 
-def labels(rows: Iterable[Row]) -> list[str]:
+def labels(
+    rows: Iterable[Row],
+) -> list[str]:
     """The labels of the methods, in order."""
     return list(dict.fromkeys(row.label for row in rows))
 
@@ -57,7 +59,9 @@ def pair(
     return pairings
 
 
-def _setting(row: Row) -> str:
+def _setting(
+    row: Row,
+) -> str:
     """What two rows must share to be compared, but for replicates and seeds."""
     groups = (row.num_prompts, row.num_trajectories, row.share)
     judges = (row.judge, row.judges)
@@ -65,12 +69,16 @@ def _setting(row: Row) -> str:
     return json.dumps([*recipes, *groups], sort_keys=True)
 
 
-def _groups(row: Row) -> tuple[Any, ...]:
+def _groups(
+    row: Row,
+) -> tuple[Any, ...]:
     """What two rows must share to have the same groups in the same blocks."""
     return _setting(row), row.replicates, row.seed, row.sources.get("casim")
 
 
-def _check_labels(rows: Sequence[Row]) -> None:
+def _check_labels(
+    rows: Sequence[Row],
+) -> None:
     recipes: dict[str, str] = {}
     for row in rows:
         recipe = json.dumps(row.estimator, sort_keys=True)
@@ -99,7 +107,9 @@ def _unlike(
     return [name for name, part in one.items() if part != other[name]]
 
 
-def _parts(row: Row) -> dict[str, Any]:
+def _parts(
+    row: Row,
+) -> dict[str, Any]:
     """What makes the groups of a row what they are, by a name for people."""
     return {
         "task": row.task,

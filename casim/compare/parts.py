@@ -33,7 +33,9 @@ class Player(NamedTuple):
     """Whether it makes credit; else it changes it."""
 
 
-def players(method: Method | Estimator) -> tuple[Player, ...]:
+def players(
+    method: Method | Estimator,
+) -> tuple[Player, ...]:
     """The parts of a method, in the order in which they run; the whole return is none.
 
     The arms of a sum are players each, as are a baseline's mean ("baseline") and its deviation
@@ -53,7 +55,9 @@ def players(method: Method | Estimator) -> tuple[Player, ...]:
     return named
 
 
-def coalitions(method: Method | Estimator) -> dict[frozenset[str], Estimator]:
+def coalitions(
+    method: Method | Estimator,
+) -> dict[frozenset[str], Estimator]:
     """What a method is with some of its parts, by the names of those that are there."""
     everyone = players(method)
     source, _ = _source(recipe_of(method))
@@ -66,7 +70,9 @@ def coalitions(method: Method | Estimator) -> dict[frozenset[str], Estimator]:
     return found
 
 
-def without_parts(methods: Iterable[Method]) -> tuple[Method, ...]:
+def without_parts(
+    methods: Iterable[Method],
+) -> tuple[Method, ...]:
     """What a study must score for the `anatomy` of these methods: each coalition once.
 
     They are named after the first method that has them, and the parts that are there.
@@ -107,7 +113,9 @@ def _scales_alone(
     return not isinstance(after, Baseline)
 
 
-def _source(recipe: Estimator) -> tuple[Estimator, list[Estimator]]:
+def _source(
+    recipe: Estimator,
+) -> tuple[Estimator, list[Estimator]]:
     """What makes credit, and the parts after it."""
     first, *rest = _flat(recipe)
     while rest and isinstance(rest[0], ToGo | Whole):
@@ -115,14 +123,18 @@ def _source(recipe: Estimator) -> tuple[Estimator, list[Estimator]]:
     return first, rest
 
 
-def _flat(recipe: Estimator) -> list[Estimator]:
+def _flat(
+    recipe: Estimator,
+) -> list[Estimator]:
     """The parts of a chain, those of chains in it among them."""
     if not isinstance(recipe, Chain):
         return [recipe]
     return [part for member in recipe.parts for part in _flat(member)]
 
 
-def _split(part: Estimator) -> list[Estimator]:
+def _split(
+    part: Estimator,
+) -> list[Estimator]:
     """A baseline's deviation, then its mean.
 
     In this order, the deviation is that of the same values as in the whole.
@@ -133,7 +145,9 @@ def _split(part: Estimator) -> list[Estimator]:
     return [part]
 
 
-def _name(part: Estimator) -> str:
+def _name(
+    part: Estimator,
+) -> str:
     if isinstance(part, Baseline):
         return "scale" if part.scale else "baseline"
     if isinstance(part, Chain):
@@ -141,7 +155,9 @@ def _name(part: Estimator) -> str:
     return type(part).__name__
 
 
-def _distinct(found: Sequence[Player]) -> tuple[Player, ...]:
+def _distinct(
+    found: Sequence[Player],
+) -> tuple[Player, ...]:
     """Players whose names differ: the second of a name is called so."""
     met: dict[str, int] = {}
     named = []

@@ -63,17 +63,26 @@ def scaling(
     for row, value in zip(rows, x, strict=True):
         if not value > 0:
             raise ValueError(f"x must be positive, got {value!r}")
-        quantity = np.array([row.scores[score].value, *row.left_out[score]], np.float64)
+        found = row.scores[score].value
+        quantity = np.array([found, *row.left_out[score]], np.float64)
         by_seed.setdefault(row.seed, {})[value] = quantity
     values = sorted({*x})
     if any(sorted(points) != values for points in by_seed.values()):
         raise ValueError(f"rows must have every seed at every value of x, got {len(rows)} of them")
     points = by_seed.values()
-    used = [value for value in values if all((each[value] > 0).all() for each in points)]
+
+    def can_be_logged(value: float) -> bool:
+        return all((each[value] > 0).all() for each in points)
+
+    used = [value for value in values if can_be_logged(value)]
     left_out = len(values) - len(used)
     if len(used) < FEWEST:
         return Scaling(MISSING, len(used), left_out)
-    each = [_slope(np.log(used), np.log([found[value] for value in used])) for found in points]
+    log_used = np.log(used)
+    each = []
+    for found in points:
+        quantities = [found[value] for value in used]
+        each.append(_slope(log_used, np.log(quantities)))
     return Scaling(mean(each), len(used), left_out)
 
 
@@ -84,7 +93,10 @@ def _slope(
     """The weighted least-squares slope, from all blocks and without each."""
     variances = np.array([covariance(quantity, quantity) for quantity in y])
     # What has no noise leaves no way to weigh it against what has.
-    weights = 1 / variances if (variances > 0).all() else np.ones_like(variances)
+    weights = np.ones_like(variances)
+    if (variances > 0).all():
+        weights = 1 / variances
     centred = x - np.average(x, weights=weights)
-    shares = weights * centred / np.sum(weights * centred**2)
+    spread = np.sum(weights * centred**2)
+    shares = weights * centred / spread
     return shares @ y

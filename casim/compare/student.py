@@ -35,7 +35,9 @@ class Estimate(NamedTuple):
 MISSING = Estimate(np.nan, np.nan, np.nan, np.nan)
 
 
-def mean(independent: Sequence[Quantity]) -> Estimate:
+def mean(
+    independent: Sequence[Quantity],
+) -> Estimate:
     """The mean of independent quantities, its interval, and the p-value of 0.
 
     In maths: variances are by the jackknife over blocks, with B - 1 degrees of freedom each; that
@@ -48,13 +50,16 @@ def mean(independent: Sequence[Quantity]) -> Estimate:
     spread = float(np.sqrt(total)) / len(independent)
     if total == 0:
         return Estimate(value, value, value, 1.0 if value == 0 else 0.0)
-    satterthwaite = float(total**2 / np.sum(variances**2 / freedom))
+    uncertain = np.sum(variances**2 / freedom)
+    satterthwaite = float(total**2 / uncertain)
     half = student_quantile(satterthwaite) * spread
     p = student_tail(value / spread, satterthwaite)
     return Estimate(value, value - half, value + half, p)
 
 
-def holm(p: Sequence[float]) -> Float[np.ndarray, " C"]:
+def holm(
+    p: Sequence[float],
+) -> Float[np.ndarray, " C"]:
     """p-values corrected so that the chance of any false rejection stays below the level.
 
     In maths: with p_(1) <= ... <= p_(C), the i-th becomes max_{j <= i} min(1, (C - j + 1) p_(j)).
@@ -63,7 +68,8 @@ def holm(p: Sequence[float]) -> Float[np.ndarray, " C"]:
     order = np.argsort(values, kind="stable")
     factors = len(values) - np.arange(len(values))
     corrected = np.empty_like(values)
-    corrected[order] = np.maximum.accumulate(np.minimum(1.0, factors * values[order]))
+    stepped = np.minimum(1.0, factors * values[order])
+    corrected[order] = np.maximum.accumulate(stepped)
     return corrected
 
 
@@ -78,7 +84,9 @@ def student_tail(
     if math.isinf(t):
         return 0.0
     whole = freedom + t**2
-    return _beta(freedom / 2, 0.5, freedom / whole, t**2 / whole)
+    within = freedom / whole
+    beyond = t**2 / whole
+    return _beta(freedom / 2, 0.5, within, beyond)
 
 
 def _beta(
@@ -100,16 +108,21 @@ def _beta(
     if x > (a + 1) / (a + b + 2):
         return 1 - _beta(b, a, rest, x)
     constant = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    front = math.exp(constant + a * math.log(x) + b * math.log(rest)) / a
-    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    log_front = constant + a * math.log(x) + b * math.log(rest)
+    front = math.exp(log_front) / a
+    first = (a + b) * x / (a + 1)
+    c, d = 1.0, 1 / (1 - first)
     fraction, m = d, 0
     change = 0.0
     while abs(change - 1) > PRECISION:
         m += 1
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        here = a + 2 * m
+        even = m * (b - m) * x / ((here - 1) * here)
+        odd = -(a + m) * (a + b + m) * x
+        odd = odd / (here * (here + 1))
         for term in (even, odd):
-            d, c = 1 / (1 + term * d), 1 + term / c
+            d = 1 / (1 + term * d)
+            c = 1 + term / c
             change = c * d
             fraction *= change
     return front * fraction

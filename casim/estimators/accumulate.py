@@ -60,7 +60,10 @@ class Whole(Part):
     def __post_init__(self) -> None:
         check_discount(self.discount)
 
-    def claims(self, discount: float) -> frozenset[str]:
+    def claims(
+        self,
+        discount: float,
+    ) -> frozenset[str]:
         exact = discount == 1 and keeps_discount(self.discount, discount)
         return self.unbiased if exact else frozenset()
 
@@ -99,7 +102,10 @@ class ToGo(Part):
         check_discount(self.discount)
         check_choice("gaps", self.gaps, ("count", "earn", "skipped", "reset"))
 
-    def claims(self, discount: float) -> frozenset[str]:
+    def claims(
+        self,
+        discount: float,
+    ) -> frozenset[str]:
         exact = self.gaps == "count" and keeps_discount(self.discount, discount)
         return self.unbiased if exact else frozenset()
 
@@ -154,7 +160,10 @@ class FromEnds(Part):
         from_next = affine_scan(0.0, credit.value, ends & (credit.value != 0), reverse=True)
         return credit._replace(value=jnp.where(decided, from_next, 0.0))
 
-    def _boundary(self, batch: Batch) -> Bool[Array, "P N T"]:
+    def _boundary(
+        self,
+        batch: Batch,
+    ) -> Bool[Array, "P N T"]:
         """The last step of each stretch."""
         if self.length is None:
             return batch.segment != shift_left(batch.segment, -1)
@@ -246,7 +255,9 @@ def onto_decisions_before(
     return jnp.where(mine, value + answers, 0.0) + jnp.where(first, begun, 0.0)
 
 
-def last_of(mask: Bool[Array, "*rows T"]) -> Bool[Array, "*rows T"]:
+def last_of(
+    mask: Bool[Array, "*rows T"],
+) -> Bool[Array, "*rows T"]:
     """The last step of each row at which the mask is True, if there is one."""
     not_after = jnp.cumsum(mask[..., ::-1], axis=-1)[..., ::-1]
     return mask & (not_after == 1)

@@ -35,7 +35,8 @@ class OnTaken(Part):
     def apply(self, world, batch, credit):
         check_taken(credit, self)
         chance = required(world, self).probability(batch)
-        taken = jax.nn.one_hot(batch.action, chance.shape[-1], dtype=chance.dtype)
+        actions = chance.shape[-1]
+        taken = jax.nn.one_hot(batch.action, actions, dtype=chance.dtype)
         possible = chance > 0
         safe = jnp.where(possible, chance, 1.0)
         share = jnp.where(possible, taken / safe, 0.0)
@@ -61,9 +62,11 @@ class Answers(Source):
         world = required(world, self)
         said = world.judge(key, batch, self.judge)
         live = batch.live & batch.counted[..., None]
-        where = live[..., None] if said.ndim > live.ndim else live
+        of_actions = said.ndim > live.ndim
+        where = live[..., None] if of_actions else live
         given = jnp.isfinite(said) & where
-        return jnp.where(given, said, 0.0), cost(judge_calls=count(given))
+        used = cost(judge_calls=count(given))
+        return jnp.where(given, said, 0.0), used
 
 
 @final
@@ -79,7 +82,9 @@ class LessAverage(Part):
             raise ValueError("LessAverage must be given credit of all actions, got that of one")
         chance = required(world, self).probability(batch)
         action = batch.action.astype(jnp.int32)
-        taken = jnp.take_along_axis(value, action[..., None], axis=-1)
+        place = action[..., None]
+        taken = jnp.take_along_axis(value, place, axis=-1)
         # Differences first, so that equal credit gives exactly 0.
-        less = jnp.sum(chance * (taken - value), axis=-1)
+        gain = taken - value
+        less = jnp.sum(chance * gain, axis=-1)
         return credit._replace(value=jnp.where(batch.live, less, 0.0))

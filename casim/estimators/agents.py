@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import ClassVar, final
 
 import jax
@@ -28,7 +29,9 @@ from casim.sums import label_max
 from casim.types import Batch, Credit
 
 
-def leads(batch: Batch) -> Bool[Array, "P N T"]:
+def leads(
+    batch: Batch,
+) -> Bool[Array, "P N T"]:
     """The steps of the agent that acts first in each trajectory."""
     return batch.agent == batch.agent[..., :1]
 
@@ -68,7 +71,9 @@ class ByLeader(Estimator):
 
     def init(self, key, world):
         to_leader, to_others = jax.random.split(key)
-        return self.leader.init(to_leader, world), self.others.init(to_others, world)
+        leader = self.leader.init(to_leader, world)
+        others = self.others.init(to_others, world)
+        return leader, others
 
     def __call__(self, key, world, batch, credit, state):
         before = state or ((), ())
@@ -82,7 +87,7 @@ class ByLeader(Estimator):
         first, second = given
         here = leads(batch)
         # What was handed in was paid for once.
-        extra = jax.tree.map(lambda x, y: x - y, second.cost, credit.cost)
+        extra = jax.tree.map(operator.sub, second.cost, credit.cost)
         joined = Credit(
             jnp.where(here, first.value, second.value),
             jnp.where(here, first.weight, second.weight),
@@ -117,18 +122,29 @@ class FormReward(Part):
         check_taken(credit, self)
         value = credit.value
         if batch.component is None:
-            return credit._replace(value=jnp.where(batch.live, self._worth(value), 0.0))
-        check_integer("component", self.component, 0, batch.component.shape[-1] - 1)
-        broken = batch.live & (batch.component[..., self.component] < 0)
+            worth = jnp.where(batch.live, self._worth(value), 0.0)
+            return credit._replace(value=worth)
+        last = batch.component.shape[-1] - 1
+        check_integer("component", self.component, 0, last)
+        penalty = batch.component[..., self.component]
+        broken = batch.live & (penalty < 0)
         leader = leads(batch)
-        by_leader = jnp.any(broken & leader, axis=-1, keepdims=True)
-        own = jnp.where(leader, by_leader, _in_turn(broken, batch))
+        of_leader = broken & leader
+        by_leader = jnp.any(of_leader, axis=-1, keepdims=True)
+        by_others = _in_turn(broken, batch)
+        own = jnp.where(leader, by_leader, by_others)
         correct = jnp.where(by_leader, 0.0, value)
-        worth = jnp.where(own, 0.0, self._worth(correct))
-        return credit._replace(value=jnp.where(batch.live, worth, 0.0))
+        of_own = self._worth(correct)
+        worth = jnp.where(own, 0.0, of_own)
+        value = jnp.where(batch.live, worth, 0.0)
+        return credit._replace(value=value)
 
-    def _worth(self, value: Float[Array, "P N T"]) -> Float[Array, "P N T"]:
-        return self.low + (1 - self.low) * value
+    def _worth(
+        self,
+        value: Float[Array, "P N T"],
+    ) -> Float[Array, "P N T"]:
+        above = (1 - self.low) * value
+        return self.low + above
 
 
 @final
@@ -160,16 +176,25 @@ class Aligned(Estimator):
         # The draw of a call is that of its first step; those that are no calls come last.
         first = _first_of_calls(batch)
         drawn = jnp.where(first, draws, -1.0)
-        by_call = label_max(drawn, jnp.where(first, place, steps), steps + 1)[..., :steps]
-        exists = jnp.arange(steps)[None, None, :] < calls[..., None]
-        order = jnp.argsort(jnp.argsort(jnp.where(exists, by_call, jnp.inf), axis=-1), axis=-1)
+        label = jnp.where(first, place, steps)
+        by_call = label_max(drawn, label, steps + 1)[..., :steps]
+        every = jnp.arange(steps)[None, None, :]
+        exists = every < calls[..., None]
+        existing = jnp.where(exists, by_call, jnp.inf)
+        sorted_ = jnp.argsort(existing, axis=-1)
+        order = jnp.argsort(sorted_, axis=-1)
         kept = exists & (order < self.number)
         again = self._again(to_repeat, calls, steps)
-        times = jnp.where(calls[..., None] >= self.number, kept, exists + again)
-        often = jnp.take_along_axis(times, jnp.clip(place, 0, steps - 1), axis=-1)
+        enough = calls[..., None] >= self.number
+        refilled = exists + again
+        times = jnp.where(enough, kept, refilled)
+        call = jnp.clip(place, 0, steps - 1)
+        often = jnp.take_along_axis(times, call, axis=-1)
         weight = often / self.number
-        counted = jnp.where(leads(batch), 1.0, weight).astype(credit.weight.dtype)
-        return credit._replace(weight=credit.weight * counted), state
+        of_others = jnp.where(leads(batch), 1.0, weight)
+        counted = of_others.astype(credit.weight.dtype)
+        weight = credit.weight * counted
+        return credit._replace(weight=weight), state
 
     def _again(
         self,
@@ -180,38 +205,56 @@ class Aligned(Estimator):
         """How often each call is drawn again."""
         shape = (*calls.shape, self.number)
         draws = jax.random.uniform(key, shape, jnp.float32)
-        which = jnp.floor(draws * calls[..., None]).astype(jnp.int32)
+        call = draws * calls[..., None]
+        which = jnp.floor(call).astype(jnp.int32)
         missing = self.number - calls
-        drawn = jnp.arange(self.number)[None, None, :] < missing[..., None]
-        label = jnp.where(drawn & (calls[..., None] > 0), which, steps)
+        every = jnp.arange(self.number)[None, None, :]
+        drawn = every < missing[..., None]
+        some = calls[..., None] > 0
+        label = jnp.where(drawn & some, which, steps)
 
-        def of_row(label: Array) -> Array:
-            return jnp.zeros(steps + 1, jnp.int32).at[label].add(1)[:steps]
+        def of_row(
+            label: Array,
+        ) -> Array:
+            nothing = jnp.zeros(steps + 1, jnp.int32)
+            return nothing.at[label].add(1)[:steps]
 
         return jax.vmap(jax.vmap(of_row))(label)
 
 
-def _first_of_calls(batch: Batch) -> Bool[Array, "P N T"]:
+def _first_of_calls(
+    batch: Batch,
+) -> Bool[Array, "P N T"]:
     """The first decision of each turn of an agent that is not the leader."""
     mine = batch.decided & ~leads(batch)
     begins = starts(batch.turn)
     goes_on = jnp.where(begins, 0.0, 1.0)
-    so_far = affine_scan(goes_on, mine.astype(batch.reward.dtype))
+    own = mine.astype(batch.reward.dtype)
+    so_far = affine_scan(goes_on, own)
     return mine & (so_far == 1)
 
 
-def _calls(batch: Batch) -> tuple[Int[Array, "P N T"], Int[Array, "P N"]]:
+def _calls(
+    batch: Batch,
+) -> tuple[Int[Array, "P N T"], Int[Array, "P N"]]:
     """Which call of its trajectory a step belongs to, -1 before the first, and their number."""
     first = _first_of_calls(batch)
     place = jnp.cumsum(first, axis=-1) - 1
     return place, jnp.sum(first, axis=-1)
 
 
-def _in_turn(mark: Bool[Array, "P N T"], batch: Batch) -> Bool[Array, "P N T"]:
+def _in_turn(
+    mark: Bool[Array, "P N T"],
+    batch: Batch,
+) -> Bool[Array, "P N T"]:
     """Whether any step of the same turn is marked."""
     begins = starts(batch.turn)
     mark = mark.astype(batch.reward.dtype)
-    so_far = affine_scan(jnp.where(begins, 0.0, 1.0), mark)
-    ends = jnp.roll(begins, -1, axis=-1).at[..., -1].set(True)
-    whole = affine_scan(jnp.where(ends, 0.0, 1.0), jnp.where(ends, so_far, 0.0), reverse=True)
+    goes_on = jnp.where(begins, 0.0, 1.0)
+    so_far = affine_scan(goes_on, mark)
+    next_begins = jnp.roll(begins, -1, axis=-1)
+    ends = next_begins.at[..., -1].set(True)
+    keep = jnp.where(ends, 0.0, 1.0)
+    at_ends = jnp.where(ends, so_far, 0.0)
+    whole = affine_scan(keep, at_ends, reverse=True)
     return whole > 0

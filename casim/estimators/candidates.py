@@ -60,13 +60,19 @@ class RankedPair(Estimator):
         actions = chance.shape[-1]
         wins = jax.nn.one_hot(better, actions, dtype=chance.dtype)
         loses = jax.nn.one_hot(worse, actions, dtype=chance.dtype)
-        lead = jnp.sum((wins - loses) * _margin(world, batch), axis=-1)
-        size = self.beta * jax.nn.sigmoid(-self.beta * lead)
+        beats = wins - loses
+        margin = _margin(world, batch)
+        lead = jnp.sum(beats * margin, axis=-1)
+        wrong = jax.nn.sigmoid(-self.beta * lead)
+        size = self.beta * wrong
         possible = chance > 0
-        over = jnp.where(possible, 1.0 / jnp.where(possible, chance, 1.0), 0.0)
-        value = size[..., None] * (wins - loses) * over
+        safe = jnp.where(possible, chance, 1.0)
+        over = jnp.where(possible, 1.0 / safe, 0.0)
+        steps = size[..., None]
+        value = steps * beats * over
         shown = decisions(batch)[..., None]
-        return credit._replace(value=jnp.where(shown, value, 0.0)), state
+        value = jnp.where(shown, value, 0.0)
+        return credit._replace(value=value), state
 
     def _drawn(
         self,
@@ -78,14 +84,21 @@ class RankedPair(Estimator):
         """One of the better half of the candidates, and one of the worse."""
         key_draw, key_better, key_worse = jax.random.split(key, 3)
         chance = world.probability(batch)
-        odds = jnp.where(chance > 0, jnp.log(jnp.where(chance > 0, chance, 1.0)), -jnp.inf)
+        safe = jnp.where(chance > 0, chance, 1.0)
+        log_chance = jnp.log(safe)
+        odds = jnp.where(chance > 0, log_chance, -jnp.inf)
         places = batch.action.shape
-        drawn = jax.random.categorical(key_draw, odds, shape=(self.number, *places))
-        score = jnp.take_along_axis(worth[None], drawn[..., None], axis=-1)[..., 0]
+        shape = (self.number, *places)
+        drawn = jax.random.categorical(key_draw, odds, shape=shape)
+        of_drawn = jnp.take_along_axis(worth[None], drawn[..., None], axis=-1)
+        score = of_drawn[..., 0]
         order = jnp.argsort(-score, axis=0)
         half = self.number // 2
 
-        def one_of(key: Array, first: int) -> Int[Array, "P N T"]:
+        def one_of(
+            key: Array,
+            first: int,
+        ) -> Int[Array, "P N T"]:
             rank = jax.random.randint(key, places, first, first + half)
             which = jnp.take_along_axis(order, rank[None], axis=0)
             return jnp.take_along_axis(drawn, which, axis=0)[0]
@@ -101,5 +114,7 @@ def _margin(
     policy = world.probability(batch)
     reference = world.reference_probability(batch)
     known = (policy > 0) & (reference > 0)
-    ratio = jnp.where(known, policy, 1.0) / jnp.where(known, reference, 1.0)
+    own = jnp.where(known, policy, 1.0)
+    other = jnp.where(known, reference, 1.0)
+    ratio = own / other
     return jnp.log(ratio)

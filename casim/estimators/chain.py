@@ -62,12 +62,17 @@ class _Compound(Estimator):
         pairs = zip(self.parts, keys, strict=True)
         return tuple(part.init(key, world) for part, key in pairs)
 
-    def _states(self, state: Any) -> Iterable[Any]:
+    def _states(
+        self,
+        state: Any,
+    ) -> Iterable[Any]:
         """One for each part; what learns nothing may have been given nothing."""
         return state if state else ((),) * len(self.parts)
 
 
-def _check_parts(parts: Any) -> tuple[Estimator, ...]:
+def _check_parts(
+    parts: Any,
+) -> tuple[Estimator, ...]:
     """The parts of a compound.
 
     Raises:
@@ -97,7 +102,11 @@ class Chain(_Compound):
 
     parts: tuple[Estimator, ...]
 
-    def __init__(self, *members: Estimator, parts: tuple[Estimator, ...] = ()) -> None:
+    def __init__(
+        self,
+        *members: Estimator,
+        parts: tuple[Estimator, ...] = (),
+    ) -> None:
         # By name too, as `dataclasses.replace` and rows give them.
         object.__setattr__(self, "parts", _check_parts((*members, *parts)))
 
@@ -127,7 +136,11 @@ class Sum(_Compound):
 
     parts: tuple[Estimator, ...]
 
-    def __init__(self, *members: Estimator, parts: tuple[Estimator, ...] = ()) -> None:
+    def __init__(
+        self,
+        *members: Estimator,
+        parts: tuple[Estimator, ...] = (),
+    ) -> None:
         object.__setattr__(self, "parts", _check_parts((*members, *parts)))
 
     def __call__(self, key, world, batch, credit, state):
@@ -144,7 +157,10 @@ class Sum(_Compound):
         return Credit(value, each[0].weight, total), tuple(after)
 
 
-def _known(before: Credit, after: Credit) -> Credit:
+def _known(
+    before: Credit,
+    after: Credit,
+) -> Credit:
     """What a part gave, without what it did not say anew of another value."""
     changed = after.value is not before.value
     if changed and after.whole is before.whole:
@@ -152,13 +168,18 @@ def _known(before: Credit, after: Credit) -> Credit:
     return after
 
 
-def parts_of(estimator: Estimator) -> tuple[Estimator, ...]:
+def parts_of(
+    estimator: Estimator,
+) -> tuple[Estimator, ...]:
     """What an estimator is made of, however deep, in order; a part is made of itself."""
     if not isinstance(estimator, Chain | Sum):
         return (estimator,)
     return tuple(itertools.chain.from_iterable(map(parts_of, estimator.parts)))
 
 
-def _keys(key, num: int):
+def _keys(
+    key,
+    num: int,
+):
     """A key for each part; that of a single one is the key itself, as if it stood alone."""
     return [key] if num == 1 else list(jax.random.split(key, num))

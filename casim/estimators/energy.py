@@ -66,7 +66,10 @@ class TokenBaseline(Part):
         baseline = jnp.where(without, 0.0, baseline)
         return credit._replace(value=jnp.where(decided, value - baseline, 0.0))
 
-    def _place(self, decided: Bool[Array, "P N T"]) -> Int[Array, "P N T"]:
+    def _place(
+        self,
+        decided: Bool[Array, "P N T"],
+    ) -> Int[Array, "P N T"]:
         """The position of each step."""
         if self.position == "step":
             return jnp.broadcast_to(jnp.arange(decided.shape[-1]), decided.shape)
@@ -81,7 +84,8 @@ class TokenBaseline(Part):
         """Where there is no baseline."""
         length = jnp.sum(decided, axis=-1)
         members = jnp.sum(length > 0, axis=1)
-        alone = jnp.broadcast_to((members == 1)[:, None, None], decided.shape)
+        single = (members == 1)[:, None, None]
+        alone = jnp.broadcast_to(single, decided.shape)
         if not self.tail:
             return alone
         longest = jnp.max(length, axis=1, keepdims=True)
@@ -121,6 +125,7 @@ def score_norm(
         raise ValueError("batch.sum_pi_squared must be given where there is no world, got None")
     chance = world.probability(batch)
     action = batch.action.astype(jnp.int32)
-    taken = jnp.take_along_axis(chance, action[..., None], axis=-1)[..., 0]
+    of_action = jnp.take_along_axis(chance, action[..., None], axis=-1)
+    taken = of_action[..., 0]
     squares = jnp.sum(chance**2, axis=-1)
     return 1 - 2 * taken + squares

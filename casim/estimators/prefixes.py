@@ -65,7 +65,10 @@ class PrefixGain(Part):
         shown = splits & self._shown(batch)
         return credit._replace(value=jnp.where(shown, gain, 0.0))
 
-    def _shown(self, batch: Batch) -> Bool[Array, "P N T"]:
+    def _shown(
+        self,
+        batch: Batch,
+    ) -> Bool[Array, "P N T"]:
         """The decisions that can have a gain."""
         decided = batch.decided & batch.counted[..., None]
         if self.holes == "go_on":
@@ -92,7 +95,9 @@ class PrefixGain(Part):
         return so_far & view
 
 
-def _before(same: Bool[Array, "P N N T"]) -> Bool[Array, "P N N T"]:
+def _before(
+    same: Bool[Array, "P N N T"],
+) -> Bool[Array, "P N N T"]:
     """Where all steps before are the same."""
     differ = jnp.cumsum(~same, axis=-1)
     ends = ((0, 0), (0, 0), (0, 0), (1, 0))

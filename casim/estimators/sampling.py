@@ -59,7 +59,9 @@ class DynamicSampling(Estimator):
     def __call__(self, key, world, batch, credit, state):
         kept = mixed_groups(batch)
         weight = jnp.where(kept[:, None, None], credit.weight, 0.0)
-        used = 0.0 if world is None else self._redrawn(key, world, batch, kept)
+        used = 0.0
+        if world is not None:
+            used = self._redrawn(key, world, batch, kept)
         paid = add_costs(credit.cost, cost(env_steps=used))
         return credit._replace(weight=weight, cost=paid), state
 
@@ -73,13 +75,20 @@ class DynamicSampling(Estimator):
         """Environment steps of the batches that were drawn after the one at hand."""
         groups, members, _ = batch.action.shape
 
-        def wanting(so_far: _Drawn) -> Any:
-            return (so_far.mixed < groups) & (so_far.batches < self.max_batches)
+        def wanting(
+            so_far: _Drawn,
+        ) -> Any:
+            too_few = so_far.mixed < groups
+            may_draw = so_far.batches < self.max_batches
+            return too_few & may_draw
 
-        def draw(so_far: _Drawn) -> _Drawn:
+        def draw(
+            so_far: _Drawn,
+        ) -> _Drawn:
             own = jax.random.fold_in(key, so_far.batches)
             new = world.groups(own, groups, members)
-            mixed = so_far.mixed + jnp.sum(mixed_groups(new))
+            more = jnp.sum(mixed_groups(new))
+            mixed = so_far.mixed + more
             env_steps = so_far.env_steps + count(new.live)
             return _Drawn(so_far.batches + 1, mixed, env_steps)
 
@@ -118,7 +127,8 @@ class TopGroups(Part):
         members = jnp.sum(batch.counted, axis=-1)
         free = jnp.maximum(members - 1, 1)
         variance = jnp.sum(centred**2, axis=-1) / free
-        number = max(int(self.share * len(variance)), 1)
+        share = self.share * len(variance)
+        number = max(int(share), 1)
         # A stable sort: of equals the first.
         ranked = jnp.argsort(-variance, stable=True)
         best = ranked[:number]
@@ -169,17 +179,22 @@ class ByValue(Estimator):
         value = jnp.where(mixed, value, 0.0)
         total = jnp.sum(value)
         empty = jnp.sum(~mixed)
-        share = value / jnp.where(total > 0, total, 1.0)
+        safe = jnp.where(total > 0, total, 1.0)
+        share = value / safe
         extra = empty * share
         groups = mixed + extra
         weight = credit.weight * groups[:, None, None]
         steps = jnp.sum(there, axis=(1, 2))
-        drawn = 0.0 if world is None else jnp.sum(extra * steps)
+        drawn = 0.0
+        if world is not None:
+            drawn = jnp.sum(extra * steps)
         paid = add_costs(credit.cost, cost(env_steps=drawn))
         return credit._replace(weight=weight, cost=paid), state
 
 
-def mixed_groups(batch: Batch) -> Bool[Array, " P"]:
+def mixed_groups(
+    batch: Batch,
+) -> Bool[Array, " P"]:
     """Groups in which not all outcomes are equal, or that have one member."""
     counted = batch.counted
     there = batch.live & counted[..., None]

@@ -60,7 +60,10 @@ class Remembered(NamedTuple):
         large = self.variance > SMALL
         return jnp.sqrt(jnp.where(large, self.variance, 1.0))
 
-    def score(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def score(
+        self,
+        x: Float[Array, "*shape"],
+    ) -> Float[Array, "*shape"]:
         """(x - mean) / (deviation + epsilon)."""
         return (x - self.mean) / (self.deviation + EPSILON)
 
@@ -142,9 +145,16 @@ class BesideSolo(Estimator):
         role = label == label[0]
         solo = Without(self.unit, self.null)
         discount = discount_of(world, batch, None)
-        joint, alone, played = solo.branched(key, world, batch, role, discount)
+        joint, alone, played = solo.branched(
+            key,
+            world,
+            batch,
+            role,
+            discount,
+        )
         first, others, state = self._roles(batch, joint, alone, state)
-        each = jnp.where(role, first[..., None], others[..., None])
+        of_role, of_others = first[..., None], others[..., None]
+        each = jnp.where(role, of_role, of_others)
         shown = batch.live & batch.counted[..., None]
         value = jnp.where(shown, each, 0.0)
         paid = add_costs(credit.cost, cost(env_steps=played))
@@ -164,7 +174,8 @@ class BesideSolo(Estimator):
         counted = batch.counted
         # Of whole numbers, so that a mean of 0 is exactly that.
         total = jnp.sum(right_alone, axis=-1, where=counted, keepdims=True)
-        baseline = total / jnp.maximum(jnp.sum(counted, axis=-1, keepdims=True), 1)
+        number = jnp.sum(counted, axis=-1, keepdims=True)
+        baseline = total / jnp.maximum(number, 1)
         changed = (right - baseline) / 2
         if self.form == "helped":
             helped = (right > 0) & (baseline < 0)
@@ -185,7 +196,8 @@ class BesideSolo(Estimator):
         known = of_gain.number >= self.warm
         squashed = jnp.tanh(self.slope * of_gain.score(gain))
         lean = of_gain.mean / (of_gain.deviation + EPSILON)
-        share = jnp.where(known, jax.nn.sigmoid(self.gate * lean), 0.5)
+        opened = jax.nn.sigmoid(self.gate * lean)
+        share = jnp.where(known, opened, 0.5)
         together = jnp.where(known, of_joint.score(joint), joint)
         apart = jnp.where(known, of_solo.score(alone), alone)
         first = jnp.where(known, squashed, gain)
@@ -199,6 +211,8 @@ class BesideSolo(Estimator):
         return first, others, renewed
 
 
-def _sign(outcome: Float[Array, "P N"]) -> Float[Array, "P N"]:
+def _sign(
+    outcome: Float[Array, "P N"],
+) -> Float[Array, "P N"]:
     """1 of a success, else -1."""
     return jnp.where(outcome > 0, 1.0, -1.0)

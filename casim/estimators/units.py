@@ -185,7 +185,9 @@ class OutcomeShares(Part):
         return credit._replace(value=shared)
 
 
-def decisions(batch: Batch) -> Bool[Array, "P N T"]:
+def decisions(
+    batch: Batch,
+) -> Bool[Array, "P N T"]:
     """What is decided in episodes that count."""
     return batch.decided & batch.counted[..., None]
 
@@ -242,7 +244,9 @@ def firsts(
     return mask & (so_far == 1)
 
 
-def _goes_on(begins: Bool[Array, "P N T"]) -> Float[Array, "P N T"]:
+def _goes_on(
+    begins: Bool[Array, "P N T"],
+) -> Float[Array, "P N T"]:
     """1 where the next step is of the same run, else 0."""
     ends = shift_left(begins, True)
     return jnp.where(ends, 0.0, 1.0)

@@ -46,7 +46,8 @@ class TopEntropy(Part):
 
     def apply(self, world, batch, credit):
         taken = credit.weight > 0
-        entropy = jnp.where(taken, entropy_of(world, batch), -jnp.inf)
+        entropy = entropy_of(world, batch)
+        entropy = jnp.where(taken, entropy, -jnp.inf)
         ranked = jnp.sort(entropy.reshape(-1), descending=True)
         number = jnp.sum(taken).astype(entropy.dtype)
         least_of = self._by_count if self.by == "count" else self._quantile
@@ -112,7 +113,8 @@ class Traces(Part):
         place = jnp.where(decided, so_far - 1, 0)
         left = jnp.where(decided, length - place, 1)
         weight = self._traced(place, left)
-        return credit._replace(weight=credit.weight * weight.astype(credit.weight.dtype))
+        kept = weight.astype(credit.weight.dtype)
+        return credit._replace(weight=credit.weight * kept)
 
     def _traced(
         self,
@@ -129,10 +131,16 @@ class Traces(Part):
         far = left - near
         return self._sum(near) + far * self._power(place)
 
-    def _power(self, exponent: Int[Array, "P N T"]) -> Float[Array, "P N T"]:
+    def _power(
+        self,
+        exponent: Int[Array, "P N T"],
+    ) -> Float[Array, "P N T"]:
         return jnp.asarray(self.decay, float) ** exponent
 
-    def _sum(self, number: Int[Array, "P N T"]) -> Float[Array, "P N T"]:
+    def _sum(
+        self,
+        number: Int[Array, "P N T"],
+    ) -> Float[Array, "P N T"]:
         """The first powers 1, d, d^2, ..., so many of them, added up."""
         if self.decay == 1:
             return number.astype(float)
@@ -167,14 +175,16 @@ class OverLength(Part):
 
     def apply(self, world, batch, credit):
         if self.of == "padded":
-            return credit._replace(weight=credit.weight / batch.action.shape[-1])
+            padded = batch.action.shape[-1]
+            return credit._replace(weight=credit.weight / padded)
         taken = credit.weight > 0
         length = jnp.sum(taken, axis=-1, keepdims=True).astype(credit.weight.dtype)
         if self.of == "longest":
             length = jnp.max(length)
         if self.of == "mean":
             length = jnp.mean(length, where=batch.counted[..., None])
-        return credit._replace(weight=credit.weight / jnp.where(length > 0, length, 1.0))
+        safe = jnp.where(length > 0, length, 1.0)
+        return credit._replace(weight=credit.weight / safe)
 
 
 @final

@@ -72,7 +72,11 @@ class JointCritic(Grader):
     ) -> JointCriticModel:
         """The critic for one MDP and the truth of its policy."""
         kind = truth.value.dtype
-        return JointCriticModel(absorb(mdp), truth.state_policy, jnp.asarray(self.noise, kind))
+        return JointCriticModel(
+            absorb(mdp),
+            truth.state_policy,
+            jnp.asarray(self.noise, kind),
+        )
 
 
 @final
@@ -96,8 +100,10 @@ class JointCriticModel(Silent):
         said = []
         for action in range(exact.shape[-1]):
             own = key_words(jax.random.fold_in(key, action))
-            said.append(exact[..., action] + self.noise * _normal(own, episode, time))
-        return jnp.where(batch.live[..., None], jnp.stack(said, axis=-1), jnp.nan)
+            error = self.noise * _normal(own, episode, time)
+            said.append(exact[..., action] + error)
+        of_actions = jnp.stack(said, axis=-1)
+        return jnp.where(batch.live[..., None], of_actions, jnp.nan)
 
     def _of_row(
         self,
@@ -144,17 +150,22 @@ class JointCriticModel(Silent):
             law, so_far, weight = carry
             kernel, acting, factor = now
             joint = law[:, None] * acting
-            gained = weight * jnp.sum(joint * earn[kernel])
+            earned = jnp.sum(joint * earn[kernel])
+            gained = weight * earned
             after = jnp.einsum("sa,sat->t", joint, move[kernel], precision="highest")
-            return (after, so_far + gained, weight * factor), (law, so_far, weight)
+            carried = (after, so_far + gained, weight * factor)
+            return carried, (law, so_far, weight)
 
         zero = jnp.zeros(earn.shape[1], earn.dtype)
         _, worth = jax.lax.scan(back, zero, steps, reverse=True)
         first = jax.nn.one_hot(start, earn.shape[1], dtype=earn.dtype)
-        begin = (first, jnp.zeros((), earn.dtype), jnp.ones((), earn.dtype))
-        _, (law, before, weight) = jax.lax.scan(onward, begin, steps)
+        nothing = jnp.zeros((), earn.dtype)
+        begin = (first, nothing, jnp.ones((), earn.dtype))
+        _, found = jax.lax.scan(onward, begin, steps)
+        law, before, weight = found
         here = jnp.einsum("ts,tsa->ta", law, worth, precision="highest")
-        return before[:, None] + weight[:, None] * here
+        ahead = weight[:, None] * here
+        return before[:, None] + ahead
 
 
 @final
@@ -254,18 +265,25 @@ class SharesModel(Silent):
         number = jnp.max(self.owner) + 1
         episode, unit = jnp.indices(exact.shape)
         words = key_words(key)
-        chance, which = pair(key_words(jax.random.fold_in(key, 1)), episode, unit, ACTION)
+        own = key_words(jax.random.fold_in(key, 1))
+        chance, which = pair(own, episode, unit, ACTION)
         drawn = jnp.floor(which * (number - 1)).astype(jnp.int32)
-        other = jnp.clip(drawn, 0, jnp.maximum(number - 2, 0))
+        highest = jnp.maximum(number - 2, 0)
+        other = jnp.clip(drawn, 0, highest)
         # Those from the unit itself on are one further.
-        other = jnp.where(other >= unit, other + 1, other) % number
+        skipping = jnp.where(other >= unit, other + 1, other)
+        other = skipping % number
         confused = jnp.where(chance < self.swap, other, unit)
         known = jnp.take_along_axis(exact, confused, axis=-1)
-        earned = jnp.sum(self.weight[None, :] * batch.reward, axis=-1, keepdims=True)
+        discounted = self.weight[None, :] * batch.reward
+        earned = jnp.sum(discounted, axis=-1, keepdims=True)
         equal = jnp.broadcast_to(earned / number, known.shape)
-        share = (1 - self.uninformed) * known + self.uninformed * equal
-        said = share + self.bias + self.noise * _normal(words, episode, unit)
-        by_step = said[:, jnp.minimum(self.owner, self._places - 1)]
+        informed = 1 - self.uninformed
+        share = informed * known + self.uninformed * equal
+        error = self.noise * _normal(words, episode, unit)
+        said = share + self.bias + error
+        place = jnp.minimum(self.owner, self._places - 1)
+        by_step = said[:, place]
         heard = batch.live & (number <= self._places)
         return jnp.where(heard, by_step, jnp.nan)
 
@@ -278,7 +296,9 @@ class SharesModel(Silent):
         if self.of == "shapley":
             return shapley_values(all_coalitions(game, self._places))
         # Coalition i lacks unit i, and the last one lacks none.
-        lacks = jnp.arange(self._places + 1)[:, None] == jnp.arange(self._places)[None, :]
+        places = jnp.arange(self._places)[None, :]
+        coalitions = jnp.arange(self._places + 1)[:, None]
+        lacks = coalitions == places
         rows = batch.action.shape[0]
         present = jnp.broadcast_to(~lacks[None], (rows, *lacks.shape))
         value = worth(game, present)
@@ -292,4 +312,5 @@ def _normal(
 ) -> Float[Array, "*s"]:
     """A standard normal number for each address, by Box and Muller."""
     first, second = pair(words, row, column, ACTION)
-    return jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)
+    size = jnp.sqrt(-2 * jnp.log1p(-first))
+    return size * jnp.cos(2 * math.pi * second)

@@ -76,7 +76,8 @@ def solve_in_blocks(
         ValueError: a block without steps.
     """
     check_integer("block", block, 1)
-    blocks = Blocks.of_length(mdp.schedule.shape[0], block)
+    steps = mdp.schedule.shape[0]
+    blocks = Blocks.of_length(steps, block)
     idle = mdp.prob.shape[0]
     mdp = likely_first(absorb(mdp))
     acting = state_policy(mdp, policy)
@@ -88,24 +89,45 @@ def solve_in_blocks(
     solve_all = jax.vmap(lambda steps, after: evaluate(padded, rows, steps, after))
     after = _after(runs)
     found, _, _ = solve_all(schedule, after)
-    _, value, advantage = solve_all(schedule, _refine(runs, after, found))
+    refined = _refine(runs, after, found)
+    _, value, advantage = solve_all(schedule, refined)
     weight = discounting(mdp)
     arrive_all = jax.vmap(lambda *block: arrive(flow, *block))
-    reached, past = arrive_all(schedule, *_before(mdp, runs), cut(weight, blocks))
+    before, earned = _before(mdp, runs)
+    weights = cut(weight, blocks)
+    reached, past = arrive_all(schedule, before, earned, weights)
     in_blocks = (value, advantage, reached, past)
     value, advantage, reached, past = (join(x, blocks) for x in in_blocks)
-    return assemble(mdp, policy, acting, value, advantage, reached, past, weight)
+    return assemble(
+        mdp,
+        policy,
+        acting,
+        value,
+        advantage,
+        reached,
+        past,
+        weight,
+    )
 
 
-def _with_idle(mdp: MDP) -> MDP:
+def _with_idle(
+    mdp: MDP,
+) -> MDP:
     """The same process with one more kernel, which stays put: it fills the last block."""
-    stay = jnp.broadcast_to(jnp.arange(mdp.start.shape[0])[:, None, None], mdp.successor.shape[1:])
-    first = jnp.broadcast_to(jnp.arange(mdp.prob.shape[-1]) == 0, mdp.prob.shape[1:])
+    shape = mdp.prob.shape[1:]
+    states = jnp.arange(shape[0])[:, None, None]
+    stay = jnp.broadcast_to(states, shape)
+    is_first = jnp.arange(shape[-1]) == 0
+    first = jnp.broadcast_to(is_first, shape)
+
+    def appended(x: Array, one: Array) -> Array:
+        return jnp.concatenate([x, one.astype(x.dtype)])
+
     return mdp._replace(
-        successor=jnp.concatenate([mdp.successor, stay[None].astype(mdp.successor.dtype)]),
-        prob=jnp.concatenate([mdp.prob, first[None].astype(mdp.prob.dtype)]),
-        reward=jnp.concatenate([mdp.reward, jnp.zeros_like(mdp.reward[:1])]),
-        discount=jnp.append(mdp.discount, jnp.ones_like(mdp.discount[:1])),
+        successor=appended(mdp.successor, stay[None]),
+        prob=appended(mdp.prob, first[None]),
+        reward=appended(mdp.reward, jnp.zeros_like(mdp.reward[:1])),
+        discount=appended(mdp.discount, jnp.ones_like(mdp.discount[:1])),
     )
 
 
@@ -115,17 +137,21 @@ def _runs(
     schedule: Int[Array, "B block"],
 ) -> Run:
     """The map of every block."""
-    count, states = schedule.shape[0], mdp.start.shape[0]
-    eye = jnp.broadcast_to(jnp.eye(states, dtype=mdp.prob.dtype), (count, states, states))
+    count = schedule.shape[0]
+    states = mdp.start.shape[0]
+    itself = jnp.eye(states, dtype=mdp.prob.dtype)
+    eye = jnp.broadcast_to(itself, (count, states, states))
 
     def step(
         run: Run,
         kernel: Int[Array, ""],
     ) -> Run:
-        one = Run(flow[0][kernel], flow[1][kernel], mdp.discount[kernel])
+        move, earn = flow
+        one = Run(move[kernel], earn[kernel], mdp.discount[kernel])
         return _compose(run, one)
 
-    nothing = Run(eye, jnp.zeros_like(eye), jnp.ones((count,), eye.dtype))
+    unscaled = jnp.ones((count,), eye.dtype)
+    nothing = Run(eye, jnp.zeros_like(eye), unscaled)
     return fold(step, nothing, schedule)
 
 
@@ -136,18 +162,29 @@ def _compose(
     """First one run, then the other."""
     move = jnp.matmul(first.move, second.move, precision="highest")
     # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number of runs.
-    move = move / jnp.sum(move, axis=-1, keepdims=True)
+    total = jnp.sum(move, axis=-1, keepdims=True)
+    move = move / total
     paid_later = first.scale[..., None, None] * jnp.matmul(
         first.move, second.earn, precision="highest"
     )
-    earn = jnp.matmul(first.earn, second.move, precision="highest") + paid_later
-    return Run(move, earn, first.scale * second.scale)
+    paid_first = jnp.matmul(first.earn, second.move, precision="highest")
+    earn = paid_first + paid_later
+    scale = first.scale * second.scale
+    return Run(move, earn, scale)
 
 
-def _after(runs: Run) -> Float[Array, "B 2 S"]:
+def _after(
+    runs: Run,
+) -> Float[Array, "B 2 S"]:
     """The values after each block, as the sums of two floats that `evaluate` takes."""
-    rest = jax.lax.associative_scan(lambda later, run: _compose(run, later), runs, reverse=True)
-    value = jnp.concatenate([jnp.sum(rest.earn, axis=-1)[1:], jnp.zeros_like(rest.earn[:1, :, 0])])
+
+    def before(later: Run, run: Run) -> Run:
+        return _compose(run, later)
+
+    rest = jax.lax.associative_scan(before, runs, reverse=True)
+    earned = jnp.sum(rest.earn, axis=-1)
+    at_end = jnp.zeros_like(rest.earn[:1, :, 0])
+    value = jnp.concatenate([earned[1:], at_end])
     return jnp.stack([value, jnp.zeros_like(value)], axis=1)
 
 
@@ -161,18 +198,21 @@ def _refine(
     What each block makes of the values after it should be those of the one before. The differences
     are small, so single precision passes them on without loss.
     """
-    error = jnp.sum(first[1:] - after[:-1], axis=1)
+    missed = first[1:] - after[:-1]
+    error = jnp.sum(missed, axis=1)
 
     def step(
         later: Array,
         inputs: tuple[Array, Array, Array],
     ) -> tuple[Array, Array]:
         move, scale, error = inputs
-        now = error + scale * jnp.matmul(move, later, precision="highest")
+        of_later = jnp.matmul(move, later, precision="highest")
+        now = error + scale * of_later
         return now, now
 
     inputs = (runs.move[1:], runs.scale[1:], error)
-    _, change = jax.lax.scan(step, jnp.zeros_like(after[0, 0]), inputs, reverse=True)
+    none = jnp.zeros_like(after[0, 0])
+    _, change = jax.lax.scan(step, none, inputs, reverse=True)
     return after.at[:-1, 1].add(change)
 
 
@@ -186,4 +226,6 @@ def _before(
         jnp.einsum("s,bsz->bz", mdp.start, x, precision="highest") for x in (past.move, past.earn)
     )
     none = jnp.zeros_like(mdp.start)[None]
-    return jnp.concatenate([mdp.start[None], move[:-1]]), jnp.concatenate([none, earn[:-1]])
+    reached = jnp.concatenate([mdp.start[None], move[:-1]])
+    past = jnp.concatenate([none, earn[:-1]])
+    return reached, past

@@ -138,11 +138,21 @@ def contrast(
             [0, 1], if they are known before compilation.
     """
     _check_protocol(protocol, mdp)
-    still, belief = absorb(mdp), beliefs(mdp, batch)
-    taken, other = jax.vmap(lambda *row: _branches(still, protocol, unit, *row))(batch, belief)
+    still = absorb(mdp)
+    belief = beliefs(mdp, batch)
+
+    def of_row(*row: Any) -> tuple[_Law, _Law]:
+        return _branches(still, protocol, unit, *row)
+
+    taken, other = jax.vmap(of_row)(batch, belief)
     begins = jnp.searchsorted(unit, jnp.arange(num_units))
     fields = (taken.mean, other.mean, taken.variance, other.variance)
-    return Contrast(*(jnp.where(batch.live, x, 0.0)[:, begins] for x in fields))
+
+    def at_begins(x: Array) -> Array:
+        lived = jnp.where(batch.live, x, 0.0)
+        return lived[:, begins]
+
+    return Contrast(*map(at_begins, fields))
 
 
 def _branches(
@@ -160,7 +170,8 @@ def _branches(
         state_policy(mdp, table) for table in (protocol.reference, protocol.downstream)
     )
     chosen = force(mdp, protocol.reference)
-    ends = jnp.append(unit[1:] != unit[:-1], True)
+    changes = unit[1:] != unit[:-1]
+    ends = jnp.append(changes, True)
 
     def step(
         later: tuple[_Law, _Law, _Law],
@@ -176,18 +187,28 @@ def _branches(
         )
         imposed = jax.tree.map(lambda x: x[:, at.action], q_taken)
         free = _mix(downstream[kernel], q_taken)
-        taken = jax.tree.map(lambda x, y: jnp.where(at.live, x, y), imposed, free)
-        first = _mix(chosen[kernel, at.observation][None, :], q_other)
+
+        def where_live(x: Array, y: Array) -> Array:
+            return jnp.where(at.live, x, y)
+
+        taken = jax.tree.map(where_live, imposed, free)
+        choice = chosen[kernel, at.observation]
+        first = _mix(choice[None, :], q_other)
         hidden = _hidden(seen, at.state, protocol.lost)
-        after = _mix(downstream[kernel], _back(mdp, kernel, counted, after))
+        q_after = _back(mdp, kernel, counted, after)
+        after = _mix(downstream[kernel], q_after)
         return (after, taken, _mix(reference[kernel], q_other)), (
             _mix(hidden, imposed),
             _mix(hidden, first),
         )
 
-    zero = _Law(jnp.zeros_like(mdp.start), jnp.zeros_like(mdp.start))
-    steps = (jnp.arange(unit.shape[0]), mdp.schedule, ends, batch, belief)
-    return jax.lax.scan(step, (zero, zero, zero), steps, reverse=True)[1]
+    nothing = jnp.zeros_like(mdp.start)
+    zero = _Law(nothing, nothing)
+    times = jnp.arange(unit.shape[0])
+    steps = (times, mdp.schedule, ends, batch, belief)
+    start = (zero, zero, zero)
+    _, found = jax.lax.scan(step, start, steps, reverse=True)
+    return found
 
 
 @door
@@ -221,49 +242,67 @@ def sample_contrast(
     _check_protocol(protocol, mdp)
     check_labels("index", index, mdp.schedule.shape[0])
     check_integer("num", num, 0)
-    inside, first = unit == index, jnp.searchsorted(unit, index)
+    inside = unit == index
+    first = jnp.searchsorted(unit, index)
     # Kernels a second time, under the reference: a schedule then says who plays at which step.
     again = {
         name: getattr(mdp, name)
         for name in ("successor", "prob", "reward", "emission", "decision", "kind", "discount")
     }
-    double = mdp._replace(**{name: jnp.concatenate([x, x]) for name, x in again.items()})
-    tables = prepare(double, jnp.concatenate([protocol.downstream, protocol.reference]))
-    other = mdp.schedule + jnp.where(inside, mdp.prob.shape[0], 0)
+    twice = {name: jnp.concatenate([x, x]) for name, x in again.items()}
+    double = mdp._replace(**twice)
+    both_policies = jnp.concatenate([protocol.downstream, protocol.reference])
+    tables = prepare(double, both_policies)
+    kernels = mdp.prob.shape[0]
+    other = mdp.schedule + jnp.where(inside, kernels, 0)
     rows, steps = batch.action.shape
     state, observation, action = (
         x.astype(jnp.int32) for x in (batch.state, batch.observation, batch.action)
     )
     time = jnp.arange(steps)
     at = jnp.full((rows,), first, jnp.int32)
-    belief = filter_to(mdp, batch, at, before_observing(mdp, batch))
-    running = batch.live[:, first] & (jnp.sum(belief, axis=1) > 0)
-    counted = (time >= first) & (time < protocol.horizon)
-    weight = jnp.where(counted, product(step_discount(mdp), first, time), 0.0)
+    before = before_observing(mdp, batch)
+    belief = filter_to(mdp, batch, at, before)
+    believed = jnp.sum(belief, axis=1) > 0
+    running = batch.live[:, first] & believed
+    begun = time >= first
+    counted = begun & (time < protocol.horizon)
+    discount = product(step_discount(mdp), first, time)
+    weight = jnp.where(counted, discount, 0.0)
 
     def branch(
         words: Array,
         schedule: Array,
         imposed: Array,
     ) -> Float[Array, "N num"]:
-        def copy(episode: Int[Array, " N"]) -> Float[Array, " N"]:
+        def copy(
+            episode: Int[Array, " N"],
+        ) -> Float[Array, " N"]:
             chance, noise = pair(words, episode, at + steps, OBSERVATION)
             hidden = running & (chance < protocol.lost)
-            start = jnp.where(hidden, redraw(belief, noise), state[:, first])
+            redrawn = redraw(belief, noise)
+            start = jnp.where(hidden, redrawn, state[:, first])
             drawn = jnp.full_like(at, -1)
-            script = Script(at, observation[:, first], drawn, jnp.where(imposed, action, -1))
-            new = roll(None, Request(tables, schedule, words, episode, start, script), True)
+            acts = jnp.where(imposed, action, -1)
+            script = Script(at, observation[:, first], drawn, acts)
+            request = Request(tables, schedule, words, episode, start, script)
+            new = roll(None, request, True)
             return jnp.where(
                 batch.live[:, first], jnp.sum(weight[None, :] * new.reward, axis=1), 0.0
             )
 
-        episode = jnp.arange(num)[:, None] * rows + jnp.arange(rows)[None, :]
+        copies = jnp.arange(num)[:, None]
+        episode = copies * rows + jnp.arange(rows)[None, :]
         return jax.vmap(copy)(episode).T
 
-    words = jnp.stack([key_words(k) for k in ((key, key) if common else jax.random.split(key))])
+    keys = (key, key) if common else jax.random.split(key)
+    words = jnp.stack([key_words(k) for k in keys])
     imposed = inside[None, :] & batch.live
-    both = words, jnp.stack([mdp.schedule, other]), jnp.stack([imposed, jnp.zeros_like(imposed)])
-    return Pairs(*jnp.unstack(jax.vmap(branch)(*both)))
+    schedules = jnp.stack([mdp.schedule, other])
+    nothing = jnp.zeros_like(imposed)
+    acting = jnp.stack([imposed, nothing])
+    both = jax.vmap(branch)(words, schedules, acting)
+    return Pairs(*jnp.unstack(both))
 
 
 def _check_protocol(
@@ -283,7 +322,10 @@ def _mix(
 ) -> _Law:
     """The law of a mixture over the last axis: variances within, and of the means between."""
     mean = jnp.sum(weight * law.mean, axis=-1)
-    return _Law(mean, jnp.sum(weight * (law.variance + (law.mean - mean[..., None]) ** 2), axis=-1))
+    away = law.mean - mean[..., None]
+    square = law.variance + away**2
+    variance = jnp.sum(weight * square, axis=-1)
+    return _Law(mean, variance)
 
 
 def _back(
@@ -293,9 +335,13 @@ def _back(
     later: _Law,
 ) -> _Law:
     """The law of the return of every state and action `[S, A]`, from that of the next states."""
-    successor, discount = mdp.successor[kernel], mdp.discount[kernel]
-    mean = jnp.where(counted, mdp.reward[kernel] + discount * later.mean[successor], 0.0)
-    variance = jnp.where(counted, discount**2 * later.variance[successor], 0.0)
+    successor = mdp.successor[kernel]
+    discount = mdp.discount[kernel]
+    earned = mdp.reward[kernel]
+    outcome = earned + discount * later.mean[successor]
+    spread = discount**2 * later.variance[successor]
+    mean = jnp.where(counted, outcome, 0.0)
+    variance = jnp.where(counted, spread, 0.0)
     return _mix(mdp.prob[kernel], _Law(mean, variance))
 
 
@@ -305,5 +351,9 @@ def _hidden(
     lost: Array | float,
 ) -> Float[Array, " S"]:
     """The law of the state in which a branch starts; restored where the history is impossible."""
-    restored = jax.nn.one_hot(state, belief.shape[0], dtype=belief.dtype)
-    return (1.0 - lost) * restored + lost * jnp.where(jnp.sum(belief) > 0, belief, restored)
+    states = belief.shape[0]
+    restored = jax.nn.one_hot(state, states, dtype=belief.dtype)
+    possible = jnp.sum(belief) > 0
+    refed = jnp.where(possible, belief, restored)
+    kept = 1.0 - lost
+    return kept * restored + lost * refed

@@ -99,11 +99,15 @@ def recorded_noise(
 
     That of other reruns is found by their addresses.
     """
-    words, shape = key_words(key), (episode.shape[0], num_steps)
-    row, step = (
-        jnp.broadcast_to(x, shape) for x in (episode[:, None], jnp.arange(num_steps)[None, :])
+    words = key_words(key)
+    shape = (episode.shape[0], num_steps)
+    steps = jnp.arange(num_steps)[None, :]
+    row = jnp.broadcast_to(episode[:, None], shape)
+    step = jnp.broadcast_to(steps, shape)
+    return Noise(
+        transition=single(words, row, step, TRANSITION),
+        observation=single(words, row, step, OBSERVATION),
     )
-    return Noise(single(words, row, step, TRANSITION), single(words, row, step, OBSERVATION))
 
 
 @door
@@ -127,7 +131,8 @@ def taken_game(
         noise: of the trajectories, for game (ii); None for game (i).
     """
     mdp = absorb(mdp)
-    law, steps = _average(mdp, reference), mdp.schedule.shape[0]
+    law = _average(mdp, reference)
+    steps = mdp.schedule.shape[0]
     run, owner = _runs(player, steps if num_runs is None else num_runs)
 
     def row(
@@ -136,16 +141,29 @@ def taken_game(
     ) -> tuple[_Map, _Map]:
         def step(now) -> tuple[_Map, _Map]:
             kernel, action, live, uniform = now
-            here = law(kernel) if uniform is None else _conditional(mdp, reference, kernel, uniform)
+            here = law(kernel)
+            if uniform is not None:
+                here = _conditional(mdp, reference, kernel, uniform)
             absent = _drawn(here)
             taken = _Map(here.earn[:, action], here.move[:, action])
-            return jax.tree.map(lambda x, y: jnp.where(live, x, y), taken, absent), absent
+            present = _Map(
+                jnp.where(live, taken.gain, absent.gain),
+                jnp.where(live, taken.move, absent.move),
+            )
+            return present, absent
 
         inputs = (mdp.schedule, batch.action, batch.live, noise)
         return _by_run(step, inputs, run, owner.shape[0], mdp.start)
 
     present, absent = jax.vmap(row)(batch, noise)
-    return Game(_first(mdp, batch), present.gain, present.move, absent.gain, absent.move, owner)
+    return Game(
+        _first(mdp, batch),
+        present.gain,
+        present.move,
+        absent.gain,
+        absent.move,
+        owner,
+    )
 
 
 @door
@@ -162,15 +180,24 @@ def team_game(
     """
     mdp = absorb(mdp)
     laws = [_average(mdp, table) for table in (policy, null)]
-    run, owner = _runs(player, mdp.schedule.shape[0] if num_runs is None else num_runs)
+    steps = mdp.schedule.shape[0]
+    run, owner = _runs(player, steps if num_runs is None else num_runs)
 
-    def step(kernel: Array) -> tuple[_Map, _Map]:
+    def step(
+        kernel: Array,
+    ) -> tuple[_Map, _Map]:
         present, absent = (_drawn(law(kernel)) for law in laws)
         return present, absent
 
     present, absent = _by_run(step, mdp.schedule, run, owner.shape[0], mdp.start)
-    maps = jax.tree.map(lambda x: x[None], (present, absent))
-    return Game(mdp.start[None], maps[0].gain, maps[0].move, maps[1].gain, maps[1].move, owner)
+    return Game(
+        mdp.start[None],
+        present.gain[None],
+        present.move[None],
+        absent.gain[None],
+        absent.move[None],
+        owner,
+    )
 
 
 @door
@@ -191,25 +218,28 @@ def nature_game(
     here. Values live on pairs (s, a), so maps are [S A, S A].
     """
     mdp = absorb(mdp)
-    law, (states, actions) = _average(mdp, reference), mdp.prob.shape[1:3]
-    steps, size = mdp.schedule.shape[0], states * actions
+    law = _average(mdp, reference)
+    states, actions = mdp.prob.shape[1:3]
+    size = states * actions
+    steps = mdp.schedule.shape[0]
     dtype = mdp.prob.dtype
 
-    def act(choice: Float[Array, "S A"]) -> _Map:
+    def act(
+        choice: Float[Array, "S A"],
+    ) -> _Map:
         """The value before an action is known, written at every pair of the state."""
-        move = jnp.eye(states, dtype=dtype)[:, None, :, None] * choice[:, None, None, :]
-        return _Map(
-            jnp.zeros(size, dtype),
-            jnp.broadcast_to(move, (states, actions) * 2).reshape(size, size),
-        )
+        stay = jnp.eye(states, dtype=dtype)[:, None, :, None]
+        move = stay * choice[:, None, None, :]
+        of_pairs = jnp.broadcast_to(move, (states, actions) * 2)
+        return _Map(jnp.zeros(size, dtype), of_pairs.reshape(size, size))
 
-    def happen(here: _Law) -> _Map:
+    def happen(
+        here: _Law,
+    ) -> _Map:
         """The value of a pair, from that of the next states, read at their action 0."""
         first = jnp.arange(actions) == 0
-        return _Map(
-            here.earn.reshape(size),
-            (here.move[..., None] * first[None, None, None]).reshape(size, size),
-        )
+        move = here.move[..., None] * first[None, None, None]
+        return _Map(here.earn.reshape(size), move.reshape(size, size))
 
     def step(
         kernel: Array,
@@ -217,11 +247,12 @@ def nature_game(
         live: Array,
         uniform: Noise,
     ) -> tuple[_Map, ...]:
-        here, recorded = law(kernel), _conditional(mdp, reference, kernel, uniform)
-        taken = jnp.broadcast_to(
-            (jnp.arange(actions) == action)[None, :].astype(dtype), (states, actions)
-        )
-        present = act(jnp.where(live, taken, here.choice)), happen(recorded)
+        here = law(kernel)
+        recorded = _conditional(mdp, reference, kernel, uniform)
+        is_taken = (jnp.arange(actions) == action)[None, :]
+        taken = jnp.broadcast_to(is_taken.astype(dtype), (states, actions))
+        imposed = jnp.where(live, taken, here.choice)
+        present = act(imposed), happen(recorded)
         absent = act(here.choice), happen(here)
         # Action first, then the draw.
         return tuple(
@@ -230,11 +261,22 @@ def nature_game(
 
     by_row = jax.vmap(jax.vmap(step), in_axes=(None, 0, 0, 0))
     maps = by_row(mdp.schedule, batch.action, batch.live, noise)
-    present, absent = jax.tree.map(lambda x: x.reshape(x.shape[0], 2 * steps, *x.shape[3:]), maps)
-    start = _first(mdp, batch)[..., None] * (jnp.arange(actions) == 0)[None, None, :]
-    owner = jnp.stack([jnp.arange(steps), steps + jnp.arange(steps)], axis=1).reshape(-1)
+
+    def in_order(x: Array) -> Array:
+        return x.reshape(x.shape[0], 2 * steps, *x.shape[3:])
+
+    present, absent = jax.tree.map(in_order, maps)
+    is_first = (jnp.arange(actions) == 0)[None, None, :]
+    start = _first(mdp, batch)[..., None] * is_first
+    acts = jnp.arange(steps)
+    owner = jnp.stack([acts, steps + acts], axis=1)
     return Game(
-        start.reshape(-1, size), present.gain, present.move, absent.gain, absent.move, owner
+        start.reshape(-1, size),
+        present.gain,
+        present.move,
+        absent.gain,
+        absent.move,
+        owner.reshape(-1),
     )
 
 
@@ -253,15 +295,21 @@ def worth(
             value: Float[Array, " S"],
             now: Game,
         ) -> tuple[Float[Array, " S"], None]:
-            there, gone = (_Map(now[k], now[k + 1]) for k in (1, 3))
-            return jnp.where(present[now.owner], _apply(there, value), _apply(gone, value)), None
+            there = _Map(now.present_gain, now.present_move)
+            gone = _Map(now.absent_gain, now.absent_move)
+            with_ = _apply(there, value)
+            without = _apply(gone, value)
+            return jnp.where(present[now.owner], with_, without), None
 
         zero = jnp.zeros_like(game.start)
-        value, _ = jax.lax.scan(prepend, zero, game._replace(start=game.owner), reverse=True)
+        runs = game._replace(start=game.owner)
+        value, _ = jax.lax.scan(prepend, zero, runs, reverse=True)
         return jnp.sum(game.start * value)
 
     axes = Game(0, 0, 0, 0, 0, None)  # pyright: ignore[reportArgumentType]
-    return jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(axes, 0))(game, present)
+    coalitions = jax.vmap(one, in_axes=(None, 0))
+    games = jax.vmap(coalitions, in_axes=(axes, 0))
+    return games(game, present)
 
 
 @door
@@ -275,16 +323,22 @@ def all_coalitions(
         ValueError: `num_players` (static under jit) is not in [1, `MAX_ENUMERATED`].
     """
     check_integer("num_players", num_players, 1, MAX_ENUMERATED)
-    rows, size = game.start.shape[0], min(2**num_players, CHUNK)
+    rows = game.start.shape[0]
+    size = min(2**num_players, CHUNK)
 
-    def chunk(first: Int[Array, ""]) -> Float[Array, "N size"]:
+    def chunk(
+        first: Int[Array, ""],
+    ) -> Float[Array, "N size"]:
         index = first + jnp.arange(size)
-        member = (index[:, None] >> jnp.arange(num_players)[None, :]) & 1 == 1
-        return worth(game, jnp.broadcast_to(member[None], (rows, size, num_players)))
+        bit = index[:, None] >> jnp.arange(num_players)[None, :]
+        member = bit & 1 == 1
+        of_rows = jnp.broadcast_to(member[None], (rows, size, num_players))
+        return worth(game, of_rows)
 
     if size == 2**num_players:
         return chunk(jnp.zeros((), int))
-    value = jax.lax.map(chunk, jnp.arange(0, 2**num_players, size))
+    firsts = jnp.arange(0, 2**num_players, size)
+    value = jax.lax.map(chunk, firsts)
     return jnp.moveaxis(value, 0, 1).reshape(rows, -1)
 
 
@@ -309,17 +363,29 @@ def _conditional(
 
     They decide the successor of every action, and what is seen.
     """
-    prob, states = mdp.prob[kernel], mdp.start.shape[0]
-    slot = draw(thresholds(prob), jnp.broadcast_to(noise.transition, prob.shape[:2]))[..., None]
-    successor, earn = (
-        jnp.take_along_axis(x[kernel], slot, axis=-1)[..., 0] for x in (mdp.successor, mdp.reward)
+    prob = mdp.prob[kernel]
+    states = mdp.start.shape[0]
+    transition = jnp.broadcast_to(noise.transition, prob.shape[:2])
+    slot = draw(thresholds(prob), transition)[..., None]
+
+    def drawn(x: Array) -> Array:
+        return jnp.take_along_axis(x[kernel], slot, axis=-1)[..., 0]
+
+    successor = drawn(mdp.successor)
+    emission = mdp.emission[kernel]
+    observation = jnp.broadcast_to(noise.observation, states)
+    seen = draw(thresholds(emission), observation)
+    reached = jax.nn.one_hot(successor, states, dtype=prob.dtype)
+    return _Law(
+        earn=drawn(mdp.reward),
+        move=mdp.discount[kernel] * reached,
+        choice=force(mdp, policy)[kernel][seen],
     )
-    seen = draw(thresholds(mdp.emission[kernel]), jnp.broadcast_to(noise.observation, states))
-    move = mdp.discount[kernel] * jax.nn.one_hot(successor, states, dtype=prob.dtype)
-    return _Law(earn, move, force(mdp, policy)[kernel][seen])
 
 
-def _drawn(law: _Law) -> _Map:
+def _drawn(
+    law: _Law,
+) -> _Map:
     """The map of a step whose action is drawn."""
     gain = jnp.sum(law.choice * law.earn, axis=-1)
     return _Map(gain, jnp.einsum("sa,saz->sz", law.choice, law.move, precision="highest"))
@@ -330,8 +396,10 @@ def _runs(
     num_runs: int,
 ) -> tuple[Int[Array, " T"], Int[Array, " J"]]:
     """The run of each step, and the player of each run."""
-    run = jnp.cumsum(jnp.append(False, player[1:] != player[:-1]))
-    return run, jnp.full(num_runs, -1).at[run].set(player)
+    changes = player[1:] != player[:-1]
+    run = jnp.cumsum(jnp.append(False, changes))
+    nobody = jnp.full(num_runs, -1)
+    return run, nobody.at[run].set(player)
 
 
 def _by_run(
@@ -370,7 +438,8 @@ def _by_run(
     of_each = jax.tree.map(lambda x: jnp.stack([x] * blocks.number), nothing)
     parts = jax.tree.map(lambda x: cut(x, blocks), inputs)
     # What fills up the last block belongs to a run that there is not: it is written nowhere.
-    maps = fold(one, of_each, (parts, cut(run, blocks, fill=num)), reverse=True)
+    runs = cut(run, blocks, fill=num)
+    maps = fold(one, of_each, (parts, runs), reverse=True)
     (present, absent), _ = jax.lax.scan(before, nothing, maps, reverse=True)
     return present, absent
 
@@ -381,7 +450,8 @@ def _then(
 ) -> _Map:
     """The map of the first of two parts after that of the second."""
     return _Map(
-        _apply(first, second.gain), jnp.matmul(first.move, second.move, precision="highest")
+        gain=_apply(first, second.gain),
+        move=jnp.matmul(first.move, second.move, precision="highest"),
     )
 
 
@@ -390,7 +460,8 @@ def _identity(
     like: Float[Array, " S"],
 ) -> _Map:
     states, dtype = like.shape[0], like.dtype
-    eye = jnp.broadcast_to(jnp.eye(states, dtype=dtype)[None], (num, states, states))
+    stay = jnp.eye(states, dtype=dtype)[None]
+    eye = jnp.broadcast_to(stay, (num, states, states))
     return _Map(jnp.zeros((num, states), dtype), eye)
 
 
@@ -402,7 +473,10 @@ def _prepend(
     """The maps with one more step put in front of run `at`."""
     gain = _apply(now, maps.gain[at])
     move = jnp.matmul(now.move, maps.move[at], precision="highest")
-    return _Map(maps.gain.at[at].set(gain), maps.move.at[at].set(move))
+    return _Map(
+        maps.gain.at[at].set(gain),
+        maps.move.at[at].set(move),
+    )
 
 
 def _apply(

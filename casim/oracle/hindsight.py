@@ -122,17 +122,30 @@ def success_hindsight(
     """
     one = jnp.ones_like(mdp.discount)
     truth = solve(mdp._replace(discount=one), policy)
-    given_action, given_state = _success(truth.q_value), _success(truth.value[:-1])
-    hindsight = _posterior(truth.state_policy[mdp.schedule], given_action, given_state)
+    given_action = _success(truth.q_value)
+    given_state = _success(truth.value[:-1])
+    acting = truth.state_policy[mdp.schedule]
+    hindsight = _posterior(acting, given_action, given_state)
     support = jnp.arange(2, dtype=one.dtype)
-    return Outcomes(support, given_action, given_state, hindsight, one[mdp.schedule])
+    return Outcomes(
+        support,
+        given_action,
+        given_state,
+        hindsight,
+        discount=one[mdp.schedule],
+    )
 
 
-def _success(probability: Float[Array, "*shape"]) -> Float[Array, "*shape 2"]:
+def _success(
+    probability: Float[Array, "*shape"],
+) -> Float[Array, "*shape 2"]:
     """Failure and success, with rounding beyond [0, 1] removed."""
     inside = jnp.clip(probability, 0.0, 1.0)
-    inside = jnp.where(jnp.abs(inside - probability) <= SUPPORT_TOLERANCE, inside, jnp.nan)
-    return jnp.stack([1.0 - inside, inside], axis=-1)
+    beyond = jnp.abs(inside - probability)
+    is_rounding = beyond <= SUPPORT_TOLERANCE
+    inside = jnp.where(is_rounding, inside, jnp.nan)
+    failure = 1.0 - inside
+    return jnp.stack([failure, inside], axis=-1)
 
 
 @door
@@ -147,7 +160,8 @@ def return_hindsight(
     tells beforehand. An action that the policy never takes has no part in that, whatever it could
     earn.
     """
-    mdp, support = absorb(mdp), support.astype(mdp.prob.dtype)
+    mdp = absorb(mdp)
+    support = support.astype(mdp.prob.dtype)
     acting = state_policy(mdp, policy)
     _, states, actions = acting.shape
     shape = (states, actions, support.shape[0])
@@ -160,26 +174,41 @@ def return_hindsight(
     ) -> tuple[Array, tuple[Array, Array]]:
         index, hit, _ = _landing(mdp, support, kernel)
         prob = mdp.prob[kernel][..., None]
-        weight = prob * later[mdp.successor[kernel]]
-        weight = jnp.where(hit | (weight == 0), weight, jnp.nan)
+        target = mdp.successor[kernel]
+        weight = prob * later[target]
+        lands = hit | (weight == 0)
+        weight = jnp.where(lands, weight, jnp.nan)
         given_action = jnp.zeros(shape, weight.dtype)
-        given_action = given_action.at[row, column, index].add(weight)
+        place = given_action.at[row, column, index]
+        given_action = place.add(weight)
         # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
-        given_action = given_action / jnp.sum(given_action, axis=-1, keepdims=True)
+        total = jnp.sum(given_action, axis=-1, keepdims=True)
+        given_action = given_action / total
         # What the policy never does, on forced steps for instance, may lie off the support: it
         # counts with weight 0.
         taken = acting[kernel][..., None]
-        given_state = jnp.sum(taken * jnp.where(taken > 0, given_action, 0.0), axis=1)
-        given_state = given_state / jnp.sum(given_state, axis=-1, keepdims=True)
+        of_taken = jnp.where(taken > 0, given_action, 0.0)
+        given_state = jnp.sum(taken * of_taken, axis=1)
+        total = jnp.sum(given_state, axis=-1, keepdims=True)
+        given_state = given_state / total
         return given_state, (given_action, given_state)
 
     # After the horizon every return is 0.
     zero = jnp.argmin(jnp.abs(support))
-    nothing = jax.nn.one_hot(zero, support.shape[0], dtype=support.dtype)
-    last = jnp.broadcast_to(nothing[None, :], (states, support.shape[0]))
-    _, (given_action, given_state) = jax.lax.scan(step, last, mdp.schedule, reverse=True)
-    hindsight = _posterior(acting[mdp.schedule], given_action, given_state)
-    return Outcomes(support, given_action, given_state, hindsight, step_discount(mdp))
+    points = support.shape[0]
+    nothing = jax.nn.one_hot(zero, points, dtype=support.dtype)[None]
+    last = jnp.broadcast_to(nothing, (states, points))
+    steps = mdp.schedule
+    _, laws = jax.lax.scan(step, last, steps, reverse=True)
+    given_action, given_state = laws
+    chosen = acting[mdp.schedule]
+    return Outcomes(
+        support,
+        given_action,
+        given_state,
+        hindsight=_posterior(chosen, given_action, given_state),
+        discount=step_discount(mdp),
+    )
 
 
 def _posterior(
@@ -193,7 +222,8 @@ def _posterior(
     """
     untaken = (acting == 0)[..., None]
     possible = (given_state > 0)[..., None, :]
-    posterior = acting[..., None] * _ratio(given_action, given_state)
+    ratio = _ratio(given_action, given_state)
+    posterior = acting[..., None] * ratio
     return jnp.where(untaken & possible, 0.0, posterior)
 
 
@@ -202,11 +232,14 @@ def nearest(
     value: Float[Array, "*shape"],
 ) -> tuple[Int[Array, "*shape"], Bool[Array, "*shape"]]:
     """The nearest point of the support, and whether it is near enough to be the value."""
-    halfway = (support[1:] + support[:-1]) / 2
+    neighbours = support[1:] + support[:-1]
+    halfway = neighbours / 2
     index = jnp.searchsorted(halfway, value)
     largest = jnp.max(jnp.abs(support))
     close = SUPPORT_TOLERANCE * jnp.maximum(1.0, largest)
-    return index, jnp.abs(value - support[index]) <= close
+    point = support[index]
+    apart = jnp.abs(value - point)
+    return index, apart <= close
 
 
 @door
@@ -230,14 +263,26 @@ def state_hindsight(
     earned = jnp.sum(acting * mean, axis=-1)
     kernels, states = earned.shape
     itself = jnp.eye(states, dtype=earned.dtype)
-    seen = jnp.broadcast_to(itself[None], (kernels, states, states))
+    shape = (kernels, states, states)
+    seen = jnp.broadcast_to(itself[None], shape)
     paid = seen * earned[..., None]
-    gain, _, _, ratio = _look_ahead(mdp, acting, step, seen, paid, table)
+    gain, _, _, ratio = _look_ahead(
+        mdp,
+        acting,
+        step,
+        seen,
+        paid,
+        table,
+    )
     kernel = mdp.schedule[step]
     taken = acting[kernel]
-    q_value = jnp.where(taken > 0, mean[kernel] + gain, jnp.nan)
-    posterior = None if ratio is None else taken[None, :, :, None] * ratio
-    return StateHindsight(q_value, posterior)
+    earned_later = mean[kernel] + gain
+    is_seen = taken > 0
+    q_value = jnp.where(is_seen, earned_later, jnp.nan)
+    if ratio is None:
+        return StateHindsight(q_value, None)
+    prior = taken[None, :, :, None]
+    return StateHindsight(q_value, prior * ratio)
 
 
 @door
@@ -266,20 +311,40 @@ def contribution(
     check_labels("step", step, mdp.schedule.shape[0])
     mdp = absorb(mdp)
     acting = state_policy(mdp, policy)
-    live = jnp.where(mdp.terminal, 0.0, jnp.ones_like(mdp.start))
-    joint = acting[..., None] * mdp.prob * live[None, :, None, None]
-    rows = (*joint.shape[:2], -1)
-    code = jnp.broadcast_to(feature, joint.shape).reshape(rows)
-    seen = outcome_sum(joint.reshape(rows), code, num_features)
-    paid = outcome_sum((joint * mdp.reward).reshape(rows), code, num_features)
-    gain, seen, paid, ratio = _look_ahead(mdp, acting, step, seen, paid, table)
+    everywhere = jnp.ones_like(mdp.start)
+    live = jnp.where(mdp.terminal, 0.0, everywhere)
+    happens = acting[..., None] * mdp.prob
+    joint = happens * live[None, :, None, None]
+    kernels, states = joint.shape[:2]
+    rows = (kernels, states, -1)
+    of_each = jnp.broadcast_to(feature, joint.shape)
+    code = of_each.reshape(rows)
+    chance = joint.reshape(rows)
+    seen = outcome_sum(chance, code, num_features)
+    earned = (joint * mdp.reward).reshape(rows)
+    paid = outcome_sum(earned, code, num_features)
+    gain, seen, paid, ratio = _look_ahead(
+        mdp,
+        acting,
+        step,
+        seen,
+        paid,
+        table,
+    )
 
     kernel = mdp.schedule[step]
-    mean, taken = _mean_reward(mdp)[kernel], acting[kernel]
-    usual = jnp.sum(taken * mean, axis=-1, keepdims=True)
-    later = jnp.sum(paid, axis=-1)[:, None]
-    now = mean - usual - later
-    seen_state = jnp.einsum("sa,sau->su", taken, seen, precision="highest")
+    taken = acting[kernel]
+    mean = _mean_reward(mdp)[kernel]
+    on_average = taken * mean
+    usual = jnp.sum(on_average, axis=-1, keepdims=True)
+    paid_later = jnp.sum(paid, axis=-1)
+    now = mean - usual - paid_later[:, None]
+    seen_state = jnp.einsum(
+        "sa,sau->su",
+        taken,
+        seen,
+        precision="highest",
+    )
     pooled = _ratio(seen, seen_state)
     pooled_gain = _paid(pooled, paid)
     return Contribution(
@@ -291,19 +356,25 @@ def contribution(
 
 
 @door
-def reward_feature(mdp: MDP) -> tuple[Int[Array, "M S A K"], np.ndarray]:
+def reward_feature(
+    mdp: MDP,
+) -> tuple[Int[Array, "M S A K"], np.ndarray]:
     """The reward as a feature: its index among the distinct rewards, and those rewards `[U]`.
 
     Only transitions that can happen have rewards: of positive probability, after an action that can
     be taken. The others get the index of the first reward; no contribution counts them. Not for use
     in jit.
     """
-    over = np.asarray(mdp.terminal)[:, None, None]
+    terminal = np.asarray(mdp.terminal)
+    over = terminal[:, None, None]
     reward = np.where(over, 0.0, np.asarray(mdp.reward))
-    allowed = np.asarray(can_act(mdp))[:, None, :, None]
-    happens = allowed & (np.asarray(mdp.prob) > 0)
+    may_act = np.asarray(can_act(mdp))
+    allowed = may_act[:, None, :, None]
+    possible = np.asarray(mdp.prob) > 0
+    happens = allowed & possible
     value = np.unique(reward[happens])
-    index = np.where(happens, np.searchsorted(value, reward), 0)
+    place = np.searchsorted(value, reward)
+    index = np.where(happens, place, 0)
     return jnp.asarray(index, int), value
 
 
@@ -321,13 +392,15 @@ def check_support(
             horizon), or is not closed.
     """
     points = np.asarray(support)
-    largest = float(np.max(np.abs(points), initial=0.0))
+    sizes = np.abs(points)
+    largest = float(np.max(sizes, initial=0.0))
     apart = 4 * SUPPORT_TOLERANCE * max(1.0, largest)
     if points.ndim != 1 or np.any(np.diff(points) <= apart):
         raise ValueError(f"support must be ascending [Z] with gaps above {apart:.1g}, got {points}")
     if not np.any(points == 0):
         raise ValueError(f"support must contain 0, the return after the horizon, got {points}")
-    missing = float(_missing(mdp, jnp.asarray(points, mdp.prob.dtype)))
+    asked = jnp.asarray(points, mdp.prob.dtype)
+    missing = float(_missing(mdp, asked))
     if not np.isnan(missing):
         raise ValueError(f"support must hold every return-to-go, got {points} without {missing}")
 
@@ -360,23 +433,30 @@ def _look_ahead(
         reached, scale, total = carry
         index, kernel = now
         state_reached = jnp.einsum("sa,say->sy", taken, reached, precision="highest")
-        seen_action = jnp.matmul(reached, seen[kernel], precision="highest")
-        seen_state = jnp.matmul(state_reached, seen[kernel], precision="highest")
+        seen_here = seen[kernel]
+        seen_action = jnp.matmul(reached, seen_here, precision="highest")
+        seen_state = jnp.matmul(state_reached, seen_here, precision="highest")
         ratio = _ratio(seen_action, seen_state)
         paid_here = jnp.matmul(state_reached, paid[kernel], precision="highest")
         here = (_paid(ratio, paid_here), seen_action, paid_here)
-        total = [x + scale * more for x, more in zip(total, here, strict=True)]
+        pairs = zip(total, here, strict=True)
+        total = [x + scale * more for x, more in pairs]
 
         onward = jnp.matmul(reached, move[kernel], precision="highest")
         # The total is 1 up to rounding; dividing keeps that error from growing with the horizon.
         mass = jnp.sum(onward, axis=-1, keepdims=True)
-        onward = onward / jnp.where(index > step, mass, 1.0)
-        reached = jnp.where(index == step, matrix[kernel], onward)
-        scale = jnp.where(index < step, 1.0, scale * mdp.discount[kernel])
-        return (reached, scale, total), ratio if table else None
+        divisor = jnp.where(index > step, mass, 1.0)
+        onward = onward / divisor
+        from_here = matrix[kernel]
+        reached = jnp.where(index == step, from_here, onward)
+        discounted = scale * mdp.discount[kernel]
+        scale = jnp.where(index < step, 1.0, discounted)
+        shown = ratio if table else None
+        return (reached, scale, total), shown
 
     states, actions = taken.shape
-    size, dtype = seen.shape[-1], seen.dtype
+    size = seen.shape[-1]
+    dtype = seen.dtype
     nowhere = jnp.zeros((states, actions, states), dtype)
     nothing = [
         jnp.zeros((states, actions), dtype),
@@ -384,8 +464,10 @@ def _look_ahead(
         jnp.zeros((states, size), dtype),
     ]
     init = (nowhere, jnp.ones((), dtype), nothing)
-    steps = (jnp.arange(mdp.schedule.shape[0]), mdp.schedule)
-    (_, _, total), ratio = jax.lax.scan(look, init, steps)
+    times = jnp.arange(mdp.schedule.shape[0])
+    steps = (times, mdp.schedule)
+    found, ratio = jax.lax.scan(look, init, steps)
+    _, _, total = found
     return *total, ratio
 
 
@@ -395,7 +477,8 @@ def _paid(
 ) -> Float[Array, "S A"]:
     """The ratio averaged over what is paid; where u is impossible nothing is."""
     each = ratio * paid[:, None, :]
-    return jnp.sum(jnp.where(jnp.isnan(ratio), 0.0, each), axis=-1)
+    possible = jnp.where(jnp.isnan(ratio), 0.0, each)
+    return jnp.sum(possible, axis=-1)
 
 
 def _ratio(
@@ -406,11 +489,15 @@ def _ratio(
     possible = given_state > 0
     safe = jnp.where(possible, given_state, 1.0)
     ratio = given_action / safe[..., None, :]
-    return jnp.where(possible[..., None, :], ratio, jnp.nan)
+    of_actions = possible[..., None, :]
+    return jnp.where(of_actions, ratio, jnp.nan)
 
 
-def _mean_reward(mdp: MDP) -> Float[Array, "M S A"]:
-    return jnp.sum(mdp.prob * mdp.reward, axis=-1)
+def _mean_reward(
+    mdp: MDP,
+) -> Float[Array, "M S A"]:
+    earned = mdp.prob * mdp.reward
+    return jnp.sum(earned, axis=-1)
 
 
 def _landing(
@@ -423,7 +510,8 @@ def _landing(
     The nearest point, whether that is it, and the number itself.
     """
     later = mdp.discount[kernel] * support
-    value = mdp.reward[kernel][..., None] + later[None, None, None, :]
+    reward = mdp.reward[kernel][..., None]
+    value = reward + later[None, None, None, :]
     return *nearest(support, value), value
 
 
@@ -433,8 +521,10 @@ def _missing(
     support: Float[Array, " Z"],
 ) -> Float[Array, ""]:
     """A return-to-go that the support lacks; NaN if it lacks none."""
-    mdp, point = absorb(mdp), jnp.arange(support.shape[0])
-    happens = (mdp.prob > 0) & can_act(mdp)[:, None, :, None]
+    mdp = absorb(mdp)
+    point = jnp.arange(support.shape[0])
+    may_act = can_act(mdp)[:, None, :, None]
+    happens = (mdp.prob > 0) & may_act
 
     def step(
         carry: tuple[Array, Array],
@@ -442,15 +532,25 @@ def _missing(
     ) -> tuple[tuple[Array, Array], None]:
         possible, missing = carry
         index, hit, value = _landing(mdp, support, kernel)
-        land = happens[kernel][..., None] & possible[mdp.successor[kernel]]
-        lost = jnp.max(jnp.where(land & ~hit, value, -jnp.inf))
-        there = index[..., None] == point[None, None, None, None, :]
-        reached = jnp.any((land & hit)[..., None] & there, axis=(1, 2, 3))
-        missing = jnp.where(lost > -jnp.inf, lost, missing)
+        after = possible[mdp.successor[kernel]]
+        here = happens[kernel][..., None]
+        land = here & after
+        misses = land & ~hit
+        off = jnp.where(misses, value, -jnp.inf)
+        lost = jnp.max(off)
+        points = point[None, None, None, None, :]
+        there = index[..., None] == points
+        on = (land & hit)[..., None]
+        arrivals = on & there
+        reached = jnp.any(arrivals, axis=(1, 2, 3))
+        is_lost = lost > -jnp.inf
+        missing = jnp.where(is_lost, lost, missing)
         return (reached, missing), None
 
     states = mdp.start.shape[0]
-    nothing = jnp.broadcast_to((support == 0)[None, :], (states, support.shape[0]))
+    is_zero = (support == 0)[None, :]
+    nothing = jnp.broadcast_to(is_zero, (states, support.shape[0]))
     none = jnp.full((), jnp.nan, support.dtype)
-    (_, missing), _ = jax.lax.scan(step, (nothing, none), mdp.schedule, reverse=True)
+    start = (nothing, none)
+    (_, missing), _ = jax.lax.scan(step, start, mdp.schedule, reverse=True)
     return missing

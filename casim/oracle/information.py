@@ -104,13 +104,18 @@ def outcome_information(
 ) -> OutcomeInformation:
     """Entropies of the return-to-go and its information with the action, by state and step."""
     acting = state_policy(absorb(mdp), policy)[mdp.schedule]
-    given_action, given_state = outcomes.given_action, outcomes.given_state[:, :, None, :]
+    given_action = outcomes.given_action
+    given_state = outcomes.given_state[:, :, None, :]
     # An action that the policy never takes can have outcomes that the state has not; it counts
     # with weight 0.
     never = (given_action == 0) | (given_state == 0)
-    ratio = jnp.where(never, 1.0, given_action) / jnp.where(never, 1.0, given_state)
+    # 0 log 0 is 0.
+    after = jnp.where(never, 1.0, given_action)
+    before = jnp.where(never, 1.0, given_state)
+    ratio = after / before
     told = jnp.sum(given_action * jnp.log(ratio), axis=-1)
-    action = jnp.sum(jnp.where(acting > 0, acting * told, 0.0), axis=-1)
+    of_taken = jnp.where(acting > 0, acting * told, 0.0)
+    action = jnp.sum(of_taken, axis=-1)
     return OutcomeInformation(
         entropy=_entropy(outcomes.given_state),
         entropy_given_action=_entropy(given_action),
@@ -148,11 +153,19 @@ def pointwise_information(
     """
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
     index, found = return_index(outcomes, batch)
-    before = jnp.log(outcomes.given_state[time, batch.state, index])
-    middle = jnp.log(outcomes.given_action[time, batch.state, batch.action, index])
+    state, action = batch.state, batch.action
+    before = jnp.log(outcomes.given_state[time, state, index])
+    middle = jnp.log(outcomes.given_action[time, state, action, index])
     after = jnp.where(shift_left(batch.live, False), shift_left(before), 0.0)
-    told = (jnp.where(found, x, jnp.nan) for x in (middle - before, after - middle))
-    return StepInformation(*(jnp.where(batch.live, x, 0.0) for x in told))
+
+    def where_found(x: Array) -> Array:
+        told = jnp.where(found, x, jnp.nan)
+        return jnp.where(batch.live, told, 0.0)
+
+    return StepInformation(
+        where_found(middle - before),
+        where_found(after - middle),
+    )
 
 
 @door
@@ -165,12 +178,15 @@ def success_gain(
 
     The discount is read as 1, whatever that of the process. 0 where not live.
     """
-    value = solve(mdp._replace(discount=jnp.ones_like(mdp.discount)), policy).value
+    undiscounted = mdp._replace(discount=jnp.ones_like(mdp.discount))
+    value = solve(undiscounted, policy).value
     time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
     ahead = value[time, batch.state]
     later = jnp.where(shift_left(batch.live, False), shift_left(ahead), 0.0)
     banked = affine_scan(1.0, batch.reward)
-    return _gain(shift_right(banked) + ahead, banked + later, batch.live, batch.live)
+    before = shift_right(banked) + ahead
+    after = banked + later
+    return _gain(before, after, batch.live, batch.live)
 
 
 @door
@@ -194,11 +210,13 @@ def latent_information(
     check_labels("latent", latent, num_classes, [belief.shape[-1:]])
     member = jax.nn.one_hot(latent, num_classes, dtype=belief.dtype)
     classes = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")
-    truth = jnp.take_along_axis(classes, latent[batch.state][..., None], axis=-1)[..., 0]
+    own = latent[batch.state][..., None]
+    truth = jnp.take_along_axis(classes, own, axis=-1)[..., 0]
     entropy = _entropy(classes)
     goes_on = shift_left(batch.live, False)
     gain = jnp.where(goes_on, entropy - shift_left(entropy), 0.0)
-    return LatentInformation(entropy, gain, _gain(truth, shift_left(truth), batch.live, goes_on))
+    of_truth = _gain(truth, shift_left(truth), batch.live, goes_on)
+    return LatentInformation(entropy, gain, of_truth)
 
 
 def return_index(
@@ -213,8 +231,10 @@ def return_index(
     ) -> tuple[Array, tuple[Array, Array]]:
         reward, live, discount = now
         # Taking the point itself at every step keeps rounding from adding up over the horizon.
-        index, hit = nearest(outcomes.support, jnp.where(live, reward + discount * later, 0.0))
-        return jnp.where(hit, outcomes.support[index], jnp.nan), (index, hit)
+        earned = jnp.where(live, reward + discount * later, 0.0)
+        index, hit = nearest(outcomes.support, earned)
+        point = jnp.where(hit, outcomes.support[index], jnp.nan)
+        return point, (index, hit)
 
     _, (index, found) = jax.lax.scan(
         step,
@@ -231,12 +251,21 @@ def _gain(
     live: Array,
     goes_on: Array,
 ) -> Gain:
-    before, after = jnp.where(live, before, 0.0), jnp.where(goes_on, after, 0.0)
-    changes = (after - before, jnp.log(after) - jnp.log(before))
-    return Gain(before, after, *(jnp.where(goes_on, x, 0.0) for x in changes))
+    before = jnp.where(live, before, 0.0)
+    after = jnp.where(goes_on, after, 0.0)
+    change = after - before
+    of_logs = jnp.log(after) - jnp.log(before)
+    return Gain(
+        before,
+        after,
+        jnp.where(goes_on, change, 0.0),
+        jnp.where(goes_on, of_logs, 0.0),
+    )
 
 
-def _entropy(probability: Float[Array, "*shape Z"]) -> Float[Array, "*shape"]:
+def _entropy(
+    probability: Float[Array, "*shape Z"],
+) -> Float[Array, "*shape"]:
     """-sum p log p, with 0 log 0 = 0."""
     safe = jnp.where(probability == 0, 1.0, probability)
     return -jnp.sum(safe * jnp.log(safe), axis=-1)

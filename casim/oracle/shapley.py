@@ -86,35 +86,47 @@ def shapley(
 
 
 @door
-def shapley_values(value: Float[Array, "*batch C"]) -> Float[Array, "*batch G"]:
+def shapley_values(
+    value: Float[Array, "*batch C"],
+) -> Float[Array, "*batch G"]:
     """Shapley values from v(S) of all 2^G coalitions, indexed by bits."""
     players = value.shape[-1].bit_length() - 1
     share = [
         math.factorial(k) * math.factorial(players - k - 1) / math.factorial(players)
         for k in range(players)
     ]
-    size = jax.lax.population_count(jnp.arange(value.shape[-1]))
-    weight = jnp.append(jnp.asarray(share, value.dtype), 0)[size]
+    coalitions = jnp.arange(value.shape[-1])
+    size = jax.lax.population_count(coalitions)
+    by_size = jnp.append(jnp.asarray(share, value.dtype), 0)
+    weight = by_size[size]
 
-    def one(g: int) -> Array:
+    def one(
+        g: int,
+    ) -> Array:
         """Bit g on an axis of its own."""
         apart = (2 ** (players - g - 1), 2, 2**g)
-        marginal = jnp.diff(value.reshape(*value.shape[:-1], *apart), axis=-2)[..., 0, :]
+        games = value.shape[:-1]
+        without_and_with = value.reshape(*games, *apart)
+        marginal = jnp.diff(without_and_with, axis=-2)[..., 0, :]
         joins = weight.reshape(apart)[:, 0]
         return jnp.einsum("...ij,ij->...", marginal, joins, precision="highest")
 
-    return jnp.stack([one(g) for g in range(players)], axis=-1)
+    each = [one(g) for g in range(players)]
+    return jnp.stack(each, axis=-1)
 
 
 @door
-def difference_rewards(value: Float[Array, "*batch C"]) -> Float[Array, "*batch G"]:
+def difference_rewards(
+    value: Float[Array, "*batch C"],
+) -> Float[Array, "*batch G"]:
     """What is lost when one player is absent: v(all) - v(all but i).
 
     It is not the Shapley value unless v is additive.
     """
     players = value.shape[-1].bit_length() - 1
     everyone = value.shape[-1] - 1
-    return value[..., -1:] - value[..., np.array([everyone - (1 << g) for g in range(players)])]
+    without = [everyone - (1 << g) for g in range(players)]
+    return value[..., -1:] - value[..., np.array(without)]
 
 
 @door
@@ -129,9 +141,16 @@ def shapley_by_counts(
         num_players: G, static under jit.
     """
     check_integer("num_players", num_players, 1)
-    node, weight = np.polynomial.legendre.leggauss(-(-num_players // 2))
-    nodes = jnp.asarray((node + 1) / 2, game.start.dtype), jnp.asarray(weight / 2, game.start.dtype)
-    runs = jnp.sum(game.owner[:, None] == jnp.arange(num_players)[None, :], axis=0)
+    # So many nodes integrate polynomials of degree G - 1 exactly; theirs is [-1, 1], ours [0, 1].
+    enough = -(-num_players // 2)
+    node, weight = np.polynomial.legendre.leggauss(enough)
+    dtype = game.start.dtype
+    chance = jnp.asarray((node + 1) / 2, dtype)
+    share = jnp.asarray(weight / 2, dtype)
+    nodes = (chance, share)
+    players = jnp.arange(num_players)[None, :]
+    owned = game.owner[:, None] == players
+    runs = jnp.sum(owned, axis=0)
 
     def row(
         start: Array,
@@ -146,17 +165,23 @@ def shapley_by_counts(
         ) -> tuple[Array, None]:
             q, share = now
             mixed = (gone[0] + q * gain, gone[1] + q * move)
-            later = jax.lax.scan(_value_before, jnp.zeros_like(start), mixed, reverse=True)[1]
+            nothing = jnp.zeros_like(start)
+            _, later = jax.lax.scan(_value_before, nothing, mixed, reverse=True)
             reached = jax.lax.scan(_onward, start, mixed[1])[1]
             change = gain + jnp.einsum("jsz,jz->js", move, later, precision="highest")
-            return total + share * jnp.sum(reached * change, axis=-1), None
+            marginal = jnp.sum(reached * change, axis=-1)
+            return total + share * marginal, None
 
-        by_run = jax.lax.scan(at_chance, jnp.zeros_like(gain[:, 0]), nodes)[0]
+        nothing = jnp.zeros_like(gain[:, 0])
+        by_run, _ = jax.lax.scan(at_chance, nothing, nodes)
         by_player = axis_sum(by_run, game.owner, len(runs))
         return jnp.where(runs == 1, by_player, jnp.nan)
 
-    there, gone = (game.present_gain, game.present_move), (game.absent_gain, game.absent_move)
-    return jnp.where(jnp.all(runs == 1), jax.vmap(row)(game.start, there, gone), jnp.nan)
+    there = (game.present_gain, game.present_move)
+    gone = (game.absent_gain, game.absent_move)
+    once = jnp.all(runs == 1)
+    value = jax.vmap(row)(game.start, there, gone)
+    return jnp.where(once, value, jnp.nan)
 
 
 @door
@@ -180,15 +205,21 @@ def sampled_shapley(
     check_integer("num_orders", num_orders, 2)
     rows = game.start.shape[0]
 
-    def one_order(key: Array) -> Float[Array, "N G"]:
+    def one_order(
+        key: Array,
+    ) -> Float[Array, "N G"]:
         keys = jax.random.split(key, rows)
         rank = jax.vmap(jax.random.permutation, in_axes=(0, None))(keys, num_players)
         size = jnp.arange(num_players + 1)
-        gain = jnp.diff(worth(game, rank[:, None, :] < size[None, :, None]), axis=1)
+        joined = rank[:, None, :] < size[None, :, None]
+        gain = jnp.diff(worth(game, joined), axis=1)
         return jnp.take_along_axis(gain, rank, axis=1)
 
-    marginal = jax.lax.map(one_order, jax.random.split(key, num_orders))
-    return Sampled(jnp.mean(marginal, axis=0), jnp.std(marginal, axis=0, ddof=1) / num_orders**0.5)
+    keys = jax.random.split(key, num_orders)
+    marginal = jax.lax.map(one_order, keys)
+    mean = jnp.mean(marginal, axis=0)
+    deviation = jnp.std(marginal, axis=0, ddof=1)
+    return Sampled(mean, deviation / num_orders**0.5)
 
 
 def _value_before(

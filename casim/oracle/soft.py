@@ -73,7 +73,8 @@ class Soft(NamedTuple):
 
         It is b log(pi_t / ref) where the reference is positive.
         """
-        return self.q_value - self.value[:-1, :, None]
+        value = self.value[:-1, :, None]
+        return self.q_value - value
 
 
 class ImplicitReward(NamedTuple):
@@ -121,16 +122,22 @@ def soft_optimal(
         later: Array,
         kernel: Array,
     ) -> tuple[Array, tuple[Array, Array, Array]]:
-        discounted = mdp.discount[kernel] * later
-        q_value = expectation(
-            mdp.prob[kernel], mdp.reward[kernel] + discounted[mdp.successor[kernel]]
-        )
-        value, policy = _soft_maximum(prior[kernel], q_value, temperature)
+        discount = mdp.discount[kernel]
+        discounted = discount * later
+        target = mdp.successor[kernel]
+        outcome = mdp.reward[kernel] + discounted[target]
+        q_value = expectation(mdp.prob[kernel], outcome)
+        here = prior[kernel]
+        value, policy = _soft_maximum(here, q_value, temperature)
         return value, (later, q_value, policy)
 
-    zero = jnp.zeros(mdp.start.shape, mdp.prob.dtype)
-    first, (later, q_value, policy) = jax.lax.scan(step, zero, mdp.schedule, reverse=True)
-    return Soft(jnp.concatenate([first[None], later]), q_value, policy)
+    states = mdp.start.shape
+    zero = jnp.zeros(states, mdp.prob.dtype)
+    steps = mdp.schedule
+    first, found = jax.lax.scan(step, zero, steps, reverse=True)
+    later, q_value, policy = found
+    value = jnp.concatenate([first[None], later])
+    return Soft(value, q_value, policy)
 
 
 @door
@@ -144,20 +151,33 @@ def implicit_reward(
 
     `soft` was made with the same reference.
     """
-    steps = jnp.arange(batch.state.shape[-1])[None, :]
-    where = (jnp.broadcast_to(steps, batch.state.shape), batch.state, batch.action)
-    possible = state_policy(mdp, reference)[mdp.schedule][where] > 0
+    shape = batch.state.shape
+    steps = jnp.arange(shape[-1])[None, :]
+    time = jnp.broadcast_to(steps, shape)
+    where = (time, batch.state, batch.action)
+    prior = state_policy(mdp, reference)[mdp.schedule]
+    possible = prior[where] > 0
     # As Q - V, because the probability itself underflows at a low temperature.
-    log_ratio = jnp.where(possible, soft.advantage[where], jnp.nan)
+    advantage = soft.advantage[where]
+    undefined = jnp.nan
+    log_ratio = jnp.where(possible, advantage, undefined)
     value = soft.value[where[:2]]
-    later = jnp.where(shift_left(batch.live, False), shift_left(value), 0.0)
-    later = step_discount(mdp)[None, :] * later
-    noise = batch.reward + later - soft.q_value[where]
-    log_ratio, noise = (jnp.where(batch.live, x, 0.0) for x in (log_ratio, noise))
+    goes_on = shift_left(batch.live, False)
+    later = jnp.where(goes_on, shift_left(value), 0.0)
+    discount = step_discount(mdp)[None, :]
+    later = discount * later
+    q_value = soft.q_value[where]
+    noise = batch.reward + later - q_value
+    log_ratio = jnp.where(batch.live, log_ratio, 0.0)
+    noise = jnp.where(batch.live, noise, 0.0)
     scale = discounting(mdp)[None, :]
-    progress = scale * later + jnp.cumsum(scale * batch.reward, axis=1) - value[:, :1]
+    discounted = scale * batch.reward
+    earned = jnp.cumsum(discounted, axis=1)
+    first = value[:, :1]
+    progress = scale * later + earned - first
     cumulative = jnp.cumsum(scale * log_ratio, axis=1)
-    cumulative, progress = (jnp.where(batch.live, x, 0.0) for x in (cumulative, progress))
+    cumulative = jnp.where(batch.live, cumulative, 0.0)
+    progress = jnp.where(batch.live, progress, 0.0)
     return ImplicitReward(log_ratio, cumulative, progress, noise)
 
 
@@ -173,10 +193,19 @@ def _soft_maximum(
     from 0 the plain form is the better one.
     """
     possible = prior > 0
-    largest = jnp.max(jnp.where(possible, q_value, -jnp.inf), axis=-1, keepdims=True)
-    exponent = jnp.where(possible, (q_value - largest) / temperature, 0.0)
-    change = jnp.sum(prior * jnp.expm1(exponent), axis=-1)
+    never = -jnp.inf
+    of_possible = jnp.where(possible, q_value, never)
+    largest = jnp.max(of_possible, axis=-1, keepdims=True)
+    below = (q_value - largest) / temperature
+    exponent = jnp.where(possible, below, 0.0)
+    growth = prior * jnp.expm1(exponent)
+    change = jnp.sum(growth, axis=-1)
     weight = prior * jnp.exp(exponent)
     mass = jnp.sum(weight, axis=-1)
-    log_mean = jnp.where(change > -0.5, jnp.log1p(jnp.maximum(change, -0.5)), jnp.log(mass))
-    return largest[:, 0] + temperature * log_mean, weight / mass[:, None]
+    bounded = jnp.maximum(change, -0.5)
+    near = jnp.log1p(bounded)
+    far = jnp.log(mass)
+    log_mean = jnp.where(change > -0.5, near, far)
+    best = largest[:, 0]
+    value = best + temperature * log_mean
+    return value, weight / mass[:, None]

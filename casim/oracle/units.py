@@ -91,7 +91,9 @@ class VarianceParts(NamedTuple):
     """w(0, t)^2 E[luck_t^2]: from the transition."""
 
 
-def sizes(mdp: MDP) -> Sizes:
+def sizes(
+    mdp: MDP,
+) -> Sizes:
     """How many segments, turns and agents there are; not under jit."""
     return Sizes(*(int(np.max(np.asarray(x))) + 1 for x in (mdp.segment, mdp.turn, mdp.agent)))
 
@@ -122,14 +124,20 @@ def unit_truth(
     first = first_of(unit, num_units)
     scale = product(each, first[unit], time)[None, :]
 
-    def total(x: Float[Array, "N T"]) -> Float[Array, "N G"]:
+    def total(
+        x: Float[Array, "N T"],
+    ) -> Float[Array, "N G"]:
         return segment_sum(jnp.where(batch.live, scale * x, 0.0), unit, num_units)
 
     enters = (shift_right(unit, -1) != unit)[None, :]
     leaves = (shift_left(unit, -1) != unit)[None, :]
     # An episode that has ended within a unit leaves it there, to value 0.
-    border = jnp.where(leaves, later, 0.0) - jnp.where(enters, value, 0.0)
-    return UnitTruth(total(skill), total(td_error - skill), total(batch.reward + border), first)
+    at_end = jnp.where(leaves, later, 0.0)
+    at_start = jnp.where(enters, value, 0.0)
+    border = at_end - at_start
+    luck = td_error - skill
+    gain = batch.reward + border
+    return UnitTruth(total(skill), total(luck), total(gain), first)
 
 
 @door
@@ -199,13 +207,18 @@ def variance_parts(
         kernel, value, advantage, later, occupancy = now
         acting = occupancy[:, None] * truth.state_policy[kernel]
         discounted = mdp.discount[kernel] * later
-        outcome = mdp.reward[kernel] + discounted[mdp.successor[kernel]]
-        luck = (outcome - value[:, None, None]) - advantage[..., None]
+        target = mdp.successor[kernel]
+        outcome = mdp.reward[kernel] + discounted[target]
+        gain = outcome - value[:, None, None]
+        luck = gain - advantage[..., None]
         chance = jnp.sum(mdp.prob[kernel] * luck**2, axis=-1)
-        return None, (jnp.sum(acting * advantage**2), jnp.sum(acting * chance))
+        of_skill = jnp.sum(acting * advantage**2)
+        return None, (of_skill, jnp.sum(acting * chance))
 
     xs = (mdp.schedule, truth.value[:-1], truth.advantage, truth.value[1:], truth.occupancy)
-    skill, luck = jax.lax.scan(step, None, xs)[1]
+    _, found = jax.lax.scan(step, None, xs)
+    skill, luck = found
     scale = discounting(mdp) ** 2
-    prompt = jnp.sum(mdp.start * (truth.value[0] - truth.expected_return) ** 2)
+    away = truth.value[0] - truth.expected_return
+    prompt = jnp.sum(mdp.start * away**2)
     return VarianceParts(prompt, scale * skill, scale * luck)

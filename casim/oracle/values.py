@@ -53,13 +53,23 @@ def solve(
 ) -> Truth:
     """Everything exact about a policy: values, occupancy, past rewards, and the policy gradient."""
     mdp = likely_first(absorb(mdp))
-    acting, weight = state_policy(mdp, policy), discounting(mdp)
+    acting = state_policy(mdp, policy)
+    weight = discounting(mdp)
     occupancy, past_reward = arrive(
         flows(mdp, acting), mdp.schedule, mdp.start, jnp.zeros_like(mdp.start), weight
     )
     nothing = jnp.zeros((2, *mdp.start.shape), mdp.prob.dtype)
     _, value, advantage = evaluate(mdp, acting, mdp.schedule, nothing)
-    return assemble(mdp, policy, acting, value, advantage, occupancy, past_reward, weight)
+    return assemble(
+        mdp,
+        policy,
+        acting,
+        value,
+        advantage,
+        occupancy,
+        past_reward,
+        weight,
+    )
 
 
 def assemble(
@@ -87,7 +97,9 @@ def assemble(
 
 
 @door
-def optimal(mdp: MDP) -> Optimal:
+def optimal(
+    mdp: MDP,
+) -> Optimal:
     """Optimal values of the fully observed process, with the policy free to depend on the step.
 
     On kernels that are no decision, action 0 is the only one.
@@ -97,7 +109,8 @@ def optimal(mdp: MDP) -> Optimal:
         q: Array,
         kernel: Array,
     ) -> Array:
-        return jnp.where(mdp.decision[kernel], jnp.max(q, axis=-1), q[:, 0])
+        best = jnp.max(q, axis=-1)
+        return jnp.where(mdp.decision[kernel], best, q[:, 0])
 
     return Optimal(*_backward(absorb(mdp), best))
 
@@ -114,7 +127,9 @@ def expected_return(
     return expectation(mdp.start, value[0])
 
 
-def likely_first(mdp: MDP) -> MDP:
+def likely_first(
+    mdp: MDP,
+) -> MDP:
     """The same process with the likeliest outcome of every row listed first.
 
     A mean over differences to the first entry reads its weight as one minus the others: of a large
@@ -150,15 +165,23 @@ def evaluate(
     ) -> tuple[Array, tuple[Array, Array]]:
         # Q = base + small. Discounted state by state: so equal actions have equal numbers, and an
         # advantage of exactly 0.
-        high, low = (mdp.discount[kernel] * carry)[:, mdp.successor[kernel]]
+        discounted = mdp.discount[kernel] * carry
+        high, low = discounted[:, mdp.successor[kernel]]
         base = high[..., 0]
-        small = expectation(mdp.prob[kernel], mdp.reward[kernel] + ((high - high[..., :1]) + low))
-        gain = (base - base[:, :1]) + (small - small[:, :1])
+        later = (high - high[..., :1]) + low
+        outcome = mdp.reward[kernel] + later
+        small = expectation(mdp.prob[kernel], outcome)
+        of_base = base - base[:, :1]
+        of_small = small - small[:, :1]
+        gain = of_base + of_small
         mean = jnp.sum(acting[kernel] * gain, axis=-1)
-        high, low = _two_sum(base[:, 0], small[:, 0] + mean)
-        return jnp.stack([high, low]), (high + low, gain - mean[:, None])
+        above = small[:, 0] + mean
+        high, low = _two_sum(base[:, 0], above)
+        advantage = gain - mean[:, None]
+        return jnp.stack([high, low]), (high + low, advantage)
 
-    first, (value, advantage) = jax.lax.scan(step, after, schedule, reverse=True)
+    first, found = jax.lax.scan(step, after, schedule, reverse=True)
+    value, advantage = found
     return first, value, advantage
 
 
@@ -169,7 +192,9 @@ def _two_sum(
     """The rounded sum x + y and its rounding error, exactly (Knuth)."""
     total = x + y
     part = total - x
-    return total, (x - (total - part)) + (y - part)
+    lost_of_x = x - (total - part)
+    lost_of_y = y - part
+    return total, lost_of_x + lost_of_y
 
 
 def _backward(
@@ -183,12 +208,14 @@ def _backward(
         kernel: Array,
     ) -> tuple[Array, tuple[Array, Array]]:
         later = mdp.discount[kernel] * value
-        outcome = mdp.reward[kernel] + later[mdp.successor[kernel]]
+        target = mdp.successor[kernel]
+        outcome = mdp.reward[kernel] + later[target]
         q_value = expectation(mdp.prob[kernel], outcome)
         return backup(q_value, kernel), (value, q_value)
 
     zero = jnp.zeros(mdp.start.shape, mdp.prob.dtype)
-    first, (later, q_value) = jax.lax.scan(step, zero, mdp.schedule, reverse=True)
+    first, found = jax.lax.scan(step, zero, mdp.schedule, reverse=True)
+    later, q_value = found
     return jnp.concatenate([first[None], later]), q_value
 
 
@@ -202,7 +229,9 @@ def flows(
     rows = (*joint.shape[:2], -1)
     successor = mdp.successor.reshape(rows)
 
-    def towards(x: Float[Array, "M S A K"]) -> Float[Array, "M S S"]:
+    def towards(
+        x: Float[Array, "M S A K"],
+    ) -> Float[Array, "M S S"]:
         return outcome_sum(x.reshape(rows), successor, states)
 
     return towards(joint), towards(joint * mdp.reward)
@@ -228,7 +257,8 @@ def arrive(
     # What leaves each state; what stays is the rest. So no rounding of rows makes a state gain
     # or lose probability, and nothing is left in a state that all leave.
     own = jnp.eye(move.shape[1], dtype=move.dtype)[None]
-    leave, keeps = move * (1 - own), jnp.sum(move * own, axis=-1) > 0
+    leave = move * (1 - own)
+    keeps = jnp.sum(move * own, axis=-1) > 0
     left = jnp.sum(leave, axis=-1)
 
     def step(
@@ -239,10 +269,12 @@ def arrive(
         kernel, scale = inputs
         keep = keeps[kernel][None]
         come = jnp.matmul(now, leave[kernel], precision="highest")
-        gain = scale * jnp.matmul(now[0], earn[kernel], precision="highest")
+        earned = jnp.matmul(now[0], earn[kernel], precision="highest")
+        gain = scale * earned
         # The total is 1 up to rounding; taking off what is too much keeps that error from
         # growing with the horizon.
-        excess = (jnp.sum(now[0]) - 1) + jnp.sum(rest[0])
+        known = jnp.sum(now[0]) - 1
+        excess = known + jnp.sum(rest[0])
         change = jnp.where(keep, come - now * left[kernel][None] + rest, come) - excess * jnp.where(
             keep, now, come
         )
@@ -250,11 +282,14 @@ def arrive(
             jnp.where(keep, now, 0.0), change + jnp.stack([jnp.zeros_like(gain), gain])
         )
         there = now[0] > 0
-        mean = jnp.where(there, now[1] / jnp.where(there, now[0], 1.0), 0.0)
+        reached, earned = now
+        safe = jnp.where(there, reached, 1.0)
+        mean = jnp.where(there, earned / safe, 0.0)
         return later, (jnp.maximum(now[0], 0.0), mean)
 
     now = jnp.stack([reached, earned])
-    _, found = jax.lax.scan(step, (now, jnp.zeros_like(now)), (schedule, weight))
+    start = (now, jnp.zeros_like(now))
+    _, found = jax.lax.scan(step, start, (schedule, weight))
     return found
 
 
@@ -267,9 +302,12 @@ def _gradient(
 ) -> Array:
     """The policy gradient `[M, O, A]`; zero on kernels that are no decision."""
     kernels = mdp.decision.shape[0]
-    weighted = (weight[:, None] * occupancy)[:, :, None] * advantage
+    visits = weight[:, None] * occupancy
+    weighted = visits[:, :, None] * advantage
     total = schedule_sum(weighted, mdp.schedule, kernels)
     seen = jnp.einsum("mso,msa->moa", mdp.emission, total, precision="highest")
     table = force(mdp, policy)
-    centred = seen - jnp.sum(table * seen, axis=-1, keepdims=True)
-    return jnp.where(mdp.decision[:, None, None], table * centred, 0.0)
+    mean = jnp.sum(table * seen, axis=-1, keepdims=True)
+    centred = seen - mean
+    decides = mdp.decision[:, None, None]
+    return jnp.where(decides, table * centred, 0.0)

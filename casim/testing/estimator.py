@@ -73,7 +73,9 @@ def check_estimator(
     _check_claims(estimator, jax.random.split(key, num_groups))
 
 
-def _check_recipe(estimator: Estimator) -> None:
+def _check_recipe(
+    estimator: Estimator,
+) -> None:
     assert isinstance(estimator, Estimator), f"estimator must be an instance, got {estimator!r}"
     methodology = estimator.methodology
     assert isinstance(methodology, str), f"methodology must be a string, got {methodology!r}"
@@ -98,7 +100,9 @@ def _among(
     assert not unknown, f"{field} must be among {tuple(allowed)}, got {unknown}"
 
 
-def _discounts(estimator: Estimator) -> list[float]:
+def _discounts(
+    estimator: Estimator,
+) -> list[float]:
     own = getattr(estimator, "discount", None)
     return sorted({*DISCOUNTS, *([] if own is None else [own])})
 
@@ -198,7 +202,9 @@ def _errors(
     actions, states = world.policy.shape[-1], world.mdp.start.shape[0]
     targets = {"target": estimator.target, "advantage": Advantage()}
 
-    def group(key: Array) -> dict[str, Array]:
+    def group(
+        key: Array,
+    ) -> dict[str, Array]:
         batch = _group(key, world, 1)
         given = estimator.credit(jax.random.fold_in(key, 1), world, batch)
         rows = jax.tree.map(lambda x: x[0], recorded(batch))
@@ -277,14 +283,18 @@ def _relabelled(
     )
 
 
-def _ended(batch: Batch) -> Batch:
+def _ended(
+    batch: Batch,
+) -> Batch:
     """The first trajectory of a group ends before the last two steps, the second before one."""
     _, rows, steps = batch.live.shape
     length = steps - jnp.maximum(2 - jnp.arange(rows), 0)
     live = jnp.arange(steps)[None, :] < length[:, None]
     live = jnp.broadcast_to(live, batch.live.shape)
 
-    def cut(x: Array) -> Array:
+    def cut(
+        x: Array,
+    ) -> Array:
         return jnp.where(live, x, jnp.zeros_like(x))
 
     return batch._replace(
@@ -295,6 +305,8 @@ def _ended(batch: Batch) -> Batch:
     )
 
 
-def _wide(batch: Batch) -> Batch:
+def _wide(
+    batch: Batch,
+) -> Batch:
     labels = ("state", "observation", "action")
     return batch._replace(**{name: getattr(batch, name).astype(jnp.int32) for name in labels})

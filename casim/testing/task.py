@@ -50,7 +50,8 @@ def check_task(
     policy = Softmax(seed=1).table(mdp)
     facts = _facts(mdp, task.observed().build(), policy)
     truth = facts.truth
-    reached = (np.asarray(truth.occupancy).sum(axis=0) > 0) | _last(mdp, truth)
+    visits = np.asarray(truth.occupancy).sum(axis=0)
+    reached = (visits > 0) | _last(mdp, truth)
     assert (reached | np.asarray(mdp.terminal)).all(), (
         f"states {np.flatnonzero(~reached)} cannot be reached"
     )
@@ -81,9 +82,12 @@ def _facts(
     Compilation is what a contract costs.
     """
     truth = solve(mdp, policy)
-    lifted = jnp.where(mdp.decision[:, None, None], truth.state_policy, 1.0 / policy.shape[-1])
+    decides = mdp.decision[:, None, None]
+    any_action = 1.0 / policy.shape[-1]
+    lifted = jnp.where(decides, truth.state_policy, any_action)
     greedy = expected_return(mdp, EpsilonOptimal(epsilon=0.0).table(mdp))
-    return _Facts(truth, solve(twin, lifted).value, optimal(mdp), greedy)
+    value = solve(twin, lifted).value
+    return _Facts(truth, value, optimal(mdp), greedy)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -92,7 +96,8 @@ def _returns(
     num: int,
 ):
     reward = world.rollout(jax.random.key(5), num).reward
-    return jnp.sum(reward * discounting(world.mdp)[None, :], axis=1)
+    discount = discounting(world.mdp)[None, :]
+    return jnp.sum(reward * discount, axis=1)
 
 
 def _check_monte_carlo(
@@ -101,21 +106,26 @@ def _check_monte_carlo(
     expected: float,
     num: int,
 ) -> None:
-    returns = np.asarray(_returns(World.make(mdp, policy), num), np.float64)
-    error, spread = returns.mean() - expected, returns.std() / num**0.5
+    world = World.make(mdp, policy)
+    returns = np.asarray(_returns(world, num), np.float64)
+    error = returns.mean() - expected
+    spread = returns.std() / num**0.5
     assert abs(error) <= STANDARD_ERRORS * spread + 1e-6, (
         f"Monte Carlo is off by {error:.2g}, error {spread:.2g}"
     )
 
 
-def _check_enumeration(task: Task) -> None:
+def _check_enumeration(
+    task: Task,
+) -> None:
     mdp = task.build()
     policy = Softmax(seed=4).table(mdp)
     facts = _facts(mdp, task.observed().build(), policy)
     truth = facts.truth
     weight, paths = enumerate_trajectories(mdp, np.asarray(policy))
     steps = np.arange(paths.reward.shape[1])
-    discount = np.asarray(mdp.discount, np.float64)[np.asarray(mdp.schedule)]
+    schedule = np.asarray(mdp.schedule)
+    discount = np.asarray(mdp.discount, np.float64)[schedule]
     scaling = np.append(1.0, np.cumprod(discount[:-1]))
     returns = (paths.reward * scaling).sum(axis=1)
     close(
@@ -125,20 +135,27 @@ def _check_enumeration(task: Task) -> None:
     for t in reversed(range(len(steps) - 1)):
         future[:, t] += discount[t] * future[:, t + 1]
     shape = truth.q_value.shape
-    mass, total = np.zeros(shape), np.zeros(shape)
-    where = (np.broadcast_to(steps, paths.state.shape), paths.state, paths.action)
+    mass = np.zeros(shape)
+    total = np.zeros(shape)
+    time = np.broadcast_to(steps, paths.state.shape)
+    where = (time, paths.state, paths.action)
     live = weight[:, None] * paths.live
     np.add.at(mass, where, live)
     np.add.at(total, where, live * future)
     met = mass > 0
-    close(np.asarray(truth.q_value)[met], total[met] / mass[met], "Q must equal the enumeration's")
+    solved = np.asarray(truth.q_value)
+    listed = total[met] / mass[met]
+    close(solved[met], listed, "Q must equal the enumeration's")
     close(truth.occupancy, mass.sum(axis=2), "the occupancy must equal the enumeration's")
     # The score-function form of the gradient: E[return * sum_t grad log pi].
-    kernel = np.broadcast_to(np.asarray(mdp.schedule), paths.state.shape)
-    decides = live * np.asarray(mdp.decision)[kernel] * returns[:, None]
+    kernel = np.broadcast_to(schedule, paths.state.shape)
+    decision = np.asarray(mdp.decision)[kernel]
+    decides = live * decision * returns[:, None]
     taken = np.zeros(policy.shape)
-    np.add.at(taken, (kernel, paths.observation, paths.action), decides)
-    gradient = taken - np.asarray(policy) * taken.sum(axis=-1, keepdims=True)
+    logit = (kernel, paths.observation, paths.action)
+    np.add.at(taken, logit, decides)
+    chosen = taken.sum(axis=-1, keepdims=True)
+    gradient = taken - np.asarray(policy) * chosen
     close(truth.gradient, gradient, "the policy gradient must equal the enumeration's")
     _check_optimum(mdp, facts, scaling)
 
@@ -149,9 +166,11 @@ def _check_optimum(
     scaling: np.ndarray,
 ) -> None:
     best = np.asarray(facts.optimal.q_value)
-    greedy = np.eye(best.shape[-1])[best.argmax(axis=-1)]
+    actions = np.eye(best.shape[-1])
+    greedy = actions[best.argmax(axis=-1)]
     weight, paths = enumerate_trajectories(untie(observe(mdp)), greedy)
-    optimum = float(np.asarray(mdp.start) @ np.asarray(facts.optimal.value[0]))
+    first = np.asarray(facts.optimal.value[0])
+    optimum = float(np.asarray(mdp.start) @ first)
     attained = weight @ (paths.reward * scaling).sum(axis=1)
     close(optimum, attained, "the optimal policy must attain the optimum")
     gap = optimum - float(facts.greedy)
@@ -165,8 +184,12 @@ def _last(
     truth: Truth,
 ) -> np.ndarray:
     """Which states can be met after the last step."""
-    weight = truth.occupancy[-1][:, None] * truth.state_policy[mdp.schedule[-1]]
-    met = (weight[:, :, None] * mdp.prob[mdp.schedule[-1]] > 0) & ~mdp.terminal[:, None, None]
+    last = mdp.schedule[-1]
+    visits = truth.occupancy[-1][:, None]
+    weight = visits * truth.state_policy[last]
+    possible = weight[:, :, None] * mdp.prob[last] > 0
+    met = possible & ~mdp.terminal[:, None, None]
     reached = np.zeros(mdp.start.shape[0], bool)
-    reached[np.asarray(mdp.successor[mdp.schedule[-1]])[np.asarray(met)]] = True
+    target = np.asarray(mdp.successor[last])
+    reached[target[np.asarray(met)]] = True
     return reached

@@ -56,7 +56,9 @@ def play_on(
     weight = product(discount, since, time)
     weight = jnp.where(ahead, weight, 0.0)
 
-    def for_branches(x: Array) -> Array:
+    def for_branches(
+        x: Array,
+    ) -> Array:
         each = jnp.broadcast_to(x, shape)
         return each[..., None, :]
 
@@ -116,13 +118,18 @@ def over_stretch(
     return affine_scan(kept, first)
 
 
-def starts(unit: Int[Array, "*rows T"]) -> Bool[Array, "*rows T"]:
+def starts(
+    unit: Int[Array, "*rows T"],
+) -> Bool[Array, "*rows T"]:
     """The first step of each unit."""
     before = shift_right(unit, -1)
     return unit != before
 
 
-def unit_of(batch: Batch, unit: Unit) -> Int[Array, "P N T"]:
+def unit_of(
+    batch: Batch,
+    unit: Unit,
+) -> Int[Array, "P N T"]:
     """The unit of each step of a batch."""
     if unit == "step":
         return time_of(batch)
@@ -131,7 +138,10 @@ def unit_of(batch: Batch, unit: Unit) -> Int[Array, "P N T"]:
     return batch.turn
 
 
-def units(world: World, unit: Unit) -> tuple[Int[Array, " T"], int]:
+def units(
+    world: World,
+    unit: Unit,
+) -> tuple[Int[Array, " T"], int]:
     """The unit of each step of a world, and how many there are."""
     if unit == "step":
         steps = world.schedule.shape[0]
@@ -141,12 +151,16 @@ def units(world: World, unit: Unit) -> tuple[Int[Array, " T"], int]:
     return world.turn, world.num_turns
 
 
-def until_parting(batch: Batch) -> Int[Array, "P N N"]:
+def until_parting(
+    batch: Batch,
+) -> Int[Array, "P N N"]:
     """The first step at which two trajectories of a group have not seen and done the same; or T."""
     before = shift_right(batch.action, -1)
     steps = batch.action.shape[-1]
 
-    def of_member(member: Int[Array, ""]) -> Int[Array, "P N"]:
+    def of_member(
+        member: Int[Array, ""],
+    ) -> Int[Array, "P N"]:
         differs = jnp.zeros(batch.action.shape, bool)
         for label in (batch.observation, before, batch.live):
             own = jnp.take(label, member, axis=1)

@@ -185,7 +185,10 @@ class Fit:
         params = descend(self._optimiser(), error, start, rounds)
         return self.model.table(params, shape)
 
-    def updates(self, batch: Batch) -> Float[Array, ""]:
+    def updates(
+        self,
+        batch: Batch,
+    ) -> Float[Array, ""]:
         """Sample updates: live steps of what each step of the optimiser sees, on average."""
         share = 1.0 if self.minibatch is None else self.minibatch / self.num_prompts
         return self.num_updates * share * count(batch.live)

@@ -84,11 +84,12 @@ def backed_up(
         time, weighs = now
         weighs = weighs * there
         joins = tree.leave == time
-        total = weighs * after
         joining = jnp.where(joins, weighs, 0.0)
         number = weighs + to_parents(joining)
+        total = weighs * after
         joining = jnp.where(joins, total, 0.0)
-        total = total + to_parents(joining)
+        from_leaves = to_parents(joining)
+        total = total + from_leaves
         has_children = number > 0
         safe = jnp.where(has_children, number, 1.0)
         mean = total / safe
@@ -98,7 +99,7 @@ def backed_up(
         return value, (value, after)
 
     steps = jnp.arange(weight.shape[-1])
-    by_step = jnp.moveaxis(weight, -1, 0)
-    given = (steps, by_step)
+    weights = jnp.moveaxis(weight, -1, 0)
+    given = (steps, weights)
     _, found = jax.lax.scan(step, leaf, given, reverse=True)
     return Backed(*(jnp.moveaxis(x, 0, -1) for x in found))

@@ -40,6 +40,7 @@ class LessGreedy(Estimator):
             again = greedy.branch(key, first_of_each, 0, 1, replay="refed")
             baseline = jnp.sum(again.reward, axis=-1)[..., 0]
             used = count(again.live)
-        value = jnp.where(batch.decided, credit.value - baseline[..., None], credit.value)
+        less = credit.value - baseline[..., None]
+        value = jnp.where(batch.decided, less, credit.value)
         paid = add_costs(credit.cost, cost(env_steps=used))
         return credit._replace(value=value, cost=paid), state

@@ -116,7 +116,11 @@ class Hindsight(Source):
         sweeps = 1 if self.fit is None else self.fit.num_updates
         return hindsight, future, cost(env_steps=used, critic_updates=sweeps * used)
 
-    def _future(self, world: World, batch: Batch | Trajectory) -> Float[Array, "*rows T"]:
+    def _future(
+        self,
+        world: World,
+        batch: Batch | Trajectory,
+    ) -> Float[Array, "*rows T"]:
         discount = discount_of(world, batch, self.discount)
         return returns_to_go(batch.reward, discount, batch.live)
 
@@ -135,7 +139,9 @@ class Hindsight(Source):
         apart = high > low
         width = jnp.where(apart, high - low, 1.0)
 
-        def bins(future: Array) -> Array:
+        def bins(
+            future: Array,
+        ) -> Array:
             least, size, wide = (jnp.broadcast_to(x, future.shape) for x in (low, width, apart))
             share = jnp.where(wide, (future - least) / size, 0.0)
             number = jnp.floor(share * self.num_bins)
@@ -167,7 +173,9 @@ class Hindsight(Source):
 
 
 def hindsight_ratio(
-    world: World, batch: Batch, hindsight: Float[Array, "P N T A"]
+    world: World,
+    batch: Batch,
+    hindsight: Float[Array, "P N T A"],
 ) -> Float[Array, "P N T"]:
     """h(a_t | o_t, u) / pi(a_t | o_t) of the action taken.
 
@@ -180,6 +188,8 @@ def hindsight_ratio(
     return jnp.where(possible, posterior / jnp.where(possible, chance, 1.0), 1.0)
 
 
-def _last_observation(batch: Batch | Trajectory) -> Int[Array, "*rows T"]:
+def _last_observation(
+    batch: Batch | Trajectory,
+) -> Int[Array, "*rows T"]:
     last = last_live(batch.observation, batch.live)
     return jnp.broadcast_to(last[..., None], batch.action.shape)

@@ -86,7 +86,14 @@ class Intervention(Source):
         at_wrong = jnp.take_along_axis(advice, place, axis=2)
         at_wrong = jnp.nan_to_num(at_wrong[:, :, 0])
         better = jnp.argmax(at_wrong, axis=-1)
-        kept, played = self._checked(to_check, world, batch, wrong, better, accused)
+        kept, played = self._checked(
+            to_check,
+            world,
+            batch,
+            wrong,
+            better,
+            accused,
+        )
         value = _imitation(world, batch, wrong, better, kept)
         # Every failure is read by the accuser, and every accused step by the adviser.
         calls = count(failed) + count(accused)
@@ -128,7 +135,8 @@ def _imitation(
     wanted = jnp.where(here, better[..., None], batch.action)
     imitated = batch.decided & (time <= until)
     imitated = imitated & kept[..., None]
-    chosen = jax.nn.one_hot(wanted, chance.shape[-1], dtype=bool)
+    actions = chance.shape[-1]
+    chosen = jax.nn.one_hot(wanted, actions, dtype=bool)
     possible = chance > 0
     shown = chosen & imitated[..., None] & possible
     safe = jnp.where(shown, chance, 1.0)

@@ -75,24 +75,35 @@ class ProcessReward(Source):
 
     def give(self, key, world, batch):
         is_log = world is None and batch.row is not None
-        score = _of_log(batch) if is_log else required(world, self).judge(key, batch, self.judge)
-        given = jnp.isfinite(score) & batch.live & batch.counted[..., None]
+        if is_log:
+            score = _of_log(batch)
+        else:
+            world = required(world, self)
+            score = world.judge(key, batch, self.judge)
+        there = batch.live & batch.counted[..., None]
+        given = jnp.isfinite(score) & there
         scored = given & batch.decision
         score = jnp.where(scored, score, 0.0)
         value = weighted_score(score, scored, self.form, self.temperature)
         if self.baseline == "per_step":
-            baseline = per_step(value, scored, batch.counted)[..., None]
+            baseline = per_step(value, scored, batch.counted)
+            baseline = baseline[..., None]
             value = jnp.where(scored, value - baseline, 0.0)
         if self.baseline == "per_token":
-            value = jnp.where(scored, value - per_token(value, scored, batch), 0.0)
+            mean = per_token(value, scored, batch)
+            value = jnp.where(scored, value - mean, 0.0)
         credit = returns_to_go(value, 1.0, batch.live)
         if self.baseline == "constant":
             baseline = constant(credit, batch)[..., None]
-            credit = jnp.where(batch.decided, credit - baseline, credit)
-        return credit, cost(judge_calls=0.0 if is_log else count(given))
+            less = credit - baseline
+            credit = jnp.where(batch.decided, less, credit)
+        calls = 0.0 if is_log else count(given)
+        return credit, cost(judge_calls=calls)
 
 
-def _of_log(batch: Batch) -> Float[Array, "P N T"]:
+def _of_log(
+    batch: Batch,
+) -> Float[Array, "P N T"]:
     """The rewards of a log, NaN where there is none."""
     return jnp.where(batch.reward != 0, batch.reward, jnp.nan)
 
@@ -119,13 +130,16 @@ def per_token(
     decided = batch.decided & batch.counted[..., None]
     score = jnp.sum(value, axis=-1, keepdims=True)
     length = jnp.sum(decided, axis=-1, keepdims=True)
-    others_score = jnp.sum(score, axis=1, keepdims=True) - score
-    others_length = jnp.sum(length, axis=1, keepdims=True) - length
+    all_score = jnp.sum(score, axis=1, keepdims=True)
+    all_length = jnp.sum(length, axis=1, keepdims=True)
+    others_score = all_score - score
+    others_length = all_length - length
     each = others_score / jnp.maximum(others_length, 1)
     text = decided & ~scored
     # The running count starts anew after a scored token.
     begins = shift_right(scored, False)
-    since = affine_scan(jnp.where(begins, 0.0, 1.0), text.astype(value.dtype))
+    keep = jnp.where(begins, 0.0, 1.0)
+    since = affine_scan(keep, text.astype(value.dtype))
     return each * since
 
 
@@ -134,7 +148,8 @@ def constant(
     batch: Batch,
 ) -> Float[Array, "P N"]:
     """Mean over the others, and over the padded length, of their returns-to-go at decisions."""
-    own = jnp.sum(jnp.where(batch.decided, future, 0.0), axis=-1) / future.shape[-1]
+    decided = jnp.where(batch.decided, future, 0.0)
+    own = jnp.sum(decided, axis=-1) / future.shape[-1]
     return own - leave_one_out(own, batch.counted)
 
 
@@ -148,8 +163,11 @@ def weighted_score(
     if form == "sum":
         return score
     if form == "hard":
-        lowest = jnp.argmin(jnp.where(scored, score, jnp.inf), axis=-1)
-        is_lowest = jax.nn.one_hot(lowest, score.shape[-1], dtype=bool)
+        of_scored = jnp.where(scored, score, jnp.inf)
+        lowest = jnp.argmin(of_scored, axis=-1)
+        steps = score.shape[-1]
+        is_lowest = jax.nn.one_hot(lowest, steps, dtype=bool)
         return jnp.where(scored & is_lowest, score, 0.0)
-    weight = jax.nn.softmax(jnp.where(scored, -score / temperature, -jnp.inf), axis=-1)
+    odds = jnp.where(scored, -score / temperature, -jnp.inf)
+    weight = jax.nn.softmax(odds, axis=-1)
     return jnp.where(scored, weight * score, 0.0)

@@ -158,9 +158,11 @@ class AdditiveMixing(Source):
         given = batch.decided & jnp.isfinite(said)
         label = jnp.broadcast_to(owner, given.shape)
         votes = label_sum(given.astype(kind), label, number)
-        total = label_sum(jnp.where(given, said, 0.0), label, number)
+        said = jnp.where(given, said, 0.0)
+        total = label_sum(said, label, number)
         score = total / jnp.maximum(votes, 1.0)
-        share = number * jax.nn.softmax(score / self.temperature, axis=-1)
+        odds = score / self.temperature
+        share = number * jax.nn.softmax(odds, axis=-1)
         return share[..., owner], count(given)
 
 
@@ -198,11 +200,14 @@ class MonotoneMixing(Source):
         to_roll, to_fit = jax.random.split(key)
         data = _fresh(to_roll, world, self.num_rollouts)
         one = jnp.ones_like(data.reward)
-        design = _design(world, data, _cells(world, data), one)
+        cells = _cells(world, data)
+        design = _design(world, data, cells, one)
         by_agent = design.reshape(len(design), world.num_agents, -1)
-        model = self._fit(to_fit, by_agent, _earned(world, data))
+        earned = _earned(world, data)
+        model = self._fit(to_fit, by_agent, earned)
         updates = self.num_updates * count(data.decided)
-        return owed(model, world, batch), cost(count(data.live), critic_updates=updates)
+        used = cost(count(data.live), critic_updates=updates)
+        return owed(model, world, batch), used
 
     def _fit(
         self,
@@ -215,18 +220,26 @@ class MonotoneMixing(Source):
 
         optimiser = optax.adam(self.learning_rate)
 
-        def loss(model: Model) -> Array:
+        def loss(
+            model: Model,
+        ) -> Array:
             utility = jnp.einsum("rik,ik->ri", design, model.table, precision="highest")
-            return jnp.mean((mixed(model, inputs(model, utility)) - earned) ** 2)
+            predicted = mixed(model, inputs(model, utility))
+            return jnp.mean((predicted - earned) ** 2)
 
-        def update(carry: tuple[Any, Any], _) -> tuple[tuple[Any, Any], None]:
+        def update(
+            carry: tuple[Any, Any],
+            _,
+        ) -> tuple[tuple[Any, Any], None]:
             model, state = carry
-            change, state = optimiser.update(jax.grad(loss)(model), state)
+            slope = jax.grad(loss)(model)
+            change, state = optimiser.update(slope, state)
             return (optax.apply_updates(model, change), state), None
 
         start = self._initial(key, design.shape[1:], earned)
         carry = (start, optimiser.init(start))
-        (model, _), _ = jax.lax.scan(update, carry, None, length=self.num_updates)
+        carry, _ = jax.lax.scan(update, carry, None, length=self.num_updates)
+        model, _ = carry
         return model
 
     def _initial(
@@ -254,7 +267,8 @@ def inputs(
     utility: Float[Array, "*rows I"],
 ) -> Float[Array, "*rows H"]:
     """What the units of the mixer are given: never less for more utility."""
-    weighted = jnp.matmul(utility, jnp.abs(model.inner), precision="highest")
+    inner = jnp.abs(model.inner)
+    weighted = jnp.matmul(utility, inner, precision="highest")
     return weighted + jnp.broadcast_to(model.offset, weighted.shape)
 
 
@@ -264,7 +278,9 @@ def mixed(
 ) -> Float[Array, "*rows"]:
     """Q_tot."""
     units = jax.nn.elu(given)
-    return jnp.matmul(units, jnp.abs(model.outer), precision="highest") + model.constant
+    outer = jnp.abs(model.outer)
+    above = jnp.matmul(units, outer, precision="highest")
+    return above + model.constant
 
 
 def owed(
@@ -279,44 +295,71 @@ def owed(
     factor = _factor(world, batch)
     own = table[cells.cell]
     label = jnp.broadcast_to(owner, own.shape)
-    given = inputs(model, label_sum(factor * own, label, number))[..., None, :]
+    utility = label_sum(factor * own, label, number)
+    given = inputs(model, utility)[..., None, :]
     weight = jnp.abs(model.inner)[owner]
     chance = world.probability(batch)
 
-    def after(action: Int[Array, ""]) -> Float[Array, "P N T"]:
+    def after(
+        action: Int[Array, ""],
+    ) -> Float[Array, "P N T"]:
         """The chance of another action times what Q_tot is with it."""
-        other = table[cells.place * world.num_actions + action]
-        change = (factor * (other - own))[..., None] * weight[None, None]
-        return chance[..., action] * mixed(model, given + change)
+        first = cells.place * world.num_actions
+        other = table[first + action]
+        gain = factor * (other - own)
+        gains = gain[..., None]
+        change = gains * weight[None, None]
+        changed = mixed(model, given + change)
+        return chance[..., action] * changed
 
-    every = jax.lax.map(after, jnp.arange(world.num_actions))
-    lost = mixed(model, given) - jnp.sum(every, axis=0)
-    return jnp.where(factor > 0, lost / jnp.where(factor > 0, factor, 1.0), 0.0)
+    actions = jnp.arange(world.num_actions)
+    every = jax.lax.map(after, actions)
+    on_average = jnp.sum(every, axis=0)
+    lost = mixed(model, given) - on_average
+    counts = factor > 0
+    safe = jnp.where(counts, factor, 1.0)
+    return jnp.where(counts, lost / safe, 0.0)
 
 
-def _fresh(key: Key[Array, ""], world: World, num: int) -> Batch:
+def _fresh(
+    key: Key[Array, ""],
+    world: World,
+    num: int,
+) -> Batch:
     """Rollouts as one group."""
     rolled = world.rollout(key, num)
     return world.attach(jax.tree.map(lambda x: x[None], rolled))
 
 
-def _counted(batch: Batch) -> Array:
+def _counted(
+    batch: Batch,
+) -> Array:
     return batch.decided & batch.counted[..., None]
 
 
-def _factor(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
+def _factor(
+    world: World | None,
+    batch: Batch,
+) -> Float[Array, "P N T"]:
     """gamma_t, 0 where nothing is decided."""
     weight = time_weights(discount_of(world, batch, None), batch)
     return jnp.where(_counted(batch), weight, 0.0)
 
 
-def _earned(world: World | None, batch: Batch) -> Float[Array, " R"]:
+def _earned(
+    world: World | None,
+    batch: Batch,
+) -> Float[Array, " R"]:
     """The return of every row, 0 for those that do not count."""
     total = episode_return(batch, discount_of(world, batch, None))
-    return jnp.where(batch.counted, total, 0.0).reshape(-1)
+    counted = jnp.where(batch.counted, total, 0.0)
+    return counted.reshape(-1)
 
 
-def _cells(world: World | None, batch: Batch) -> Cells:
+def _cells(
+    world: World | None,
+    batch: Batch,
+) -> Cells:
     """The cells of a batch; a log has those that it met."""
     seen = batch.observation.astype(jnp.int32)
     action = batch.action.astype(jnp.int32)
@@ -332,7 +375,8 @@ def _cells(world: World | None, batch: Batch) -> Cells:
     own = jnp.broadcast_to(owner, seen.shape)
     place = own * world.num_observations + seen
     number = agents * world.num_observations * world.num_actions
-    return Cells(place, place * world.num_actions + action, number)
+    cell = place * world.num_actions + action
+    return Cells(place, cell, number)
 
 
 def _design(
@@ -342,7 +386,8 @@ def _design(
     share: Float[Array, "P N T"],
 ) -> Float[Array, "R D"]:
     """How much each entry of the tables counts in each row."""
-    counts = label_sum(_factor(world, batch) * share, cells.cell, cells.number)
+    weight = _factor(world, batch) * share
+    counts = label_sum(weight, cells.cell, cells.number)
     return counts.reshape(-1, cells.number)
 
 
@@ -367,9 +412,11 @@ def _average(
         every = table[first + actions[None, None, None, :]]
         chance = world.probability(batch)
         return jnp.sum(chance * every, axis=-1)
-    met = _counted(batch).astype(table.dtype).reshape(1, -1)
+    counted = _counted(batch).astype(table.dtype)
+    met = counted.reshape(1, -1)
     place = cells.place.reshape(1, -1)
     number = label_sum(met, place, cells.number)
-    total = label_sum(met * table[cells.cell].reshape(1, -1), place, cells.number)
+    utility = table[cells.cell].reshape(1, -1)
+    total = label_sum(met * utility, place, cells.number)
     mean = total / jnp.maximum(number, 1.0)
     return mean[0][cells.place]

@@ -75,14 +75,17 @@ class PairWeight(Part):
     def apply(self, world, batch, credit):
         check_taken(credit, self)
         best, worst = pair(batch)
-        ratio = jnp.sum(log_ratio(world, batch), axis=-1)
+        ratios = log_ratio(world, batch)
+        ratio = jnp.sum(ratios, axis=-1)
         reward = self.beta * ratio
         of_best = jnp.sum(reward, axis=1, where=best)
         of_worst = jnp.sum(reward, axis=1, where=worst)
-        wrong = self.beta * jax.nn.sigmoid(of_worst - of_best)
+        lead = of_worst - of_best
+        wrong = self.beta * jax.nn.sigmoid(lead)
         paired = best | worst
         size = jnp.where(paired, wrong[:, None], 0.0)
-        return credit._replace(value=credit.value * size[..., None])
+        value = credit.value * size[..., None]
+        return credit._replace(value=value)
 
 
 @final
@@ -123,7 +126,9 @@ class Contrast(Source):
         return value, cost(judge_calls=count(said))
 
 
-def pair(batch: Batch) -> tuple[Bool[Array, "P N"], Bool[Array, "P N"]]:
+def pair(
+    batch: Batch,
+) -> tuple[Bool[Array, "P N"], Bool[Array, "P N"]]:
     """The best and the worst of each group, no one where all that count are equal."""
     counted = batch.counted
     live = batch.live & counted[..., None]

@@ -40,10 +40,13 @@ def fitted_ratio(
     """
     steps, observations, actions, size = number.shape
     labels = observations * size
-    every = jnp.broadcast_to(jnp.arange(labels)[:, None], (labels, steps))[None]
+    label = jnp.arange(labels)[:, None]
+    every = jnp.broadcast_to(label, (labels, steps))[None]
     prior = jnp.broadcast_to(policy[:, :, None], (steps, observations, size, actions))
 
-    def by_label(x: Float[Array, "T O U A"]) -> Float[Array, "1 L T A"]:
+    def by_label(
+        x: Float[Array, "T O U A"],
+    ) -> Float[Array, "1 L T A"]:
         """A row for each pair of what is seen and met."""
         rows = x.reshape(steps, labels, actions)
         return jnp.swapaxes(rows, 0, 1)[None]
@@ -63,7 +66,8 @@ def fitted_ratio(
     whole = dataclasses.replace(fit, minibatch=None)
     # Nothing is drawn.
     theta = whole.minimised(jax.random.key(0), shape, every, given, loss)
-    found = log_ratios(look_up(theta, every), given[1])[0]
+    logits = look_up(theta, every)
+    found = log_ratios(logits, given[1])[0]
     ratio = jnp.exp(jnp.swapaxes(found, 0, 1))
     impossible = policy[..., None] <= 0
     by_pair = ratio.reshape(steps, observations, size, actions)

@@ -249,7 +249,9 @@ def first_decisions(
     return decided & (before != label)
 
 
-def last_decisions(batch: Batch) -> Bool[Array, "P N T"]:
+def last_decisions(
+    batch: Batch,
+) -> Bool[Array, "P N T"]:
     """The last decision of each turn."""
     decided = batch.decided & batch.counted[..., None]
     label = batch.turn.astype(jnp.int32) + 1

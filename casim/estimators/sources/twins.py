@@ -138,7 +138,10 @@ class TwinCritics(Source):
         (fitted, _), _ = jax.lax.scan(epoch, (nothing, nothing), keys)
         return fitted
 
-    def _drawn(self, key: Key[Array, ""]) -> Float[Array, "N 1"]:
+    def _drawn(
+        self,
+        key: Key[Array, ""],
+    ) -> Float[Array, "N 1"]:
         """How often each rollout is drawn, with replacement."""
         number = self.num_rollouts
         drawn = jax.random.randint(key, (number,), 0, number)
@@ -233,7 +236,9 @@ def _own_turns(
     last = data.action.shape[-1] - 1
     steps = jnp.arange(last + 1)[None]
 
-    def of_turn(inputs: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+    def of_turn(
+        inputs: tuple[Array, Array],
+    ) -> tuple[Array, Array, Array]:
         own, number = inputs
         of_number = (world.turn == number)[None]
         here = begins & of_number
@@ -273,7 +278,9 @@ def _credit(
     return jnp.where(shown, of_turn, 0.0)
 
 
-def lower(estimate: Float[Array, "critics *shape"]) -> Float[Array, "*shape"]:
+def lower(
+    estimate: Float[Array, "critics *shape"],
+) -> Float[Array, "*shape"]:
     """The lower of the critics' estimates."""
     return jnp.min(estimate, axis=0)
 

@@ -53,13 +53,18 @@ def trace_cells(
         chance = mdp.prob[kernel]
         decay = form.decay[kernel]
         worth = mdp.discount[kernel] * after[target]
-        gain = form.reward * mdp.reward[kernel] + worth - before[..., None]
-        outcome = jnp.where(live, gain + decay * later_mean[target], 0.0)
+        reward = form.reward * mdp.reward[kernel]
+        gain = reward + worth - before[..., None]
+        mean_after = decay * later_mean[target]
+        outcome = jnp.where(live, gain + mean_after, 0.0)
         mean = expectation(chance, outcome)
-        between = (outcome - mean[..., None]) ** 2
-        within = decay**2 * jnp.where(live, later_variance[target], 0.0)
+        away = outcome - mean[..., None]
+        between = away**2
+        variance_after = jnp.where(live, later_variance[target], 0.0)
+        within = decay**2 * variance_after
         variance = expectation(chance, between + within)
-        return _mix(acting[kernel], mean, variance), Cells(mean, variance)
+        found = Cells(mean, variance)
+        return _mix(acting[kernel], mean, variance), found
 
     zero = jnp.zeros_like(mdp.start)
     _, cells = jax.lax.scan(
@@ -80,13 +85,18 @@ def product_cells(
 
     The last are over all trajectories. `mdp` has absorbing tables.
     """
-    own = mdp._replace(discount=jnp.asarray(form.discount, mdp.prob.dtype))
+    discount = jnp.asarray(form.discount, mdp.prob.dtype)
+    own = mdp._replace(discount=discount)
     future = _return_cells(own, acting, form)
-    value, spread = _mix(acting[mdp.schedule], future.mean, future.variance)
+    chosen = acting[mdp.schedule]
+    value, spread = _mix(chosen, future.mean, future.variance)
     mean = expectation(mdp.start, value[0])
-    between = (value[0] - mean) ** 2
-    variance = expectation(mdp.start, spread[0] + between)
-    past, past_spread = (x[..., None] for x in _past(own, acting))
+    away = value[0] - mean
+    square = spread[0] + away**2
+    variance = expectation(mdp.start, square)
+    past, past_spread = _past(own, acting)
+    past = past[..., None]
+    past_spread = past_spread[..., None]
     scale = discounting(own)[:, None, None]
     cells = Cells(
         past + scale * future.mean,
@@ -94,7 +104,8 @@ def product_cells(
     )
     after_the_end = jnp.zeros_like(value[:1])
     left = jnp.concatenate([value, after_the_end])
-    return cells, left, jnp.stack([mean, variance])
+    total = jnp.stack([mean, variance])
+    return cells, left, total
 
 
 def _return_cells(
@@ -122,16 +133,21 @@ def _past(
         kernel: Array,
     ) -> tuple[tuple[Array, Array, Array, Array], tuple[Array, Array]]:
         reached, mean, spread, scale = carry
-        joint = reached[:, None, None] * acting[kernel][..., None] * mdp.prob[kernel]
+        chosen = reached[:, None] * acting[kernel]
+        joint = chosen[..., None] * mdp.prob[kernel]
         successor = mdp.successor[kernel]
 
-        def collect(x: Array) -> Array:
+        def collect(
+            x: Array,
+        ) -> Array:
             """Sums over the transitions into each state, each by its probability."""
-            return axis_sum((joint * x).ravel(), successor.ravel(), states)
+            arriving = (joint * x).ravel()
+            return axis_sum(arriving, successor.ravel(), states)
 
         onward = collect(jnp.ones_like(joint))
         safe = jnp.where(onward > 0, onward, 1.0)
-        earned = mean[:, None, None] + scale * mdp.reward[kernel]
+        reward = scale * mdp.reward[kernel]
+        earned = mean[:, None, None] + reward
         later = collect(earned) / safe
         between = (earned - later[successor]) ** 2
         within = spread[:, None, None]
@@ -142,7 +158,8 @@ def _past(
 
     zero = jnp.zeros_like(mdp.start)
     one = jnp.ones((), zero.dtype)
-    _, found = jax.lax.scan(step, (mdp.start, zero, zero, one), mdp.schedule)
+    start = (mdp.start, zero, zero, one)
+    _, found = jax.lax.scan(step, start, mdp.schedule)
     return found
 
 

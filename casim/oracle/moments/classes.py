@@ -52,12 +52,17 @@ class Classes(NamedTuple):
     """Covariance of these scores over the steps, for each parameter, within the class."""
 
 
-def whole(batch: Trajectory) -> np.ndarray:
+def whole(
+    batch: Trajectory,
+) -> np.ndarray:
     """Everything: each trajectory is its own class."""
-    return np.concatenate([np.asarray(x, np.float64) for x in batch], axis=1)
+    columns = [np.asarray(x, np.float64) for x in batch]
+    return np.concatenate(columns, axis=1)
 
 
-def by_reward(batch: Trajectory) -> np.ndarray:
+def by_reward(
+    batch: Trajectory,
+) -> np.ndarray:
     """The rewards of the steps, and the length.
 
     That is enough for group baselines, per trajectory or per step.
@@ -67,7 +72,9 @@ def by_reward(batch: Trajectory) -> np.ndarray:
     return np.concatenate([reward, live], axis=1)
 
 
-def by_anchor(batch: Trajectory) -> np.ndarray:
+def by_anchor(
+    batch: Trajectory,
+) -> np.ndarray:
     """Observations, rewards and the length, not the actions.
 
     That is enough for groups of equal anchor observations.
@@ -76,15 +83,20 @@ def by_anchor(batch: Trajectory) -> np.ndarray:
     return np.concatenate([by_reward(batch), seen], axis=1)
 
 
-def by_return(discount: float | Float[np.ndarray, " T"] = 1.0) -> View:
+def by_return(
+    discount: float | Float[np.ndarray, " T"] = 1.0,
+) -> View:
     """The discounted return and the length: enough for a baseline of whole trajectories.
 
     Args:
         discount: of each step, or one for all.
     """
 
-    def view(batch: Trajectory) -> np.ndarray:
-        returns = batch.reward @ weights(discount, batch.reward.shape[1])
+    def view(
+        batch: Trajectory,
+    ) -> np.ndarray:
+        steps = batch.reward.shape[1]
+        returns = batch.reward @ weights(discount, steps)
         live = np.asarray(batch.live, np.float64)
         return np.concatenate([returns[:, None], live], axis=1)
 
@@ -112,7 +124,8 @@ def make_classes(
     order = np.argsort(label, kind="stable")
     size = np.bincount(label)
     first = np.cumsum(size) - size
-    member = Trajectory(*cast(Any, [np.asarray(x)[order] for x in paths.trajectory]))
+    sorted_ = [np.asarray(x)[order] for x in paths.trajectory]
+    member = Trajectory(*cast(Any, sorted_))
     weight = paths.probability[order]
     total = np.add.reduceat(weight, first)
     share = weight / np.repeat(total, size)
@@ -120,8 +133,17 @@ def make_classes(
         _moments(mdp, policy, member, share, slice(begin, begin + number))
         for begin, number in zip(first, size, strict=True)
     ]
-    cell, mean, covariance = (np.stack(x) for x in zip(*each, strict=True))
-    return Classes(total, member, first, size, cell, mean, covariance)
+    columns = zip(*each, strict=True)
+    cell, mean, covariance = (np.stack(x) for x in columns)
+    return Classes(
+        total,
+        member,
+        first,
+        size,
+        cell,
+        score=mean,
+        covariance=covariance,
+    )
 
 
 def _moments(
@@ -132,22 +154,37 @@ def _moments(
     rows: slice,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of one class: its visits of each cell, and mean and covariance of its scores."""
-    steps, (_, _, actions) = member.action.shape[1], policy.shape
-    cell = np.zeros((steps, mdp.start.shape[0], actions))
+    steps = member.action.shape[1]
+    states = mdp.start.shape[0]
+    actions = policy.shape[2]
+    cell = np.zeros((steps, states, actions))
     mean = np.zeros((steps, policy.size))
     square = np.zeros((policy.size, steps, steps))
     for begin in range(rows.start, rows.stop, CHUNK):
-        some = slice(begin, min(begin + CHUNK, rows.stop))
+        end = min(begin + CHUNK, rows.stop)
+        some = slice(begin, end)
         part = Trajectory(*(x[some] for x in member))
-        decided = part.live & mdp.decision[mdp.schedule][None, :]
-        time = np.broadcast_to(np.arange(steps), part.state.shape)
+        decision = mdp.decision[mdp.schedule]
+        decided = part.live & decision[None, :]
+        times = np.arange(steps)
+        time = np.broadcast_to(times, part.state.shape)
         where = (time, part.state, part.action)
-        np.add.at(cell, where, share[some, None] * decided)
+        weight = share[some, None]
+        np.add.at(cell, where, weight * decided)
         score = _scores(mdp, policy, part)
-        mean += np.einsum("n,ntp->tp", share[some], score)
-        square += np.einsum("n,ntp,nup->ptu", share[some], score, score, optimize=True)
+        own = share[some]
+        mean += np.einsum("n,ntp->tp", own, score)
+        square += np.einsum(
+            "n,ntp,nup->ptu",
+            own,
+            score,
+            score,
+            optimize=True,
+        )
     by_parameter = mean.T
-    covariance = square - by_parameter[:, :, None] * by_parameter[:, None, :]
+    now = by_parameter[:, :, None]
+    then = by_parameter[:, None, :]
+    covariance = square - now * then
     return cell, mean, covariance
 
 
@@ -161,12 +198,17 @@ def _scores(
     0 where the policy decides nothing.
     """
     num, steps = batch.action.shape
-    kernel = np.broadcast_to(np.asarray(mdp.schedule)[None, :], (num, steps))
+    schedule = np.asarray(mdp.schedule)[None, :]
+    kernel = np.broadcast_to(schedule, (num, steps))
     decided = batch.live & mdp.decision[kernel]
-    scaling = np.where(decided, discounting(mdp)[None, :], 0.0)[..., None]
-    taken = np.arange(policy.shape[2])[None, None, :] == batch.action[..., None]
+    discount = discounting(mdp)[None, :]
+    scaling = np.where(decided, discount, 0.0)[..., None]
+    actions = np.arange(policy.shape[2])
+    action = batch.action[..., None]
+    taken = actions[None, None, :] == action
     chance = policy[kernel, batch.observation]
     row, time = np.indices((num, steps))
     score = np.zeros((num, steps, *policy.shape))
-    score[row, time, kernel, batch.observation] = scaling * (taken - chance)
+    where = (row, time, kernel, batch.observation)
+    score[where] = scaling * (taken - chance)
     return score.reshape(num, steps, -1)

@@ -131,8 +131,10 @@ def contribution_moments(
     square = scale**2 * found.square
     variance = square - mean**2
     variance = np.maximum(variance, 0.0)
-    visits = np.where(decided[:, None], truth.occupancy, 0.0)
-    weight = visits[..., None] * truth.state_policy[mdp.schedule]
+    decision = decided[:, None]
+    visits = np.where(decision, truth.occupancy, 0.0)
+    acting = truth.state_policy[mdp.schedule]
+    weight = visits[..., None] * acting
     spread = found.credit_square - found.credit**2
     spread = np.maximum(spread, 0.0)
     return Moments(
@@ -238,7 +240,8 @@ def _still(
 ) -> tuple[Any, np.ndarray]:
     """The process with terminal states at rest, and the policy as it acts."""
     with jax.enable_x64(True):
-        process, table = jax.tree.map(jnp.asarray, (mdp, policy))
+        given = (mdp, policy)
+        process, table = jax.tree.map(jnp.asarray, given)
         still = absorb(process)
         acting = force(process, table)
         return jax.tree.map(np.asarray, (still, acting))
@@ -316,16 +319,19 @@ def _add(
 
         share = step.emission[s, o]
         over = _ratio(np.ones_like(chance), chance)
-        mean, square = ahead.moments(weight, np.diag(over))
+        scaled = np.diag(over)
+        mean, square = ahead.moments(weight, scaled)
         found.credit[t, s] += share * mean
         found.credit_square[t, s] += share * square
 
         average = chance @ weight
         centred = weight - average
         score = np.eye(len(chance)) - chance
-        mean, square = ahead.moments(chance[:, None] * centred, score)
-        found.gradient[t, o] += joint[s, o] * mean
-        found.square[t, o] += joint[s, o] * square
+        weight = chance[:, None] * centred
+        mean, square = ahead.moments(weight, score)
+        share = joint[s, o]
+        found.gradient[t, o] += share * mean
+        found.square[t, o] += share * square
 
 
 def _exact(
@@ -367,8 +373,9 @@ def _back(
         ahead = _Ahead.of(step, later, s, chance)
 
         counts = step.discount * later.count[target]
-        carried.count[s] = np.einsum("ak,aku->u", joint, counts)
-        np.add.at(carried.count[s], label, joint)
+        count = np.einsum("ak,aku->u", joint, counts)
+        np.add.at(count, label, joint)
+        carried.count[s] = count
 
         carried.mean[s] = ahead.later
         np.add.at(carried.mean[s], label, earned)
@@ -376,9 +383,12 @@ def _back(
         square = ahead.later_square
         cross = np.zeros_like(square)
         later_mean = step.discount * later.mean[target]
-        np.add.at(square, (label, label), earned * reward)
-        np.add.at(cross, label, earned[..., None] * later_mean)
-        carried.square[s] = square + cross + cross.T
+        pair = (label, label)
+        np.add.at(square, pair, earned * reward)
+        both = earned[..., None] * later_mean
+        np.add.at(cross, label, both)
+        both = cross + cross.T
+        carried.square[s] = square + both
     return carried
 
 

@@ -73,7 +73,9 @@ def whole_return(
     return _of_return(discount, baseline, peers=False)
 
 
-def peer_baseline(discount: float | None = None) -> Form:
+def peer_baseline(
+    discount: float | None = None,
+) -> Form:
     """c_t = G_0 - mean of the others' G_0: RLOO, at the discounts of the MDP if None.
 
     Raises:
@@ -174,7 +176,9 @@ def advantage(
     )
 
 
-def judged_gain(fidelity: float) -> Form:
+def judged_gain(
+    fidelity: float,
+) -> Form:
     """c_t = score_t - score_{t-1}: the change of what a judge of values says of the prefix.
 
     In maths, with f the fidelity of a `casim.judges.Judge` that has no other fault, sigma the
@@ -233,7 +237,9 @@ def _deviation_of_label(
     return np.sqrt(square / total - (mean / total) ** 2)
 
 
-def all_action(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
+def all_action(
+    q_value: Float[np.ndarray, "T S A"] | None = None,
+) -> Form:
     """Q_t(s_t, a) for every action a: the gradient without sampling of actions.
 
     In maths: sum_a Q_t(s_t, a) grad pi(a | o_t).
@@ -252,7 +258,9 @@ def all_action(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
     return form
 
 
-def control_variate(q_value: Float[np.ndarray, "T S A"] | None = None) -> Form:
+def control_variate(
+    q_value: Float[np.ndarray, "T S A"] | None = None,
+) -> Form:
     """The trajectory control variate: Q for all actions, and a correction for the one taken.
 
     In maths: Q_t(s_t, .) for all, plus for a_t

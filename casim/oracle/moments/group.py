@@ -137,9 +137,15 @@ def group_moments(
     if behaviour is not None:
         _, behaviour = precise(mdp, behaviour)
     paths = enumerate_trajectories(mdp, policy if behaviour is None else behaviour)
-    shared = np.arange(len(mdp.start)) if share == "state" else np.asarray(mdp.prompt)
-    classes = make_classes(mdp, policy, paths, lambda batch: _with_shared(shared, sees, batch))
-    batches, weight = _batches(*_groups(shared, classes, num, limit), num_prompts, limit)
+    states = np.arange(len(mdp.start))
+    shared = states if share == "state" else np.asarray(mdp.prompt)
+
+    def seen(batch: Trajectory) -> np.ndarray:
+        return _with_shared(shared, sees, batch)
+
+    classes = make_classes(mdp, policy, paths, seen)
+    groups, chance = _groups(shared, classes, num, limit)
+    batches, weight = _batches(groups, chance, num_prompts, limit)
     credit = _scorer(estimator, (num_prompts, num), mdp, policy, behaviour)
     _check_symmetry(credit, classes, batches)
     totals = _Totals.zero(*classes.score.shape)
@@ -301,7 +307,9 @@ def multisets(
     groups = np.fromiter(itertools.chain.from_iterable(rows), np.int64, total * num).reshape(
         total, num
     )
-    weight, run = np.full(total, float(math.factorial(num))), np.zeros(total)
+    orders = float(math.factorial(num))
+    weight = np.full(total, orders)
+    run = np.zeros(total)
     for i in range(num):
         run = np.where(groups[:, i] == groups[:, i - 1], run + 1, 1) if i else np.ones(total)
         weight *= probability[groups[:, i]] / run
@@ -317,7 +325,9 @@ def _credit(
 ) -> tuple[Array, Array]:
     """Value and weight of batches `[B, P, N, T]`; compiled once for all worlds of one shape."""
 
-    def one(batch: Trajectory) -> tuple[Array, Array]:
+    def one(
+        batch: Trajectory,
+    ) -> tuple[Array, Array]:
         given = estimator.credit(key, world, world.attach(batch))
         if given.value.ndim > given.weight.ndim:
             raise ValueError("estimator must credit the action taken, got credit of all actions")
@@ -342,7 +352,11 @@ def _scorer(
         seed: int = 0,
     ) -> Given:
         size = len(batch.action)
-        padded = (np.resize(x, (CHUNK, *x.shape[1:])) if size < CHUNK else x for x in batch)
+
+        def padded_to_chunk(x: np.ndarray) -> np.ndarray:
+            return np.resize(x, (CHUNK, *x.shape[1:])) if size < CHUNK else x
+
+        padded = map(padded_to_chunk, batch)
         with jax.enable_x64(True):
             batches = Trajectory(*(jnp.asarray(x) for x in padded))
             found = _credit(estimator, world, batches, jax.random.key(seed))
@@ -373,7 +387,9 @@ def _check_symmetry(
 ) -> None:
     """Compares batches with the same ones permuted, and of members drawn at random."""
     rng = np.random.default_rng(0)
-    some = batches[rng.choice(len(batches), CHUNK, replace=len(batches) < CHUNK)]
+    number = len(batches)
+    drawn = rng.choice(number, CHUNK, replace=number < CHUNK)
+    some = batches[drawn]
     order = _shuffled(rng, some.shape)
     flat = some.reshape(len(some), -1)
     moved = np.take_along_axis(flat, order, axis=1).reshape(some.shape)
@@ -396,8 +412,10 @@ def _shuffled(
 ) -> np.ndarray:
     """For each batch an order of its members, `[B, P N]`: of groups, and within each group."""
     batches, prompts, num = shape
-    group = rng.permuted(np.tile(np.arange(prompts), (batches, 1)), axis=1)
-    member = rng.permuted(np.broadcast_to(np.arange(num), shape), axis=2)
+    in_order = np.tile(np.arange(prompts), (batches, 1))
+    group = rng.permuted(in_order, axis=1)
+    in_order = np.broadcast_to(np.arange(num), shape)
+    member = rng.permuted(in_order, axis=2)
     return (num * group[..., None] + member).reshape(batches, -1)
 
 
@@ -430,4 +448,5 @@ def _over(
     cell: np.ndarray,
 ) -> np.ndarray:
     """A mean in each cell, NaN where the policy never goes."""
-    return np.divide(total, cell, out=np.full(cell.shape, np.nan), where=cell > 0)
+    never = np.full(cell.shape, np.nan)
+    return np.divide(total, cell, out=never, where=cell > 0)

@@ -50,9 +50,11 @@ def precise(
         for name, x in arrays.items()
     }
     for name in ("start", "prob", "emission"):
-        arrays[name] = arrays[name] / arrays[name].sum(axis=-1, keepdims=True)
+        total = arrays[name].sum(axis=-1, keepdims=True)
+        arrays[name] = arrays[name] / total
     table = np.asarray(policy, np.float64)
-    return MDP(**cast(Any, arrays)), table / table.sum(axis=-1, keepdims=True)
+    total = table.sum(axis=-1, keepdims=True)
+    return MDP(**cast(Any, arrays)), table / total
 
 
 def weights(
@@ -71,7 +73,9 @@ def weights(
     return np.append(1.0, np.cumprod(each[:-1]))
 
 
-def discounting(mdp: Any) -> np.ndarray:
+def discounting(
+    mdp: Any,
+) -> np.ndarray:
     """`casim.dynamics.discounting` of a process in NumPy, in double precision."""
     return weights(mdp.discount[mdp.schedule], len(mdp.schedule))
 
@@ -86,8 +90,10 @@ def precise_truth(
         ValueError: as `precise`.
     """
     with jax.enable_x64(True):
-        exact = jax.jit(solve)(*jax.tree.map(jnp.asarray, precise(mdp, policy)))
-        return Truth(*cast(Any, [np.asarray(x) for x in exact]))
+        given = jax.tree.map(jnp.asarray, precise(mdp, policy))
+        exact = jax.jit(solve)(*given)
+        arrays = [np.asarray(x) for x in exact]
+        return Truth(*cast(Any, arrays))
 
 
 def count_trajectories(
@@ -118,7 +124,8 @@ def _branches(
 ) -> list[tuple[int, int]]:
     """Every way through one step, as the state before and the one after."""
     state = np.arange(len(mdp.start))
-    parent, _, successor, _ = _expand(mdp, policy, kernel, state, np.ones(len(state)))
+    everywhere = np.ones(len(state))
+    parent, _, successor, _ = _expand(mdp, policy, kernel, state, everywhere)
     return list(zip(parent.tolist(), successor.tolist(), strict=True))
 
 
@@ -144,7 +151,10 @@ def enumerate_trajectories(
         state = successor
         if len(weight) > limit:
             raise ValueError(f"number of trajectories must be in [1, {limit}], got more")
-    arrays = {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
+    arrays = {}
+    for name in columns[0]:
+        by_step = [column[name] for column in columns]
+        arrays[name] = np.stack(by_step, axis=1)
     return Enumeration(weight, Trajectory(**cast(Any, arrays)))
 
 
@@ -159,15 +169,19 @@ def _expand(
 
     Of each: which path it continues, what happened, where it went, how likely.
     """
-    observations, (actions, slots) = mdp.emission.shape[2], mdp.prob.shape[2:]
+    observations = mdp.emission.shape[2]
+    actions, slots = mdp.prob.shape[2:]
     shape = (len(state), observations, actions, slots)
     parent, observation, action, slot = (x.ravel() for x in np.indices(shape))
     before = state[parent]
     live = ~mdp.terminal[before]
     decides = live & mdp.decision[kernel]
-    chosen = np.where(decides, policy[kernel, observation, action], action == 0)
-    moved = np.where(live, mdp.prob[kernel, before, action, slot], slot == 0)
-    joint = weight[parent] * mdp.emission[kernel, before, observation] * chosen * moved
+    acts = policy[kernel, observation, action]
+    chosen = np.where(decides, acts, action == 0)
+    moves = mdp.prob[kernel, before, action, slot]
+    moved = np.where(live, moves, slot == 0)
+    seen = mdp.emission[kernel, before, observation]
+    joint = weight[parent] * seen * chosen * moved
     keep = joint > 0
     parent, observation, action, slot, before, live, decides = (
         x[keep] for x in (parent, observation, action, slot, before, live, decides)

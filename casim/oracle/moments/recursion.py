@@ -87,13 +87,17 @@ def recursion_moments(
                 mdp, np.asarray(table), made, truth.occupancy, solved.cells, solved.total
             )
             second = _by_kernel(second, mdp) if tied else second
-    weight = truth.occupancy[..., None] * truth.state_policy[mdp.schedule]
-    weight = np.where(mdp.decision[mdp.schedule][:, None, None], weight, 0.0)
+    acting = truth.state_policy[mdp.schedule]
+    decision = mdp.decision[mdp.schedule][:, None, None]
+    visits = truth.occupancy[..., None] * acting
+    weight = np.where(decision, visits, 0.0)
     mean, variance = _credit(made, solved.cells, solved.total, num)
     gradient, gradient_variance = _group(second, num, peers)
     if isinstance(made, Trace) and made.noise:
-        square = _score_square(mdp, np.asarray(policy), truth, tied)
-        gradient_variance = gradient_variance + 2 * made.noise**2 * square / num
+        table = np.asarray(policy)
+        square = _score_square(mdp, table, truth, tied)
+        of_errors = 2 * made.noise**2 * square
+        gradient_variance = gradient_variance + of_errors / num
     return Moments(
         probability=weight,
         expectation=np.where(weight > 0, mean, np.nan),
@@ -103,7 +107,9 @@ def recursion_moments(
     )
 
 
-def check_one_prompt(mdp: Any) -> None:
+def check_one_prompt(
+    mdp: Any,
+) -> None:
     """Checks that all start states are one prompt, which the members of a group share.
 
     Raises:
@@ -128,11 +134,18 @@ def _solve(
     form: Trace | Product,
 ) -> _Solved:
     if isinstance(form, Trace):
-        return _Solved(trace_cells(mdp, acting, form), form.after, jnp.zeros(()), jnp.zeros(2))
+        cells = trace_cells(mdp, acting, form)
+        return _Solved(
+            cells,
+            form.after,
+            centre=jnp.zeros(()),
+            total=jnp.zeros(2),
+        )
     cells, value, total = product_cells(mdp, acting, form)
     centre = jnp.where(form.peers, total[0], form.baseline)
     shift = centre * (jnp.arange(2) == 0)
-    return _Solved(Cells(cells.mean - centre, cells.variance), value, centre, total - shift)
+    centred = Cells(cells.mean - centre, cells.variance)
+    return _Solved(centred, value, centre, total - shift)
 
 
 def _credit(
@@ -143,9 +156,13 @@ def _credit(
 ) -> tuple[Any, Any]:
     """Mean and variance of the credit of the action taken, `[T, S, A]`."""
     if isinstance(form, Trace):
-        return form.every + cells.mean, cells.variance + 2 * form.noise**2
-    noise = total[1] / (num - 1) if form.peers else 0.0
-    return form.table * cells.mean, form.table**2 * (cells.variance + noise)
+        of_errors = 2 * form.noise**2
+        return form.every + cells.mean, cells.variance + of_errors
+    noise = 0.0
+    if form.peers:
+        noise = total[1] / (num - 1)
+    variance = cells.variance + noise
+    return form.table * cells.mean, form.table**2 * variance
 
 
 def _score_square(
@@ -160,15 +177,19 @@ def _score_square(
     scores of two steps do not correlate, so it adds E[z_t^2] + E[z_{t+1}^2] times its variance.
     """
     schedule = np.asarray(mdp.schedule)
-    visits = discounting(mdp)[:, None] ** 2 * truth.occupancy
+    weight = discounting(mdp)[:, None]
+    visits = weight**2 * truth.occupancy
     if tied:
-        of_kernel = np.zeros((len(mdp.prob), visits.shape[1]))
+        kernel = np.arange(len(mdp.prob))
+        of_kernel = np.zeros((len(kernel), visits.shape[1]))
         np.add.at(of_kernel, schedule, visits)
-        visits, kernel = of_kernel, np.arange(len(mdp.prob))
+        visits = of_kernel
     else:
         kernel = schedule
-    seen = np.einsum("ts,tso->to", visits, mdp.emission[kernel])
-    decided = np.where(mdp.decision[kernel][:, None], seen, 0.0)
+    emission = mdp.emission[kernel]
+    seen = np.einsum("ts,tso->to", visits, emission)
+    decision = mdp.decision[kernel][:, None]
+    decided = np.where(decision, seen, 0.0)
     chosen = policy[kernel]
     return decided[..., None] * chosen * (1 - chosen)
 
@@ -180,10 +201,15 @@ def _tied(
     solved: _Solved,
 ) -> np.ndarray:
     """E[y y'] `[D, D, M, O, A]`; 0 for logits that are never used."""
-    shown = np.asarray(mdp.emission)[:, ~np.asarray(mdp.terminal)].max(axis=1) > 0
+    going_on = ~np.asarray(mdp.terminal)
+    emission = np.asarray(mdp.emission)[:, going_on]
+    shown = emission.max(axis=1) > 0
     used = shown & np.asarray(mdp.decision)[:, None]
-    used[np.setdiff1d(np.arange(len(used)), np.asarray(mdp.schedule))] = False
-    logit = np.argwhere(np.broadcast_to(used[..., None], policy.shape))
+    kernels = np.arange(len(used))
+    idle = np.setdiff1d(kernels, np.asarray(mdp.schedule))
+    used[idle] = False
+    of_actions = np.broadcast_to(used[..., None], policy.shape)
+    logit = np.argwhere(of_actions)
     second = np.asarray(
         jax.jit(tied_moments)(mdp, policy, form, jnp.asarray(logit), solved.value, solved.centre)
     )
@@ -198,7 +224,8 @@ def _by_kernel(
 ) -> np.ndarray:
     """Moments of the logits of steps as moments of the kernels that govern them, one step each."""
     out = np.zeros((*second.shape[:2], len(mdp.prob), *second.shape[3:]))
-    out[:, :, np.asarray(mdp.schedule)] = second
+    kernels = np.asarray(mdp.schedule)
+    out[:, :, kernels] = second
     return out
 
 
@@ -210,14 +237,26 @@ def _group(
     """Mean and variance of a group's gradient, from E[y y'] of one trajectory, y = (1, ..., X)."""
     mean = second[0, -1]
     if not peers:
-        return mean, (second[-1, -1] - mean**2) / num
+        variance = second[-1, -1] - mean**2
+        return mean, variance / num
     # y = (1, G, Z, X = G Z), and the sum S of the returns of the other N - 2 trajectories.
-    g, z, others = second[0, 1], second[0, 2], num - 2
-    gg, gzz, ggz, zz = second[1, 1], second[2, 3], second[1, 3], second[2, 2]
-    peer_square = g**2 + (gg - g**2) / (num - 1)
-    rest, rest_square = others * g, others * (gg - g**2) + (others * g) ** 2
-    own = second[3, 3] - 2 * g * gzz + zz * peer_square
-    pair = mean**2 - 2 / (num - 1) * (ggz * z + mean * z * rest)
-    pair = pair + (mean**2 + 2 * mean * z * rest + z**2 * rest_square) / (num - 1) ** 2
+    _, g, z, _ = second[0]
+    _, gg, _, ggz = second[1]
+    _, _, zz, gzz = second[2]
+    peers_of_one, others = num - 1, num - 2
+    spread = gg - g**2
+    peer_square = g**2 + spread / peers_of_one
+    # Of the sum S over the others.
+    rest = others * g
+    rest_square = others * spread + rest**2
+    square = second[3, 3]
+    own = square - 2 * g * gzz + zz * peer_square
+    # E[x_1 x_2], by how often the baselines of the two stand in it: not, once, twice.
+    once = ggz * z + mean * z * rest
+    twice = mean**2 + 2 * mean * z * rest + z**2 * rest_square
+    pair = mean**2 - 2 / peers_of_one * once
+    pair = pair + twice / peers_of_one**2
     expected = mean - g * z
-    return expected, (own - expected**2 + (num - 1) * (pair - expected**2)) / num
+    variance = own - expected**2
+    covariance = pair - expected**2
+    return expected, (variance + peers_of_one * covariance) / num

@@ -64,7 +64,8 @@ def tied_moments(
         weight, score, share = _scores(mdp, policy, logit, kernel, table)
         earned = tables.reward * mdp.reward[kernel]
         worth = tables.discount[kernel] * after[target]
-        gain = jnp.where(live, earned + worth - before[..., None], 0.0)
+        gained = earned + worth - before[..., None]
+        gain = jnp.where(live, gained, 0.0)
         gain = gain[None, ..., None]
         if isinstance(form, Trace):
             move = _trace_map(gain, decay, scale * score, scale * share)
@@ -83,8 +84,15 @@ def tied_moments(
 
     one = jnp.ones(())
     begin = _begin(mdp, form, value, centre, len(logit))
-    inputs = (mdp.schedule, tables.fading, tables.after[1:], tables.before, tables.table)
-    (second, _, _), _ = jax.lax.scan(step, (begin, one, one), inputs)
+    inputs = (
+        mdp.schedule,
+        tables.fading,
+        tables.after[1:],
+        tables.before,
+        tables.table,
+    )
+    start = (begin, one, one)
+    (second, _, _), _ = jax.lax.scan(step, start, inputs)
     return jnp.sum(second, axis=0)
 
 
@@ -158,13 +166,16 @@ def _scores(
         sum_a d pi(a | o) / d theta table(s, a) `[2, S, 1, 1, P]`.
     """
     own, observation, action = logit.T
-    here = (own == kernel)[None, :] & ~mdp.terminal[:, None]
-    met = mdp.emission[kernel][:, observation] * here
+    governs = (own == kernel)[None, :]
+    here = governs & ~mdp.terminal[:, None]
+    seen = mdp.emission[kernel][:, observation]
+    met = seen * here
     chosen = policy[own, observation]
     hit = met[:, None, :] * chosen.T[None]
     acting = mdp.emission[kernel] @ policy[kernel]
     weight = jnp.stack([acting[..., None] - hit, hit])
-    taken = jnp.take_along_axis(chosen, action[:, None], axis=1)[:, 0]
+    own_action = jnp.take_along_axis(chosen, action[:, None], axis=1)
+    taken = own_action[:, 0]
     same = jnp.arange(policy.shape[2])[:, None] == action[None, :]
     score = same - taken[None, :]
     share = taken[None, :] * (table[:, action] - table @ chosen.T)
@@ -207,12 +218,16 @@ def _product_map(
     )
 
 
-def _matrix(rows: list[list[Array | float]]) -> Array:
+def _matrix(
+    rows: list[list[Array | float]],
+) -> Array:
     """Stacks entries that broadcast to [2, S, A, K, P] into [D, D, 2, S, A, K, P]."""
     shapes = [jnp.shape(x) for row in rows for x in row]
     shape = jnp.broadcast_shapes(*shapes)
 
-    def stacked(row: list[Array | float]) -> Array:
+    def stacked(
+        row: list[Array | float],
+    ) -> Array:
         return jnp.stack([jnp.broadcast_to(x, shape) for x in row])
 
     return jnp.stack([stacked(row) for row in rows])

@@ -47,9 +47,14 @@ def untied_moments(
         total: mean and variance of G over all trajectories.
     """
     decided = mdp.decision[mdp.schedule]
-    scale = np.where(decided, discounting(mdp), 0.0)[:, None, None]
+    weight = np.where(decided, discounting(mdp), 0.0)
+    scale = weight[:, None, None]
     observations = range(policy.shape[1])
-    columns = [_of_observation(mdp, policy, form, occupancy, cells, scale, o) for o in observations]
+
+    def column(o: int) -> list[list[np.ndarray]]:
+        return _of_observation(mdp, policy, form, occupancy, cells, scale, o)
+
+    columns = [column(o) for o in observations]
     second = np.moveaxis(np.array(columns), 0, 3)
     second[0, 0] = 1.0
     if isinstance(form, Product):
@@ -70,17 +75,28 @@ def _of_observation(
 ) -> list[list[np.ndarray]]:
     """E[y y'] for the logits of one observation, each entry `[T, A]`."""
     actions = policy.shape[2]
-    chosen = policy[mdp.schedule, o][:, None, :]  # [T, 1, A]
-    here = occupancy * mdp.emission[mdp.schedule, :, o]
+    acting = policy[mdp.schedule, o]
+    chosen = acting[:, None, :]  # [T, 1, A]
+    emission = mdp.emission[mdp.schedule, :, o]
+    here = occupancy * emission
     weight = here[:, :, None, None] * chosen[..., None]  # [T, S, A taken, 1]
-    score = scale * (np.eye(actions)[None] - chosen)  # [T, A taken, A of the logit]
+    taken = np.eye(actions)[None]
+    away = taken - chosen
+    score = scale * away  # [T, A taken, A of the logit]
     if isinstance(form, Trace):
         expected = np.sum(chosen * form.every, axis=2, keepdims=True)
-        share = scale * chosen * (form.every - expected)
-        entries = _trace(score[:, None], share[:, :, None, :], cells)
+        above = form.every - expected
+        share = scale * chosen * above
+        of_action = share[:, :, None, :]
+        entries = _trace(score[:, None], of_action, cells)
     else:
-        entries = _product(score[:, None] * form.table[..., None], cells)
-    return [[np.sum(weight * x, axis=(1, 2)) for x in row] for row in entries]
+        weighed = score[:, None] * form.table[..., None]
+        entries = _product(weighed, cells)
+
+    def averaged(x: np.ndarray) -> np.ndarray:
+        return np.sum(weight * x, axis=(1, 2))
+
+    return [[averaged(x) for x in row] for row in entries]
 
 
 def _trace(
