@@ -22,6 +22,7 @@ extensions = [
     "lessons",  # has executed what myst_nb shows
     "mathml",
     "recipes",
+    "scores",
     "sphinxcontrib.bibtex",
 ]
 nb_execution_mode = "off"

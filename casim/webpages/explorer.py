@@ -24,6 +24,10 @@ READ = (
     "lines reach one standard deviation to both sides. The open diamonds are the truth: the exact "
     "advantage of what was done there. A bar that leaves its diamond is bias, a long line is noise."
 )
+UNITS = (
+    "bias and variance are multiples of the signal, which is the mean square of the exact "
+    "advantage over all decisions: 1 is as large as what is to be found, 0 is none."
+)
 
 
 def to_html(grid: Mapping[str, Any]) -> str:
@@ -101,6 +105,7 @@ def _credit() -> Markup:
     return joined(
         [
             element("p", READ, class_="hint"),
+            element("p", UNITS, class_="hint"),
             element("p", keys, class_="hint"),
             element("form", id="credit-controls", class_="controls", aria_label="how it is drawn"),
             element("div", id="panels", class_="panels"),

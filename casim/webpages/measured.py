@@ -198,7 +198,7 @@ def definitions(scores: Sequence[str]) -> Markup:
         lines = []
         for name in own:
             term = element("dt", element("code", name), id=f"define-{name}", tabindex=-1)
-            lines += [term, element("dd", DEFINITIONS[name].words)]
+            lines += [term, element("dd", DEFINITIONS[name].full)]
         parts += [element("h3", family), element("p", reading), element("dl", *lines)]
     return joined(parts)
 

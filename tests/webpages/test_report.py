@@ -11,7 +11,7 @@ import pytest
 from casim.cli import main
 from casim.compare import by_score, compare
 from casim.scores import NAMES
-from casim.scores.definitions import DEFINITIONS
+from casim.scores.definitions import DEFINITIONS, READING
 from casim.storage import append
 from casim.survey import cards
 from casim.webpages import Source, report_html
@@ -66,21 +66,19 @@ def test_what_rows_say_is_escaped(without_cards):
     assert carried(text, "row-data")["rows"][0]["settings"][0] == NASTY
 
 
-def test_every_score_is_defined_as_the_documentation_defines_it():
-    text = (DOCS / "scores.md").read_text(encoding="utf-8")
-    linked = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", text)
-    plain = linked.replace("`", "").replace("\\|", "|")
-    said = " ".join(plain.split())
+def test_every_score_is_defined_once():
     assert set(DEFINITIONS) == set(NAMES)
-    for name, definition in DEFINITIONS.items():
-        if name in ("gradient_bias", "gradient_variance"):
-            continue  # One line of the table for both.
-        assert definition.words in said, name
-    both = "|E g - g*|² and E|g - E g|², over |g*|²"
-    assert both in said
-    parts = both.replace(", over", " and").split(" and ")
-    assert DEFINITIONS["gradient_bias"].words == f"{parts[0]}, over {parts[2]}"
-    assert DEFINITIONS["gradient_variance"].words == f"{parts[1]}, over {parts[2]}"
+    page = (DOCS / "scores.md").read_text(encoding="utf-8")
+    for family in READING:
+        assert f"```{{scores}} {family}\n```" in page
+    for definition in DEFINITIONS.values():
+        assert definition.words not in page
+
+
+def test_a_definition_ends_with_its_formula(without_cards):
+    text = unescape(report_html(samples(), SOURCE))
+    for name in ("bias", "snr_aligned"):
+        assert f"{DEFINITIONS[name].words}: {DEFINITIONS[name].text}" in text
 
 
 def test_every_score_of_the_table_links_to_its_definition(without_cards):

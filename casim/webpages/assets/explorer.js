@@ -6,7 +6,12 @@ const REFERENCE = grid.knobs.map((knob) => knob.reference);
 const STEPS = ["thought", "call", "tool's answer"];
 const CALL = 1;
 const SNR = "snr_aligned";
-const BRIEF = { bias: "bias", variance: "variance", [SNR]: "SNR" };
+// What is said of each method above its picture: a score, its name there and its unit.
+const BRIEF = [
+  ["bias", "bias", " × signal"],
+  ["variance", "variance", " × signal"],
+  [SNR, "SNR", ""],
+];
 
 const state = {
   place: [...REFERENCE],
@@ -261,7 +266,9 @@ function stepOf(own, place, step, x, y, room) {
 /** The numbers of a method over all trajectories, in a line. */
 function brief(place) {
   const scores = point().scores[place];
-  const parts = Object.entries(BRIEF).map(([name, text]) => `${text} ${number(scores[grid.scores.indexOf(name)])}`);
+  const parts = BRIEF.map(
+    ([name, text, unit]) => `${text} ${number(scores[grid.scores.indexOf(name)])}${unit}`,
+  );
   const cost = point().costs[place];
   const words = ["steps", "judge calls", "updates"];
   const paid = cost.map((x, kind) => (x ? `${number(x)} ${words[kind]}` : "")).filter((x) => x);
