@@ -56,13 +56,13 @@ DEFINITIONS = {
         "weighted mean of the squared error of the mean credit, over the signal. 1 is as large as "
         "the signal; zero scores exactly 1",
         "mean (E[c | cell] - A)² / mean A²",
-        r"\overline{(\mathrm{E}[c \mid t, s, a] - A)^2} \,/\, \overline{A^2}",
+        r"\langle (\mathrm{E}[c \mid t, s, a] - A)^2 \rangle \,/\, \langle A^2 \rangle",
     ),
     "centred_bias": _right(
         "the same after subtracting its mean under pi in each state: an offset that no action can "
         "change is harmless",
         "mean (e - E_pi[e | s])² / mean A², e = E[c | cell] - A",
-        r"\overline{(e - \mathrm{E}_\pi[e \mid t, s])^2} \,/\, \overline{A^2}, \quad "
+        r"\langle (e - \mathrm{E}_\pi[e \mid t, s])^2 \rangle \,/\, \langle A^2 \rangle, \quad "
         r"e = \mathrm{E}[c \mid t, s, a] - A",
     ),
     "target_bias": _right(
@@ -72,7 +72,7 @@ DEFINITIONS = {
     "variance": _right(
         "weighted mean of the variance of the credit in a cell, over the signal",
         "mean Var(c | cell) / mean A²",
-        r"\overline{\mathrm{Var}(c \mid t, s, a)} \,/\, \overline{A^2}",
+        r"\langle \mathrm{Var}(c \mid t, s, a) \rangle \,/\, \langle A^2 \rangle",
     ),
     "rmse": _right("root mean squared difference to A along trajectories, in units of reward"),
     "sign_accuracy": _right(

@@ -22,12 +22,12 @@ def scores(family: str) -> str:
         raise ValueError(f"family must be that of a score, got {family!r}")
     lines = "".join(_line(name, said) for name, said in chosen.items())
     head = "<tr><th>score</th><th>what it is</th></tr>"
-    return f'<div class="wide"><table class="docutils">{head}{lines}</table></div>'
+    return f'<div class="wide"><table class="docutils scores">{head}{lines}</table></div>'
 
 
 def _line(name: str, said: Definition) -> str:
     """A score, which pages can link to by its name."""
-    formula = f"<br>{convert(said.formula)}" if said.formula else ""
+    formula = f"<div>{convert(said.formula)}</div>" if said.formula else ""
     words = f"<td>{escape(said.words)}{formula}</td>"
     return f'<tr id="{name}"><td><code>{name}</code></td>{words}</tr>'
 
