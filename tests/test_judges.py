@@ -221,6 +221,7 @@ def test_a_judge_of_advantages_has_no_prompt_score():
         model(Judge("advantage")).prompt(KEY, setting()[2])
 
 
+@pytest.mark.slow
 def test_the_world_shows_the_hidden_state_to_the_judge_and_not_to_the_policy():
     """Labels are values of the latent state, also under partial observability."""
     hidden = solved(*reference.random_mdp(4, schedule=(0, 1, 2), observations=3, successors=4))

@@ -520,6 +520,7 @@ def test_an_outline_has_the_shapes_of_what_is_solved():
         )
 
 
+@pytest.mark.slow
 def test_a_method_that_needs_more_memory_gets_smaller_chunks():
     outline = setting.Outline.make(TASK, Uniform(), {"judge": Judge()})
     groups = plan.Groups(1, 3, "prompt")

@@ -35,6 +35,7 @@ def test_the_exponent_is_the_weighted_fit_of_logarithms():
     assert (found.used, found.left_out) == (5, 0)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_exponent_also_where_rows_share_their_noise():
     rng = np.random.default_rng(1)
     runs = 400

@@ -246,6 +246,7 @@ def test_with_fresh_keys_returns_have_the_law_of_the_enumeration():
     )
 
 
+@pytest.mark.slow
 def test_params_of_equal_shape_can_be_stacked():
     env, one, other = Environment(Awkward()), Awkward().build(), Awkward(seed=46).build()
     num = 50

@@ -67,6 +67,7 @@ def test_exact_advantages_give_the_exact_gradient(given):
     np.testing.assert_allclose(gradient, given.exact.gradient, **CLOSE)
 
 
+@pytest.mark.slow
 def test_an_exact_judge_scores_the_discounted_value_of_the_prefix(given):
     batch = given.all.batch
     truth = enumeration.solve(given.mdp, given.policy)

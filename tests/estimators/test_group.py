@@ -195,6 +195,7 @@ def test_binary_grpo_has_the_right_direction_and_the_wrong_length(pairs):
     assert abs(kappa - 1) > 0.1
 
 
+@pytest.mark.slow
 def test_c_p_in_its_second_form_is_symmetric_and_constant_for_groups_of_two_and_three():
     """c_p as a sum over k, the successes among the others.
 

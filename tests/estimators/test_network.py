@@ -82,6 +82,7 @@ def test_features_are_the_observation_and_the_share_of_the_horizon(given):
         np.testing.assert_allclose(inputs[i, t], wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns_the_value_of_a_chain():
     mdp = Bifurcation(
         horizon=3, pivots=(1,), gap=0.9, noise=0.2, num_actions=2, num_segments=2

@@ -170,6 +170,7 @@ class Grow(Part):
         return credit._replace(value=credit.value * (1.0 + time_of(batch)))
 
 
+@pytest.mark.slow
 def test_one_number_for_a_trajectory_has_the_baseline_that_all_its_steps_have(log):
     baselines = [
         Baseline(scale=True),

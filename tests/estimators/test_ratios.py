@@ -289,6 +289,7 @@ def test_one_bandit_by_hand():
         assert np.allclose(mean, exact) == (form == Ratio())
 
 
+@pytest.mark.slow
 def test_products_of_very_many_ratios_stay_in_range():
     """A hundred thousand steps in turns of a thousand: each likelier, or less so, or impossible."""
     rises = np.array([np.log(10.0), -np.log(10.0), -np.inf], np.float32)

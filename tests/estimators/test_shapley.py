@@ -56,6 +56,7 @@ def test_every_step_of_a_segment_receives_the_same(sampled):
     assert not value[:, ~live].any()
 
 
+@pytest.mark.slow
 def test_reruns_of_one_order_share_their_noise():
     """A policy that always does the same does it whether its actions are imposed or not.
 
@@ -70,6 +71,7 @@ def test_reruns_of_one_order_share_their_noise():
     assert not np.asarray(run(Shapley(3, 0.875), jax.random.key(8), world, batch).value).any()
 
 
+@pytest.mark.slow
 def test_the_marginals_of_an_order_add_up_whatever_the_order():
     """Where only the policy is left to chance, their sum is R - v(none), and v(none) is 0 or 1."""
     mdp = Bifurcation(

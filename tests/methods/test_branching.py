@@ -224,6 +224,7 @@ def test_beyond_the_last_estimate_values_are_filled_from_the_end():
         assert not given[row, most + 1 :].any()
 
 
+@pytest.mark.slow
 def test_whitening_makes_tokens_of_a_batch_mean_0_and_deviation_1():
     mdp = chain().build()
     world = World.make(mdp, reference.random_policy(2, mdp))
@@ -363,6 +364,7 @@ def test_a_group_of_six_grows_a_tree_of_258_edges():
     assert float(cost.env_steps) == (258 - own) * 2  # two steps to an edge
 
 
+@pytest.mark.slow
 def test_edges_of_0_are_dropped_and_the_mean_is_over_what_is_left():
     mdp = Bifurcation(horizon=6, pivots=2).build()
     world = World.make(mdp, reference.random_policy(2, mdp))

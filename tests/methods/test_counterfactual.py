@@ -72,6 +72,7 @@ def prefix_values(one):
 # Branches with imposed actions.
 
 
+@pytest.mark.slow
 def test_a_branch_imposes_actions_after_its_step():
     one = odd()
     batch = one.all.batch

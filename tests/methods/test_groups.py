@@ -374,6 +374,7 @@ def test_a_group_of_one_keeps_its_return_or_gets_nothing_or_is_refused(drawn):
         run(Chain(Whole(), Baseline(single="refused")), world, alone)
 
 
+@pytest.mark.slow
 def test_chains_and_sums_hand_credit_on_and_pay_once(drawn):
     world, batch = drawn
     vine = casim.Vine(num_branches=2)

@@ -299,6 +299,7 @@ def posterior(factor, actions, outcome=None):
     return np.asarray(run(recipe, KEY, world, one.all.batch).value, np.float64)
 
 
+@pytest.mark.slow
 def test_the_exact_posterior_gives_q_for_every_action():
     """Fact A1: E[h(a | s, z) / pi(a | s) z | s] = Q(s, a), whatever was done."""
     one = binary()

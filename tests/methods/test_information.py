@@ -115,6 +115,7 @@ def odd():
     return case(binary=False, actions=2, prompt=False)
 
 
+@pytest.mark.slow
 def test_gains_and_outcome_together_are_twice_q_less_v():
     """D1, on every step: 2 Q(h, a) - V(h), so the gradient times 2."""
     given = odd()

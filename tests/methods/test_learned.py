@@ -140,6 +140,7 @@ def paths_of(given, table):
     return pairs, mine, other
 
 
+@pytest.mark.slow
 def test_cross_entropy_finds_the_best_distribution_over_answers():
     """Of all phi over the 9 answers, by Newton's method: log phi / ref is each answer's sum.
 

@@ -36,6 +36,7 @@ def credit(recipe, batch):
     return give(batch)
 
 
+@pytest.mark.slow
 def test_turns_add_up_to_the_return_less_that_of_the_other_whatever_the_values():
     """To rounding; and with exact values, tokens added up, the gradient is exact."""
     one, _, both, batch = pairs()

@@ -246,6 +246,7 @@ def test_proposition_1_paired_means_are_unbiased_and_common_numbers_change_only_
     )
 
 
+@pytest.mark.slow
 def test_what_is_redrawn_keeps_the_prompt(given):
     """Exactly and in samples, from the belief that starts within the prompt of the trajectory."""
     mdp, behaviour, other, batch = given

@@ -159,6 +159,7 @@ def test_on_the_observed_noise_all_players_together_get_the_return(played):
     np.testing.assert_allclose(got, batch.reward @ reference.discounting(mdp), **EXACT)
 
 
+@pytest.mark.slow
 def test_fewer_runs_than_steps_give_the_same_game(played):
     mdp, _, other, batch, _ = played
     player = np.array(PLAYERS["segments"])
@@ -310,6 +311,7 @@ def random_game(seed, rows=2, runs=16, states=3):
     return Game(start, gains[0], moves[0], gains[1], moves[1], rng.permutation(runs))
 
 
+@pytest.mark.slow
 def test_sixteen_players_by_enumeration_and_by_counts_agree():
     game = random_game(1)
     value = all_coalitions(game, num_players=16)
@@ -340,6 +342,7 @@ def test_a_hundred_players_by_counts_in_closed_form():
     np.testing.assert_allclose(by_counts(game, num_players=100)[0], wanted, **EXACT)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @draws(st.integers(0, 10**6), st.integers(0, 15))
 def test_the_axioms_hold_by_counts(seed, null):

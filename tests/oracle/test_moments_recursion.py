@@ -238,6 +238,7 @@ def test_a_baseline_of_peers_equals_the_enumerated_groups(num):
     same(recursion_moments(mdp, policy, peer_baseline(1.0), num), wanted)
 
 
+@pytest.mark.slow
 def test_own_logits_under_a_baseline_of_peers(written):
     """Where every step has its own kernel the two recursions meet: tied or not is the same."""
     wanted = group_moments(*OWN, casim.methods.RLOO, 2, by_return(by_step(OWN[0])))
@@ -248,6 +249,7 @@ def test_own_logits_under_a_baseline_of_peers(written):
     )
 
 
+@pytest.mark.slow
 def test_a_table_under_a_baseline_of_peers():
     """c_t = (G_i - mean of the others' G) table_t(s_t, a_t).
 

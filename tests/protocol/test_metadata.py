@@ -122,6 +122,7 @@ def test_agents_that_add_up_are_not_coupled():
     assert of(APART).coupling == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_everything_agrees_with_all_trajectories_of_a_world_that_hides_and_discounts():
     task = ToolChain(
         num_turns=2,

@@ -11,6 +11,7 @@ from tests.protocol.worlds import FITTED, THREE
 START = Softmax(scale=0.5, seed=2)
 
 
+@pytest.mark.slow
 def test_it_is_what_updates_make_of_its_start():
     mdp = FITTED[THREE].build()
     policy = Trained(START, steps=3, step_size=2.0)

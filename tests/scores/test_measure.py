@@ -223,6 +223,7 @@ def test_the_gradient_widens_labels_of_8_bits(given):
     assert np.argwhere(np.asarray(gradient)).tolist() == [[0, 100, 0], [0, 100, 1]]
 
 
+@pytest.mark.slow
 def test_other_devices_measure_what_a_cpu_does_with_labels_of_8_bits(
     given, truth, sums, monkeypatch
 ):

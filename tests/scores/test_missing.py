@@ -137,6 +137,7 @@ def test_a_gradient_without_noise_has_no_snr():
     assert nothing["rmse"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_relative_scores_do_not_depend_on_the_unit_of_rewards(scale):
     plain, scaled = (

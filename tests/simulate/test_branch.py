@@ -149,6 +149,7 @@ def test_branches_have_the_expected_return_of_the_enumeration(small, batch, step
         assert close(mean[i], *mean_and_error(paths, mdp.discount[0], MANY))
 
 
+@pytest.mark.slow
 def test_a_lost_state_does_not_depend_on_the_noise_of_the_rollout():
     """Under the key of the rollout too, a hidden coin is redrawn half of the time.
 

@@ -200,6 +200,7 @@ def test_a_single_label_needs_no_search(sizes):
     assert np.ptp(wanted.state) == 2
 
 
+@pytest.mark.slow
 def test_engines_run_in_double_precision():
     with jax.enable_x64(True):
         world = plain_world(3, 2, 2, 2, steps=70)

@@ -70,6 +70,7 @@ def test_a_shared_state_is_one_for_the_group(world):
     reference.assert_frequencies(count[start > 0], start[start > 0])
 
 
+@pytest.mark.slow
 def test_a_refed_branch_knows_the_prompt_of_its_row(world):
     """At the first step the belief is P(s_0 | prompt, o_0); the states of no other are drawn."""
     group = reference.groups(world, jax.random.key(1), 40, 2)

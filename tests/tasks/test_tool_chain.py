@@ -291,6 +291,7 @@ def test_with_replay_noise_1_a_restored_branch_is_a_refed_one():
     assert np.any(np.asarray(one.state) != np.asarray(kept.state))
 
 
+@pytest.mark.slow
 def test_replay_noise_redraws_the_hidden_state_as_often_as_set():
     task = ToolChain(num_turns=2, tokens_per_turn=1, observation_noise=0.5, replay_noise=0.3)
     mdp = task.build()
