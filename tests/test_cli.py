@@ -88,7 +88,8 @@ def test_show_of_a_preset_names_its_settings(capsys, tmp_path):
 
 
 def test_show_of_an_unknown_name_says_which_there_are():
-    with pytest.raises(SystemExit, match=r"one of the \d+ names that `casim list` prints, got 'Nothing'"):
+    message = r"one of the \d+ names that `casim list` prints, got 'Nothing'"
+    with pytest.raises(SystemExit, match=message):
         main(["show", "Nothing"])
 
 
