@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import gc
 import json
 import math
 import zlib
@@ -26,7 +27,7 @@ from casim.jobs import label_of
 from casim.judges import Judge
 from casim.methods import GRPO, REINFORCE, REWARD_TO_GO, RLOO
 from casim.policies import Softmax, Uniform
-from casim.running import Runner
+from casim.running import COLLECTED, Runner, collecting_rarely
 from casim.scores import NAMES, pairs, stream
 from casim.storage import beside, load, locked, read
 from casim.study import Study
@@ -542,3 +543,20 @@ def test_a_study_says_how_it_is_measured():
     trial(estimators=(REINFORCE,), controls=()).run(notify=lines.append)
     assert len(lines) == 1
     assert "Bifurcation at 5: T = 5, 10 blocks of 2 groups, in chunks of 2 on 1 x" in lines[0]
+
+
+def test_a_run_looks_for_garbage_less_often_and_leaves_no_trace():
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 10, 10)
+        seen = []
+        trial(estimators=()).run(progress=lambda row, new: seen.append(gc.get_threshold()))
+        assert set(seen) == {COLLECTED}
+        with pytest.raises(KeyError), collecting_rarely():
+            raise KeyError
+        assert gc.get_threshold() == (700, 10, 10)
+        gc.set_threshold(0, 10, 10)
+        with collecting_rarely():
+            assert gc.get_threshold()[0] == 0
+    finally:
+        gc.set_threshold(*before)
