@@ -38,23 +38,28 @@ from casim.version import __version__
 
 COLLECTED = (200_000, 50, 1_000)
 """Python's thresholds of garbage collection during a run, see `gc.set_threshold`."""
+LOCATIONS = "jax_traceback_in_locations_limit"
+"""JAX's option for how many lines of Python are noted of each operation of a program."""
 
 
 @contextlib.contextmanager
-def collecting_rarely() -> Iterator[None]:
-    """Looks for garbage less often.
+def tracing_lightly() -> Iterator[None]:
+    """Looks for garbage less often, and notes in no program where it was written.
 
-    Tracing makes many objects that live on, and to look through them again and again takes a
-    twentieth of a study of small tasks.
+    Tracing makes many objects that live on. To look through them again and again, and to note for
+    each operation which lines of Python it came from, takes a twentieth of a study of small tasks.
     """
-    before = gc.get_threshold()
+    thresholds = gc.get_threshold()
+    limit = getattr(jax.config, LOCATIONS)
     # 0 is never: whoever has set that means it.
-    if before[0] > 0:
-        gc.set_threshold(*map(max, before, COLLECTED))
+    if thresholds[0] > 0:
+        gc.set_threshold(*map(max, thresholds, COLLECTED))
+    jax.config.update(LOCATIONS, 0)
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.set_threshold(*thresholds)
+        jax.config.update(LOCATIONS, limit)
 
 
 @dataclasses.dataclass

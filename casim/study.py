@@ -42,7 +42,7 @@ from casim.policies import Behaviour, Policy, Uniform
 from casim.programs import Method
 from casim.progress import watched
 from casim.report import Row
-from casim.running import Runner, collecting_rarely
+from casim.running import Runner, tracing_lightly
 from casim.saved import opened
 from casim.scores import PROFILES
 from casim.simulate import JUDGE, SHARES
@@ -190,7 +190,7 @@ class Study:
         with (
             opened(file, self.name, dict(questions(cases)), fresh) as saved,
             watched(progress, notify, self.name, total) as watcher,
-            collecting_rarely(),
+            tracing_lightly(),
         ):
             for line in saved.notes:
                 watcher.note(line)

@@ -27,7 +27,7 @@ from casim.jobs import label_of
 from casim.judges import Judge
 from casim.methods import GRPO, REINFORCE, REWARD_TO_GO, RLOO
 from casim.policies import Softmax, Uniform
-from casim.running import COLLECTED, Runner, collecting_rarely
+from casim.running import COLLECTED, LOCATIONS, Runner, tracing_lightly
 from casim.scores import NAMES, pairs, stream
 from casim.storage import beside, load, locked, read
 from casim.study import Study
@@ -545,18 +545,25 @@ def test_a_study_says_how_it_is_measured():
     assert "Bifurcation at 5: T = 5, 10 blocks of 2 groups, in chunks of 2 on 1 x" in lines[0]
 
 
-def test_a_run_looks_for_garbage_less_often_and_leaves_no_trace():
-    before = gc.get_threshold()
+def test_a_run_traces_lightly_and_leaves_no_trace():
+    thresholds, limit = gc.get_threshold(), getattr(jax.config, LOCATIONS)
     try:
         gc.set_threshold(700, 10, 10)
-        seen = []
-        trial(estimators=()).run(progress=lambda row, new: seen.append(gc.get_threshold()))
-        assert set(seen) == {COLLECTED}
-        with pytest.raises(KeyError), collecting_rarely():
+        jax.config.update(LOCATIONS, 3)
+        seen = set()
+
+        def look(row, new):
+            seen.add((gc.get_threshold(), getattr(jax.config, LOCATIONS)))
+
+        trial(estimators=()).run(progress=look)
+        assert seen == {(COLLECTED, 0)}
+        with pytest.raises(KeyError), tracing_lightly():
             raise KeyError
         assert gc.get_threshold() == (700, 10, 10)
+        assert getattr(jax.config, LOCATIONS) == 3
         gc.set_threshold(0, 10, 10)
-        with collecting_rarely():
+        with tracing_lightly():
             assert gc.get_threshold()[0] == 0
     finally:
-        gc.set_threshold(*before)
+        gc.set_threshold(*thresholds)
+        jax.config.update(LOCATIONS, limit)
