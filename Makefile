@@ -37,9 +37,10 @@ docs: $(VENV)/.docs ## the pages of docs/ as HTML
 notebooks: $(VENV)/.core ## the exercises of the lessons, from their sources
 	$(BIN)/casim teach $$($(BIN)/python -c "from casim.lessons import COURSE; print(*(x.number for x in COURSE.lessons))") --to notebooks --no-open
 
-figure: $(VENV)/.core ## the full horizon study and the README's figure
+figure: $(VENV)/.core ## the full horizon study and its figure in the docs
 	$(BIN)/casim demo --full --out results
 	$(BIN)/casim figure casim/examples/horizon.py results/horizon.jsonl --out docs/horizon.png
+	$(BIN)/python docs/figures/kept.py docs/horizon.png
 
 clean:
 	rm -rf $(VENV) .venvs results

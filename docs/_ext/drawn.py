@@ -1,6 +1,6 @@
 """Sphinx extension: draws the figures of docs/figures that take a moment, as NAME.svg beside them.
 
-A file that has a `main` is a command of its own, whose figure is kept in the repository.
+A file that is a command makes a figure that is kept in the repository.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from casim.figures import save
 
 
 def draw(folder: Path) -> None:
-    """Draws what is missing or older than its file."""
+    """Draws them anew, since casim may have changed."""
     for path in sorted(folder.glob("*.py")):
-        picture = path.with_suffix(".svg")
-        fresh = picture.exists() and picture.stat().st_mtime > path.stat().st_mtime
-        made = {} if fresh else runpy.run_path(str(path))
-        if made and "main" not in made:
-            save(made["draw"](), picture)
-            plt.close("all")
+        if "__main__" in path.read_text(encoding="utf-8"):
+            continue
+        made = runpy.run_path(str(path))
+        save(made["draw"](), path.with_suffix(".svg"))
+        plt.close("all")
 
 
 def setup(app):

@@ -1,7 +1,7 @@
 """The figure of the README and of the front page: what a longer text leaves of credit, exactly.
 
-`python docs/figures/overview.py` writes docs/overview.png. Nothing is sampled: the moments of each
-form of credit obey a recursion in time, in double precision.
+`python docs/figures/overview.py` writes docs/overview.png, which carries its numbers. Nothing is
+sampled: the moments of each form of credit obey a recursion in time, in double precision.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
+from kept import keep
 from matplotlib.figure import Figure
 
 import casim
-from casim.figures import COLOR, label_ends, save, style
+from casim.figures import COLOR, label_ends, style
 from casim.oracle.moments import (
     advantage,
     exact_scores,
@@ -31,6 +32,9 @@ HORIZONS = (8, 32, 128, 512, 2048, 8192)
 GROUP = 8
 """Trajectories of a prompt."""
 OUT = Path(__file__).parent.parent / "overview.png"
+
+Numbers = dict[str, dict[str, float]]
+"""A score by name of curve and horizon, which is a string as in JSON."""
 
 
 class Curve(NamedTuple):
@@ -55,16 +59,26 @@ CURVES = (
 
 def main() -> None:
     """Computes, draws and saves."""
-    save(draw(), OUT)
+    numbers = measure(HORIZONS)
+    keep(draw(numbers), OUT, numbers)
 
 
-def draw() -> Figure:
+def measure(horizons: tuple[int, ...]) -> Numbers:
+    """The score of each curve at each horizon."""
+    return {
+        curve.name: {str(horizon): snr(curve.form, horizon) for horizon in horizons}
+        for curve in CURVES
+    }
+
+
+def draw(numbers: Numbers) -> Figure:
     """The aligned signal-to-noise ratio of the policy gradient against the horizon."""
     with style():
         figure, axes = plt.subplots(figsize=(4.6, 2.9))
         for curve in CURVES:
+            score = numbers[curve.name]
             looks = {"color": COLOR[curve.family], "marker": curve.mark, "markersize": 4}
-            axes.plot(HORIZONS, along(curve.form), label=curve.name, **looks)
+            axes.plot([*map(int, score)], [*score.values()], label=curve.name, **looks)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(HORIZONS, [f"{horizon:,}" for horizon in HORIZONS])
@@ -73,11 +87,6 @@ def draw() -> Figure:
         figure.draw_without_rendering()
         label_ends(axes, size=8)
     return figure
-
-
-def along(form: Form) -> list[float]:
-    """The score at each horizon."""
-    return [snr(form, horizon) for horizon in HORIZONS]
 
 
 def snr(form: Form, horizon: int) -> float:
