@@ -6,51 +6,56 @@ credit-assignment methods of the literature run on the same trajectories and sco
 truth, with their cost.
 """
 
-from casim import methods, survey
-from casim.estimators import (
-    ESTIMATORS,
-    Estimator,
-    Gae,
-    GaeNetwork,
-    Hindsight,
-    InformationGain,
-    ProcessReward,
-    Shapley,
-    Vine,
-)
-from casim.judges import Judge
-from casim.oracle import solve
-from casim.policies import (
-    POLICIES,
-    EntropyControlled,
-    EpsilonOptimal,
-    Policy,
-    Softmax,
-    Stale,
-    Uniform,
-)
-from casim.report import Row
-from casim.simulate import World
-from casim.storage import load
-from casim.study import Study
-from casim.tables import tabulate, to_csv, to_records
-from casim.tasks import (
-    PRESETS,
-    TASKS,
-    Bifurcation,
-    EchoTrap,
-    HackableProcess,
-    HiddenCause,
-    InformationSeeking,
-    MemoryChain,
-    ReasoningChain,
-    Task,
-    Team,
-    ToolChain,
-    VariableTurns,
-)
-from casim.types import MDP, Cost, Credit, Trajectory, Truth
-from casim.version import __version__
+from typing import TYPE_CHECKING
+
+from casim.lazy import lazily
+
+if TYPE_CHECKING:
+    from casim import methods, survey
+    from casim.estimators import (
+        ESTIMATORS,
+        Estimator,
+        Gae,
+        GaeNetwork,
+        Hindsight,
+        InformationGain,
+        ProcessReward,
+        Shapley,
+        Vine,
+    )
+    from casim.judges import Judge
+    from casim.oracle import solve
+    from casim.policies import (
+        POLICIES,
+        EntropyControlled,
+        EpsilonOptimal,
+        Policy,
+        Softmax,
+        Stale,
+        Uniform,
+    )
+    from casim.report import Row
+    from casim.simulate import World
+    from casim.storage import load
+    from casim.study import Study
+    from casim.tables import tabulate, to_csv, to_records
+    from casim.tasks import (
+        PRESETS,
+        TASKS,
+        Bifurcation,
+        EchoTrap,
+        HackableProcess,
+        HiddenCause,
+        InformationSeeking,
+        MemoryChain,
+        ReasoningChain,
+        Task,
+        Team,
+        ToolChain,
+        VariableTurns,
+    )
+    from casim.types import MDP, Cost, Credit, Trajectory, Truth
+    from casim.version import __version__
 
 __all__ = [
     "ESTIMATORS",
@@ -100,3 +105,5 @@ __all__ = [
     "to_csv",
     "to_records",
 ]
+
+__getattr__, __dir__ = lazily(__name__)

@@ -8,7 +8,7 @@ precision makes of it.
 Shapes and types are checked always, because they are known even under `jit`. Values are checked
 where they are known: outside `jit`, `vmap` and `grad`. Only policy tables are read for that, which
 are small; of a process with a schedule of a million steps nothing is copied. What reads a whole
-process is `casim.checks.check_mdp`.
+process is `casim.wellformed.check_mdp`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from casim.checks import (
+from casim.types import MDP, Batch, Trajectory, Truth, recorded
+from casim.wellformed import (
     check_batch,
     check_form,
     check_policy,
     check_truth,
     check_units,
 )
-from casim.types import MDP, Batch, Trajectory, Truth, recorded
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -13,7 +13,7 @@ import numpy as np
 
 from casim.checks import check_range
 from casim.scores import PROFILE_NUMBERS, PROFILES, Profile, Score
-from casim.simulate import JUDGE
+from casim.vocabulary import JUDGE
 
 RESERVED = ("recipe", "module")
 """Keys of a described recipe that are no settings: the class, and the module it is in."""

@@ -27,10 +27,14 @@ def pytest_configure(config):
     """Imports casim with its types checked, and keeps compiled programs in the cache of pytest."""
     if hands_out_tests(config):
         return
-    import casim.simulate
-    import casim.tasks  # noqa: F401
+    import casim.compare
+    import casim.scores
+    import casim.survey.measured
     from casim import platforms
 
+    for package in (casim, casim.compare, casim.scores, casim.survey):
+        for name in package.__all__:
+            getattr(package, name)
     hook.uninstall()
     # Studies choose for themselves.
     platforms.TABLE["cpu"] = platforms.TABLE["cpu"]._replace(compiler=QUICK)

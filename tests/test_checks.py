@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim import checks
+from casim import checks, wellformed
 from casim.simulate import World
 from casim.types import MDP
 from tests import reference
@@ -32,21 +32,21 @@ def changed(mdp: MDP, field: str, index, value) -> MDP:
 
 
 def test_a_good_mdp_comes_back_as_it_is(mdp):
-    assert checks.check_mdp(mdp) is mdp
+    assert wellformed.check_mdp(mdp) is mdp
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_random_mdp_of_the_tests_is_good(seed):
     mdp, policy = reference.random_mdp(seed)
-    checks.check_mdp(mdp)
-    checks.check_policy(policy, mdp)
+    wellformed.check_mdp(mdp)
+    wellformed.check_policy(policy, mdp)
 
 
 @pytest.mark.parametrize("name", ["bifurcation", "tool_chain"])
 def test_every_task_builds_a_good_mdp(name):
     task = reference.small_tasks()[name]
-    checks.check_mdp(task.build())
-    checks.check_mdp(task.observed().build())
+    wellformed.check_mdp(task.build())
+    wellformed.check_mdp(task.observed().build())
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_every_task_builds_a_good_mdp(name):
 )
 def test_a_bad_entry_is_named_with_its_place_range_and_value(mdp, field, index, value, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
-        checks.check_mdp(changed(mdp, field, index, value))
+        wellformed.check_mdp(changed(mdp, field, index, value))
 
 
 SHAPES = {
@@ -149,20 +149,20 @@ def test_a_wrong_shape_is_named(mdp, field, unhooked):
     bad = np.concatenate([np.asarray(getattr(mdp, field))] * 2)
     message = f"{field} must have shape {SHAPES[field]}, got {bad.shape}"
     with pytest.raises(ValueError, match="^" + re.escape(message)):
-        checks.check_mdp(mdp._replace(**{field: bad}))
+        wellformed.check_mdp(mdp._replace(**{field: bad}))
 
 
 def test_a_discount_for_all_kernels_and_labels_that_are_no_integers_are_refused(mdp, unhooked):
     with pytest.raises(ValueError, match=re.escape("discount must have shape (3,), got ()")):
-        checks.check_mdp(mdp._replace(discount=np.array(0.9)))
+        wellformed.check_mdp(mdp._replace(discount=np.array(0.9)))
     with pytest.raises(ValueError, match="prompt must hold integers, got float"):
-        checks.check_mdp(mdp._replace(prompt=np.zeros(5)))
+        wellformed.check_mdp(mdp._replace(prompt=np.zeros(5)))
 
 
 @pytest.mark.parametrize("field", ["prob", "emission", "schedule"])
 def test_a_wrong_number_of_axes_is_named(mdp, field, unhooked):
     with pytest.raises(ValueError, match=r"prob, emission, schedule must have shapes .*, got"):
-        checks.check_mdp(mdp._replace(**{field: np.asarray(getattr(mdp, field))[None]}))
+        wellformed.check_mdp(mdp._replace(**{field: np.asarray(getattr(mdp, field))[None]}))
 
 
 def test_a_horizon_of_0_is_named(mdp, unhooked):
@@ -170,7 +170,7 @@ def test_a_horizon_of_0_is_named(mdp, unhooked):
     with pytest.raises(
         ValueError, match=re.escape("horizon (length of schedule) must be in [1, inf], got 0")
     ):
-        checks.check_mdp(mdp._replace(**empty))
+        wellformed.check_mdp(mdp._replace(**empty))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,11 @@ def test_a_horizon_of_0_is_named(mdp, unhooked):
 def test_a_bad_policy_entry_is_named(mdp, policy, index, value, message):
     bad = policy.copy()
     bad[index] = value
-    for make in (lambda: checks.check_policy(bad, mdp), lambda: World.make(mdp, jnp.asarray(bad))):
+    makers = (
+        lambda: wellformed.check_policy(bad, mdp),
+        lambda: World.make(mdp, jnp.asarray(bad)),
+    )
+    for make in makers:
         with pytest.raises(ValueError, match="^" + re.escape(message)):
             make()
     with pytest.raises(ValueError, match=re.escape(message.partition(" must")[2])):
@@ -203,13 +207,13 @@ def test_a_bad_policy_entry_is_named(mdp, policy, index, value, message):
 def test_a_policy_of_the_wrong_shape_is_named(mdp, shape):
     message = f"policy must have shape [M, O, A] = (3, 7, 2), got {shape}"
     with pytest.raises(ValueError, match="^" + re.escape(message)):
-        checks.check_policy(np.full(shape, 0.5), mdp)
+        wellformed.check_policy(np.full(shape, 0.5), mdp)
 
 
 def test_float32_rows_that_miss_1_by_rounding_are_good():
     rows = np.random.default_rng(0).dirichlet(np.ones(200), 100).astype(np.float32)
     assert np.any(rows.astype(float).sum(-1) != 1)
-    checks.check_probability("rows", rows)
+    wellformed.check_probability("rows", rows)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])

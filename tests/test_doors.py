@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from casim import judges, oracle, policies
-from casim.checks import check_labels
 from casim.oracle import closed_forms, games, hindsight, information, moments, shapley, units
 from casim.simulate import World
 from casim.targets import SegmentAdvantage
 from casim.types import Trajectory
+from casim.wellformed import check_labels
 from tests import reference
 
 ROOMS = (

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.checks import check_policy
 from casim.oracle import expected_return, optimal
 from casim.policies import POLICIES, EntropyControlled, EpsilonOptimal, Softmax, Uniform
 from casim.tasks import Bifurcation
+from casim.wellformed import check_policy
 from tests import reference
 from tests.enumeration import QUICK
 

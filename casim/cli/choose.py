@@ -13,10 +13,9 @@ import tyro
 from casim.cli.command import Command
 from casim.cli.machine import Machine
 from casim.cli.output import plain
-from casim.cli.words import parse
-from casim.report import label
+from casim.cli.values import parse
 from casim.survey.choice import Answer, Ranked, choose
-from casim.survey.measured import PROTOCOL, SETTINGS, measure
+from casim.survey.shipped import PROTOCOL, SETTINGS
 from casim.survey.tree import Situation
 from casim.tables import aligned
 
@@ -74,6 +73,9 @@ class Choose(Command):
         situation = self._situation()
         rows = None
         if self.measure:
+            # What measures takes seconds to import.
+            from casim.survey.measured import measure
+
             self.machine.start()
             options = {"devices": self.machine.devices, "memory": self.machine.memory}
             rows = measure(situation, self.out, notify=plain, **options)
@@ -94,12 +96,16 @@ class Choose(Command):
         return Situation(**found)
 
 
-def _asked(found: dict[str, Any], ask: Callable[[str], str] = input) -> dict[str, Any]:
+def _asked(
+    found: dict[str, Any],
+    ask: Callable[[str], str] = input,
+) -> dict[str, Any]:
     """Answers of a person to what is not known yet; an empty one leaves what is usual."""
     said: dict[str, Any] = {}
     fields = {field.name: field for field in dataclasses.fields(Situation)}
     for name, question in QUESTIONS.items():
-        elsewhere = name in KNOBS and KNOBS[name] != (found | said).get("setting")
+        setting = (found | said).get("setting")
+        elsewhere = name in KNOBS and KNOBS[name] != setting
         if name in found or elsewhere:
             continue
         usual = fields[name].default
@@ -118,11 +124,10 @@ def _said(answer: Answer, measured: bool) -> str:
     wanted = getattr(situation, chosen.knob)
     how = "measured now" if measured else f"protocol {PROTOCOL}"
     near = "" if wanted == answer.length else f", the nearest to {wanted:,}"
-    task = label(chosen.task(answer.length))
-    where = f"{task} ({answer.length:,} {chosen.knob}{near})"
+    length = f"{answer.length:,} {chosen.knob}{near}"
     lines = [
         f"The survey's tree: {leaf.name} ({leaf.condition})",
-        f"casim, {how}: {where}",
+        f"casim, {how}: {answer.world} ({length})",
         f"Gradient SNR that the steps of {situation.budget:,} groups buy; error less the first's",
         "",
         _table(answer.ranked),

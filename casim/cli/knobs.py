@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import casim
 from casim.cli.names import named
-from casim.cli.words import expand, hints, parse
+from casim.cli.values import parse
+from casim.cli.words import expand, hints
 from casim.estimators import Estimator
 from casim.graders import Grader
 from casim.judges import Judge

@@ -1,4 +1,7 @@
-"""What a command that measures runs on: devices, memory, and compiled programs that are kept."""
+"""What a command that measures runs on: devices, memory, and compiled programs that are kept.
+
+JAX, which takes a second to import, is imported by what is called when something is measured.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import dataclasses
 import os
 from pathlib import Path
 
-import jax
 import tyro
 
 from casim.cli.output import console
@@ -44,11 +46,15 @@ class Machine:
     @property
     def speaks(self) -> bool:
         """Whether this is the process that prints and draws."""
+        import jax
+
         return jax.process_index() == 0
 
 
 def join_processes() -> None:
     """Connects the processes of one run, see `Machine.distributed`."""
+    import jax
+
     number = os.environ.get("JAX_NUM_PROCESSES")
     index = os.environ.get("JAX_PROCESS_ID")
     jax.distributed.initialize(
@@ -59,6 +65,8 @@ def join_processes() -> None:
 
 def keep_programs(folder: Path | None = None) -> None:
     """Keeps compiled programs for later: in a folder, where JAX was told, or the user's cache."""
+    import jax
+
     if folder is None and jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore
         return
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -18,7 +18,7 @@ from casim.cli.measured import Measured
 from casim.cli.names import check_names
 from casim.cli.output import plain, save
 from casim.cli.protocol import PROTOCOL, Benchmark
-from casim.cli.words import parse
+from casim.cli.values import parse
 from casim.failures import StudyError
 from casim.report import Row
 from casim.scores import NAMES

@@ -25,13 +25,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
-from casim.checks import check_choice, check_labels, check_mdp
+from casim.checks import check_choice
 from casim.doors import door
 from casim.env.spaces import Box, Discrete
 from casim.simulate.noise import OBSERVATION, TRANSITION, draw, key_words, pair, single, thresholds
 from casim.simulate.world import ADDRESSES
 from casim.tasks import Task
 from casim.types import MDP
+from casim.wellformed import check_labels, check_mdp
 
 
 class State(NamedTuple):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from casim.checks import check_choice, check_labels
+from casim.checks import check_choice
 from casim.env.environment import Environment, State
 from casim.env.picture import (
     WINDOW,
@@ -31,6 +31,7 @@ from casim.env.picture import (
 from casim.env.spaces import Discrete
 from casim.tasks import TASKS, Task
 from casim.types import Kind
+from casim.wellformed import check_labels
 
 try:
     import gymnasium

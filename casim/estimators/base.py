@@ -18,16 +18,6 @@ from casim.simulate import JUDGE, World
 from casim.targets import Advantage, Target
 from casim.types import Batch, Cost, Credit, Trajectory, recorded
 
-GRANULARITIES = ("token", "segment", "step", "turn", "trajectory", "multi_agent")
-METHODOLOGIES = (
-    "monte_carlo",
-    "temporal_difference",
-    "model_based",
-    "game_theoretic",
-    "information_theoretic",
-)
-NEEDS = ("group", "reset", "critic", "reference", "judge", "privileged", "outcome")
-CLAIMS = ("target", "advantage", "gradient")
 INIT = 2**31 - 1
 """Sets the key of what is learned apart from those of calls."""
 
@@ -40,14 +30,14 @@ class Estimator(abc.ABC):
     a `Source`, which makes credit, or a `Part`, which changes the credit that it is handed.
 
     Class attributes, the taxonomy in code; parts that only change credit leave them out:
-        granularity: the unit that receives credit, one of `GRANULARITIES`.
-        methodology: one of `METHODOLOGIES`, or a word of one's own.
+        granularity: the unit that receives credit, one of `casim.vocabulary.GRANULARITIES`.
+        methodology: one of its `METHODOLOGIES`, or a word of one's own.
         target: what it estimates, a recipe of `casim.targets`; a property where a setting changes
             it.
-        needs: what it needs beyond the batch, from `NEEDS`.
-        unbiased: what it is unbiased for, from `CLAIMS`: its "target" or the "advantage" in every
-            cell (t, s, a), or the policy "gradient". `claims` says at which settings; each has a
-            test.
+        needs: what it needs beyond the batch, from its `NEEDS`.
+        unbiased: what it is unbiased for, from its `CLAIMS`: the "target" or the "advantage" in
+            every cell (t, s, a), or the policy "gradient". `claims` says at which settings; each
+            has a test.
         ratio_weighted: whether its weights are ratios of the policy's probabilities to the
             behaviour's. Then its value alone is not what it gives: where the two differ, it has
             scores of the gradient only.

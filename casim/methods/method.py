@@ -9,11 +9,11 @@ from jaxtyping import Array, Key
 
 from casim.checks import check_choice
 from casim.estimators import Estimator
-from casim.estimators.base import CLAIMS, GRANULARITIES
 from casim.oracle.moments import Known
 from casim.simulate import World
 from casim.targets import Target
 from casim.types import Batch, Credit
+from casim.vocabulary import CLAIMS, GRANULARITIES
 
 __all__ = [
     "STATUSES",

@@ -36,12 +36,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from casim.checks import check_labels
 from casim.doors import door
 from casim.dynamics import force
 from casim.oracle.values import optimal, solve
 from casim.simulate.belief import filter_all
 from casim.types import MDP, Trajectory, Truth
+from casim.wellformed import check_labels
 
 
 class Critic(NamedTuple):

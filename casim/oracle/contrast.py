@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from casim.checks import check_integer, check_labels, check_policy, check_range, known
+from casim.checks import check_integer, check_range
 from casim.discounts import product
 from casim.doors import door
 from casim.dynamics import absorb, force, state_policy, step_discount
@@ -49,6 +49,7 @@ from casim.simulate.noise import OBSERVATION, key_words, pair
 from casim.simulate.scan import Request
 from casim.simulate.tables import Script, prepare
 from casim.types import MDP, Trajectory
+from casim.wellformed import check_labels, check_policy, known
 
 NO_END = 2**31 - 1
 

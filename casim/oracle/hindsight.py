@@ -48,13 +48,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from casim.checks import check_labels
 from casim.doors import door
 from casim.dynamics import absorb, can_act, state_policy, step_discount
 from casim.oracle.values import solve
 from casim.simulate.belief import transition_matrix
 from casim.sums import outcome_sum
 from casim.types import MDP
+from casim.wellformed import check_labels
 
 SUPPORT_TOLERANCE = 1e-5
 """How far a return may lie from a point of the support, relative to its largest (at least 1)."""

@@ -34,7 +34,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from casim.checks import check_labels
 from casim.doors import door
 from casim.dynamics import absorb, state_policy
 from casim.ops import shift_left, shift_right
@@ -42,6 +41,7 @@ from casim.oracle.hindsight import Outcomes, nearest
 from casim.oracle.values import solve
 from casim.recurrence import affine_scan
 from casim.types import MDP, Trajectory
+from casim.wellformed import check_labels
 
 
 class OutcomeInformation(NamedTuple):

@@ -47,11 +47,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from casim.checks import check_range, known
+from casim.checks import check_range
 from casim.doors import door
 from casim.dynamics import absorb, discounting, state_policy, step_discount
 from casim.ops import expectation, shift_left
 from casim.types import MDP, Trajectory
+from casim.wellformed import known
 
 COLDEST = 1e-30
 """The lowest temperature: soft values divide by it."""

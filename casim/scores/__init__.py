@@ -7,31 +7,34 @@ References:
     Tukey 1958 (jackknife).
 """
 
-from casim.scores.finish import NAMES, NotFiniteError, finalise
+from typing import TYPE_CHECKING
+
+from casim.lazy import lazily
 from casim.scores.numbers import STUDENT, Finished
-from casim.scores.pairs import BYTES_PER_CELL, prepare
-from casim.scores.profiles import NUMBERS as PROFILE_NUMBERS
-from casim.scores.profiles import PROFILES, Profile
-from casim.scores.score import Score
-from casim.scores.stream import Blocks
-from casim.scores.sums import (
-    CREDIT_BITS,
-    EXPONENTS,
-    TOLERANCE,
-    Sums,
-    advantage_on_path,
-    exact_sum,
-    group_gradient,
-    leakage,
-    matters_mask,
-    measure,
-    of_taken,
-    pivotal_steps,
-    precision_at_k,
-    rank_correlation,
-    unit_of,
-    weighted,
-)
+from casim.scores.score import PROFILE_NUMBERS, PROFILES, Profile, Score
+
+if TYPE_CHECKING:
+    from casim.scores.finish import NAMES, NotFiniteError, finalise
+    from casim.scores.pairs import BYTES_PER_CELL, prepare
+    from casim.scores.stream import Blocks
+    from casim.scores.sums import (
+        CREDIT_BITS,
+        EXPONENTS,
+        TOLERANCE,
+        Sums,
+        advantage_on_path,
+        exact_sum,
+        group_gradient,
+        leakage,
+        matters_mask,
+        measure,
+        of_taken,
+        pivotal_steps,
+        precision_at_k,
+        rank_correlation,
+        unit_of,
+        weighted,
+    )
 
 __all__ = [
     "BYTES_PER_CELL",
@@ -63,3 +66,5 @@ __all__ = [
     "unit_of",
     "weighted",
 ]
+
+__getattr__, __dir__ = lazily(__name__)

@@ -42,19 +42,13 @@ from casim.scores.pairs import (
     over_slabs,
     slab_width,
 )
+from casim.scores.score import PROFILE_NUMBERS, Profile
 from casim.scores.sums import Sums
 from casim.sums import label_sum
 from casim.types import MDP, Truth
 
-PROFILES = ("step", "distance")
-"""What a profile can be by."""
 MAX_BINS = 64
 """Bins of a profile, at most."""
-NUMBERS = ("signal", "bias", "variance", "snr")
-"""What a profile says of each bin."""
-
-Profile = dict[str, list]
-"""`first`, the first step or distance of each bin, and of each of `NUMBERS` [value, low, high]."""
 
 
 class BinSums(NamedTuple):
@@ -85,7 +79,7 @@ def profiles(
         mdp: the process.
         truth: the exact values of the policy, at the exact visits of whoever acts.
         blocks: sums with a leading block axis.
-        wanted: of `PROFILES`.
+        wanted: of `casim.scores.PROFILES`.
     """
     return {name: profile(mdp, truth, blocks, name) for name in wanted}
 
@@ -100,7 +94,7 @@ def profile(
     first, label = bins_of(mdp, truth, by)
     sums = _bin_sums(mdp, truth, blocks, label, len(first))
     groups = float(np.asarray(blocks.groups).sum())
-    found: Profile = {"first": first, **{name: [] for name in NUMBERS}}
+    found: Profile = {"first": first, **{name: [] for name in PROFILE_NUMBERS}}
     total = sums.signal.sum()
     no_signal = total <= RESOLUTION * sums.worth.sum()
     for i in range(len(first)):
@@ -113,9 +107,10 @@ def profile(
 def without_value(found: dict[str, Profile]) -> dict[str, Profile]:
     """The same bins and signals, all that judges the value missing."""
     nothing = [np.nan] * 3
+    of_value = [name for name in PROFILE_NUMBERS if name != "signal"]
     blank = {}
     for by, one in found.items():
-        missing = {name: [nothing] * len(one["first"]) for name in NUMBERS if name != "signal"}
+        missing = {name: [nothing] * len(one["first"]) for name in of_value}
         blank[by] = {**one, **missing}
     return blank
 

@@ -16,14 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from casim.checks import (
-    check_batch,
-    check_choice,
-    check_integer,
-    check_labels,
-    check_mdp,
-    check_range,
-)
+from casim.checks import check_choice, check_integer, check_range
 from casim.doors import admit, door
 from casim.dynamics import force, step_discount
 from casim.pytree import pytree
@@ -33,6 +26,8 @@ from casim.simulate.noise import LATENT, OBSERVATION, draw, key_words, pair, sin
 from casim.simulate.scan import Request
 from casim.simulate.tables import Script, Tables, prepare
 from casim.types import MDP, Batch, Replay, Trajectory, recorded
+from casim.vocabulary import JUDGE
+from casim.wellformed import check_batch, check_labels, check_mdp
 
 ADDRESSES = 2**31
 """Addresses of episodes that can be named; the noise has as many again."""
@@ -40,8 +35,6 @@ ADDRESSES = 2**31
 
 SHARES = ("prompt", "state")
 """What the episodes of a group can have in common."""
-JUDGE = "judge"
-"""The name of the judge that is asked if none is named."""
 FOLLOWED = ("policy", "behaviour")
 """Who can act after a branch."""
 

@@ -6,7 +6,10 @@ for record in casim.survey.methods(granularity="turn", methodology="monte_carlo"
 ```
 """
 
-from casim.survey import cards, choice
+from typing import TYPE_CHECKING
+
+from casim.lazy import lazily
+from casim.survey import choice
 from casim.survey.audit import Audit, audit, read_audit
 from casim.survey.formats import (
     FORMATS,
@@ -20,6 +23,9 @@ from casim.survey.formats import (
 from casim.survey.inventory import inventory, methods, read_inventory, record_of
 from casim.survey.page import to_html
 from casim.survey.record import Correction, Grade, Placement, Record, read_record
+
+if TYPE_CHECKING:
+    from casim.survey import cards
 
 __all__ = [
     "FORMATS",
@@ -45,3 +51,5 @@ __all__ = [
     "to_markdown",
     "to_records",
 ]
+
+__getattr__, __dir__ = lazily(__name__)

@@ -17,11 +17,18 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from casim.compare import by_budget, compare, worth
-from casim.methods import Method
-from casim.report import Row
+from casim.report import Row, label, rebuild
 from casim.survey.inventory import inventory, record_of
-from casim.survey.measured import SETTINGS, methods_of, nearest, rows_of
 from casim.survey.record import Record
+from casim.survey.shipped import (
+    SETTINGS,
+    Candidate,
+    candidates,
+    length_of,
+    nearest,
+    rows_of,
+    world_of,
+)
 from casim.survey.tree import Leaf, Situation, leaf_of
 from casim.tables import Lines
 
@@ -67,6 +74,8 @@ class Answer(NamedTuple):
     leaf: Leaf
     length: int
     """At which it was measured: tokens, turns or agents."""
+    world: str
+    """The label of the task that it was measured in."""
     ranked: list[Ranked]
     refused: list[Refused]
     outcome: Outcome
@@ -87,61 +96,86 @@ def choose(
         ValueError: no method is allowed, or none can be paid for.
     """
     leaf = leaf_of(situation)
-    length = nearest(situation) if rows is None else _knob(situation)
-    found = rows_of(situation.setting, length) if rows is None else list(rows)
+    measured = _shipped(situation) if rows is None else _given(situation, rows)
+    by_label = {row.label: row for row in reversed(measured.rows)}
     allowed, refused = [], []
-    for name, method in methods_of(situation.setting).items():
-        reason = refusal(name, method, situation)
-        own = [row for row in found if row.label == method.name]
+    for one in candidates(situation.setting):
+        reason = refusal(one, situation)
         if reason:
-            refused.append(Refused(method.name, _is_proposed(name, leaf), reason))
-        elif own:
-            allowed.append(own[0])
+            refused.append(Refused(one.label, _is_proposed(one.name, leaf), reason))
+        elif one.label in by_label:
+            allowed.append(by_label[one.label])
     ranked = _ranked(allowed, situation, leaf)
-    return Answer(situation, leaf, length, ranked, refused + _absent(situation), _outcome(ranked))
+    return Answer(
+        situation,
+        leaf,
+        measured.length,
+        measured.world,
+        ranked,
+        refused + _absent(situation),
+        _outcome(ranked),
+    )
 
 
-def _knob(situation: Situation) -> int:
-    return getattr(situation, SETTINGS[situation.setting].knob)
+class _Measured(NamedTuple):
+    """Rows of one world."""
+
+    rows: Sequence[Row]
+    length: int
+    world: str
+
+
+def _shipped(situation: Situation) -> _Measured:
+    """What came with casim, at the nearest length."""
+    setting, length = situation.setting, nearest(situation)
+    return _Measured(rows_of(setting, length), length, world_of(setting, length))
+
+
+def _given(
+    situation: Situation,
+    rows: Sequence[Row],
+) -> _Measured:
+    """Rows that were measured at the situation's own length."""
+    world = label(rebuild(rows[0].task)) if rows else ""
+    return _Measured(rows, length_of(situation), world)
 
 
 def refusal(
-    name: str,
-    method: Method,
+    candidate: Candidate,
     situation: Situation,
 ) -> str:
     """Why a method is not allowed; nothing if it is.
 
     A model that a method asks counts as another model unless its paper asks the policy itself.
     """
-    record = record_of(name)
-    if not situation.reset and "reset" in method.needs:
+    record = record_of(candidate.name)
+    if not situation.reset and "reset" in candidate.needs:
         return "needs to go back to a step"
-    if not situation.privileged and _is_privileged(method, record):
+    if not situation.privileged and _is_privileged(candidate, record):
         return "needs what only training knows"
-    models = _models(method, record)
+    models = _models(candidate, record)
     if models and not situation.auxiliary:
         return f"needs another model: {', '.join(models)}"
     return ""
 
 
 def _models(
-    method: Method,
+    candidate: Candidate,
     record: Record | None,
 ) -> list[str]:
     """Other models that a method needs: those of its paper, where its recipe asks any."""
-    asked = sorted(method.needs & {"critic", "judge"})
+    asked = sorted(candidate.needs & {"critic", "judge"})
     if not asked or record is None:
         return asked
     return [model for model in record.models if not model.endswith("?") and model != GIVEN]
 
 
 def _is_privileged(
-    method: Method,
+    candidate: Candidate,
     record: Record | None,
 ) -> bool:
     said = "" if record is None else " ".join(record.needs)
-    return "privileged" in method.needs or any(words in said for words in KNOWN)
+    return "privileged" in candidate.needs or any(words in said for words in KNOWN)
 
 
 def _is_proposed(
@@ -177,16 +211,15 @@ def _ranked(
     if math.isnan(bought[first][0]):
         raise ValueError(f"budget must pay for a batch of some method, got {situation.budget}")
     gaps = _gaps(rows, steps, first)
-    methods = methods_of(situation.setting)
-    names = {method.name: name for name, method in methods.items()}
+    known = {one.label: one for one in candidates(situation.setting)}
     found = []
     for row in order:
-        name = names[row.label]
+        name, _, needs = known[row.label]
         one = Ranked(
             name,
             row.label,
             proposed=_is_proposed(name, leaf),
-            judged="judge" in methods[name].needs,
+            judged="judge" in needs,
             snr=bought[row.label],
             gap=gaps[row.label][0],
             verdict=gaps[row.label][1],
@@ -267,7 +300,7 @@ def situations(setting: str) -> dict[tuple[int, str], Situation]:
     """The situations whose answers are on the page, by their length and what they allow."""
     chosen = SETTINGS[setting]
     found = {}
-    for length in chosen.shipped:
+    for length in chosen.lengths:
         for word, allowed in ALLOWED.items():
             knobs = {chosen.knob: length}
             found[length, word] = Situation(setting, **knobs, **allowed)  # pyright: ignore

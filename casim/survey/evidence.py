@@ -15,28 +15,8 @@ from typing import Any
 
 from casim import estimators as parts
 from casim.estimators import Estimator
+from casim.survey.tiers import TIERS
 from casim.types import Replay
-
-TIERS = ("restored-interventional", "observational-causal", "model-relative", "predictive")
-"""From the strongest claim to the weakest: 1 to 4."""
-CLAIMS = {
-    TIERS[0]: "the contrast under the stated protocol",
-    TIERS[1]: "the contrast, if no hidden cause drives the action and every action occurs",
-    TIERS[2]: "a statement about the model that plays the missing branch",
-    TIERS[3]: "usefulness, not causation",
-}
-"""What each tier allows to say."""
-SOURCES = (
-    "real re-run",
-    "decoder restore",
-    "environment restore",
-    "log matching",
-    "model proxy",
-    "none",
-)
-"""How the alternative branch is made."""
-STATES = ("observed", "matched", "restored", "latent")
-"""How the state before the decision is had."""
 
 MODELS = (
     parts.Hindsight,
@@ -181,7 +161,7 @@ def _asks(part: Estimator) -> bool:
 
 
 def state_of(recipe: Estimator) -> str:
-    """How the state before the decision is had, one of `STATES`."""
+    """How the state before the decision is had, one of `casim.survey.tiers.STATES`."""
     found = list(members(recipe))
     if "privileged" in recipe.needs:
         return "latent"
@@ -197,7 +177,7 @@ def _matches(part: Estimator) -> bool:
 
 
 def source_of(recipe: Estimator) -> str:
-    """How the alternative branch is made, one of `SOURCES`."""
+    """How the alternative branch is made, one of `casim.survey.tiers.SOURCES`."""
     if tier_of(recipe) in TIERS[2:]:
         return "model proxy"
     if state_of(recipe) == "restored":

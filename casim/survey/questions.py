@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from casim.estimators.base import GRANULARITIES, METHODOLOGIES
-from casim.survey.evidence import SOURCES, STATES, TIERS
+from casim.survey.tiers import SOURCES, STATES, TIERS
+from casim.vocabulary import GRANULARITIES, METHODOLOGIES
 
 SECTIONS = (
     "unit and estimand",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, final
 
 from casim.checks import check_choice, check_distinct, check_integer
-from casim.estimators.base import GRANULARITIES, METHODOLOGIES
+from casim.vocabulary import GRANULARITIES, METHODOLOGIES
 
 KINDS = ("core", "enabler", "later")
 """Of the 47 methods of the survey, 41 and 6; and what its list has had since."""

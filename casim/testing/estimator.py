@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from casim.estimators import Estimator
-from casim.estimators.base import CLAIMS, GRANULARITIES, NEEDS, behaviour_log_prob_of
+from casim.estimators.base import behaviour_log_prob_of
 from casim.oracle import path_target, solve
 from casim.panel import PANEL
 from casim.policies import Softmax
@@ -22,6 +22,7 @@ from casim.tasks import Bifurcation
 from casim.testing.compare import close, difference, same, unbiased
 from casim.testing.guard import Guard
 from casim.types import MDP, Batch, Credit, Truth, recorded
+from casim.vocabulary import CLAIMS, GRANULARITIES, NEEDS
 
 DISCOUNTS = (1.0, 0.8)
 """Of the worlds in which every claim is tested where it is made."""

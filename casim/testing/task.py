@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from casim.checks import check_mdp
 from casim.dynamics import discounting, observe, untie
 from casim.oracle import expected_return, optimal, solve
 from casim.oracle.moments import enumerate_trajectories
@@ -19,6 +18,7 @@ from casim.simulate import World
 from casim.tasks import Task
 from casim.testing.compare import RELATIVE, STANDARD_ERRORS, close, same
 from casim.types import MDP, Truth
+from casim.wellformed import check_mdp
 
 
 def check_task(

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from casim import survey
-from casim.estimators.base import GRANULARITIES
 from casim.figures import COLUMN, label_ends, style
 from casim.survey.audit import audit
+from casim.vocabulary import GRANULARITIES
 from pictures.picture import Picture, Table
 from pictures.sheet import (
     GREY,

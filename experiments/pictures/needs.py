@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from casim import survey
-from casim.estimators.base import NEEDS
 from casim.figures import COLUMN, style
 from casim.figures.style import dark
 from casim.methods import named_methods
 from casim.survey.record import COMPUTE, MODELS
+from casim.vocabulary import NEEDS
 from pictures.picture import Picture, Table
 from pictures.sheet import (
     GREY,

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from casim import survey
-from casim.estimators.base import GRANULARITIES
 from casim.figures import COLUMN, style
 from casim.figures.style import dark
 from casim.survey.record import REGIMES
+from casim.vocabulary import GRANULARITIES
 from pictures.picture import Picture, Table
 from pictures.sheet import (
     GREY,

@@ -29,10 +29,10 @@ from casim.bridge.score.contract import contract, line_names
 from casim.bridge.score.exact import exact
 from casim.bridge.score.samples import samples
 from casim.bridge.score.worlds import small_worlds
-from casim.checks import check_mdp
 from casim.cli import main
 from casim.methods import named_methods
 from casim.oracle.moments import enumerate_trajectories
+from casim.wellformed import check_mdp
 from tests.bridge import functions
 
 ROOT = Path(__file__).parents[2]

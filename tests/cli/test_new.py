@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import casim
-from casim.checks import check_mdp
 from casim.cli import main
 from casim.cli.experiment import opened
 from casim.types import Batch
+from casim.wellformed import check_mdp
 
 
 @pytest.fixture

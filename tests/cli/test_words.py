@@ -5,7 +5,8 @@ from typing import Literal
 import pytest
 
 import casim
-from casim.cli.words import expand, hints, parse, recipe
+from casim.cli.values import parse
+from casim.cli.words import expand, hints, recipe
 from casim.methods import named_methods
 
 ESTIMATORS = {kind.__name__: kind for kind in casim.ESTIMATORS}

@@ -10,7 +10,7 @@ import pytest
 
 import casim
 from casim import methods
-from casim.compare.anatomy import anatomy, exact_anatomy, shares
+from casim.compare.game import anatomy, exact_anatomy, shares
 from casim.compare.parts import coalitions, players, without_parts
 from casim.estimators import Whole
 from casim.oracle.moments import by_reward, exact_scores, group_moments

@@ -31,7 +31,6 @@ from casim.estimators import (
     Vine,
     Whole,
 )
-from casim.estimators.base import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS
 from casim.judges import Judge
 from casim.methods import GRPO, REINFORCE, REWARD_TO_GO, RLOO
 from casim.oracle import path_target
@@ -39,6 +38,7 @@ from casim.scores import group_gradient
 from casim.simulate import World
 from casim.targets import TARGETS, Advantage
 from casim.tasks import Bifurcation, ToolChain, VariableTurns
+from casim.vocabulary import CLAIMS, GRANULARITIES, METHODOLOGIES, NEEDS
 from tests import reference
 from tests.enumeration import QUICK, assert_mean, credit, solve
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.checks import check_mdp
 from casim.estimators import Vine
 from casim.judges import Judge
 from casim.methods import REINFORCE, REWARD_TO_GO, RLOO
@@ -18,6 +17,7 @@ from casim.scores import group_gradient
 from casim.simulate import World
 from casim.targets import SegmentAdvantage
 from casim.tasks import Forced, ToolChain
+from casim.wellformed import check_mdp
 from tests import enumeration, reference
 
 DISCOUNT = (0.875, 0.5, 1.0)

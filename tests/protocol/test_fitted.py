@@ -4,13 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from casim.checks import check_mdp
 from casim.policies import Uniform
 from casim.protocol.fitted import Fitted
 from casim.protocol.metadata import solve_all
 from casim.report import describe, rebuild
 from casim.simulate import World
 from casim.tasks import ToolChain
+from casim.wellformed import check_mdp
 from tests.protocol.worlds import FITTED, ONE, THREE, T
 
 

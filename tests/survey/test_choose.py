@@ -1,6 +1,7 @@
 """The tree's leaves, what a situation allows, and the ranking: by closed forms and shipped rows."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from casim.compare import worth
 from casim.methods import named_methods
 from casim.report import describe
 from casim.scores import Score
-from casim.survey import choice, inventory, measured
+from casim.survey import choice, inventory, measured, shipped
 from casim.survey.choice import choose, refusal
 from casim.survey.tree import GENEROUS, LEAVES, MAX_TOKENS, MAX_TURNS, Situation, leaf_of
 from tests.rows import row
@@ -76,9 +77,10 @@ def test_six_retrospective_pairs_are_found(situation, record):
     ],
 )
 def test_a_situation_allows_what_it_has(name, reason):
-    method = named_methods()[name]
-    assert refusal(name, method, AGENT) == reason
-    assert refusal(name, method, OPEN) == ""
+    compared = shipped.candidates("agentic") + shipped.candidates("multi_agent")
+    known = {each.name: each for each in compared}
+    assert refusal(known[name], AGENT) == reason
+    assert refusal(known[name], OPEN) == ""
 
 
 def made(name, variance, bias=0.0, extra=0.0, wobble=0.1):
@@ -166,21 +168,31 @@ def test_what_the_leaf_has_and_casim_has_not_is_named():
 
 def test_shipped_rows_are_whole_and_of_this_protocol():
     """A row of every method at every length: of the recipes, judges and sizes of the protocol."""
-    wanted = []
-    for setting, chosen in measured.SETTINGS.items():
-        for length in chosen.shipped:
+    for setting, chosen in shipped.SETTINGS.items():
+        for length in chosen.lengths:
             study = measured.study_of(setting, length)
-            rows = measured.rows_of(setting, length)
-            wanted += rows
+            rows = shipped.rows_of(setting, length)
             assert [one.label for one in rows] == [each.name for each in study.estimators]
             for one, method in zip(rows, study.estimators, strict=True):
                 assert one.study == study.name
+                assert one.task == describe(study.tasks[0])
                 assert holds(describe(method.recipe), one.estimator)
                 assert one.judge == describe(study.judges["judge"])
                 assert one.replicates == study.replicates
                 assert one.policy == describe(study.policies[0])
                 assert {"snr_aligned", "gradient_slope", "env_steps"} <= set(one.scores)
-    assert len(wanted) == len(measured.shipped())
+
+
+def test_shipped_facts_are_those_of_the_recipes():
+    """Where they are not: `python benchmarks/choices.py --facts`."""
+    text = (shipped.FOLDER / shipped.FACTS).read_text(encoding="utf-8")
+    assert json.loads(text) == measured.facts()
+
+
+def test_a_world_that_is_measured_has_the_label_of_its_rows():
+    answer = choose(AGENT, [made("RLOO", 1.0)])
+    assert (answer.length, answer.world) == (15, "Bifurcation(horizon=7, pivots=(1, 4))")
+    assert choose(AGENT).world == "ToolChain(num_turns=15)"
 
 
 def holds(new, old):
@@ -199,16 +211,16 @@ def test_shipped_numbers_are_those_that_are_measured_now():
     # Of methods whose settings are what they were: what a method draws depends on all of them.
     study = dataclasses.replace(study, estimators=study.estimators[:3])
     for one in study.run(progress=False):
-        (old,) = [x for x in measured.rows_of("multi_agent", 2) if x.label == one.label]
+        (old,) = [x for x in shipped.rows_of("multi_agent", 2) if x.label == one.label]
         for score in ("snr_aligned", "gradient_variance", "batch_steps"):
             np.testing.assert_allclose(one.scores[score], old.scores[score], rtol=1e-3)
 
 
 @pytest.mark.slow
 def test_every_situation_of_the_page_has_an_answer():
-    for setting, chosen in measured.SETTINGS.items():
+    for setting, chosen in shipped.SETTINGS.items():
         head, *lines = choice.summary(setting)
-        assert len(lines) == 4 * len(chosen.shipped)
+        assert len(lines) == 4 * len(chosen.lengths)
         assert all(len(line) == len(head) for line in lines)
         for line in lines:
             assert (line[3] == line[7]) == (line[-1] == "agree")
@@ -226,16 +238,16 @@ def test_every_method_is_ranked_or_refused_once(situation):
 
 def test_one_batch_of_a_shipped_row_buys_its_own_score():
     """At a budget of its own cost the SNR that is bought is `snr_aligned`."""
-    (one,) = [x for x in measured.rows_of("agentic", 15) if x.label == "RLOO"]
+    (one,) = [x for x in shipped.rows_of("agentic", 15) if x.label == "RLOO"]
     bought = worth([one], one.scores["batch_steps"].value)
     assert bought.value - 1 == pytest.approx(one.scores["snr_aligned"].value, rel=1e-6)
 
 
 def test_the_nearest_length_is_by_ratio():
-    assert measured.nearest(Situation("reasoning", tokens=1)) == 500
-    assert measured.nearest(Situation("reasoning", tokens=7_000)) == 5_000
-    assert measured.nearest(Situation("reasoning", tokens=7_200)) == 10_000
-    assert measured.nearest(Situation("agentic", turns=1_000)) == 60
+    assert shipped.nearest(Situation("reasoning", tokens=1)) == 500
+    assert shipped.nearest(Situation("reasoning", tokens=7_000)) == 5_000
+    assert shipped.nearest(Situation("reasoning", tokens=7_200)) == 10_000
+    assert shipped.nearest(Situation("agentic", turns=1_000)) == 60
 
 
 def test_the_command_answers(capsys):

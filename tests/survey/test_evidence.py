@@ -7,14 +7,13 @@ import pytest
 
 from casim import methods
 from casim.estimators import ESTIMATORS, PARTS
-from casim.estimators.base import NEEDS, Source
-from casim.survey import evidence
+from casim.estimators.base import Source
+from casim.survey import tiers
 from casim.survey.evidence import (
     MASKS,
     MODELS,
     OBSERVED,
     PROXIES,
-    TIERS,
     WEIGHTS,
     interface_of,
     members,
@@ -22,7 +21,9 @@ from casim.survey.evidence import (
     state_of,
     tier_of,
 )
+from casim.survey.tiers import TIERS
 from casim.types import Replay
+from casim.vocabulary import NEEDS
 
 RESTORED, OBSERVATIONAL, MODEL, PREDICTIVE = TIERS
 
@@ -99,4 +100,4 @@ def test_the_interface_names_every_door():
 
 
 def test_every_claim_says_what_it_allows():
-    assert set(evidence.CLAIMS) == set(TIERS)
+    assert set(tiers.CLAIMS) == set(TIERS)

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.checks import check_mdp
 from casim.oracle import expected_return
 from casim.tasks import TASKS, Bifurcation
+from casim.wellformed import check_mdp
 from tests.enumeration import solve
 from tests.reference import EPS, random_policy
 

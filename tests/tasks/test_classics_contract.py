@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.checks import check_mdp
 from casim.tasks import classics
 from casim.tasks.classics import (
     CLASSICS,
@@ -26,6 +25,7 @@ from casim.tasks.classics import (
     WatchRepair,
 )
 from casim.testing import check_task
+from casim.wellformed import check_mdp
 from tests.enumeration import solve
 from tests.reference import EPS, optimal_value
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.checks import check_mdp
 from casim.tasks import Bifurcation, Forced, HackableProcess, ToolChain
+from casim.wellformed import check_mdp
 from tests.enumeration import solve
 from tests.reference import EPS, random_policy
 

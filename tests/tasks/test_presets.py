@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from casim.checks import check_mdp
 from casim.policies import Uniform
 from casim.tasks import PRESETS
+from casim.wellformed import check_mdp
 from tests.enumeration import solve
 
 STEPS = {

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from casim.checks import check_mdp
 from casim.tasks import Layout, RuleTask
 from casim.types import Kind
+from casim.wellformed import check_mdp
 
 WALK, SPEAK, JUMP = 3, 5, 9
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim.checks import check_mdp
 from casim.oracle import expected_return, optimal
 from casim.simulate import World
 from casim.simulate.belief import transition_matrix
 from casim.tasks import TASKS, Observed, ToolChain
 from casim.types import Kind
+from casim.wellformed import check_mdp
 from tests import reference
 from tests.enumeration import solve
 from tests.reference import EPS, random_policy

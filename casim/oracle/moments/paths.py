@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from casim.checks import check_mdp, check_policy
 from casim.doors import REAL
 from casim.oracle.values import solve
 from casim.types import MDP, Trajectory, Truth
+from casim.wellformed import check_mdp, check_policy
 
 
 class Enumeration(NamedTuple):

@@ -50,7 +50,8 @@ def shares(worth: Mapping[frozenset[str], np.ndarray]) -> dict[str, np.ndarray]:
         for others in worth:
             if player not in others:
                 gain = worth[others | {player}] - worth[others]
-                total = total + _chance(len(others), number) * gain
+                chance = _chance(len(others), number)
+                total = total + chance * gain
         found[player] = total
     return found
 
@@ -78,7 +79,8 @@ def anatomy(
     """
     by_seed = _worths(method, rows, score)
     number = len(coalitions(method))
-    each = [_complete(method, worth, number) for worth in by_seed.values()]
+    worths = by_seed.values()
+    each = [_complete(method, worth, number) for worth in worths]
     found = {}
     for player in players(method):
         own = [share[player.name] for share in each]
@@ -94,7 +96,8 @@ def _worths(
     """What the coalitions that have rows are worth, by seed."""
     wanted = {}
     for present, recipe in coalitions(method).items():
-        wanted[_text(describe(recipe))] = present
+        described = _text(describe(recipe))
+        wanted[described] = present
     by_seed: dict[int, Worth] = {}
     settings = set()
     for row in rows:
@@ -102,7 +105,8 @@ def _worths(
         if present is None:
             continue
         settings.add(_setting(row))
-        by_seed.setdefault(row.seed, {})[present] = _quantity(row, score)
+        worth = by_seed.setdefault(row.seed, {})
+        worth[present] = _quantity(row, score)
     if len(settings) != 1:
         wanted_setting = "one task, policy and size"
         raise ValueError(f"rows must be of {wanted_setting}, got {len(settings)} of them")
@@ -111,13 +115,16 @@ def _worths(
 
 def _setting(row: Row) -> str:
     """What coalitions must share to be compared."""
-    sizes = (row.num_prompts, row.num_trajectories, row.share)
-    return _text([row.task, row.policy, row.judge, row.behaviour, sizes])
+    recipes = [row.task, row.policy, row.judge, row.behaviour]
+    sizes = [row.num_prompts, row.num_trajectories, row.share]
+    return _text([*recipes, sizes])
 
 
 def _quantity(row: Row, score: str) -> Quantity:
     """A score of a row, then without each block; NaN where it is missing."""
-    value = row.scores[score].value if score in row.scores else np.nan
+    if score not in row.scores:
+        return np.array([np.nan])
+    value = row.scores[score].value
     left_out = row.left_out.get(score, [])
     return np.array([value, *left_out], float)
 
@@ -146,9 +153,11 @@ def exact_anatomy(
     worth = {}
     for present, recipe in coalitions(method).items():
         moments = group_moments(mdp, policy, recipe, num, **settings)
-        worth[present] = np.array([exact_scores(mdp, policy, moments)[score]])
+        scores = exact_scores(mdp, policy, moments)
+        worth[present] = np.array([scores[score]])
     found = shares(worth)
-    return {player.name: found[player.name].item() for player in players(method)}
+    names = [player.name for player in players(method)]
+    return {name: found[name].item() for name in names}
 
 
 def _complete(
@@ -163,8 +172,10 @@ def _complete(
     if len(worth) != number:
         wanted = f"one for each of the {number} coalitions of {method.name}"
         raise ValueError(f"rows must hold {wanted}, got {len(worth)}")
-    if not all(np.isfinite(value).all() for value in worth.values()):
-        return {player.name: np.full(2, np.nan) for player in players(method)}
+    missing = [not np.isfinite(value).all() for value in worth.values()]
+    if any(missing):
+        names = [player.name for player in players(method)]
+        return {name: np.full(2, np.nan) for name in names}
     return shares(worth)
 
 
@@ -181,4 +192,6 @@ def _estimate(independent: Sequence[Quantity]) -> Estimate:
 
 def _chance(size: int, number: int) -> float:
     """That a coalition of so many comes before a player in a random order of all."""
-    return math.factorial(size) * math.factorial(number - size - 1) / math.factorial(number)
+    before = math.factorial(size)
+    after = math.factorial(number - size - 1)
+    return before * after / math.factorial(number)
