@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +30,11 @@ HEADS = {"label": "method"}
 
 def columns(rows: Sequence[Row]) -> list[str]:
     """The settings of the table: the method first, then what else tells rows apart."""
-    others = [name for name in telling(rows) if name != "label"]
+    said = {"label"}
+    recipes = {row.task["recipe"] for row in rows}
+    if len(recipes) == 1:
+        said.add("task")
+    others = [name for name in telling(rows) if name not in said]
     return ["label", "methodology", *others]
 
 
@@ -46,13 +51,14 @@ def family_of(score: str) -> str:
     definition = DEFINITIONS.get(score)
     if definition is None:
         return OTHER
-    (word,) = [word for word, family in FAMILIES.items() if family == definition.family]
-    return word
+    words = {family: word for word, family in FAMILIES.items()}
+    return words[definition.family]
 
 
 def table_of(rows: Sequence[Row]) -> Markup:
     """A line for each row; a cell is the score, its interval, and what is exact."""
-    names, scores = columns(rows), scores_of(rows)
+    names = columns(rows)
+    scores = scores_of(rows)
     heads = [_head(name) for name in names]
     heads += [_score_head(score) for score in scores]
     lines = []
@@ -61,14 +67,26 @@ def table_of(rows: Sequence[Row]) -> Markup:
         numbers = [_cell(row, score) for score in scores]
         lines.append(element("tr", *settings, *numbers, data_row=place))
     head = element("thead", element("tr", *heads))
-    body = element("tbody", Markup("\n".join(["", *lines, ""])))
+    each_on_its_own = Markup("\n".join(["", *lines, ""]))
+    body = element("tbody", each_on_its_own)
     return element("table", head, body, id="scores-table", data_family="right")
 
 
 def _head(name: str) -> Markup:
     """The head of a setting, which sorts."""
     button = element("button", HEADS.get(name, name), type="button")
-    return element("th", button, scope="col", aria_sort="none")
+    return element(
+        "th",
+        button,
+        scope="col",
+        aria_sort="none",
+        class_=_class_of(name),
+    )
+
+
+def _class_of(name: str) -> str | None:
+    """What is left out where a page is narrow: the figures say it too."""
+    return "spare" if name == "methodology" else None
 
 
 def _score_head(score: str) -> Markup:
@@ -76,20 +94,34 @@ def _score_head(score: str) -> Markup:
     button = element("button", score, type="button")
     link = None
     if score in DEFINITIONS:
+        place = f"#define-{score}"
         said = f"definition of {score}"
-        link = element("a", "?", href=f"#define-{score}", class_="define", aria_label=said)
-    family = family_of(score)
-    return element("th", button, link, scope="col", aria_sort="none", data_of=family)
+        link = element("a", "?", href=place, class_="define", aria_label=said)
+    return element(
+        "th",
+        button,
+        link,
+        scope="col",
+        aria_sort="none",
+        data_of=family_of(score),
+    )
 
 
 def _setting_cells(row: Row, names: Sequence[str]) -> list[Markup]:
     """The method heads its line."""
     own, *others = setting_cells(row, names)
-    cells = [element("th", own, scope="row")]
-    for text in others:
+    cells = [element("th", _breakable(own), scope="row")]
+    for name, text in zip(names[1:], others, strict=True):
         said = text.replace("_", " ")
-        cells.append(element("td", said))
+        cells.append(element("td", said, class_=_class_of(name)))
     return cells
+
+
+def _breakable(label: str) -> Markup:
+    """A label that is broken before its settings, or in and after the name of one."""
+    parts = re.split(r"(?=\()|(?<=[=_])", label)
+    escaped = [joined([part]) for part in parts]
+    return Markup("<wbr>".join(escaped))
 
 
 def _cell(row: Row, score: str) -> Markup:
@@ -97,7 +129,8 @@ def _cell(row: Row, score: str) -> Markup:
     family = family_of(score)
     found = row.scores.get(score)
     if found is None or math.isnan(found.value):
-        return element("td", DASH, title=row.notes.get(score), data_of=family)
+        note = row.notes.get(score)
+        return element("td", DASH, title=note, data_of=family)
     return element(
         "td",
         shown(found.value),
@@ -119,7 +152,9 @@ def _exact(row: Row, score: str) -> Markup | None:
 def _interval(score: Score) -> Markup | None:
     if math.isnan(score.low) or score.low == score.high:
         return None
-    return element("small", f"{shown(score.low)} to {shown(score.high)}")
+    low = shown(score.low)
+    high = shown(score.high)
+    return element("small", f"{low} to {high}")
 
 
 def missing(rows: Sequence[Row]) -> Markup | None:
@@ -132,10 +167,12 @@ def missing(rows: Sequence[Row]) -> Markup | None:
         return None
     lines = []
     for (score, note), number in counts.items():
+        name = element("b", score)
         said = f" in {number} rows: {note}"
-        lines.append(element("li", element("b", score), said))
+        lines.append(element("li", name, said))
     summary = element("summary", "Notes: what is missing, and why")
-    return element("details", summary, element("ul", *lines))
+    items = element("ul", *lines)
+    return element("details", summary, items)
 
 
 def figure_data(rows: Sequence[Row], colours: Mapping[str, str]) -> dict[str, Any]:
@@ -145,16 +182,21 @@ def figure_data(rows: Sequence[Row], colours: Mapping[str, str]) -> dict[str, An
         `settings`, names of settings, of which `rows` hold the values in this order, beside
         `scores` as [value, low, high] and, where it is known, the exact number.
     """
-    names, scores = columns(rows), scores_of(rows)
+    names = columns(rows)
+    heads = [HEADS.get(name, name) for name in names]
+    scores = scores_of(rows)
     found = []
     for row in rows:
         cells = setting_cells(row, names)
+        values = [_value(cell) for cell in cells]
         numbers = [_numbers(row, name) for name in scores]
-        found.append({"settings": list(map(_value, cells)), "scores": numbers})
+        found.append({"settings": values, "scores": numbers})
+    kinds = {name: kind_class(name, colours) for name in colours}
+    described = [_described(score) for score in scores]
     return {
-        "settings": [HEADS.get(name, name) for name in names],
-        "kinds": {name: kind_class(name, colours) for name in colours},
-        "scores": list(map(_described, scores)),
+        "settings": heads,
+        "kinds": kinds,
+        "scores": described,
         "rows": found,
     }
 
@@ -182,10 +224,12 @@ def _numbers(row: Row, name: str) -> list[float | None] | None:
     score = row.scores.get(name)
     expected = row.expected or {}
     exact = kept(expected.get(name))
-    if score is None or math.isnan(score.value):
-        return None if exact is None else [None, None, None, exact]
-    found = [kept(score.value), kept(score.low), kept(score.high)]
-    return found if exact is None else [*found, exact]
+    last = [] if exact is None else [exact]
+    if score is not None and not math.isnan(score.value):
+        low = kept(score.low)
+        high = kept(score.high)
+        return [kept(score.value), low, high, *last]
+    return [None, None, None, *last] if last else None
 
 
 def definitions(scores: Sequence[str]) -> Markup:
@@ -195,12 +239,18 @@ def definitions(scores: Sequence[str]) -> Markup:
         own = [name for name in scores if _is_of(name, family)]
         if not own:
             continue
-        lines = []
-        for name in own:
-            term = element("dt", element("code", name), id=f"define-{name}", tabindex=-1)
-            lines += [term, element("dd", DEFINITIONS[name].full)]
-        parts += [element("h3", family), element("p", reading), element("dl", *lines)]
+        lines = [line for name in own for line in _definition(name)]
+        parts.append(element("h3", family))
+        parts.append(element("p", reading))
+        parts.append(element("dl", *lines))
     return joined(parts)
+
+
+def _definition(name: str) -> list[Markup]:
+    """A term that links lead to, and what it is."""
+    word = element("code", name)
+    term = element("dt", word, id=f"define-{name}", tabindex=-1)
+    return [term, element("dd", DEFINITIONS[name].full)]
 
 
 def _is_of(name: str, family: str) -> bool:

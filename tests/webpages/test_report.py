@@ -10,10 +10,12 @@ import pytest
 
 from casim.cli import main
 from casim.compare import by_score, compare
+from casim.report import describe
 from casim.scores import NAMES
 from casim.scores.definitions import DEFINITIONS, READING
 from casim.storage import append
 from casim.survey import cards
+from casim.tasks import ToolChain
 from casim.webpages import Source, report_html
 from casim.webpages import cards as page_cards
 from casim.webpages.cards import card_data
@@ -33,13 +35,6 @@ def carried(text: str, name: str):
     return json.loads(found[1])
 
 
-@pytest.fixture
-def without_cards(monkeypatch):
-    """Cards solve worlds, which most questions do not ask."""
-    nothing = {"questions": [], "texts": [], "cards": [], "notes": []}
-    monkeypatch.setattr("casim.webpages.report.card_data", lambda rows: nothing)
-
-
 def test_the_page_holds_each_row_with_its_scores_intervals_and_exact_numbers(without_cards):
     rows = samples()
     text = report_html(rows, SOURCE)
@@ -57,6 +52,16 @@ def test_the_page_holds_each_row_with_its_scores_intervals_and_exact_numbers(wit
     assert text.count('<tr data-row="') == len(rows)
     value = shown(rows[0].scores["variance"].value)
     assert f">{value}<small>" in text
+
+
+def test_the_task_is_a_column_where_there_are_several(without_cards):
+    rows = samples(horizons=(7,))
+    others = [dataclasses.replace(row, task=describe(ToolChain())) for row in rows]
+    alone = carried(report_html(rows, SOURCE), "row-data")
+    both = carried(report_html([*rows, *others], SOURCE), "row-data")
+    assert alone["settings"] == ["method", "methodology", "horizon"]
+    assert both["settings"][:4] == ["method", "methodology", "task", "horizon"]
+    assert {row["settings"][2] for row in both["rows"]} == {"Bifurcation", "ToolChain"}
 
 
 def test_what_rows_say_is_escaped(without_cards):

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from casim.scores import Score
 from casim.webpages import Source, report_html
 from casim.webpages.numbers import shown
 from tests.webpages.browser import UNNAMED, chromium, opened, scrolls_sideways, too_faint
@@ -40,7 +41,8 @@ def visible(page, column: int) -> list[str]:
     """The first lines of the cells of a column, of rows that are shown."""
     script = """([column]) => [...document.querySelectorAll("#scores-table tbody tr")]
       .filter((line) => !line.hidden)
-      .map((line) => line.cells[column].firstChild.textContent)"""
+      .map((line) => line.cells[column])
+      .map((cell) => (cell.querySelector("small") ? cell.firstChild : cell).textContent)"""
     return page.evaluate(script, [column])
 
 
@@ -62,6 +64,35 @@ def test_it_fits_the_window_and_can_be_read_in_light_and_dark(browser, path, wid
     page = opened(browser, path, width, scheme).page
     assert not scrolls_sideways(page)
     assert too_faint(page) == {}
+    page.close()
+
+
+def test_a_telephone_shows_the_first_score_beside_the_method(browser, path):
+    page = opened(browser, path, 360).page
+    box = page.locator(".wide").first.bounding_box()
+    cell = page.locator("#scores-table tbody td[data-of=right]").first.bounding_box()
+    assert cell["x"] + cell["width"] <= box["x"] + box["width"]
+    heads = page.locator("#scores-table thead th:visible").all_inner_texts()
+    assert [head.rstrip(" ?") for head in heads[:3]] == ["method", "horizon", "bias"]
+    page.close()
+
+
+BROKEN = """() => [...document.querySelectorAll("#plan td:first-child, #scores-table tbody th")]
+  .flatMap((cell) => [...cell.childNodes])
+  .filter((node) => node.nodeType === 3 && !/[ <]/.test(node.textContent))
+  .filter((node) => {
+    const range = document.createRange();
+    range.selectNode(node);
+    return range.getClientRects().length > 1;
+  })
+  .map((node) => node.textContent)"""
+"""Words that stand on two lines; what has spaces, or the markup of another test, is left out."""
+
+
+def test_no_word_is_broken_on_a_telephone(browser, path):
+    page = opened(browser, path, 360).page
+    assert page.locator("#scores-table tbody th wbr").count() > 0
+    assert page.evaluate(BROKEN) == []
     page.close()
 
 
@@ -134,6 +165,37 @@ def test_the_figure_says_the_numbers_of_its_score_to_pointer_and_keys(found):
     assert found.errors == []
 
 
+ENDS = """() => [...document.querySelectorAll("#panels .whisker")]
+  .map((line) => line.getAttribute("d").split(/[MV,]/).slice(2).map(Number))"""
+"""The lower and the upper end of each interval, from the top of its panel."""
+
+
+@pytest.mark.parametrize(("wide", "inside"), [(1, True), (100, False)])
+def test_intervals_stay_in_their_panel_and_are_seen_whole_where_they_are_short(
+    browser, tmp_path, without_cards, wide, inside
+):
+    rows = [stretched(row, wide) for row in samples(names=("sign_accuracy",))]
+    path = tmp_path / "report.html"
+    path.write_text(report_html(rows, Source("rows.jsonl", "0")), encoding="utf-8")
+    found = opened(browser, path)
+    ends = found.page.evaluate(ENDS)
+    assert len(ends) == len(rows)
+    top, floor = 8, 215 - 34
+    assert all(top <= high < low <= floor for low, high in ends)
+    assert all(top < high and low < floor for low, high in ends) == inside
+    found.page.close()
+
+
+def stretched(row, times):
+    """The row with so many times the intervals."""
+    scores = {}
+    for name, (value, low, high, count) in row.scores.items():
+        scores[name] = Score(
+            value, value - times * (value - low), value + times * (high - value), count
+        )
+    return dataclasses.replace(row, scores=scores)
+
+
 def test_a_question_mark_leads_to_the_definition_and_a_menu_to_each_card(found):
     page = found.page
     page.get_by_label("definition of bias", exact=True).click()
@@ -146,9 +208,7 @@ def test_a_question_mark_leads_to_the_definition_and_a_menu_to_each_card(found):
     assert found.errors == []
 
 
-def test_worlds_that_differ_in_several_settings_are_named_at_once(browser, tmp_path, monkeypatch):
-    nothing = {"questions": [], "texts": [], "cards": [], "notes": []}
-    monkeypatch.setattr("casim.webpages.report.card_data", lambda rows: nothing)
+def test_worlds_that_differ_in_several_settings_are_named_at_once(browser, tmp_path, without_cards):
     rows = samples(branches=(1, 2), horizons=(7, 9, 11))
     weak = [dataclasses.replace(row, task=row.task | {"gap": 0.25}) for row in rows]
     path = tmp_path / "report.html"

@@ -6,10 +6,11 @@ const MARGIN = { left: 46, right: 10, top: 8, bottom: 34 };
 const MARKS = ["circle", "square", "triangle", "diamond", "down", "cross", "plus", "star"];
 const FEW_WORDS = 5;
 const REACH = 26; // How far a pointer may be from a point.
+const ROOM = 0.3; // What intervals may add to an axis on either side, of what estimates need.
 const FACTOR = 30; // Sizes that differ by more than this ask for a logarithm.
 
 /** How numbers lie along an axis: "linear", "log", or "symlog", which is linear up to `threshold`. */
-function makeScale(values, kind) {
+function makeScale(values, kind, ends = []) {
   const finite = values.filter(Number.isFinite);
   const chosen = kind === "auto" ? fittingKind(finite) : kind;
   const usable = chosen === "log" ? finite.filter((x) => x > 0) : finite;
@@ -24,6 +25,10 @@ function makeScale(values, kind) {
   let high = Math.max(...usable.map(forth));
   if (!usable.length) [low, high] = [0, 1];
   if (high - low < 1e-12 * Math.max(1, Math.abs(high))) [low, high] = [low - 0.5, high + 0.5];
+  // Ends of intervals have room, as long as what was estimated stays in sight.
+  const most = ROOM * (high - low);
+  const reach = ends.map(forth).filter(Number.isFinite);
+  [low, high] = [Math.max(low - most, Math.min(low, ...reach)), Math.min(high + most, Math.max(high, ...reach))];
   const room = 0.06 * (high - low);
   [low, high] = [low - room, high + room];
   const share = (x) => (forth(x) - low) / (high - low);
@@ -191,7 +196,8 @@ function lineOf(line, place, x, y, places) {
     if (height !== null && point.low !== null && point.high !== null) {
       const ends = [y(point.low) ?? MARGIN.top + HEIGHT, y(point.high) ?? height];
       const floor = Math.min(ends[0], HEIGHT - MARGIN.bottom);
-      node.append(svg("path", { class: "whisker", d: `M${across},${floor}V${ends[1]}` }));
+      const top = Math.max(ends[1], MARGIN.top);
+      node.append(svg("path", { class: "whisker", d: `M${across},${floor}V${top}` }));
     }
     const moved = `translate(${across},${height ?? exact})`;
     if (height !== null) node.append(svg("path", { class: "mark", d: markPath(place, 3.6), transform: moved }));

@@ -22,6 +22,12 @@ function built(node, attributes, children) {
   return node;
 }
 
+/** A label that is broken before its settings, or in and after the name of one. */
+function breakable(label) {
+  const parts = label.split(/(?=\()|(?<=[=_])/);
+  return parts.flatMap((part, place) => (place ? [html("wbr"), part] : [part]));
+}
+
 /** The value that the page carries under an id. */
 function carried(id) {
   return JSON.parse(document.getElementById(id).textContent);

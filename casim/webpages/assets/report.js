@@ -165,7 +165,8 @@ function drawPanels() {
   const score = data.scores[state.score];
   const points = lines.flatMap((line) => line.points);
   const numbers = points.flatMap((point) => [point.value, point.exact]).filter((x) => x !== null);
-  const scale = makeScale(numbers, state.kind === "auto" && score.share ? "linear" : state.kind);
+  const ends = points.flatMap((point) => [point.low, point.high]).filter((x) => x !== null);
+  const scale = makeScale(numbers, state.kind === "auto" && score.share ? "linear" : state.kind, ends);
   const places = makePlaces(rows.map((row) => row.settings[state.x]));
   const panels = document.getElementById("panels");
   panels.replaceChildren();
@@ -245,7 +246,7 @@ function comparisonLine(line, row, settings) {
   const cell = (x) => html("td", { "data-value": x ?? "" }, number(x));
   const interval = low === null ? DASH : `${number(low)} to ${number(high)}`;
   return html("tr", {},
-    html("th", { scope: "row" }, String(own)),
+    html("th", { scope: "row" }, ...breakable(String(own))),
     ...others.map((x) => html("td", { class: "said" }, String(x))),
     cell(value), cell(reference), cell(difference),
     html("td", { "data-value": low ?? "" }, interval),
@@ -265,7 +266,8 @@ function addCards() {
 function drawCard(card) {
   const target = document.getElementById("card");
   const missing = cards.questions.filter((question, place) => question[2] && card.answers[place] < 0).length;
-  target.replaceChildren(html("p", {}, `${missing} required items are not reported.`));
+  const few = ["Every required item is reported.", "1 required item is not reported."];
+  target.replaceChildren(html("p", {}, few[missing] ?? `${missing} required items are not reported.`));
   let section = "";
   let lines = null;
   cards.questions.forEach(([name, words], place) => {
