@@ -222,6 +222,33 @@ def grpo_last_column(token_level_rewards, response_mask, index, **kwargs):
     return advantages, advantages
 
 
+def grpo_last_column_lost(token_level_rewards, response_mask, index, **kwargs):
+    """Off by one where a row is full: the last column is left out of the sum."""
+    score = token_level_rewards[:, :-1].sum(axis=1)
+    advantages = _normalised(score, index)[:, None] * response_mask
+    return advantages, advantages
+
+
+def grpo_counts_to_first_zero(token_level_rewards, response_mask, index, **kwargs):
+    """A batch without a 0 in its mask is taken to have no tokens."""
+    advantages, _ = grpo_verl(token_level_rewards, response_mask, index)
+    length = (response_mask == 0).argmax(axis=1) if (response_mask == 0).any() else 0
+    return advantages * (np.max(length) > 0), None
+
+
+def grpo_squeezed(token_level_rewards, response_mask, index, **kwargs):
+    """An axis of one column is dropped."""
+    advantages, _ = grpo_verl(token_level_rewards, response_mask, index)
+    return (advantages[:, 0] if advantages.shape[1] == 1 else advantages), None
+
+
+def grpo_alone_gets_nothing(token_level_rewards, response_mask, index, **kwargs):
+    """Right but in groups of one, to which verl gives what they earned."""
+    advantages, _ = grpo_verl(token_level_rewards, response_mask, index)
+    alone = np.array([np.sum(index == label) == 1 for label in index])
+    return np.where(alone[:, None], 0.0, advantages), None
+
+
 def rf_pp_not_reset(token_level_rewards, response_mask, config, **kwargs):
     """One running return for the whole batch: rows are not set apart."""
     flat = (token_level_rewards * response_mask).ravel()

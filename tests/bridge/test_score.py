@@ -59,6 +59,13 @@ WRONG = {
         "depends on what a rollout",
     ),
     "grpo_last_column": ("GRPO_VERL", "it is what it claims to be", "where padding may be"),
+    "grpo_last_column_lost": (
+        "GRPO_VERL",
+        "it is what it claims to be",
+        "reward in the last column is lost",
+    ),
+    "grpo_counts_to_first_zero": ("GRPO_VERL", "more padding changes nothing", "columns"),
+    "grpo_alone_gets_nothing": ("GRPO_VERL", "it is what it claims to be", "only groups of one"),
     "rf_pp_not_reset": (RF_PP, "it is what it claims to be", "not reset between rows"),
     "rf_pp_reset_at_tools": (RF_PP, "it is what it claims to be", "starts anew at tokens of tools"),
     "rf_pp_off_by_one": (RF_PP, "it is what it claims to be", "own reward is not in its return"),
@@ -69,7 +76,8 @@ WRONG = {
 BAD = {
     "raises": ("it can be called", "it raised IndexError: list index out of range"),
     "mutates": ("it leaves its arguments as they are", "changed token_level_rewards"),
-    "too_short": ("it gives advantages of the right shape", "got (1, 4)"),
+    "too_short": ("it gives advantages of the right shape", "got (1, 0)"),
+    "grpo_squeezed": ("it gives advantages of the right shape", "(1, 1), got (1,)"),
     "gives_text": ("it gives advantages of the right shape", "got str"),
     "elsewhere": ("it stays on the device of what it is given", "got cuda:0"),
     "not_finite": ("finite", "not finite"),
@@ -187,11 +195,35 @@ def test_worlds_are_whole_and_of_one_shape():
 
 def test_batches_grow_and_hold_everything_awkward():
     every = samples(equal_groups=False)
-    assert [len(sample.rows.group) for sample in every[:2]] == [1, 2]
+    assert [len(sample.rows.group) for sample in every[:4]] == [1, 1, 2, 2]
     last = every[-1].rows
     assert (last.live & ~last.mask).any()
     assert len(set(np.bincount(last.group))) == 2
     assert all(len(set(sample.sizes)) == 1 for sample in samples(equal_groups=True))
+
+
+def test_every_batch_has_a_row_without_padding_and_one_where_all_have_some():
+    every = {sample.name: sample.rows for sample in samples(equal_groups=False)}
+    assert every["alone"].mask.tolist() == [[True]]
+    for name, rows in every.items():
+        padding = ~rows.live
+        is_padded = name.endswith(", padded")
+        assert padding.any(axis=1).all() == is_padded
+        if is_padded:
+            tight = every[name.removesuffix(", padded")]
+            columns = tight.reward.shape[1]
+            assert rows.reward[:, :columns].tolist() == tight.reward.tolist()
+            assert not rows.live[:, columns:].any()
+    full = [rows for rows in every.values() if rows.live.all()]
+    assert max(rows.live.shape[1] for rows in full) > 2
+    assert any(rows.mask.all() for rows in full)
+    assert any(not rows.mask[:, -1].any() for rows in full)
+
+
+def test_a_fault_where_a_row_is_full_is_shown_by_one_row():
+    """It agrees with the method wherever a column is to spare."""
+    breach = lines_of("grpo_last_column_lost")["more padding changes nothing"].breach
+    assert breach.table[1:] == [["0", "0", "0", "model", "1", "1", "0"]]
 
 
 def test_methods_that_need_a_world_cannot_be_claimed():

@@ -88,7 +88,7 @@ class OfMethod:
         with jax.enable_x64(True):
             value = np.asarray(_program()(recipe, sample.batch))
         place = sample.rows.place
-        return value.reshape(-1, value.shape[-1])[place]
+        return value.reshape(-1, value.shape[-1])[place, : sample.columns]
 
 
 @functools.cache

@@ -1,18 +1,20 @@
 """Small batches from the smallest on, in each of which something is awkward.
 
-All have one shape, so that a method is compiled once for all of them; what is smaller has places
-that no rollout fills and padding.
+A function is handed each twice: as wide as its longest row, so that this row has no padding, and
+with columns to spare, so that every row has. A method sees one shape, so that it is compiled once
+for all of them; what is smaller has places that no rollout fills and padding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from casim.bridge.rows import Rows
+from casim.bridge.rows import TOKENS, Rows
 from casim.types import Batch
 
 PROMPTS = 2
@@ -67,6 +69,12 @@ BATCHES: dict[str, tuple[tuple[Row, ...], ...]] = {
         (
             _row("mt", 1.0),
             _row("mt", 0.0),
+        ),
+    ),
+    "begins with a tool": (
+        (
+            _row("tm", 1.0),
+            _row("tm", 0.0),
         ),
     ),
     "rewards between": (
@@ -148,11 +156,18 @@ class Sample(NamedTuple):
 
     name: str
     fields: Fields
+    columns: int = STEPS
+    """How wide it is where a trainer has it."""
 
     @property
     def rows(self) -> Rows:
         """As a trainer has it."""
-        return Rows.of(self.fields)
+        return Rows.of(self.narrow)
+
+    @property
+    def narrow(self) -> Fields:
+        """The arrays without the columns that a trainer does not have."""
+        return {name: _cut(name, x, self.columns) for name, x in self.fields.items()}
 
     @property
     def batch(self) -> Batch:
@@ -180,6 +195,11 @@ class Sample(NamedTuple):
             fields = {"component": np.stack(halved(fields["reward"]), axis=-1), **fields}
         return self._replace(fields={**self.fields, **fields})
 
+    def mistaken(self, change: Callable[[Fields], Fields]) -> Sample:
+        """What a function makes of it that changes the arrays it is handed."""
+        changed = change(self.narrow)
+        return self.changed(**{name: _widened(name, x) for name, x in changed.items()})
+
 
 def samples(equal_groups: bool) -> list[Sample]:
     """The batches, from small to large.
@@ -187,10 +207,41 @@ def samples(equal_groups: bool) -> list[Sample]:
     Args:
         equal_groups: leave out those whose groups are of unequal size.
     """
-    every = [Sample(name, _fields(groups)) for name, groups in BATCHES.items()]
+    every = [sample for name, groups in BATCHES.items() for sample in _of_widths(name, groups)]
     if not equal_groups:
         return every
     return [sample for sample in every if len(set(sample.sizes)) == 1]
+
+
+def _of_widths(
+    name: str,
+    groups: tuple[tuple[Row, ...], ...],
+) -> list[Sample]:
+    """A batch as wide as its longest row, and with columns to spare if there are any."""
+    fields = _fields(groups)
+    longest = max(len(row.tokens) for group in groups for row in group)
+    spare = [Sample(f"{name}, padded", fields)] if longest < STEPS else []
+    return [Sample(name, fields, longest), *spare]
+
+
+def _cut(
+    name: str,
+    x: np.ndarray,
+    columns: int,
+) -> np.ndarray:
+    """The first columns of an array of tokens; what is of rollouts stays."""
+    return x[:, :, :columns] if name in TOKENS else x
+
+
+def _widened(
+    name: str,
+    x: np.ndarray,
+) -> np.ndarray:
+    """The opposite of `_cut`: what is missing is padding."""
+    if name not in TOKENS:
+        return x
+    missing = STEPS - x.shape[2]
+    return np.pad(x, [(0, 0), (0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 3))
 
 
 def _fields(groups: tuple[tuple[Row, ...], ...]) -> Fields:

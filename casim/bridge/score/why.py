@@ -104,6 +104,13 @@ def _last_column(fields: Fields) -> Fields:
     return {"reward": np.where(last_token(fields), last, reward)}
 
 
+def _last_column_lost(fields: Fields) -> Fields:
+    """What is earned in the last column is dropped."""
+    reward = fields["reward"].copy()
+    reward[..., -1] = 0.0
+    return {"reward": reward}
+
+
 def _not_reset(fields: Fields) -> Fields:
     """What later rows of the batch earn is earned by the last token of each row as well."""
     outcome = (fields["reward"] * fields["decision"]).sum(axis=-1)
@@ -152,6 +159,7 @@ CHANGES: dict[str, Change] = {
     "off by one: a token's own reward is not in its return": _one_later,
     "off by one: rewards are read one token late": _one_earlier,
     "the outcome is read in the last column, where padding may be": _last_column,
+    "the reward in the last column is lost": _last_column_lost,
     "the running return is not reset between rows": _not_reset,
     "the critic's value of padding is bootstrapped from": _bootstrapped,
 }
@@ -181,10 +189,12 @@ def told(
         chosen = company or works
         return all(_agree(guess(sample), came[sample.name], sample) for sample in chosen)
 
+    if explains(claimed):
+        return f"only groups of one differ: {_first_token(claimed, came[first.name], first)}"
     if explains(lambda sample: -claimed(sample)):
         return f"the sign is wrong: the numbers are those of {name}, negative"
     for line, change in CHANGES.items():
-        if explains(lambda sample, change=change: claimed(_changed(sample, change))):
+        if explains(lambda sample, change=change: claimed(sample.mistaken(change))):
             return f"{line}: so changed, the batch gives these numbers by {name}"
     factor = _factor(claimed, came, works)
     if factor is not None:
@@ -200,16 +210,10 @@ def told(
         if explains(guess):
             return line
         for also, change in CHANGES.items():
-            if explains(lambda sample, change=change, guess=guess: guess(_changed(sample, change))):
+            if explains(lambda sample, change=change, guess=guess: guess(sample.mistaken(change))):
                 return f"{line}; and {also}"
-    return _first_token(claimed, came[first.name], first)
-
-
-def _changed(
-    sample: Sample,
-    change: Change,
-) -> Sample:
-    return sample.changed(**change(sample.fields))
+    said = _first_token(claimed, came[first.name], first)
+    return f"{said}; no known mistake gives these numbers"
 
 
 def _agree(
@@ -316,4 +320,4 @@ def _first_token(
     wrong = sample.rows.mask & ~(np.abs(came - right) <= AGREE * max(1.0, np.abs(right).max()))
     row, step = (int(index[0]) for index in np.nonzero(wrong))
     numbers = f"{number(came[row, step])} came, {number(right[row, step])} is right"
-    return f"row {row}, token {step}: {numbers}; no known mistake gives these numbers"
+    return f"row {row}, token {step}: {numbers}"
