@@ -24,9 +24,10 @@ from casim.bridge import (
     VerlAgent,
     trainer,
 )
-from casim.bridge.score import Report, Verdict, claimable, to_html, to_text
+from casim.bridge.score import AT_LENGTH, EXACT, Line, Report, Verdict, claimable, to_html, to_text
 from casim.bridge.score.contract import contract, line_names
 from casim.bridge.score.exact import exact
+from casim.bridge.score.legend import COLUMNS, WORDS
 from casim.bridge.score.samples import samples
 from casim.bridge.score.worlds import small_worlds
 from casim.cli import main
@@ -237,6 +238,10 @@ def test_exact_numbers_of_a_function_are_those_of_the_method():
     """And the sign that is wrong is seen without any claim."""
     lines = exact(trainer(functions.grpo_verl, Verl()), methods.GRPO_VERL)
     assert [line.verdict for line in lines] == [Verdict.PASS] * 6
+    for line in lines:
+        known = dict(gradient_slope=1, gradient_cosine=1, centred_bias=0)
+        found = {name: line.numbers["RLOO"][name] for name in known}
+        assert found == pytest.approx(known, abs=1e-12)
     stop = next(line for line in lines if "STOP" in line.name).numbers
     assert stop["RLOO"]["gradient_cosine"] == pytest.approx(1, abs=1e-12)
     assert stop["it"]["gradient_cosine"] < 0.95
@@ -319,6 +324,27 @@ def test_pages_escape_what_they_show():
     assert not report.passed
     assert "&lt;f&gt;" in to_html(report)
     assert "1 wrong" in to_text(report)
+
+
+def test_pages_say_what_their_columns_and_verdicts_mean():
+    scores = dict.fromkeys(COLUMNS, 1.0)
+    stage = [Line("a world", Verdict.PASS, "", None, {"it": scores, "RLOO": scores, "GAE": scores})]
+    whole = Report("f", "verl", "GAE", {"contract": [], EXACT: stage, AT_LENGTH: stage})
+    text, page = " ".join(to_text(whole).split()), to_html(whole)
+    documented = (ROOT / "docs" / "bridge.md").read_text()
+    for column in COLUMNS.values():
+        assert f" {column.head} {column.full}" in text
+        assert f"<dt>{column.head}</dt><dd>{column.full}</dd>" in page
+        assert f"| {column.head} | {column.words} | {column.right} |" in documented
+    for verdict, said in WORDS.items():
+        assert f" {verdict} {said}" in text
+        assert f"<dt>{verdict}</dt><dd>{said}</dd>" in page
+        assert f"| `{verdict}` | {said} |" in documented
+    for word in ("it", "RLOO", "GAE", AT_LENGTH):
+        assert f"<dt>{word}</dt>" in page
+    short = to_html(Report("f", "verl", None, {"contract": []}))
+    assert "<dt>FAIL</dt>" in short
+    assert "<dt>slope</dt>" not in short
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The second stage: exact moments of the function on small worlds, beside those of methods.
 
-All batches of two groups of three rollouts are listed with their probabilities (of one group, where
+All batches of two groups of four rollouts are listed with their probabilities (of one group, where
 there are too many), the function is called on each, and its expected gradient is compared with the
 exact one.
 """
@@ -18,6 +18,7 @@ import numpy as np
 from casim.bridge.errors import FunctionError
 from casim.bridge.function import Called
 from casim.bridge.score.asked import OfFunction, is_parted
+from casim.bridge.score.legend import COLUMNS
 from casim.bridge.score.samples import halved
 from casim.bridge.score.verdicts import Breach, Line, Verdict, number
 from casim.bridge.score.worlds import Small, small_worlds
@@ -34,7 +35,6 @@ FEW = 6_000
 """Batches of two groups that are listed; where there are more, those of one group are."""
 MANY = 60_000
 """Batches of one group."""
-SCORES = ("gradient_slope", "gradient_cosine", "centred_bias", "variance")
 LEAST_COSINE = 0.8
 """Below it a function that claims nothing is wrong.
 
@@ -128,7 +128,7 @@ def _line(
         said = BY_PLACE if unlike else last_line(error)
         return Line(world.name, Verdict.SKIPPED, said)
     numbers = {who: _scores(world, found) for who, found in {"it": mine, **beside}.items()}
-    groups = f"{prompts} prompts x {NUM} rollouts"
+    groups = f"{prompts} {'prompt' if prompts == 1 else 'prompts'} x {NUM} rollouts"
     if method is None:
         wanted = None
         verdict, said = _alone(numbers["it"])
@@ -167,11 +167,11 @@ def _compared(
     name: str,
 ) -> tuple[Verdict, str]:
     """Whether all scores are those of the method."""
-    for score in SCORES:
+    for score in COLUMNS:
         one, other = mine[score], wanted[score]
         both_missing = not np.isfinite(one) and not np.isfinite(other)
         if not both_missing and not abs(one - other) <= SAME * max(1.0, abs(other)):
-            said = f"{score} is {number(one)}, and that of {name} {number(other)}"
+            said = f"{COLUMNS[score].head} is {number(one)}, and that of {name} {number(other)}"
             return Verdict.FAIL, said
     return Verdict.PASS, f"exactly as {name}"
 
@@ -246,7 +246,7 @@ def _scores(
     moments: Moments,
 ) -> dict[str, float]:
     found = exact_scores(world.mdp, world.policy, moments)
-    return {name: found[name] for name in SCORES}
+    return {name: found[name] for name in COLUMNS}
 
 
 def _worst_cell(

@@ -5,13 +5,9 @@ from __future__ import annotations
 from casim.bridge.score.contract import NO_CREDIT, contract
 from casim.bridge.score.exact import exact
 from casim.bridge.score.sampled import Length, sampled
-from casim.bridge.score.verdicts import Line, Report, Verdict
+from casim.bridge.score.verdicts import AT_LENGTH, CONTRACT, EXACT, Line, Report, Verdict
 from casim.bridge.trainer import Trainer
 from casim.methods import Method
-
-CONTRACT = "contract"
-EXACT = "exact, on small worlds"
-AT_LENGTH = "sampled, at length"
 
 
 def score(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
+import textwrap
 
-from casim import markup
-from casim.bridge.score.exact import SCORES
+from casim.bridge.score.legend import COLUMNS, legend
 from casim.bridge.score.verdicts import Breach, Line, Report, Verdict, number
+from casim.markup import Markup, element, page, table
 from casim.tables import aligned
 
 SHOWN = 12
@@ -14,23 +14,41 @@ SHOWN = 12
 INDENT = "  "
 NAME = 36
 """Columns of a name."""
-HEADS = ["", "slope", "cosine", "centred bias", "variance"]
+WORD = 20
+"""And of a word that the legend explains."""
+WIDTH = 100
+"""Of a line of the legend."""
+HEADS = ["", *(column.head for column in COLUMNS.values())]
+READING = "how to read it"
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: .5rem 0 1rem }
+:root {
+  --ink: #1a1f26; --ground: #fff; --line: #ccc; --good: #00734d; --bad: #b00020; --warn: #8a5a00;
+}
+@media (prefers-color-scheme: dark) { :root {
+  --ink: #e6e9ed; --ground: #13161a; --line: #444; --good: #6fd6a8; --bad: #ff8fa0; --warn: #f0b765;
+} }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--ink); background: var(--ground); overflow-wrap: anywhere }
+h1 { font-size: 1.5rem; line-height: 1.25 }
+a { color: inherit }
+.wide { overflow-x: auto; margin: .5rem 0 1rem }
+.wide td, .wide th { white-space: nowrap }
+table { border-collapse: collapse }
 td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top }
-th { font-weight: 600; border-bottom: 1px solid #ccc }
-.pass { color: #00734d } .FAIL { color: #b00020; font-weight: 700 } .remark { color: #8a5a00 }
-"""
-PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>
-<body>
-<h1>{title}</h1>
-<p>{verdict}</p>
-{body}
-</body>
-</html>
+th { font-weight: 600; border-bottom: 1px solid var(--line) }
+.line { display: grid; grid-template-columns: 4rem minmax(0, 19rem) minmax(0, 1fr); gap: 0 .8rem }
+.pass { color: var(--good) } .remark { color: var(--warn) }
+.FAIL { color: var(--bad); font-weight: 700 }
+dl { display: grid; grid-template-columns: 9rem minmax(0, 1fr); gap: .2rem .8rem }
+dt { font-weight: 600 } dd { margin: 0; max-width: 46rem }
+@media (max-width: 40rem) {
+  .line { grid-template-columns: 4rem minmax(0, 1fr); margin-bottom: .35rem }
+  .said { grid-column: 2 }
+  .wide { font-size: .8rem }
+  .wide th { white-space: normal; overflow-wrap: normal }
+  .wide td, .wide th { padding-right: .35rem }
+  dl { display: block } dd { margin-bottom: .5rem }
+}
 """
 
 Cells = list[list[str]]
@@ -49,8 +67,19 @@ def to_text(report: Report) -> str:
         lines.append(f"{place}. {line.name}")
         lines += _batch(line)
         lines.append("")
+    lines += _legend(report)
     lines.append(_verdict(report))
     return "\n".join(lines)
+
+
+def _legend(report: Report) -> list[str]:
+    """What each word means, in lines that fit a terminal."""
+    lines = [READING]
+    before = INDENT + " " * WORD
+    for word, said in legend(report).items():
+        head = f"{INDENT}{word:<{WORD}}"
+        lines += textwrap.wrap(said, WIDTH, initial_indent=head, subsequent_indent=before)
+    return [*lines, ""]
 
 
 def _answer(line: Line) -> list[str]:
@@ -83,38 +112,41 @@ def _indented(
 
 def to_html(report: Report) -> str:
     """The page as one HTML file that needs nothing else."""
-    body = []
+    title = _title(report)
+    link = element("a", READING, href="#reading")
+    body = [element("h1", title), element("p", f"{_verdict(report)}. ", link)]
     for stage, answers in report.stages.items():
-        rows = [_row(line) for line in answers]
-        body.append(f"<h2>{escape(stage)}</h2>")
-        body.append(f"<table>{''.join(rows)}</table>")
+        body.append(element("h2", stage))
+        body += [element("div", *_row(line)) for line in answers]
     for line in _shown(report):
-        body.append(f"<h3>{escape(line.name)}</h3>")
-        body.append(f"<p>{escape(_why(line))}</p>")
-        body.append(_table(_tokens(line.breach)))
-    return PAGE.format(
-        title=escape(_title(report)),
-        style=STYLE,
-        verdict=escape(_verdict(report)),
-        body="\n".join(body),
-    )
+        body += [element("h3", line.name), element("p", _why(line)), _table(_tokens(line.breach))]
+    body.append(element("h2", READING, id="reading"))
+    body.append(element("dl", *_terms(report)))
+    return page(title, body, STYLE)
 
 
-def _row(line: Line) -> str:
-    """A verdict as a row, and its numbers as the next."""
-    verdict = f'<td class="{line.verdict}">{line.verdict}</td>'
-    name = f"<td>{escape(line.name)}</td>"
-    said = f"<td>{escape(line.said)}</td>"
-    row = f"<tr>{verdict}{name}{said}</tr>"
-    if line.numbers is None:
-        return row
-    table = _table(_scores(line))
-    return f'{row}<tr><td></td><td colspan="2">{table}</td></tr>'
+def _row(line: Line) -> list[Markup]:
+    """A verdict in a line, and its numbers below."""
+    cells = [
+        element("span", str(line.verdict), class_=str(line.verdict)),
+        element("span", line.name),
+        element("span", line.said, class_="said"),
+    ]
+    said = element("div", *cells, class_="line")
+    return [said] if line.numbers is None else [said, _table(_scores(line))]
 
 
-def _table(cells: Cells) -> str:
-    """Rows of cells, nothing where there are none."""
-    return markup.table(cells) if cells else ""
+def _terms(report: Report) -> list[Markup]:
+    """What each word means, as terms and their definitions."""
+    pairs = legend(report).items()
+    return [
+        element(tag, text) for pair in pairs for tag, text in zip(("dt", "dd"), pair, strict=True)
+    ]
+
+
+def _table(cells: Cells) -> Markup:
+    """Rows of cells that scroll where they are wider than the page; nothing where none are."""
+    return element("div", table(cells), class_="wide") if cells else Markup("")
 
 
 def _title(report: Report) -> str:
@@ -147,7 +179,7 @@ def _scores(line: Line) -> Cells:
     """The scores of a line, a row for whoever has them."""
     cells = [HEADS]
     for who, scores in (line.numbers or {}).items():
-        known = [scores.get(name, float("nan")) for name in SCORES]
+        known = [scores.get(name, float("nan")) for name in COLUMNS]
         cells.append([who, *map(number, known)])
     return cells
 

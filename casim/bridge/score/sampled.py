@@ -6,7 +6,8 @@ import dataclasses
 import math
 
 from casim.bridge.score.asked import is_parted
-from casim.bridge.score.exact import SCORES, last_line
+from casim.bridge.score.exact import last_line
+from casim.bridge.score.legend import COLUMNS
 from casim.bridge.score.verdicts import Line, Verdict, number
 from casim.bridge.trainer import Trainer
 from casim.estimators import JudgedComponents, JudgedValues
@@ -99,7 +100,7 @@ def _row_of(
 
 
 def _scores(row: Row) -> dict[str, float]:
-    return {name: row.scores[name].value for name in SCORES if name in row.scores}
+    return {name: row.scores[name].value for name in COLUMNS if name in row.scores}
 
 
 def _verdict(
@@ -114,8 +115,8 @@ def _verdict(
         one = mine[score]
         missing = math.isnan(one) and math.isnan(wanted)
         if not missing and not abs(one - wanted) <= SAME * max(1.0, abs(wanted)):
-            said = f"{score} is {number(one)}, and that of {method.name} {number(wanted)}"
-            return Verdict.FAIL, said
+            theirs = f"that of {method.name} {number(wanted)}"
+            return Verdict.FAIL, f"{COLUMNS[score].head} is {number(one)}, and {theirs}"
     return Verdict.PASS, f"as {method.name} on the same rollouts"
 
 

@@ -10,6 +10,11 @@ from jaxtyping import Bool, Float
 
 from casim.bridge.rows import Rows
 
+CONTRACT = "contract"
+EXACT = "exact, on small worlds"
+AT_LENGTH = "sampled, at length"
+"""The stages of a ladder, and their titles."""
+
 
 class Verdict(enum.StrEnum):
     """Of one question."""
