@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,8 @@ class Card(Command):
     """Print the card of a method or of saved rows, or say what the card of a paper leaves out.
 
     A card has the six fields of the survey, its tier of evidence and its checklist. Of a method
-    alone, what only a run can say is not reported.
+    alone, what only a run can say is not reported. With --check the exit status is 1 if a required
+    item is open or a statement is contradicted, so that a repository can hold its cards to it.
 
     Attributes:
         of: a method that `casim list methods` names, or a file of rows.
@@ -46,8 +48,7 @@ class Card(Command):
         if (self.of is not None) + (self.check is not None) + self.blank != 1:
             raise ValueError("card must be of one thing: a method, rows, --check FILE or --blank")
         if self.check is not None:
-            card = _read(self.check)
-            print(cards.to_report(card, cards.check(card)))
+            _check(self.check)
             return
         print("\n\n".join(map(self._written, self._cards())))
 
@@ -88,6 +89,15 @@ class Card(Command):
         if not methods:
             raise ValueError(f"{self.of} must hold rows of methods that are asked for, got none")
         return methods
+
+
+def _check(path: Path) -> None:
+    """Prints what a card leaves out; ends with status 1 where that may not be left out."""
+    card = _read(path)
+    gaps = cards.check(card)
+    print(cards.to_report(card, gaps))
+    if any(gap.fails for gap in gaps):
+        sys.exit(1)
 
 
 def _read(path: Path) -> cards.Card:

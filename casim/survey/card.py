@@ -67,6 +67,11 @@ class Gap(NamedTuple):
     command: str
     """What of casim would give it."""
 
+    @property
+    def fails(self) -> bool:
+        """Whether a card with it is none: a required item is open, or what is said is wrong."""
+        return self.question.required or self.problem != NOT_REPORTED
+
 
 def is_said(text: str) -> bool:
     """Whether an answer states anything."""

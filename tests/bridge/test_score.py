@@ -239,7 +239,7 @@ def test_exact_numbers_of_a_function_are_those_of_the_method():
     lines = exact(trainer(functions.grpo_verl, Verl()), methods.GRPO_VERL)
     assert [line.verdict for line in lines] == [Verdict.PASS] * 6
     for line in lines:
-        known = dict(gradient_slope=1, gradient_cosine=1, centred_bias=0)
+        known = {"gradient_slope": 1, "gradient_cosine": 1, "centred_bias": 0}
         found = {name: line.numbers["RLOO"][name] for name in known}
         assert found == pytest.approx(known, abs=1e-12)
     stop = next(line for line in lines if "STOP" in line.name).numbers

@@ -1,5 +1,6 @@
 """Cards: filled from recipe and run, read again, and checked for what they leave out."""
 
+import contextlib
 import json
 import re
 
@@ -224,7 +225,9 @@ def test_the_command_prints_cards_and_gaps(tmp_path, rows, capsys):
     main(["card", "--blank"])
     paper = tmp_path / "paper.md"
     paper.write_text(capsys.readouterr().out)
-    main(["card", "--check", str(paper)])
+    with pytest.raises(SystemExit) as stop:
+        main(["card", "--check", str(paper)])
+    assert stop.value.code == 1
     assert "0 of 32 items stated; open: 27 required" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="card must be of one thing"):
         main(["card"])
@@ -234,6 +237,24 @@ def test_the_command_prints_cards_and_gaps(tmp_path, rows, capsys):
         main(["card", "gigpo"])
     with pytest.raises(SystemExit, match="rows of methods that are asked for, got none"):
         main(["card", str(path), "--horizon", "99"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, None),
+        ({"falsification": "?", "variance": "?"}, None),
+        ({"estimand": "?"}, 1),
+        ({"tier": "causal"}, 1),
+    ],
+)
+def test_the_status_says_whether_a_card_may_stand(card, tmp_path, changes, status):
+    """Optional items may be open; required ones may not, and nothing may be contradicted."""
+    path = tmp_path / "card.md"
+    path.write_text(cards.to_markdown(cards.Card(card.title, card.answers | changes)))
+    fails = contextlib.nullcontext() if status is None else pytest.raises(SystemExit, match=r"^1$")
+    with fails:
+        main(["card", "--check", str(path)])
 
 
 def test_a_control_is_no_method(rows):
