@@ -8,6 +8,7 @@ import pytest
 import casim
 from casim.cli import main
 from casim.cli.machine import keep_programs
+from casim.cli.main import COMMANDS, command
 
 EXPERIMENT = """
 import casim
@@ -35,6 +36,17 @@ def experiment(tmp_path):
     path = tmp_path / "experiment.py"
     path.write_text(EXPERIMENT)
     return path
+
+
+def test_help_has_a_line_of_each_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name in COMMANDS:
+        first, *_ = command(name).__doc__.splitlines()
+        assert f"• {name} {first}" in words
+    assert "Sixteen methods" not in words
+    assert "`casim COMMAND --help` says more" in words
 
 
 def test_list_names_every_recipe(capsys):

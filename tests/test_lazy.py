@@ -24,7 +24,7 @@ import contextlib, io, json, sys
 from casim.cli import main
 
 said = io.StringIO()
-with contextlib.redirect_stdout(said):
+with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
     main({words})
 print(json.dumps([said.getvalue(), sorted({{"jax", "casim.methods"}} & set(sys.modules))]))
 """
@@ -36,6 +36,7 @@ print(json.dumps([said.getvalue(), sorted({{"jax", "casim.methods"}} & set(sys.m
         (["choose", "--setting", "agentic", "--turns", "20", "--reset", "True"], "GiGPO"),
         (["choose", "--setting", "reasoning", "--budget", "2000"], "R3 (reasoning, generous"),
         (["choose", "--setting", "multi_agent", "--auxiliary", "True"], "M-GRPO"),
+        (["--help"], "Vary a knob, measure methods"),
         (["survey", "belief", "--format", "bibtex"], "@misc{"),
     ],
 )

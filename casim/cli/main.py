@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import resources
 
 import tyro
 
@@ -35,6 +38,7 @@ COMMANDS = {
     "teach": "teach:Teach",
 }
 """Where each is, in this folder: one that draws takes a second to import, so the others don't."""
+HELP = ("-h", "--help")
 
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended, as shells have it."""
@@ -48,12 +52,15 @@ def parse(words: Sequence[str]) -> Command:
     name = next(iter(words), None)
     if name in COMMANDS:
         return tyro.cli(command(name), args=words[1:], prog=f"casim {name}")
-    everything = {name: command(name) for name in COMMANDS}
+    # What tyro itself has, as completion in a shell, needs the settings of every command.
+    needs_settings = name is not None and name.startswith("-") and name not in HELP
+    made = command if needs_settings else _in_short
+    everything = {name: made(name) for name in COMMANDS}
     return tyro.extras.subcommand_cli_from_dict(
         everything,
         args=words,
         prog="casim",
-        description=casim.__doc__,
+        description=f"{casim.__doc__}\n`casim COMMAND --help` says more of each.",
     )
 
 
@@ -61,6 +68,19 @@ def command(name: str) -> type[Command]:
     """The class of a command."""
     module, _, kind = COMMANDS[name].partition(":")
     return getattr(importlib.import_module(f"casim.cli.{module}"), kind)
+
+
+def _in_short(name: str) -> type:
+    """A command without its settings, and with the first line of its help, for the list of all.
+
+    It is read from the file: importing all commands takes seconds.
+    """
+    module, _, kind = COMMANDS[name].partition(":")
+    source = (resources.files("casim.cli") / f"{module}.py").read_text(encoding="utf-8")
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    (found,) = (node for node in classes if node.name == kind)
+    said, *_ = str(ast.get_docstring(found)).splitlines()
+    return dataclasses.make_dataclass(kind, [], namespace={"__doc__": said})
 
 
 def main(args: Sequence[str] | None = None) -> None:
