@@ -92,8 +92,21 @@ class Row:
         groups = (self.num_prompts, self.num_trajectories, self.share)
         asked = tuple(self.profiles or ())
         exact = self.expected is not None
-        added = beside(self.behaviour, self.reference, self.judges, asked, exact)
-        return question(self.study, *recipes, *groups, self.replicates, self.seed, *added)
+        added = beside(
+            self.behaviour,
+            self.reference,
+            self.judges,
+            asked,
+            exact,
+        )
+        return question(
+            self.study,
+            *recipes,
+            *groups,
+            self.replicates,
+            self.seed,
+            *added,
+        )
 
     @property
     def identity(self) -> str:
@@ -114,7 +127,7 @@ class Row:
             fields[name] = {}
             for key, numbers in getattr(self, name).items():
                 fields[name][key] = [_finite(x) for x in numbers]
-        fields["exact"] = {key: _finite(x) for key, x in self.exact.items()}
+        fields["exact"] = mapped(_finite, self.exact)
         return json.dumps(fields, allow_nan=False)
 
     @classmethod
@@ -133,7 +146,8 @@ class Row:
             raise ValueError(f"row must be a JSON object, got {fields!r}")
         for name in _OPTIONAL:
             fields.setdefault(name, None)
-        _check_keys(fields, [field.name for field in dataclasses.fields(cls)])
+        known = [field.name for field in dataclasses.fields(cls)]
+        _check_keys(fields, known)
         _check_kinds(fields)
         for name in _LISTS:
             for key, numbers in fields[name].items():
@@ -147,9 +161,10 @@ class Row:
         if fields["profiles"] is not None:
             _check_profiles(fields["profiles"])
             fields["profiles"] = mapped(_nan, fields["profiles"])
-        _check_numbers("exact", list(fields["exact"].values()))
+        _check_numbers("exact", [*fields["exact"].values()])
         if fields["expected"] is not None:
-            _check_numbers("expected", list(fields["expected"].values()))
+            expected = [*fields["expected"].values()]
+            _check_numbers("expected", expected)
         for name, number in fields["exact"].items():
             fields["exact"][name] = _nan(number)
         return cls(**fields)
@@ -188,14 +203,16 @@ def _check_profiles(found: dict[str, Any]) -> None:
     """Raises `ValueError` unless these are bins and three numbers of each, by known names."""
     for by, profile in found.items():
         if by not in PROFILES or set(profile) != {"first", *PROFILE_NUMBERS}:
-            wanted = f"have first, {', '.join(PROFILE_NUMBERS)}, by one of {PROFILES}"
+            names = ", ".join(PROFILE_NUMBERS)
+            wanted = f"have first, {names}, by one of {PROFILES}"
             raise ValueError(f"profiles must {wanted}, got {by!r}: {sorted(profile)}")
+        bins = len(profile["first"])
         for name in PROFILE_NUMBERS:
-            if len(profile[name]) != len(profile["first"]):
-                wanted = f"{len(profile['first'])} bins"
-                raise ValueError(f"profiles[{by!r}][{name!r}] must be {wanted}")
+            place = f"profiles[{by!r}][{name!r}]"
+            if len(profile[name]) != bins:
+                raise ValueError(f"{place} must be {bins} bins")
             for numbers in profile[name]:
-                _check_numbers(f"profiles[{by!r}][{name!r}]", numbers)
+                _check_numbers(place, numbers)
 
 
 def question(*parts: Any) -> str:
@@ -309,7 +326,8 @@ def rebuild(description: Any) -> Any:
     known = [field.name for field in dataclasses.fields(kind) if field.init]
     if set(settings) != set(known):
         name = kind.__qualname__
-        raise ValueError(f"{name} takes {known} now, got {list(settings)} in the row")
+        got = list(settings)
+        raise ValueError(f"{name} takes {known} now, got {got} in the row")
     return kind(**settings)
 
 
@@ -340,7 +358,8 @@ def _find(
 def classes(recipe: Any) -> set[type]:
     """The class of a recipe and those of the recipes in its settings."""
     if isinstance(recipe, tuple):
-        return set().union(*map(classes, recipe))
+        of_each = map(classes, recipe)
+        return set().union(*of_each)
     if not _is_recipe(recipe):
         return set()
     found = {type(recipe)}
@@ -350,19 +369,33 @@ def classes(recipe: Any) -> set[type]:
 
 
 def label(recipe: Any) -> str:
-    """A short name: the class and the fields that differ from their defaults."""
+    """A short name: the class and the fields that differ from their defaults.
+
+    Parts of a chain stand one after the other, by their own labels.
+    """
     changed = []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
         if value == field.default:
             continue
+        if _are_recipes(value):
+            changed += [label(part) for part in value]
+            continue
         name = field.name.rstrip("_")
-        shown = label(value) if dataclasses.is_dataclass(value) else value
+        shown = label(value) if _is_recipe(value) else value
         changed.append(f"{name}={shown}")
     name = type(recipe).__name__
     if not changed:
         return name
-    return f"{name}({', '.join(changed)})"
+    settings = ", ".join(changed)
+    return f"{name}({settings})"
+
+
+def _are_recipes(value: Any) -> bool:
+    """Whether this is a tuple of recipes, such as the parts of a chain."""
+    if not isinstance(value, tuple) or not value:
+        return False
+    return all(_is_recipe(part) for part in value)
 
 
 def _check_keys(

@@ -113,7 +113,7 @@ def code_of(name, place=0):
 def test_added_estimator_passes_the_contract():
     names = {"__name__": "add_your_own"}
     exec(code_of("docs/add-your-own.md"), names)
-    casim.testing.check_estimator(names["METHOD"], num_groups=200)
+    casim.testing.check_estimator(names["METHOD"].recipe, num_groups=200)
 
 
 @pytest.mark.slow
@@ -121,6 +121,20 @@ def test_added_task_passes_the_contract():
     names = {"__name__": "add_your_own_task"}
     exec(code_of("docs/add-your-own.md", 1), names)
     casim.testing.check_task(names["Drafts"](), names["Drafts"](horizon=3, discount=0.9), num=3000)
+
+
+def test_the_lines_to_change_in_a_first_experiment_are_there():
+    """The page says which two lines of the template name a method of one's own."""
+    page = PAGES["docs/add-your-own.md"].read_text()
+    (lines,) = [
+        block.text for block in blocks(PAGES["docs/add-your-own.md"]) if block.kind == "text"
+    ]
+    names = re.search(r"ESTIMATORS = \((.*), METHOD\)", lines)[1].split(", ")
+    template = (ROOT / "casim/templates/new_experiment.py").read_text()
+    found = re.search(r"ESTIMATORS = \(\n(.*?)\n\)", template, re.DOTALL)[1]
+    assert [line.strip(" ,") for line in found.splitlines()] == names
+    assert "from clipped import METHOD" in lines
+    assert "`QUICK`" in page
 
 
 def test_the_experiment_of_the_docs_is_one(tmp_path):

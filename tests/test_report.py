@@ -12,7 +12,7 @@ import pytest
 
 import casim
 from casim.controls import CONTROLS, Control
-from casim.estimators import Gae, Vine
+from casim.estimators import Baseline, Chain, Gae, ToGo, Vine
 from casim.report import Row, classes, describe, label, rebuild
 from casim.scores import Score
 from casim.tasks import Bifurcation, Forced, Observed
@@ -99,6 +99,12 @@ def test_labels_show_what_differs_from_the_defaults():
     assert label(Gae()) == "Gae"
     assert label(Gae(lambda_=0.5, fit="td")) == "Gae(lambda=0.5, fit=td)"
     assert label(Observed(Bifurcation(horizon=7))) == "Observed(task=Bifurcation(horizon=7))"
+
+
+def test_a_chain_is_labelled_by_its_parts():
+    chain = Chain(ToGo(), Baseline("step", own=False))
+    assert label(chain) == "Chain(ToGo, Baseline(peers=step, own=False))"
+    assert label(Bifurcation(pivots=(9, 2))) == "Bifurcation(pivots=(9, 2))"
 
 
 def test_recipes_are_described_by_class_module_and_all_fields():

@@ -18,13 +18,14 @@ from __future__ import annotations
 import casim
 from casim.figures import small_multiples
 
-# Published methods, casim's estimators or your own: a file beside this one can be imported here.
+# Published methods, casim's estimators or your own, for which
+# `from mine import METHOD` at the top takes METHOD from mine.py beside this file.
 ESTIMATORS = (
     casim.methods.DR_GRPO,
     casim.methods.RLOO,
     casim.Vine(),
 )
-# Columns of the printed table; `docs/scores.md` says what each is.
+# Columns of the printed table; the page of `casim report ROWS --out FILE` says what each is.
 SCORES = ("bias", "centred_bias", "variance", "snr_aligned", "sign_accuracy", "env_steps")
 
 
@@ -40,7 +41,7 @@ def study(name: str, horizons: tuple[int, ...], replicates: int) -> casim.Study:
     )
 
 
-# The name of a study is the name of its files.
+# The name of a study is the name of its files; QUICK is what `--quick` measures, to try the file.
 STUDY = study("new_experiment", (8, 16, 32, 64, 128), 200)
 QUICK = study("new_experiment_quick", (8, 32), 50)
 
