@@ -10,6 +10,7 @@ from typing import Literal
 
 import tyro
 
+from casim.checks import check_choice
 from casim.cli.command import Command
 from casim.cli.names import check_names, named
 from casim.methods import named_methods
@@ -85,9 +86,10 @@ class Card(Command):
             check_names("label", [self.label], [row.label for row in methods])
             methods = [row for row in methods if row.label == self.label]
         if self.horizon is not None:
+            check_choice("horizon", self.horizon, sorted({row.horizon for row in methods}))
             methods = [row for row in methods if row.horizon == self.horizon]
         if not methods:
-            raise ValueError(f"{self.of} must hold rows of methods that are asked for, got none")
+            raise ValueError(f"{self.of} must hold rows of methods, got none")
         return methods
 
 

@@ -16,9 +16,11 @@ class Survey(Command):
     """Print the inventory of the survey: its 47 methods, and what came later.
 
     Attributes:
-        words: that all occur in a record, whatever their case.
-        granularity: of the unit that receives credit.
-        methodology: the family.
+        words: words that all occur in a record, whatever their case.
+        granularity: the unit that receives credit: token, segment, step, turn, trajectory or
+            multi_agent.
+        methodology: the family: monte_carlo, temporal_difference, model_based, game_theoretic or
+            information_theoretic.
         kind: core, enabler or later.
         regime: reasoning, agentic or multi_agent.
         evidence: S (strong), L (limited) or A (analysis).

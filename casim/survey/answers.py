@@ -21,7 +21,7 @@ from casim.oracle import solve
 from casim.report import Row, describe, label, rebuild
 from casim.scores import Score
 from casim.survey.card import Card
-from casim.survey.evidence import interface_of, source_of, state_of, tier_of
+from casim.survey.evidence import goes_back, interface_of, source_of, state_of, tier_of
 from casim.targets import (
     Advantage,
     FirstError,
@@ -59,8 +59,20 @@ def card_of_method(
     name: str,
     method: Method | Estimator,
 ) -> Card:
-    """The card of a recipe that was not run: what a run would say is not in it."""
-    return Card(name, _of_recipe(method) | _of_branches(recipe_of(method)))
+    """The card of a recipe that was not run: what a run would say is not in it.
+
+    Args:
+        name: of the recipe; the title has it, and the paper of a published method.
+        method: the recipe.
+    """
+    title = f"{name}: {_paper(method)}" if isinstance(method, Method) else name
+    return Card(title, _of_recipe(method) | _of_branches(recipe_of(method)))
+
+
+def _paper(method: Method) -> str:
+    """What the field calls a method, and where it is from."""
+    source = f"arXiv:{method.arxiv}" if method.arxiv else method.reference
+    return f"{method.name}, {source}"
 
 
 def card_of_row(
@@ -166,17 +178,19 @@ def _of_branches(
         "source": source,
         "tier": tier_of(recipe, task.replay if task else None),
     }
+    if not goes_back(recipe):
+        return found | {"fidelity": "no state is gone back to"}
     if task is None:
         return found
-    if source != "environment restore":
-        return found | {"fidelity": "no state is gone back to"}
     noise = task.replay.noise
     if noise == 0:
         return found | {"fidelity": EXACT}
-    # What was to be restored is only matched, by what is seen.
     again = f"what is hidden is redrawn with probability {noise:g}"
-    matched = {"state": "matched", "state_content": f"what is seen; {again}"}
-    return found | matched | {"fidelity": again}
+    found["fidelity"] = again
+    if state == "restored":
+        # What was to be restored is only matched, by what is seen.
+        found |= {"state": "matched", "state_content": f"what is seen; {again}"}
+    return found
 
 
 def _of_protocol(

@@ -165,9 +165,14 @@ def state_of(recipe: Estimator) -> str:
     found = list(members(recipe))
     if "privileged" in recipe.needs:
         return "latent"
-    if any(map(_restores, found)):
+    if goes_back(recipe):
         return "restored"
     return "matched" if any(map(_matches, found)) else "observed"
+
+
+def goes_back(recipe: Estimator) -> bool:
+    """Whether any part restores the state before a decision."""
+    return any(map(_restores, members(recipe)))
 
 
 def _matches(part: Estimator) -> bool:

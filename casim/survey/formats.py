@@ -95,7 +95,7 @@ def _cells(record: Record) -> list[str]:
         "evidence": record.evidence.level,
         "compute": record.compute.level,
         "baselines": ", ".join(record.baselines),
-        "methods": ", ".join(record.methods),
+        "methods": ", ".join(record.methods) or f"not simulated: {record.not_simulated}",
     }
     values = [known.get(name, getattr(record, name)) for name in COLUMNS]
     return [DASH if value in (None, "") else str(value) for value in values]

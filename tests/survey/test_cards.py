@@ -74,6 +74,18 @@ def test_a_card_is_filled_from_the_recipe_and_the_run(card):
     assert said["verifier"] == "the reward of the task: 0, 1, at the last step only"
 
 
+def test_what_scores_states_that_it_goes_back_to_says_how_well_they_are_restored():
+    """The word of a model on states of the environment: the source is the model, not the state."""
+    noisy = ran("SPO_CHAIN", task=describe(ToolChain(num_turns=2, replay_noise=0.25)))
+    said = cards.card_of_row(noisy, [noisy]).answers
+    assert (said["source"], said["state"]) == ("model proxy", "matched")
+    assert said["fidelity"] == "what is hidden is redrawn with probability 0.25"
+    exact = ran("SPO_CHAIN", task=describe(ToolChain(num_turns=2)))
+    said = cards.card_of_row(exact, [exact]).answers
+    assert said["state"] == "restored"
+    assert said["fidelity"].startswith("exact")
+
+
 def test_without_noise_the_claim_is_of_tier_1_and_without_others_it_has_no_baseline():
     alone = ran("VINEPPO_STEP", task=describe(ToolChain(num_turns=2)))
     said = cards.card_of_row(alone, [alone]).answers
@@ -87,8 +99,11 @@ def test_of_a_recipe_alone_only_the_recipe_is_said():
     card = cards.card_of_method("SWEET_RL", named_methods()["SWEET_RL"])
     assert set(card.answers) == {
         *("unit", "estimand", "reference_actions", "state", "state_content", "source"),
-        *("interface", "tier", "granularity", "methodology"),
+        *("fidelity", "interface", "tier", "granularity", "methodology"),
     }
+    assert card.title == "SWEET_RL: SWEET-RL, arXiv:2503.15478"
+    assert card.answers["fidelity"] == "no state is gone back to"
+    assert "fidelity" not in cards.card_of_method("VINEPPO", named_methods()["VINEPPO"]).answers
     assert card.answers["state"] == "latent"
     assert card.answers["reference_actions"] == "the actions of the reference policy"
     null = cards.card_of_method("DIFFERENCE_TURN", named_methods()["DIFFERENCE_TURN"])
@@ -235,7 +250,7 @@ def test_the_command_prints_cards_and_gaps(tmp_path, rows, capsys):
         SystemExit, match="of must be a known name, got 'gigpo': did you mean GIGPO"
     ):
         main(["card", "gigpo"])
-    with pytest.raises(SystemExit, match="rows of methods that are asked for, got none"):
+    with pytest.raises(SystemExit, match=r"horizon must be one of \(7,\), got 99"):
         main(["card", str(path), "--horizon", "99"])
 
 

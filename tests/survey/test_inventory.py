@@ -12,10 +12,12 @@ import pytest
 import casim
 from casim import survey
 from casim.cli import main
+from casim.cli.survey import Survey
 from casim.methods import named_methods
 from casim.report import classes
 from casim.survey import inventory, read_inventory
-from casim.survey.record import KINDS
+from casim.survey.record import KINDS, REGIMES
+from casim.vocabulary import GRANULARITIES, METHODOLOGIES
 from tests.survey.sources import reached
 
 BRANCHING = "methods/test_branching.py"
@@ -239,6 +241,10 @@ def test_tables_hold_a_line_each():
     latex = survey.to_latex(records)
     assert latex.count(r"\\") == 7
     assert r"SPA\_RL" in latex
+    qval = survey.methods(text="qval")
+    reason = "not simulated: it is a benchmark of dense signals, not a method."
+    assert survey.to_markdown(qval).endswith(f"| {reason} |")
+    assert reason in survey.to_latex(qval)
 
 
 def test_the_page_has_every_record_and_escapes_what_it_says():
@@ -257,6 +263,7 @@ def test_the_command_prints_what_is_asked(capsys):
     main(["survey", "--granularity", "turn", "--methodology", "monte_carlo", "--format", "csv"])
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [line["id"] for line in lines] == ["turn_level_reward", "c3", "at2po", "cli_a3"]
+    assert all(word in Survey.__doc__ for word in GRANULARITIES + METHODOLOGIES + KINDS + REGIMES)
     with pytest.raises(SystemExit, match="granularity must be one of"):
         main(["survey", "--granularity", "word"])
     with pytest.raises(SystemExit, match="filters must keep at least one record"):
