@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,7 @@ from casim.cli.command import Command
 from casim.cli.machine import Machine
 from casim.cli.output import plain
 from casim.cli.values import parse
-from casim.survey.choice import Answer, Ranked, choose
+from casim.survey.choice import Answer, Interval, Ranked, choose
 from casim.survey.shipped import PROTOCOL, SETTINGS
 from casim.survey.tree import Situation
 from casim.tables import aligned
@@ -32,6 +34,13 @@ QUESTIONS = {
 """What is asked of each predicate, where it is no flag."""
 KNOBS = {chosen.knob: setting for setting, chosen in SETTINGS.items()}
 """What only one setting has."""
+HINTS = typing.get_type_hints(Situation)
+USUAL = {
+    field.name: field.default
+    for field in dataclasses.fields(Situation)
+    if field.default is not dataclasses.MISSING
+}
+"""What is taken where nothing is said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +79,8 @@ class Choose(Command):
 
     def run(self) -> None:
         """Asks what is not said, and answers."""
+        if self.out is not None and not self.measure:
+            raise ValueError(f"out must be left out without --measure, got {str(self.out)!r}")
         situation = self._situation()
         rows = None
         if self.measure:
@@ -88,7 +99,7 @@ class Choose(Command):
         if "setting" not in found:
             if not sys.stdin.isatty():
                 raise ValueError("setting must be given where nobody can be asked, got none")
-            found |= _asked(found)
+            found = _asked(found)
         for knob, setting in KNOBS.items():
             if knob in found and setting != found["setting"]:
                 wanted = f"left out where the setting is not {setting}"
@@ -100,21 +111,37 @@ def _asked(
     found: dict[str, Any],
     ask: Callable[[str], str] = input,
 ) -> dict[str, Any]:
-    """Answers of a person to what is not known yet; an empty one leaves what is usual."""
-    said: dict[str, Any] = {}
-    fields = {field.name: field for field in dataclasses.fields(Situation)}
-    for name, question in QUESTIONS.items():
-        setting = (found | said).get("setting")
-        elsewhere = name in KNOBS and KNOBS[name] != setting
-        if name in found or elsewhere:
-            continue
-        usual = fields[name].default
-        shown = "" if usual is dataclasses.MISSING else f" [{usual}]"
-        text = ask(f"{question}{shown}: ").strip()
-        if text or usual is dataclasses.MISSING:
-            kind = str if name == "setting" else type(usual)
-            said[name] = parse(name, text.lower(), kind)
-    return said
+    """Answers of a person to what is not known yet; an empty one is what is usual."""
+    known = dict(found)
+    for name in QUESTIONS:
+        elsewhere = name in KNOBS and KNOBS[name] != known.get("setting")
+        if name not in known and not elsewhere:
+            known[name] = _answer(name, known, ask)
+    return known
+
+
+def _answer(
+    name: str,
+    known: dict[str, Any],
+    ask: Callable[[str], str],
+) -> Any:
+    """The answer to one question, which is asked again until there is one that can be."""
+    hint, usual = HINTS[name], USUAL.get(name)
+    shown = "" if usual is None else f" [{'no' if usual is False else usual}]"
+    while True:
+        try:
+            text = ask(f"{QUESTIONS[name]}{shown}: ").strip().lower()
+        except EOFError:
+            raise ValueError(f"{name} must be answered, got no more answers") from None
+        if not text and usual is not None:
+            return usual
+        try:
+            value = parse(name, text, hint)
+            Situation(**(known | {name: value}))
+        except ValueError as error:
+            plain(str(error))
+        else:
+            return value
 
 
 def _said(answer: Answer, measured: bool) -> str:
@@ -141,7 +168,10 @@ def _said(answer: Answer, measured: bool) -> str:
     return "\n".join(lines)
 
 
-NOTE = "* the leaf proposes it; ~ asks a judge, whose error is casim's choice"
+NOTE = """\
+* the leaf proposes it; ~ asks a judge, whose error is casim's choice
+cost is that of a batch, in groups; verdicts are corrected for their number, intervals are not"""
+UNPAID = "costs too much"
 VERDICTS = {
     "agree": "Agree: {first}, the best by measurement, is one that {leaf} proposes.",
     "not told apart": "Agree within noise: {first} is not told apart from one that {leaf} has.",
@@ -161,13 +191,13 @@ def _verdict(answer: Answer) -> str:
 
 
 def _table(ranked: list[Ranked]) -> str:
-    cells = [["", "method", "recipe", "SNR", "95% interval", "gap", "95% interval", "verdict"]]
+    interval = "95% interval"
+    cells = [["", "method", "recipe", "cost", "SNR", interval, "gap", interval, "verdict"]]
     for each in ranked:
-        value, *interval = each.snr
-        gap, *around = each.gap
-        numbers = [_number(value), _interval(interval), _number(gap), _interval(around)]
         marks = _mark(each.proposed) + ("~" if each.judged else "")
-        cells.append([marks, each.label, each.name, *numbers, each.verdict])
+        numbers = [_number(each.cost), *_with_interval(each.snr), *_with_interval(each.gap)]
+        verdict = UNPAID if math.isnan(each.snr[0]) else each.verdict
+        cells.append([marks, each.label, each.name, *numbers, verdict])
     return aligned(cells, 3)
 
 
@@ -176,10 +206,12 @@ def _mark(proposed: bool) -> str:
     return "* " if proposed else "  "
 
 
+def _with_interval(found: Interval) -> tuple[str, str]:
+    """A number, and its interval; dashes where there is none."""
+    value, low, high = found
+    interval = "-" if math.isnan(low) else f"{low:.3g} to {high:.3g}"
+    return _number(value), interval
+
+
 def _number(x: float) -> str:
-    return "-" if x != x else f"{x:.3g}"
-
-
-def _interval(ends: list[float]) -> str:
-    low, high = ends
-    return "-" if low != low else f"{low:.3g} to {high:.3g}"
+    return "-" if math.isnan(x) else f"{x:,.3g}"

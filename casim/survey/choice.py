@@ -16,6 +16,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from casim.compare import by_budget, compare, worth
 from casim.report import Row, label, rebuild
 from casim.survey.inventory import inventory, record_of
@@ -51,10 +53,15 @@ class Ranked(NamedTuple):
     """Whether the leaf has it."""
     judged: bool
     """Whether it asks a judge: its rank is a statement on that judge, whose error is casim's."""
+    cost: float
+    """What a batch of it costs, in groups of rollouts without anything extra."""
     snr: Interval
     """What the budget buys, with its 95% interval; NaN where one batch costs more."""
     gap: Interval
-    """Its error less that of the first, by pairs, with its 95% interval; 0 of the first itself."""
+    """Its error less that of the first, by pairs, with its 95% interval; 0 of the first itself.
+
+    Errors are between 0 and 1, so what is estimated beyond -1 or 1 is put there.
+    """
     verdict: str
     """Against the first, corrected for the number of methods."""
 
@@ -209,7 +216,9 @@ def _ranked(
     order = sorted(rows, key=lambda row: _rank(bought[row.label]))
     first = order[0].label
     if math.isnan(bought[first][0]):
-        raise ValueError(f"budget must pay for a batch of some method, got {situation.budget}")
+        least = math.ceil(min(map(_cost, rows)))
+        wanted = f"at least {least}, the groups that the cheapest batch costs"
+        raise ValueError(f"budget must be {wanted}, got {situation.budget}")
     gaps = _gaps(rows, steps, first)
     known = {one.label: one for one in candidates(situation.setting)}
     found = []
@@ -220,6 +229,7 @@ def _ranked(
             row.label,
             proposed=_is_proposed(name, leaf),
             judged="judge" in needs,
+            cost=_cost(row),
             snr=bought[row.label],
             gap=gaps[row.label][0],
             verdict=gaps[row.label][1],
@@ -244,8 +254,8 @@ def _gaps(
         return gaps
     for one in compare(rows, by_budget(steps), first):
         label = one.rows[0].label
-        found = one.estimate
-        gaps[label] = (found.value, found.low, found.high), one.verdict
+        value, low, high = np.clip(one.estimate[:3], -1.0, 1.0).tolist()
+        gaps[label] = (value, low, high), one.verdict
     return gaps
 
 
@@ -255,6 +265,12 @@ def _steps(
 ) -> float:
     """Environment steps that this many groups take without anything extra."""
     return budget * row.scores["batch_steps"].value / row.num_prompts
+
+
+def _cost(row: Row) -> float:
+    """A batch and all that its method rolls out, in groups without anything extra."""
+    taken = row.scores["batch_steps"].value + row.scores["env_steps"].value
+    return taken / _steps(row, 1)
 
 
 def _bought(

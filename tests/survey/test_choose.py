@@ -155,8 +155,18 @@ def test_what_cannot_be_paid_for_is_last_and_named():
     assert [each.label for each in answer.ranked] == ["RLOO", "CARL"]
     assert math.isnan(answer.ranked[1].snr[0])
     assert answer.ranked[1].verdict == "missing"
-    with pytest.raises(ValueError, match="budget must pay for a batch of some method, got 1"):
+    # 320 steps are two groups, and a batch of CARL rolls out 10,000 steps more.
+    assert [each.cost for each in answer.ranked] == [2.0, 64.5]
+    with pytest.raises(ValueError, match="budget must be at least 2, the groups that the cheap"):
         choose(dataclasses.replace(AGENT, budget=1), rows)
+
+
+def test_gaps_are_those_that_two_errors_can_have():
+    """Far beyond what was measured the estimate of an error knows no bounds; errors do."""
+    answer = choose(Situation("reasoning", budget=2_000))
+    assert answer.ranked[1].gap[1:] == (-1.0, 1.0)
+    for each in answer.ranked:
+        assert np.abs(each.gap).max() <= 1
 
 
 def test_what_the_leaf_has_and_casim_has_not_is_named():
@@ -257,6 +267,12 @@ def test_the_command_answers(capsys):
     assert "15 turns, the nearest to 20" in text
     assert "* POAD: needs another model: critic" in text
     assert "*    GiGPO" in text
+    assert "verdicts are corrected" in text
+    main(["choose", "--setting", "agentic", "--turns", "64", "--reset", "True"])
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if "C3_REWARD" in each)
+    assert line.split()[-4:] == ["-", "costs", "too", "much"]
+    with pytest.raises(SystemExit, match="out must be left out without --measure, got 'rows"):
+        main(["choose", "--setting", "agentic", "--out", "rows.jsonl"])
     with pytest.raises(SystemExit, match="tokens must be left out where the setting is not reas"):
         main(["choose", "--setting", "agentic", "--tokens", "20"])
     with pytest.raises(SystemExit, match="setting must be given where nobody can be asked"):
@@ -265,8 +281,8 @@ def test_the_command_answers(capsys):
         main(["choose", "--setting", "agentic", "--turns", "0"])
 
 
-def test_what_is_not_said_is_asked_and_an_empty_answer_is_what_is_usual():
-    said = iter(["agentic", "40", "", "yes", "no", ""])
+def test_what_is_not_said_is_asked_and_an_empty_answer_is_what_is_usual(capsys):
+    said = iter(["web", "agentic", "many", "0", "40", "", "yes", "no", ""])
     asked = []
 
     def ask(question):
@@ -275,10 +291,23 @@ def test_what_is_not_said_is_asked_and_an_empty_answer_is_what_is_usual():
 
     found = command._asked({}, ask)
     assert Situation(**found) == Situation("agentic", turns=40, auxiliary=True)
-    assert len(asked) == 6  # tokens and agents are of other settings
-    assert "[100]" in asked[2]
-    with pytest.raises(ValueError, match="turns must be an integer, got 'many'"):
-        command._asked({"setting": "agentic"}, lambda question: "many")
+    # Tokens and agents are of other settings; what can be no answer is asked again.
+    assert len(asked) == 6 + 3
+    assert capsys.readouterr().out.splitlines() == [
+        "setting must be one of reasoning, agentic, multi_agent, got 'web'",
+        "turns must be an integer, got 'many'",
+        "turns must be in [1, inf], got 0",
+    ]
+    assert "[100]" in asked[5]
+    assert "[no]" in asked[6]
+
+
+def test_answers_that_end_end_the_command():
+    def leave(question):
+        raise EOFError
+
+    with pytest.raises(ValueError, match="turns must be answered, got no more answers"):
+        command._asked({"setting": "agentic"}, leave)
 
 
 def test_situations_are_checked(unhooked):
