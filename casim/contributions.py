@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Literal, final
 
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ from casim.checks import check_choice, check_range
 from casim.doors import door
 from casim.dynamics import absorb, step_discount
 from casim.estimators.sources.contributions import FEATURES, Later, later_credit
-from casim.judges import Grader
+from casim.judging import Grader
 from casim.ops import nearest_of
 from casim.pytree import pytree
 from casim.sums import outcome_sum
@@ -60,7 +61,8 @@ class Contributed(Grader):
 
     def __post_init__(self) -> None:
         check_choice("feature", self.feature, FEATURES)
-        rising = all(a < b for a, b in zip(self.support, self.support[1:], strict=False))
+        pairs = itertools.pairwise(self.support)
+        rising = all(a < b for a, b in pairs)
         if not (len(self.support) > 1 and rising):
             raise ValueError(f"support must be two or more rising numbers, got {self.support!r}")
         check_range("trust", self.trust, 0.0, 1.0)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from casim.controls import Control
 from casim.identity import sources
-from casim.judges import Grader
+from casim.judging import Grader
 from casim.methods import Method as Published
 from casim.methods import recipe_of
 from casim.plan import Groups

@@ -3,7 +3,7 @@
 They stand for verifiers, process reward models and LLM judges. What is here scores steps; judges
 that name actions or first mistakes are in `casim.graders`.
 
-In maths, with label l_t (below), its mean mu and standard deviation sigma along on-policy episodes,
+In maths, with label l_t, its mean mu and standard deviation sigma along on-policy episodes,
 R the episode's discounted return and J its mean:
 
     score_t = mu + f (l_t - mu) + sqrt(1 - f^2) sigma eps_t
@@ -13,16 +13,8 @@ with b(s) a standard normal number that each state has, and L the length of the 
 `resolution` levels over the range of the label, and missing (NaN) with probability 1 - `density`.
 The error eps_t is standard normal: of each step its own, or one for all steps of a turn or of an
 episode. With probability `systematic` it is instead a function of the history and the action alone,
-the same whenever and under whichever key the judge is asked. Labels l_t by signal:
-
-- "value": r_t + discount_t V_{t+1}(s_{t+1}), the success probability of the prefix that ends with
-  step t;
-- "advantage" and "q_value": A_t(s_t, a_t) and Q_t(s_t, a_t);
-- "td_error": r_t + discount_t V_{t+1}(s_{t+1}) - V_t(s_t), what the step turned out to be worth;
-- "clairvoyant": Q*_t(s_t, a_t) - V*_t(s_t) of the best policy that sees the latent state;
-- "gap" and "spread", how critical the step is, whatever is done there: max_a Q_t(s_t, a) - min_a
-  Q_t(s_t, a) over all actions, and the standard deviation of Q_t(s_t, a) under the policy. Both are
-  0 where nothing is decided.
+the same whenever and under whichever key the judge is asked. `casim.signals` says what the labels
+l_t are.
 
 So fidelity f is the correlation of the score with the label, and 1 - f^2 the share of its variance
 that is error.
@@ -33,177 +25,25 @@ References:
 
 from __future__ import annotations
 
-import abc
 import dataclasses
-import functools
 import math
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from casim import identity
-from casim.blocks import Blocks, cut
 from casim.checks import check_choice, check_integer, check_range
 from casim.doors import door
 from casim.dynamics import discounting, step_discount
-from casim.ops import shift_left, shift_right
-from casim.oracle import optimal
+from casim.judging import SHARES, Errors, Grader, addresses
+from casim.ops import shift_left
 from casim.pytree import pytree
-from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair, single, threefry, uniform
+from casim.signals import AFTER, SIGNALS, Signal, range_of, table_of
+from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair, single
 from casim.types import MDP, Trajectory, Truth
 
-LABEL_CHUNK = 1024
-"""Steps whose labels are added up at once: what of them is in memory."""
-
-
-SIGNALS = ("value", "advantage", "q_value", "td_error", "clairvoyant", "gap", "spread")
-"""What a `Judge` can score."""
-Signal = Literal["value", "advantage", "q_value", "td_error", "clairvoyant", "gap", "spread"]
-"""One of `SIGNALS`."""
-AFTER = ("value", "td_error")
-"""Signals that depend on where a step led to."""
-SHARES = ("step", "turn", "episode")
-"""Steps that can have one error."""
-SYSTEMATIC = (0x2545F491, 0x4F6CDD1D)
-"""Keys the errors that are the same in every call."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Grader(abc.ABC):
-    """A recipe for whoever is asked about a batch: a judge of steps, of actions, of mistakes."""
-
-    def __init_subclass__(
-        cls,
-        **kwargs: Any,
-    ) -> None:
-        """Takes the digest of the source that defines the class."""
-        super().__init_subclass__(**kwargs)
-        identity.remember(cls)
-
-    @abc.abstractmethod
-    def model(
-        self,
-        mdp: MDP,
-        truth: Truth,
-    ) -> Any:
-        """A `casim.simulate.Scorer` for one MDP and the truth of its policy."""
-
-    def informed(
-        self,
-        mdp: MDP,
-        truth: Truth,
-        policy: Float[Array, "M O A"],
-        reference: Float[Array, "M O A"] | None = None,
-    ) -> Any:
-        """The same for whoever knows the tables of the policies too; by default it needs none."""
-        return self.model(mdp, truth)
-
-
-@dataclasses.dataclass(frozen=True)
-class Errors:
-    """Which errors of a judge are one error.
-
-    Attributes:
-        noise: steps that share an error: each "step" has its own, or it is one for a "turn" or an
-            "episode".
-        systematic: probability that an error depends on nothing but the history and the action, in
-            [0, 1].
-
-    Raises:
-        ValueError: a setting out of its range.
-    """
-
-    noise: Literal["step", "turn", "episode"] = "step"
-    systematic: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_choice("noise", self.noise, SHARES)
-        check_range("systematic", self.systematic, 0.0, 1.0)
-
-    def draw(
-        self,
-        key: Key[Array, ""],
-        batch: Trajectory,
-        turn: Int[Array, " T"],
-        asked: Int[Array, "N T"] | None = None,
-    ) -> tuple[Float[Array, "N T"], Float[Array, "N T"]]:
-        """Two uniform numbers for each step.
-
-        Args:
-            key: of what is not systematic.
-            batch: the trajectories.
-            turn: of each step.
-            asked: the action that is asked about, if it is not the one taken.
-        """
-        episode, time = addresses(batch)
-        own = pair(key_words(key), episode, self._shared(time, turn), ACTION)
-        if self.systematic == 0:
-            return own
-        words = jnp.asarray(SYSTEMATIC, jnp.uint32)
-        asked = batch.action if asked is None else asked
-        high, low = _history(words, batch, asked)
-        always = pair_at(words, high, low, ACTION)
-        chance, _ = pair_at(words, high, low, OBSERVATION)
-        holds = chance < self.systematic
-        first = jnp.where(holds, always[0], own[0])
-        second = jnp.where(holds, always[1], own[1])
-        return first, second
-
-    def _shared(
-        self,
-        time: Int[Array, "N T"],
-        turn: Int[Array, " T"],
-    ) -> Int[Array, "N T"]:
-        """The step whose error each step has."""
-        if self.noise == "step":
-            return time
-        if self.noise == "episode":
-            return jnp.zeros_like(time)
-        begins = turn != shift_right(turn, -1)
-        steps = jnp.arange(turn.shape[0])
-        first = jax.lax.cummax(jnp.where(begins, steps, 0))
-        return jnp.broadcast_to(first, time.shape)
-
-
-def addresses(batch: Trajectory) -> tuple[Int[Array, "N T"], Int[Array, "N T"]]:
-    """The episode and the step of every entry."""
-    episode, time = jnp.indices(batch.action.shape)
-    return episode, time
-
-
-def pair_at(
-    words: Array,
-    high: Array,
-    low: Array,
-    channel: int,
-) -> tuple[Array, Array]:
-    """Uniforms addressed by two words instead of an episode and a step."""
-    keyed = words ^ jnp.uint32(channel + 1)
-    first, second = threefry(keyed, high, low)
-    return uniform(first), uniform(second)
-
-
-def _history(
-    words: Array,
-    batch: Trajectory,
-    asked: Int[Array, "N T"],
-) -> tuple[Array, Array]:
-    """Two words for each history and action: the words of what was seen and done, added up."""
-    _, time = addresses(batch)
-    time = time.astype(jnp.uint32)
-    seen = threefry(words, 3 * time, batch.observation.astype(jnp.uint32))
-    done = threefry(words, 3 * time + 1, batch.action.astype(jnp.uint32))
-    now = threefry(words, 3 * time + 2, asked.astype(jnp.uint32))
-
-    def total(word: int) -> Array:
-        # Sums of words begin anew at 2^32.
-        both = seen[word] + done[word]
-        so_far = jnp.cumsum(both, axis=-1, dtype=jnp.uint32)
-        return so_far - done[word] + now[word]
-
-    return total(0), total(1)
+__all__ = ["SHARES", "SIGNALS", "Errors", "Grader", "Judge", "JudgeModel", "Signal", "addresses"]
 
 
 @final
@@ -256,11 +96,14 @@ class JudgeModel:
         """The same, had the step taken this action."""
         episode, time = addresses(batch)
         label = self._label(batch, action)
-        returns = jnp.sum(self.weight[None, :] * batch.reward, axis=-1, keepdims=True)
+        discounted = self.weight[None, :] * batch.reward
+        returns = jnp.sum(discounted, axis=-1, keepdims=True)
         uniforms = self.errors.draw(key, batch, self.turn, action)
         score = self._distort(uniforms, label, returns)
-        score = self._rounded(score + self._manner(batch))
-        chance = single(key_words(key), episode, time, OBSERVATION)
+        score = score + self._manner(batch)
+        score = self._rounded(score)
+        words = key_words(key)
+        chance = single(words, episode, time, OBSERVATION)
         scored = batch.live & (chance < self.density)
         return jnp.where(scored, score, jnp.nan)
 
@@ -274,11 +117,15 @@ class JudgeModel:
         if self.signal not in AFTER:
             return self.table[time, batch.state, action]
         goes_on = shift_left(batch.live, False)
-        after = jnp.where(goes_on, shift_left(batch.state, 0), -1)
-        later = jnp.where(after >= 0, self.value[time + 1, after], 0.0)
-        label = batch.reward + self.discount[None, :] * later
+        next_state = shift_left(batch.state, 0)
+        after = jnp.where(goes_on, next_state, -1)
+        value = self.value[time + 1, after]
+        later = jnp.where(after >= 0, value, 0.0)
+        discounted = self.discount[None, :] * later
+        label = batch.reward + discounted
         if self.signal == "td_error":
-            return label - self.value[time, batch.state]
+            now = self.value[time, batch.state]
+            return label - now
         return label
 
     def _manner(
@@ -291,7 +138,8 @@ class JudgeModel:
         if self.state_bias is not None:
             extra = extra + self.state_bias[batch.state]
         if self.position is not None:
-            late = jnp.arange(steps)[None, :] / max(steps - 1, 1)
+            times = jnp.arange(steps)[None, :]
+            late = times / max(steps - 1, 1)
             extra = extra + self.position * late
         if self.verbosity is not None:
             length = jnp.sum(batch.live, axis=-1, keepdims=True)
@@ -313,10 +161,13 @@ class JudgeModel:
         if self.signal not in ("value", "q_value"):
             raise ValueError(f"signal must be 'value' to score a prompt, got {self.signal!r}")
         # An address that no step uses.
-        time = jnp.full((batch.state.shape[0], 1), batch.state.shape[-1])
-        episode = jnp.arange(time.shape[0])[:, None]
-        uniforms = pair(key_words(key), episode, time, ACTION)
-        label = self.value[0, batch.state[:, :1]]
+        rows, steps = batch.state.shape
+        time = jnp.full((rows, 1), steps)
+        episode = jnp.arange(rows)[:, None]
+        words = key_words(key)
+        uniforms = pair(words, episode, time, ACTION)
+        first = batch.state[:, :1]
+        label = self.value[0, first]
         score = self._distort(uniforms, label, self.expected_return)
         return self._rounded(score)[:, 0]
 
@@ -328,13 +179,15 @@ class JudgeModel:
     ) -> Float[Array, "N T"]:
         first, second = uniforms
         # A normal number, by Box and Muller.
-        noise = jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)
-        score = (
-            self.mean
-            + self.fidelity * (label - self.mean)
-            + jnp.sqrt(1 - self.fidelity**2) * self.spread * noise
-        )
-        return score + self.bias + self.leak * (returns - self.expected_return)
+        radius = jnp.sqrt(-2 * jnp.log1p(-first))
+        angle = 2 * math.pi * second
+        noise = radius * jnp.cos(angle)
+        true = self.fidelity * (label - self.mean)
+        missing = jnp.sqrt(1 - self.fidelity**2)
+        error = missing * self.spread * noise
+        score = self.mean + true + error + self.bias
+        luck = returns - self.expected_return
+        return score + self.leak * luck
 
     def _rounded(
         self,
@@ -343,10 +196,13 @@ class JudgeModel:
         if self.resolution is None:
             return score
         highest = self.resolution - 1
-        width = (self.high - self.low) / highest
+        scale = self.high - self.low
+        width = scale / highest
         above = score - self.low
-        level = jnp.round(above / jnp.where(width > 0, width, 1.0))
-        return self.low + width * jnp.clip(level, 0, highest)
+        safe = jnp.where(width > 0, width, 1.0)
+        level = jnp.round(above / safe)
+        level = jnp.clip(level, 0, highest)
+        return self.low + width * level
 
 
 @final
@@ -409,35 +265,38 @@ class Judge(Grader):
         truth: Truth,
     ) -> JudgeModel:
         """The judge for one MDP and the truth of its policy."""
-        table = _TABLES[self.signal](mdp, truth)
-        before = truth.value[:-1] if self.signal == "td_error" else None
-        after = self.signal in AFTER
-        mean, square, low, high = _label_range(mdp, truth, table, after, before)
-        variance = jnp.maximum(square - mean**2, 0.0)
+        table = table_of(self.signal, mdp, truth)
+        label = range_of(self.signal, mdp, truth, table)
+        variance = jnp.maximum(label.square - label.mean**2, 0.0)
+        dtype = truth.value.dtype
 
         def number(x: float) -> Array:
-            return jnp.asarray(x, truth.value.dtype)
+            return jnp.asarray(x, dtype)
 
-        offset = jax.random.normal(jax.random.key(0), mdp.start.shape, truth.value.dtype)
+        def or_none(x: float) -> Array | None:
+            return number(x) if x else None
+
+        key = jax.random.key(0)
+        offset = jax.random.normal(key, mdp.start.shape, dtype)
         return JudgeModel(
-            table,
-            truth.value,
-            mdp.terminal,
-            step_discount(mdp),
-            discounting(mdp),
-            truth.expected_return,
-            mean,
-            jnp.sqrt(variance),
-            low,
-            high,
-            number(self.fidelity),
-            number(self.bias),
-            number(self.leak),
-            number(self.density),
-            self.state_bias * offset if self.state_bias else None,
-            number(self.position) if self.position else None,
-            number(self.verbosity) if self.verbosity else None,
-            jnp.asarray(mdp.turn),
+            table=table,
+            value=truth.value,
+            terminal=mdp.terminal,
+            discount=step_discount(mdp),
+            weight=discounting(mdp),
+            expected_return=truth.expected_return,
+            mean=label.mean,
+            spread=jnp.sqrt(variance),
+            low=label.low,
+            high=label.high,
+            fidelity=number(self.fidelity),
+            bias=number(self.bias),
+            leak=number(self.leak),
+            density=number(self.density),
+            state_bias=self.state_bias * offset if self.state_bias else None,
+            position=or_none(self.position),
+            verbosity=or_none(self.verbosity),
+            turn=jnp.asarray(mdp.turn),
             signal=self.signal,
             resolution=self.resolution,
             errors=self._errors(),
@@ -445,124 +304,3 @@ class Judge(Grader):
 
     def _errors(self) -> Errors:
         return Errors(self.noise, self.systematic)
-
-
-def _advantage(
-    mdp: MDP,
-    truth: Truth,
-) -> Float[Array, "T S A"]:
-    return truth.advantage
-
-
-def _q_value(
-    mdp: MDP,
-    truth: Truth,
-) -> Float[Array, "T S A"]:
-    return truth.q_value
-
-
-def _clairvoyant(
-    mdp: MDP,
-    truth: Truth,
-) -> Float[Array, "T S A"]:
-    best = optimal(mdp)
-    return best.q_value - best.value[:-1, :, None]
-
-
-def _gap(
-    mdp: MDP,
-    truth: Truth,
-) -> Float[Array, "T S A"]:
-    """Differences of advantages are those of Q, without what they have in common."""
-    gap = jnp.max(truth.advantage, axis=-1) - jnp.min(
-        truth.advantage,
-        axis=-1,
-    )
-    decided = mdp.decision[mdp.schedule]
-    return _for_every_action(jnp.where(decided[:, None], gap, 0.0), truth)
-
-
-def _spread(
-    mdp: MDP,
-    truth: Truth,
-) -> Float[Array, "T S A"]:
-    """The mean of the advantage is 0, so this is the root of its mean square."""
-    acting = truth.state_policy[mdp.schedule]
-    spread = jnp.sqrt(jnp.sum(acting * truth.advantage**2, axis=-1))
-    decided = mdp.decision[mdp.schedule]
-    return _for_every_action(jnp.where(decided[:, None], spread, 0.0), truth)
-
-
-def _for_every_action(
-    label: Float[Array, "T S"],
-    truth: Truth,
-) -> Float[Array, "T S A"]:
-    return jnp.broadcast_to(label[..., None], truth.advantage.shape)
-
-
-_TABLES = {
-    "value": _advantage,  # read by no one
-    "advantage": _advantage,
-    "q_value": _q_value,
-    "td_error": _advantage,  # nor this one
-    "clairvoyant": _clairvoyant,
-    "gap": _gap,
-    "spread": _spread,
-}
-"""What each signal says of a state and action."""
-
-
-@functools.partial(jax.jit, static_argnames="after")
-def _label_range(
-    mdp: MDP,
-    truth: Truth,
-    table: Array,
-    after: bool,
-    before: Array | None = None,
-) -> tuple[Array, Array, Array, Array]:
-    """Mean, mean square, smallest and largest label over the live steps of on-policy episodes.
-
-    They are added up chunk by chunk of steps. `after` labels are what follows the step, less the
-    value `before` it if there is one.
-    """
-    steps = mdp.schedule.shape[0]
-    chunks = Blocks.of_length(steps, min(LABEL_CHUNK, steps))
-
-    def chunk(carry, inputs):
-        kernel, occupancy, later, label, now = inputs
-        acting = occupancy[:, :, None] * truth.state_policy[kernel]
-        weight = acting[..., None] * mdp.prob[kernel]
-        if not after:
-            label = jnp.broadcast_to(label[..., None], weight.shape)
-        else:
-            target = mdp.successor[kernel]
-            ahead = jnp.where(
-                mdp.terminal[None, :],
-                0.0,
-                later,
-            )
-            each = target.reshape(chunks.length, -1)
-            ahead = jnp.take_along_axis(ahead, each, axis=1).reshape(
-                target.shape,
-            )
-            discount = mdp.discount[kernel]
-            label = mdp.reward[kernel] + discount[:, None, None, None] * ahead
-            if now is not None:
-                label = label - now[:, :, None, None]
-        mass, total, square, low, high = carry
-        seen = weight > 0
-        return (
-            mass + jnp.sum(weight),
-            total + jnp.sum(weight * label),
-            square + jnp.sum(weight * label**2),
-            jnp.minimum(low, jnp.min(jnp.where(seen, label, jnp.inf))),
-            jnp.maximum(high, jnp.max(jnp.where(seen, label, -jnp.inf))),
-        ), None
-
-    zero = jnp.zeros((), truth.value.dtype)
-    # What fills up the last chunk has occupancy 0.
-    given = (mdp.schedule, truth.occupancy, truth.value[1:], table, before)
-    xs = tuple(None if x is None else cut(x, chunks) for x in given)
-    init = (zero, zero, zero, zero + jnp.inf, zero - jnp.inf)
-    (mass, total, square, low, high), _ = jax.lax.scan(chunk, init, xs)
-    return total / mass, square / mass, low, high

@@ -12,7 +12,7 @@ from typing import Any
 from casim.checks import check_integer
 from casim.estimators import Estimator
 from casim.jobs import label_of
-from casim.judges import Grader
+from casim.judging import Grader
 from casim.methods import Method, recipe_of
 from casim.policies import Policy
 from casim.report import describe, label

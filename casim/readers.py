@@ -33,7 +33,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from casim.checks import check_range
 from casim.doors import door
 from casim.dynamics import absorb, discounting
-from casim.judges import Grader
+from casim.judging import Grader
 from casim.pytree import pytree
 from casim.simulate.noise import ACTION, key_words, pair
 from casim.sums import outcome_sum

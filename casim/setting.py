@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 
 from casim.devices import EVERYWHERE, mesh_of, replicate
-from casim.judges import Grader
+from casim.judging import Grader
 from casim.oracle import summary
 from casim.oracle.blocks import solver
 from casim.policies import Acting, Behaviour, Policy
@@ -117,7 +117,8 @@ class Outline(NamedTuple):
             known = _solve(believed, table) if fooled else truth
             told = (believed, known, table, reference)
             models = {name: judge.informed(*told) for name, judge in self.judges.items()}
-        exact = {name: float(x) for name, x in jax.jit(summary)(self.mdp, truth).items()}
+        summed = jax.jit(summary)(self.mdp, truth)
+        exact = {name: float(x) for name, x in summed.items()}
         world = World.make(
             self.mdp,
             table,
@@ -174,4 +175,5 @@ def _solve(mdp: MDP, table: Array) -> Truth:
 
 
 def _same(one: MDP, other: MDP) -> bool:
-    return all(x is y or np.array_equal(x, y) for x, y in zip(one, other, strict=True))
+    pairs = zip(one, other, strict=True)
+    return all(x is y or np.array_equal(x, y) for x, y in pairs)

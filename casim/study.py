@@ -25,7 +25,8 @@ from casim.devices import memory_at_hand, mesh_of
 from casim.estimators import Estimator
 from casim.failures import Interrupted, StudyError
 from casim.jobs import Case, Sizes, label_of, questions
-from casim.judges import Grader, Judge
+from casim.judges import Judge
+from casim.judging import Grader
 from casim.methods import Method as Published
 from casim.methods import recipe_of
 from casim.needs import (

@@ -42,7 +42,8 @@ from casim.graders.mistakes import FirstMistake, Mistakes
 from casim.graders.shuffled import Shuffled
 from casim.graders.verdicts import Verdict
 from casim.graders.words import Lexicon, Skill
-from casim.judges import Grader, Judge
+from casim.judges import Judge
+from casim.judging import Grader
 from casim.readers import Reader
 
 GRADERS: tuple[type[Grader], ...] = (

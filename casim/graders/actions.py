@@ -13,7 +13,8 @@ from casim.checks import check_choice, check_range
 from casim.doors import door
 from casim.dynamics import can_act
 from casim.graders.silent import TIE, Silent
-from casim.judges import Grader, Judge, JudgeModel, addresses
+from casim.judges import Judge, JudgeModel
+from casim.judging import Grader, addresses
 from casim.oracle import optimal
 from casim.pytree import pytree
 from casim.simulate.noise import ACTION, key_words, pair

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from casim.checks import check_integer, check_range
 from casim.doors import door
-from casim.judges import Grader
+from casim.judging import Grader
 from casim.ops import shift_left
 from casim.oracle.belief import before_observing, beliefs
 from casim.pytree import pytree

@@ -12,7 +12,7 @@ from casim.checks import check_range
 from casim.doors import door
 from casim.graders.hindsight import check_support, outcomes_of
 from casim.graders.silent import Silent
-from casim.judges import Grader, addresses
+from casim.judging import Grader, addresses
 from casim.oracle.hindsight import Outcomes
 from casim.oracle.information import return_index
 from casim.pytree import pytree

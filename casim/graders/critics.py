@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int, Key
 from casim.checks import check_choice, check_integer
 from casim.doors import door
 from casim.graders.silent import Silent
-from casim.judges import Grader, addresses
+from casim.judging import Grader, addresses
 from casim.oracle.belief import (
     acting_along,
     beliefs,

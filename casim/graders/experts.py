@@ -14,7 +14,7 @@ from casim.checks import check_choice, check_range
 from casim.doors import door
 from casim.dynamics import observe, untie
 from casim.graders.silent import Silent
-from casim.judges import Grader, addresses
+from casim.judging import Grader, addresses
 from casim.oracle import soft_optimal, solve
 from casim.oracle.soft import COLDEST
 from casim.pytree import pytree

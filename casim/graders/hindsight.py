@@ -13,7 +13,7 @@ from casim.checks import check_choice, check_range
 from casim.doors import door
 from casim.dynamics import observe
 from casim.graders.silent import Silent
-from casim.judges import Grader, addresses
+from casim.judging import Grader, addresses
 from casim.oracle.hindsight import Outcomes, return_hindsight
 from casim.oracle.information import return_index
 from casim.pytree import pytree

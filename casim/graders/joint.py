@@ -35,7 +35,7 @@ from casim.checks import check_choice, check_integer, check_range
 from casim.doors import door
 from casim.dynamics import absorb, discounting, observe, step_discount
 from casim.graders.silent import Silent
-from casim.judges import Grader
+from casim.judging import Grader
 from casim.oracle.games import all_coalitions, taken_game, worth
 from casim.oracle.shapley import MAX_PLAYERS, shapley_values
 from casim.pytree import pytree

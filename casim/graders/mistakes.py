@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from casim.checks import check_integer, check_range
 from casim.doors import door
 from casim.graders.silent import Silent, of_taken, uniform_integer
-from casim.judges import Errors, Grader, Judge, addresses
+from casim.judges import Judge
+from casim.judging import Errors, Grader, addresses
 from casim.oracle import optimal
 from casim.pytree import pytree
 from casim.simulate.noise import ACTION, key_words, pair

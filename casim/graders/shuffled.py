@@ -18,7 +18,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from casim.checks import check_choice
 from casim.graders.mistakes import check_grader
-from casim.judges import Grader, Judge
+from casim.judges import Judge
+from casim.judging import Grader
 from casim.ops import permutation, shift_right
 from casim.pytree import pytree
 from casim.types import MDP, Trajectory, Truth

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int, Key
 from casim.checks import check_choice, check_range
 from casim.graders.mistakes import check_grader
 from casim.graders.silent import Silent, of_taken
-from casim.judges import Errors, Grader, Judge
+from casim.judges import Judge
+from casim.judging import Errors, Grader
 from casim.ops import run_sum
 from casim.pytree import pytree
 from casim.types import MDP, Trajectory, Truth

@@ -14,7 +14,7 @@ from casim.checks import check_choice, check_distinct, check_integer, check_rang
 from casim.doors import door
 from casim.dynamics import step_discount
 from casim.graders.silent import Silent
-from casim.judges import Grader, addresses
+from casim.judging import Grader, addresses
 from casim.ops import shift_left
 from casim.pytree import pytree
 from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair
@@ -90,7 +90,8 @@ class Lexicon(Grader):
         if not self.words:
             return jnp.ones(actions, bool)
         words = jnp.asarray(self.words)
-        return jnp.any(jnp.arange(actions)[:, None] == words[None, :], axis=-1)
+        every = jnp.arange(actions)[:, None]
+        return jnp.any(every == words[None, :], axis=-1)
 
 
 @final
@@ -200,10 +201,14 @@ class SkillModel(Silent):
         reached = self._reached(batch)
         chance, coin = pair(words, episode, time, ACTION)
         first, second = pair(words, episode, time, OBSERVATION)
-        normal = jnp.sqrt(-2 * jnp.log1p(-first)) * jnp.cos(2 * math.pi * second)
+        # By Box and Muller.
+        radius = jnp.sqrt(-2 * jnp.log1p(-first))
+        angle = 2 * math.pi * second
+        normal = radius * jnp.cos(angle)
         routed = chance < self.match
         mark = jnp.where(routed, reached, coin < 0.5)
-        said = mark + self.sigma * (1 - self.match) * normal
+        missing = 1 - self.match
+        said = mark + self.sigma * missing * normal
         return jnp.where(batch.live, said, jnp.nan)
 
     def _reached(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casim import judges
+from casim import signals
 from casim.oracle import belief, summary
 from casim.oracle.values import solve
 from casim.simulate import World
@@ -102,10 +102,10 @@ def test_sums_in_blocks_equal_sums_step_by_step(given, signal, monkeypatch):
     truth = jax.jit(solve)(mdp, policy)
     table = truth.advantage
     # As it is before `jit`, which would not see the shorter chunks.
-    label_range = judges._label_range.__wrapped__
+    label_range = signals.label_range.__wrapped__
     wanted = jax.jit(summary)(mdp, truth), label_range(mdp, truth, table, signal == "value")
     monkeypatch.setattr(summaries, "BLOCK_FROM", 5)
-    monkeypatch.setattr(judges, "LABEL_CHUNK", 4)
+    monkeypatch.setattr(signals, "LABEL_CHUNK", 4)
     for name, value in jax.jit(lambda *x: summary(*x))(mdp, truth).items():
         np.testing.assert_allclose(value, wanted[0][name], rtol=1e-12, err_msg=name)
     np.testing.assert_allclose(
