@@ -17,7 +17,16 @@ import numpy as np
 import pytest
 
 from casim import judges, oracle, policies
-from casim.oracle import closed_forms, games, hindsight, information, moments, shapley, units
+from casim.oracle import (
+    closed_forms,
+    coefficients,
+    games,
+    hindsight,
+    information,
+    moments,
+    shapley,
+    units,
+)
 from casim.simulate import World
 from casim.targets import SegmentAdvantage
 from casim.types import Trajectory
@@ -28,6 +37,7 @@ ROOMS = (
     "belief",
     "blocks",
     "closed_forms",
+    "coefficients",
     "contrast",
     "games",
     "hindsight",
@@ -184,7 +194,7 @@ EAGER = {
         g.mdp._replace(discount=np.zeros_like(g.mdp.discount)), np.arange(-16, 17) / 8
     ),
     "binary_group_scale": None,
-    "reward_feature": lambda g: hindsight.reward_feature(g.mdp),
+    "reward_feature": lambda g: coefficients.reward_feature(g.mdp),
     "sizes": lambda g: units.sizes(g.mdp),
 }
 """Not for use in jit; None takes no arrays."""

@@ -5,14 +5,10 @@ Moments of estimators are in `casim.oracle.moments`, published forms in `casim.o
 
 from casim.oracle.belief import beliefs, critics, history_values
 from casim.oracle.blocks import solve_in_blocks
+from casim.oracle.coefficients import contribution, state_hindsight
 from casim.oracle.contrast import Protocol, contrast, sample_contrast
 from casim.oracle.games import taken_game, team_game
-from casim.oracle.hindsight import (
-    contribution,
-    return_hindsight,
-    state_hindsight,
-    success_hindsight,
-)
+from casim.oracle.hindsight import return_hindsight, success_hindsight
 from casim.oracle.information import latent_information, outcome_information
 from casim.oracle.prompts import prompt_values
 from casim.oracle.shapley import shapley_by_counts

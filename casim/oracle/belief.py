@@ -169,13 +169,16 @@ def latent_history_critic(
     """The critic that knows the history and the class of the latent state."""
     weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")
     total = jnp.einsum("nts,sl,tsa->ntla", belief, member, truth.q_value, precision="highest")
-    q_value = total / jnp.where(weight > 0, weight, 1.0)[..., None]
-    value = jnp.sum(acting_along(mdp, policy, batch)[:, :, None, :] * q_value, axis=-1)
-    mean = jnp.sum(weight[..., None] * (q_value - value[..., None]), axis=2)
+    safe = jnp.where(weight > 0, weight, 1.0)
+    q_value = total / safe[..., None]
+    acting = acting_along(mdp, policy, batch)
+    value = jnp.sum(acting[:, :, None, :] * q_value, axis=-1)
+    advantage = q_value - value[..., None]
+    mean = jnp.sum(weight[..., None] * advantage, axis=2)
     here = member[batch.state]
-    return _critic(
-        jnp.sum(here * value, axis=-1), jnp.sum(here[..., None] * q_value, axis=2), mean, batch
-    )
+    own_value = jnp.sum(here * value, axis=-1)
+    own_q_value = jnp.sum(here[..., None] * q_value, axis=2)
+    return _critic(own_value, own_q_value, mean, batch)
 
 
 def latent_tables(
@@ -189,11 +192,20 @@ def latent_tables(
         jnp.einsum("tsa,sl->tla", x, member, precision="highest")
         for x in (visit, visit * truth.q_value)
     )
-    q_value = jnp.where(mass > 0, earned / jnp.where(mass > 0, mass, 1.0), jnp.nan)
+    q_value = _mean(earned, mass)
     seen = jnp.sum(mass, axis=-1)
     total = jnp.sum(earned, axis=-1)
-    value = jnp.where(seen > 0, total / jnp.where(seen > 0, seen, 1.0), jnp.nan)
-    return value, q_value
+    return _mean(total, seen), q_value
+
+
+def _mean(
+    total: Float[Array, "*shape"],
+    mass: Float[Array, "*shape"],
+) -> Float[Array, "*shape"]:
+    """A total over its mass; NaN where that is 0."""
+    seen = mass > 0
+    safe = jnp.where(seen, mass, 1.0)
+    return jnp.where(seen, total / safe, jnp.nan)
 
 
 def _latent(
@@ -204,11 +216,16 @@ def _latent(
     member: Float[Array, "S L"],
 ) -> Critic:
     value, q_value = latent_tables(mdp, truth, member)
-    weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")[..., None]
-    term = jnp.where(weight == 0, 0.0, weight * (q_value - value[..., None])[None])
+    weight = jnp.einsum("nts,sl->ntl", belief, member, precision="highest")
+    weight = weight[..., None]
+    advantage = q_value - value[..., None]
+    weighed = weight * advantage[None]
+    term = jnp.where(weight == 0, 0.0, weighed)
     time = jnp.arange(mdp.schedule.shape[0])[None, :]
-    here = jnp.argmax(member, axis=-1)[batch.state]
-    return _critic(value[time, here], q_value[time, here], jnp.sum(term, axis=2), batch)
+    classes = jnp.argmax(member, axis=-1)
+    where = (time, classes[batch.state])
+    mean = jnp.sum(term, axis=2)
+    return _critic(value[where], q_value[where], mean, batch)
 
 
 def _clairvoyant(
@@ -218,9 +235,11 @@ def _clairvoyant(
 ) -> Critic:
     best = optimal(mdp)
     value = best.value[:-1]
-    mean = jnp.einsum("nts,tsa->nta", belief, best.q_value - value[..., None], precision="highest")
+    advantage = best.q_value - value[..., None]
+    mean = jnp.einsum("nts,tsa->nta", belief, advantage, precision="highest")
     time = jnp.arange(mdp.schedule.shape[0])[None, :]
-    return _critic(value[time, batch.state], best.q_value[time, batch.state], mean, batch)
+    where = (time, batch.state)
+    return _critic(value[where], best.q_value[where], mean, batch)
 
 
 def acting_along(

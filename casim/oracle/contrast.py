@@ -146,7 +146,8 @@ def contrast(
         return _branches(still, protocol, unit, *row)
 
     taken, other = jax.vmap(of_row)(batch, belief)
-    begins = jnp.searchsorted(unit, jnp.arange(num_units))
+    units = jnp.arange(num_units)
+    begins = jnp.searchsorted(unit, units)
     fields = (taken.mean, other.mean, taken.variance, other.variance)
 
     def at_begins(x: Array) -> Array:
@@ -171,7 +172,8 @@ def _branches(
         state_policy(mdp, table) for table in (protocol.reference, protocol.downstream)
     )
     chosen = force(mdp, protocol.reference)
-    changes = unit[1:] != unit[:-1]
+    following = unit[1:]
+    changes = following != unit[:-1]
     ends = jnp.append(changes, True)
 
     def step(
@@ -187,25 +189,29 @@ def _branches(
             for law in inside
         )
         imposed = jax.tree.map(lambda x: x[:, at.action], q_taken)
-        free = _mix(downstream[kernel], q_taken)
+        acting = downstream[kernel]
+        free = _mix(acting, q_taken)
 
         def where_live(x: Array, y: Array) -> Array:
             return jnp.where(at.live, x, y)
 
         taken = jax.tree.map(where_live, imposed, free)
         choice = chosen[kernel, at.observation]
-        first = _mix(choice[None, :], q_other)
+        of_one = choice[None, :]
+        first = _mix(of_one, q_other)
         hidden = _hidden(seen, at.state, protocol.lost)
         q_after = _back(mdp, kernel, counted, after)
-        after = _mix(downstream[kernel], q_after)
-        return (after, taken, _mix(reference[kernel], q_other)), (
-            _mix(hidden, imposed),
-            _mix(hidden, first),
-        )
+        after = _mix(acting, q_after)
+        other = _mix(reference[kernel], q_other)
+        of_taken = _mix(hidden, imposed)
+        of_other = _mix(hidden, first)
+        found = (of_taken, of_other)
+        return (after, taken, other), found
 
     nothing = jnp.zeros_like(mdp.start)
     zero = _Law(nothing, nothing)
-    times = jnp.arange(unit.shape[0])
+    num_steps = unit.shape[0]
+    times = jnp.arange(num_steps)
     steps = (times, mdp.schedule, ends, batch, belief)
     start = (zero, zero, zero)
     _, found = jax.lax.scan(step, start, steps, reverse=True)
@@ -241,7 +247,8 @@ def sample_contrast(
         ValueError: as `contrast`, an index beyond the last step, or a number of pairs below 0.
     """
     _check_protocol(protocol, mdp)
-    check_labels("index", index, mdp.schedule.shape[0])
+    num_steps = mdp.schedule.shape[0]
+    check_labels("index", index, num_steps)
     check_integer("num", num, 0)
     inside = unit == index
     first = jnp.searchsorted(unit, index)
@@ -255,7 +262,8 @@ def sample_contrast(
     both_policies = jnp.concatenate([protocol.downstream, protocol.reference])
     tables = prepare(double, both_policies)
     kernels = mdp.prob.shape[0]
-    other = mdp.schedule + jnp.where(inside, kernels, 0)
+    shift = jnp.where(inside, kernels, 0)
+    other = mdp.schedule + shift
     rows, steps = batch.action.shape
     state, observation, action = (
         x.astype(jnp.int32) for x in (batch.state, batch.observation, batch.action)
@@ -264,11 +272,15 @@ def sample_contrast(
     at = jnp.full((rows,), first, jnp.int32)
     before = before_observing(mdp, batch)
     belief = filter_to(mdp, batch, at, before)
-    believed = jnp.sum(belief, axis=1) > 0
-    running = batch.live[:, first] & believed
+    mass = jnp.sum(belief, axis=1)
+    believed = mass > 0
+    lives = batch.live[:, first]
+    running = lives & believed
     begun = time >= first
-    counted = begun & (time < protocol.horizon)
-    discount = product(step_discount(mdp), first, time)
+    within = time < protocol.horizon
+    counted = begun & within
+    discounts = step_discount(mdp)
+    discount = product(discounts, first, time)
     weight = jnp.where(counted, discount, 0.0)
 
     def branch(
@@ -279,26 +291,34 @@ def sample_contrast(
         def copy(
             episode: Int[Array, " N"],
         ) -> Float[Array, " N"]:
-            chance, noise = pair(words, episode, at + steps, OBSERVATION)
-            hidden = running & (chance < protocol.lost)
+            address = at + steps
+            chance, noise = pair(words, episode, address, OBSERVATION)
+            is_lost = chance < protocol.lost
+            hidden = running & is_lost
             redrawn = redraw(belief, noise)
-            start = jnp.where(hidden, redrawn, state[:, first])
+            restored = state[:, first]
+            start = jnp.where(hidden, redrawn, restored)
             drawn = jnp.full_like(at, -1)
             acts = jnp.where(imposed, action, -1)
-            script = Script(at, observation[:, first], drawn, acts)
+            shown = observation[:, first]
+            script = Script(at, shown, drawn, acts)
             request = Request(tables, schedule, words, episode, start, script)
             new = roll(None, request, True)
-            return jnp.where(
-                batch.live[:, first], jnp.sum(weight[None, :] * new.reward, axis=1), 0.0
-            )
+            weights = weight[None, :]
+            earned = weights * new.reward
+            returns = jnp.sum(earned, axis=1)
+            return jnp.where(lives, returns, 0.0)
 
         copies = jnp.arange(num)[:, None]
-        episode = copies * rows + jnp.arange(rows)[None, :]
+        number = jnp.arange(rows)
+        first_copy = number[None, :]
+        episode = copies * rows + first_copy
         return jax.vmap(copy)(episode).T
 
     keys = (key, key) if common else jax.random.split(key)
     words = jnp.stack([key_words(k) for k in keys])
-    imposed = inside[None, :] & batch.live
+    acts = inside[None, :]
+    imposed = acts & batch.live
     schedules = jnp.stack([mdp.schedule, other])
     nothing = jnp.zeros_like(imposed)
     acting = jnp.stack([imposed, nothing])
@@ -322,10 +342,13 @@ def _mix(
     law: _Law,
 ) -> _Law:
     """The law of a mixture over the last axis: variances within, and of the means between."""
-    mean = jnp.sum(weight * law.mean, axis=-1)
-    away = law.mean - mean[..., None]
+    weighed = weight * law.mean
+    mean = jnp.sum(weighed, axis=-1)
+    centre = mean[..., None]
+    away = law.mean - centre
     square = law.variance + away**2
-    variance = jnp.sum(weight * square, axis=-1)
+    weighed = weight * square
+    variance = jnp.sum(weighed, axis=-1)
     return _Law(mean, variance)
 
 
@@ -339,11 +362,15 @@ def _back(
     successor = mdp.successor[kernel]
     discount = mdp.discount[kernel]
     earned = mdp.reward[kernel]
-    outcome = earned + discount * later.mean[successor]
-    spread = discount**2 * later.variance[successor]
-    mean = jnp.where(counted, outcome, 0.0)
-    variance = jnp.where(counted, spread, 0.0)
-    return _mix(mdp.prob[kernel], _Law(mean, variance))
+    later_mean = discount * later.mean[successor]
+    outcome = earned + later_mean
+    later_variance = later.variance[successor]
+    spread = discount**2 * later_variance
+    law = _Law(
+        mean=jnp.where(counted, outcome, 0.0),
+        variance=jnp.where(counted, spread, 0.0),
+    )
+    return _mix(mdp.prob[kernel], law)
 
 
 def _hidden(
@@ -353,7 +380,8 @@ def _hidden(
 ) -> Float[Array, " S"]:
     """The law of the state in which a branch starts; restored where the history is impossible."""
     states = belief.shape[0]
-    restored = jax.nn.one_hot(state, states, dtype=belief.dtype)
+    dtype = belief.dtype
+    restored = jax.nn.one_hot(state, states, dtype=dtype)
     possible = jnp.sum(belief) > 0
     refed = jnp.where(possible, belief, restored)
     kept = 1.0 - lost

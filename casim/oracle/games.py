@@ -490,4 +490,6 @@ def _first(
     mdp: MDP,
     batch: Trajectory,
 ) -> Float[Array, "N S"]:
-    return jax.nn.one_hot(batch.state[:, 0], mdp.start.shape[0], dtype=mdp.prob.dtype)
+    first = batch.state[:, 0]
+    states = mdp.start.shape[0]
+    return jax.nn.one_hot(first, states, dtype=mdp.prob.dtype)

@@ -133,13 +133,21 @@ def entropy_removed(
 
     Their sum is H(Z_0 | s_0).
     """
-    time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
+    time = _times(batch)
     before = information.entropy[time, batch.state]
     middle = information.entropy_given_action[time, batch.state, batch.action]
     after = jnp.where(shift_left(batch.live, False), shift_left(before), 0.0)
     return StepInformation(
-        *(jnp.where(batch.live, x, 0.0) for x in (before - middle, middle - after))
+        jnp.where(batch.live, before - middle, 0.0),
+        jnp.where(batch.live, middle - after, 0.0),
     )
+
+
+def _times(batch: Trajectory) -> Int[Array, "N T"]:
+    """The step of every entry."""
+    shape = batch.state.shape
+    steps = jnp.arange(shape[1])
+    return jnp.broadcast_to(steps[None, :], shape)
 
 
 @door
@@ -151,7 +159,7 @@ def pointwise_information(
 
     Their sum is -log P(z_0 | s_0). NaN where the return-to-go is not in the support.
     """
-    time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
+    time = _times(batch)
     index, found = return_index(outcomes, batch)
     state, action = batch.state, batch.action
     before = jnp.log(outcomes.given_state[time, state, index])
@@ -180,7 +188,7 @@ def success_gain(
     """
     undiscounted = mdp._replace(discount=jnp.ones_like(mdp.discount))
     value = solve(undiscounted, policy).value
-    time = jnp.broadcast_to(jnp.arange(batch.state.shape[1])[None, :], batch.state.shape)
+    time = _times(batch)
     ahead = value[time, batch.state]
     later = jnp.where(shift_left(batch.live, False), shift_left(ahead), 0.0)
     banked = affine_scan(1.0, batch.reward)

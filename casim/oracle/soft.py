@@ -115,7 +115,8 @@ def soft_optimal(
             compilation.
     """
     if known(temperature):
-        check_range("temperature", float(temperature), COLDEST, math.inf)
+        number = float(temperature)
+        check_range("temperature", number, COLDEST, math.inf)
     mdp = absorb(mdp)
     prior = state_policy(mdp, reference)
 
@@ -126,18 +127,22 @@ def soft_optimal(
         discount = mdp.discount[kernel]
         discounted = discount * later
         target = mdp.successor[kernel]
-        outcome = mdp.reward[kernel] + discounted[target]
-        q_value = expectation(mdp.prob[kernel], outcome)
+        paid = mdp.reward[kernel]
+        outcome = paid + discounted[target]
+        chance = mdp.prob[kernel]
+        q_value = expectation(chance, outcome)
         here = prior[kernel]
         value, policy = _soft_maximum(here, q_value, temperature)
         return value, (later, q_value, policy)
 
     states = mdp.start.shape
-    zero = jnp.zeros(states, mdp.prob.dtype)
+    dtype = mdp.prob.dtype
+    zero = jnp.zeros(states, dtype)
     steps = mdp.schedule
     first, found = jax.lax.scan(step, zero, steps, reverse=True)
     later, q_value, policy = found
-    value = jnp.concatenate([first[None], later])
+    by_step = (first[None], later)
+    value = jnp.concatenate(by_step)
     return Soft(value, q_value, policy)
 
 
@@ -153,33 +158,47 @@ def implicit_reward(
     `soft` was made with the same reference.
     """
     shape = batch.state.shape
-    steps = jnp.arange(shape[-1])[None, :]
-    time = jnp.broadcast_to(steps, shape)
-    where = (time, batch.state, batch.action)
-    prior = state_policy(mdp, reference)[mdp.schedule]
-    possible = prior[where] > 0
+    times = jnp.arange(shape[-1])
+    every_row = times[None, :]
+    time = jnp.broadcast_to(every_row, shape)
+    state = (time, batch.state)
+    cell = (*state, batch.action)
+
+    def where_live(x: Array) -> Array:
+        return jnp.where(batch.live, x, 0.0)
+
+    acting = state_policy(mdp, reference)
+    prior = acting[mdp.schedule]
+    possible = prior[cell] > 0
     # As Q - V, because the probability itself underflows at a low temperature.
-    advantage = soft.advantage[where]
-    undefined = jnp.nan
-    log_ratio = jnp.where(possible, advantage, undefined)
-    value = soft.value[where[:2]]
+    advantage = soft.advantage[cell]
+    log_ratio = jnp.where(possible, advantage, jnp.nan)
+    log_ratio = where_live(log_ratio)
+
+    value = soft.value[state]
     goes_on = shift_left(batch.live, False)
-    later = jnp.where(goes_on, shift_left(value), 0.0)
-    discount = step_discount(mdp)[None, :]
-    later = discount * later
-    q_value = soft.q_value[where]
-    noise = batch.reward + later - q_value
-    log_ratio = jnp.where(batch.live, log_ratio, 0.0)
-    noise = jnp.where(batch.live, noise, 0.0)
-    scale = discounting(mdp)[None, :]
+    next_value = shift_left(value)
+    later = jnp.where(goes_on, next_value, 0.0)
+    discount = step_discount(mdp)
+    later = discount[None, :] * later
+    worth = batch.reward + later
+    noise = worth - soft.q_value[cell]
+
+    weight = discounting(mdp)
+    scale = weight[None, :]
     discounted = scale * batch.reward
     earned = jnp.cumsum(discounted, axis=1)
-    first = value[:, :1]
-    progress = scale * later + earned - first
-    cumulative = jnp.cumsum(scale * log_ratio, axis=1)
-    cumulative = jnp.where(batch.live, cumulative, 0.0)
-    progress = jnp.where(batch.live, progress, 0.0)
-    return ImplicitReward(log_ratio, cumulative, progress, noise)
+    so_far = scale * later + earned
+    first_value = value[:, :1]
+    progress = so_far - first_value
+    weighed = scale * log_ratio
+    cumulative = jnp.cumsum(weighed, axis=1)
+    return ImplicitReward(
+        log_ratio=log_ratio,
+        cumulative=where_live(cumulative),
+        progress=where_live(progress),
+        noise=where_live(noise),
+    )
 
 
 def _soft_maximum(
@@ -194,8 +213,7 @@ def _soft_maximum(
     from 0 the plain form is the better one.
     """
     possible = prior > 0
-    never = -jnp.inf
-    of_possible = jnp.where(possible, q_value, never)
+    of_possible = jnp.where(possible, q_value, -jnp.inf)
     largest = jnp.max(of_possible, axis=-1, keepdims=True)
     below = (q_value - largest) / temperature
     exponent = jnp.where(possible, below, 0.0)
@@ -206,7 +224,9 @@ def _soft_maximum(
     bounded = jnp.maximum(change, -0.5)
     near = jnp.log1p(bounded)
     far = jnp.log(mass)
-    log_mean = jnp.where(change > -0.5, near, far)
+    is_near = change > -0.5
+    log_mean = jnp.where(is_near, near, far)
     best = largest[:, 0]
     value = best + temperature * log_mean
-    return value, weight / mass[:, None]
+    policy = weight / mass[:, None]
+    return value, policy

@@ -134,14 +134,17 @@ def _terms(
     square: Float[Array, "S A"],
 ) -> Float[Array, " 5"]:
     """What one step adds to each of the sums."""
-    acting, value = truth.state_policy[now.kernel], now.value
-    weight = jnp.where(mdp.decision[now.kernel], now.occupancy[:, None] * acting, 0.0)
+    acting = truth.state_policy[now.kernel]
+    value = now.value
+    visits = now.occupancy[:, None] * acting
+    weight = jnp.where(mdp.decision[now.kernel], visits, 0.0)
     offset = now.past + now.weight * value - truth.expected_return
+    here, away = value[:, None], offset[:, None]
     terms = (
         jnp.ones_like(weight),
-        (now.q_value - value[:, None]) ** 2,
-        jnp.broadcast_to(value[:, None] ** 2, weight.shape),
-        jnp.broadcast_to(offset[:, None] ** 2, weight.shape),
+        (now.q_value - here) ** 2,
+        jnp.broadcast_to(here**2, weight.shape),
+        jnp.broadcast_to(away**2, weight.shape),
         square - now.q_value**2,
     )
     return jnp.stack([jnp.sum(weight * term) for term in terms])

@@ -95,7 +95,12 @@ def sizes(
     mdp: MDP,
 ) -> Sizes:
     """How many segments, turns and agents there are; not under jit."""
-    return Sizes(*(int(np.max(np.asarray(x))) + 1 for x in (mdp.segment, mdp.turn, mdp.agent)))
+
+    def number(label: Array) -> int:
+        last = np.max(np.asarray(label))
+        return int(last) + 1
+
+    return Sizes(number(mdp.segment), number(mdp.turn), number(mdp.agent))
 
 
 @door
@@ -215,7 +220,13 @@ def variance_parts(
         of_skill = jnp.sum(acting * advantage**2)
         return None, (of_skill, jnp.sum(acting * chance))
 
-    xs = (mdp.schedule, truth.value[:-1], truth.advantage, truth.value[1:], truth.occupancy)
+    xs = (
+        mdp.schedule,
+        truth.value[:-1],
+        truth.advantage,
+        truth.value[1:],
+        truth.occupancy,
+    )
     _, found = jax.lax.scan(step, None, xs)
     skill, luck = found
     scale = discounting(mdp) ** 2

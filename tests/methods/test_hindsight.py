@@ -15,7 +15,7 @@ from casim.estimators import Answers, Contribution, OnTaken, ReturnHindsight, Su
 from casim.estimators.sources.fitting import Fit
 from casim.estimators.sources.models import Network
 from casim.graders import Posterior
-from casim.oracle.hindsight import reward_feature
+from casim.oracle.coefficients import reward_feature
 from tests import reference
 from tests.enumeration import case, cell_mean, run, solved
 from tests.methods.every_action import (

@@ -8,7 +8,7 @@ import pytest
 
 from casim import judges, oracle, policies
 from casim.dynamics import can_act
-from casim.oracle import hindsight, moments
+from casim.oracle import coefficients, hindsight, moments
 from tests import enumeration, reference
 from tests.precise import compiled, wide
 
@@ -113,7 +113,7 @@ def test_hindsight_on_returns_leaves_out_what_cannot_be_done():
 
 def test_rewards_that_cannot_be_earned_are_no_feature():
     changed, _ = tempting()
-    index, value = hindsight.reward_feature(changed)
+    index, value = coefficients.reward_feature(changed)
     np.testing.assert_array_equal(value, BINARY)
     earned = (
         (changed.prob > 0)

@@ -1,4 +1,4 @@
-"""`casim.oracle.hindsight` against posteriors counted over every trajectory, in float64."""
+"""Hindsight and contribution coefficients against posteriors counted over every trajectory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from casim import oracle
-from casim.oracle import hindsight
+from casim.oracle import coefficients, hindsight
 from tests import enumeration, reference
 from tests.precise import compiled, wide
 
@@ -17,8 +17,8 @@ EXACT = {"rtol": 0, "atol": 1e-10}
 
 return_hindsight = compiled(hindsight.return_hindsight)
 success_hindsight = compiled(hindsight.success_hindsight)
-state_hindsight = compiled(hindsight.state_hindsight, "table")
-contribution = compiled(hindsight.contribution, "num_features", "table")
+state_hindsight = compiled(coefficients.state_hindsight, "table")
+contribution = compiled(coefficients.contribution, "num_features", "table")
 solve = compiled(oracle.solve)
 
 
@@ -211,7 +211,7 @@ def state_feature(mdp, of):
 
 def test_contribution_coefficients_equal_counting():
     mdp, policy = process()
-    feature, value = hindsight.reward_feature(mdp)
+    feature, value = coefficients.reward_feature(mdp)
     out = contribution(mdp, policy, 0, feature, len(value), table=True)
     alive = ~mdp.terminal
     steps, weight = mdp.schedule.shape[0], reference.discounting(mdp)
@@ -239,7 +239,7 @@ def test_fully_predictive_features_reproduce_the_advantage_and_a_coarse_one_does
     mdp, policy = process()
     truth = advantage(mdp, policy)[step]
     alive = ~mdp.terminal
-    reward, value = hindsight.reward_feature(mdp)
+    reward, value = coefficients.reward_feature(mdp)
     by_reward = contribution(mdp, policy, step, reward, 5)
     np.testing.assert_allclose(by_reward.advantage[alive], truth[alive], **EXACT)
     np.testing.assert_allclose(by_reward.pooled_advantage[alive], truth[alive], **EXACT)

@@ -40,7 +40,8 @@ def trace_cells(
     form: Trace,
 ) -> Cells:
     """Moments of L_t in each cell; `mdp` has absorbing tables."""
-    live = ~mdp.terminal[:, None, None]
+    over = mdp.terminal[:, None, None]
+    live = ~over
 
     def step(
         later: tuple[Array, Array],
@@ -52,19 +53,26 @@ def trace_cells(
         target = mdp.successor[kernel]
         chance = mdp.prob[kernel]
         decay = form.decay[kernel]
-        worth = mdp.discount[kernel] * after[target]
-        reward = form.reward * mdp.reward[kernel]
-        gain = reward + worth - before[..., None]
+        later_value = after[target]
+        worth = mdp.discount[kernel] * later_value
+        paid = mdp.reward[kernel]
+        reward = form.reward * paid
+        now = before[..., None]
+        gain = reward + worth - now
         mean_after = decay * later_mean[target]
-        outcome = jnp.where(live, gain + mean_after, 0.0)
+        total = gain + mean_after
+        outcome = jnp.where(live, total, 0.0)
         mean = expectation(chance, outcome)
         away = outcome - mean[..., None]
         between = away**2
-        variance_after = jnp.where(live, later_variance[target], 0.0)
+        spread_after = later_variance[target]
+        variance_after = jnp.where(live, spread_after, 0.0)
         within = decay**2 * variance_after
-        variance = expectation(chance, between + within)
+        square = between + within
+        variance = expectation(chance, square)
         found = Cells(mean, variance)
-        return _mix(acting[kernel], mean, variance), found
+        here = _mix(acting[kernel], mean, variance)
+        return here, found
 
     zero = jnp.zeros_like(mdp.start)
     _, cells = jax.lax.scan(
@@ -85,19 +93,23 @@ def product_cells(
 
     The last are over all trajectories. `mdp` has absorbing tables.
     """
-    discount = jnp.asarray(form.discount, mdp.prob.dtype)
+    dtype = mdp.prob.dtype
+    discount = jnp.asarray(form.discount, dtype)
     own = mdp._replace(discount=discount)
     future = _return_cells(own, acting, form)
     chosen = acting[mdp.schedule]
     value, spread = _mix(chosen, future.mean, future.variance)
-    mean = expectation(mdp.start, value[0])
-    away = value[0] - mean
-    square = spread[0] + away**2
+    first = value[0]
+    first_spread = spread[0]
+    mean = expectation(mdp.start, first)
+    away = first - mean
+    square = first_spread + away**2
     variance = expectation(mdp.start, square)
     past, past_spread = _past(own, acting)
     past = past[..., None]
     past_spread = past_spread[..., None]
-    scale = discounting(own)[:, None, None]
+    weight = discounting(own)
+    scale = weight[:, None, None]
     cells = Cells(
         past + scale * future.mean,
         past_spread + scale**2 * future.variance,
@@ -116,7 +128,8 @@ def _return_cells(
     """Moments of the return from t on: a trace that compares with nothing."""
     zero = jnp.zeros_like(form.table)
     steps, states, _ = zero.shape
-    after = jnp.zeros((steps + 1, states))
+    shape = (steps + 1, states)
+    after = jnp.zeros(shape)
     nothing = Trace(1.0, form.discount, after, zero, zero)
     return trace_cells(mdp, acting, nothing)
 
@@ -133,8 +146,10 @@ def _past(
         kernel: Array,
     ) -> tuple[tuple[Array, Array, Array, Array], tuple[Array, Array]]:
         reached, mean, spread, scale = carry
-        chosen = reached[:, None] * acting[kernel]
-        joint = chosen[..., None] * mdp.prob[kernel]
+        acts = acting[kernel]
+        chosen = reached[:, None] * acts
+        chance = mdp.prob[kernel]
+        joint = chosen[..., None] * chance
         successor = mdp.successor[kernel]
 
         def collect(
@@ -146,15 +161,19 @@ def _past(
 
         onward = collect(jnp.ones_like(joint))
         safe = jnp.where(onward > 0, onward, 1.0)
-        reward = scale * mdp.reward[kernel]
-        earned = mean[:, None, None] + reward
+        paid = mdp.reward[kernel]
+        reward = scale * paid
+        so_far = mean[:, None, None]
+        earned = so_far + reward
         later = collect(earned) / safe
-        between = (earned - later[successor]) ** 2
+        away = earned - later[successor]
         within = spread[:, None, None]
-        later_spread = collect(between + within) / safe
+        square = away**2 + within
+        later_spread = collect(square) / safe
         later_scale = scale * mdp.discount[kernel]
         reached = onward / jnp.sum(onward)
-        return (reached, later, later_spread, later_scale), (mean, spread)
+        carried = (reached, later, later_spread, later_scale)
+        return carried, (mean, spread)
 
     zero = jnp.zeros_like(mdp.start)
     one = jnp.ones((), zero.dtype)
@@ -170,5 +189,6 @@ def _mix(
 ) -> tuple[Array, Array]:
     """Mean and variance in a state, from those of its actions."""
     total = expectation(policy, mean)
-    between = (mean - total[..., None]) ** 2
-    return total, expectation(policy, variance + between)
+    away = mean - total[..., None]
+    square = variance + away**2
+    return total, expectation(policy, square)

@@ -72,8 +72,10 @@ def contribution_features(
         number = number.reshape(met.shape)
         label = np.where(met, number - 1, 0)
         shape = (steps, *mdp.prob.shape[1:])
-        each = np.broadcast_to(label[..., None, None], shape)
-        return Features(each, int(met.sum()))
+        of_state = label[..., None, None]
+        each = np.broadcast_to(of_state, shape)
+        size = int(met.sum())
+        return Features(each, size)
     value = mdp.reward
     if feature == "prediction":
         earned = mdp.prob * mdp.reward
@@ -82,7 +84,8 @@ def contribution_features(
     rounded = np.round(value, DIGITS)
     every, number = np.unique(rounded, return_inverse=True)
     label = number.reshape(value.shape)
-    return Features(label[mdp.schedule], len(every), every)
+    size = len(every)
+    return Features(label[mdp.schedule], size, every)
 
 
 def contribution_moments(
@@ -112,20 +115,28 @@ def contribution_moments(
     features = contribution_features(mdp, policy, feature)
     truth = precise_truth(mdp, policy)
     mdp, policy = precise(mdp, policy)
-    _check_shape(coefficient, (*truth.q_value.shape, features.size))
+    shape = truth.q_value.shape
+    _check_shape(coefficient, (*shape, features.size))
     process, acting = _still(mdp, policy)
-    found = _Found.zero(truth.q_value.shape, policy.shape[1])
-    carried = _Carried.nothing(len(mdp.start), features.size)
-    for t in reversed(range(len(mdp.schedule))):
+    observations = policy.shape[1]
+    found = _Found.zero(shape, observations)
+    states = len(mdp.start)
+    carried = _Carried.nothing(states, features.size)
+    steps = len(mdp.schedule)
+    for t in reversed(range(steps)):
         step = _Step.of(process, truth.state_policy, features.label, t)
-        given = None if coefficient is None else coefficient[t]
-        table = acting[mdp.schedule[t]]
+        given = coefficient
+        if coefficient is not None:
+            given = coefficient[t]
+        kernel = mdp.schedule[t]
+        table = acting[kernel]
         here = truth.occupancy[t]
         _add(found, t, step, carried, given, table, here)
         carried = _back(step, carried, here > 0)
 
     decided = mdp.decision[mdp.schedule]
-    scale = np.where(decided, discounting(mdp), 0.0)
+    weight_of_step = discounting(mdp)
+    scale = np.where(decided, weight_of_step, 0.0)
     scale = scale[:, None, None]
     mean = scale * found.gradient
     square = scale**2 * found.square
@@ -135,12 +146,14 @@ def contribution_moments(
     visits = np.where(decision, truth.occupancy, 0.0)
     acting = truth.state_policy[mdp.schedule]
     weight = visits[..., None] * acting
-    spread = found.credit_square - found.credit**2
+    usual = found.credit**2
+    spread = found.credit_square - usual
     spread = np.maximum(spread, 0.0)
+    happens = weight > 0
     return Moments(
         probability=weight,
-        expectation=np.where(weight > 0, found.credit, np.nan),
-        variance=np.where(weight > 0, spread, np.nan),
+        expectation=np.where(happens, found.credit, np.nan),
+        variance=np.where(happens, spread, np.nan),
         gradient=mean,
         gradient_variance=variance / num,
     )
@@ -241,7 +254,8 @@ def _still(
     """The process with terminal states at rest, and the policy as it acts."""
     with jax.enable_x64(True):
         given = (mdp, policy)
-        process, table = jax.tree.map(jnp.asarray, given)
+        arrays = jax.tree.map(jnp.asarray, given)
+        process, table = arrays
         still = absorb(process)
         acting = force(process, table)
         return jax.tree.map(np.asarray, (still, acting))
@@ -269,11 +283,13 @@ class _Ahead(NamedTuple):
         chance: Float[np.ndarray, " A"],
     ) -> _Ahead:
         """From state s, where actions have these probabilities."""
-        joint = chance[:, None] * step.prob[s]
+        prob = step.prob[s]
+        joint = chance[:, None] * prob
         target = step.successor[s]
         reward = step.reward[s]
         earned = joint * reward
-        mean = step.discount * carried.mean[target]
+        later = carried.mean[target]
+        mean = step.discount * later
         square = _mixed(joint, target, carried.square)
         return cls(
             later=np.einsum("ak,aku->u", joint, mean),
@@ -292,10 +308,13 @@ class _Ahead(NamedTuple):
         mean_later = linear @ self.later
         mean_now = self.paid @ now
         spread = linear @ self.later_square
-        of_later = np.sum(spread * linear, axis=1)
+        weighed = spread * linear
+        of_later = np.sum(weighed, axis=1)
         products = self.both @ linear.T
-        of_both = np.sum(now * products, axis=0)
-        of_now = self.paid_square @ now**2
+        weighed = now * products
+        of_both = np.sum(weighed, axis=0)
+        squares = now**2
+        of_now = self.paid_square @ squares
         square = of_later + 2 * of_both + of_now
         return mean_later + mean_now, square
 
@@ -311,14 +330,17 @@ def _add(
 ) -> None:
     """Adds what is known of step t, in place."""
     known = _exact(step, carried) if coefficient is None else coefficient
-    joint = occupancy[:, None] * step.emission
-    for s, o in np.argwhere(joint > 0).tolist():
+    visits = occupancy[:, None]
+    joint = visits * step.emission
+    pairs = np.argwhere(joint > 0)
+    for s, o in pairs.tolist():
         weight = known[s]
         chance = policy[o]
         ahead = _Ahead.of(step, carried, s, chance)
 
         share = step.emission[s, o]
-        over = _ratio(np.ones_like(chance), chance)
+        ones = np.ones_like(chance)
+        over = _ratio(ones, chance)
         scaled = np.diag(over)
         mean, square = ahead.moments(weight, scaled)
         found.credit[t, s] += share * mean
@@ -326,7 +348,8 @@ def _add(
 
         average = chance @ weight
         centred = weight - average
-        score = np.eye(len(chance)) - chance
+        itself = np.eye(len(chance))
+        score = itself - chance
         weight = chance[:, None] * centred
         mean, square = ahead.moments(weight, score)
         share = joint[s, o]
@@ -365,14 +388,16 @@ def _back(
     (states,) = np.nonzero(met & step.live)
     for s in states.tolist():
         chance = step.acting[s]
-        joint = chance[:, None] * step.prob[s]
+        prob = step.prob[s]
+        joint = chance[:, None] * prob
         target = step.successor[s]
         label = step.label[s]
         reward = step.reward[s]
         earned = joint * reward
         ahead = _Ahead.of(step, later, s, chance)
 
-        counts = step.discount * later.count[target]
+        later_counts = later.count[target]
+        counts = step.discount * later_counts
         count = np.einsum("ak,aku->u", joint, counts)
         np.add.at(count, label, joint)
         carried.count[s] = count
@@ -382,9 +407,11 @@ def _back(
 
         square = ahead.later_square
         cross = np.zeros_like(square)
-        later_mean = step.discount * later.mean[target]
+        mean_after = later.mean[target]
+        later_mean = step.discount * mean_after
         pair = (label, label)
-        np.add.at(square, pair, earned * reward)
+        squares = earned * reward
+        np.add.at(square, pair, squares)
         both = earned[..., None] * later_mean
         np.add.at(cross, label, both)
         both = cross + cross.T
@@ -399,6 +426,7 @@ def _mixed(
 ) -> Float[np.ndarray, "U U"]:
     """Second moments of the next states, weighed by how probable they are."""
     states = len(square)
-    chance = np.bincount(target.ravel(), joint.ravel(), minlength=states)
+    targets, weights = target.ravel(), joint.ravel()
+    chance = np.bincount(targets, weights, minlength=states)
     (there,) = np.nonzero(chance)
     return np.einsum("s,suv->uv", chance[there], square[there])

@@ -228,7 +228,8 @@ def _deviation_of_label(
     """The deviation of r_t + V_{t+1}(s_{t+1}) over the steps of episodes."""
     total, mean, square = np.zeros(3)
     for t, kernel in enumerate(mdp.schedule):
-        label = mdp.reward[kernel] + truth.value[t + 1][mdp.successor[kernel]]
+        later = truth.value[t + 1]
+        label = mdp.reward[kernel] + later[mdp.successor[kernel]]
         acting = truth.occupancy[t][:, None] * truth.state_policy[kernel]
         weight = acting[..., None] * mdp.prob[kernel]
         total += weight.sum()
@@ -302,13 +303,19 @@ def hindsight(
         ValueError: a return other than 0 or 1 is possible, or a discount is not 1.
     """
     check_range("discount of every kernel", float(np.min(mdp.discount)), 1.0, 1.0)
-    happens = (mdp.prob > 0) & np.asarray(can_act(mdp))[:, None, :, None]
-    paid = np.where(happens & ~mdp.terminal[None, :, None, None], mdp.reward, 0.0)
-    if not np.isin(paid, (0.0, 1.0)).all() or np.any(truth.past_reward):
+    may_act = np.asarray(can_act(mdp))
+    happens = (mdp.prob > 0) & may_act[:, None, :, None]
+    running = ~mdp.terminal[None, :, None, None]
+    paid = np.where(happens & running, mdp.reward, 0.0)
+    is_binary = np.isin(paid, (0.0, 1.0)).all()
+    if not is_binary or np.any(truth.past_reward):
         raise ValueError("reward must be 0 or 1, and 1 only where the episode ends, got another")
-    q_value, value = np.asarray(truth.q_value), np.asarray(truth.value)[:-1, :, None]
-    safe = np.where(q_value > 0, q_value, 1.0)
-    return Product(1.0, 0.0, np.where(q_value > 0, 1.0 - value / safe, 0.0))
+    value = np.asarray(truth.value)[:-1, :, None]
+    q_value = np.asarray(truth.q_value)
+    possible = q_value > 0
+    safe = np.where(possible, q_value, 1.0)
+    table = np.where(possible, 1.0 - value / safe, 0.0)
+    return Product(1.0, 0.0, table)
 
 
 def tables(

@@ -304,15 +304,18 @@ def multisets(
             f"number of groups of {num} from {size} classes must be in [1, {limit}], got {total}"
         )
     rows = itertools.combinations_with_replacement(range(size), num)
-    groups = np.fromiter(itertools.chain.from_iterable(rows), np.int64, total * num).reshape(
-        total, num
-    )
+    numbers = itertools.chain.from_iterable(rows)
+    groups = np.fromiter(numbers, np.int64, total * num)
+    groups = groups.reshape(total, num)
     orders = float(math.factorial(num))
     weight = np.full(total, orders)
-    run = np.zeros(total)
+    run = np.ones(total)
     for i in range(num):
-        run = np.where(groups[:, i] == groups[:, i - 1], run + 1, 1) if i else np.ones(total)
-        weight *= probability[groups[:, i]] / run
+        member = groups[:, i]
+        if i > 0:
+            repeats = member == groups[:, i - 1]
+            run = np.where(repeats, run + 1, 1)
+        weight *= probability[member] / run
     return groups, weight
 
 

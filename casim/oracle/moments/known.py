@@ -150,8 +150,10 @@ def _past(
     for t, kernel in enumerate(mdp.schedule):
         found[:, t] = arrived
         advantage = truth.advantage[t]
-        earned = truth.occupancy[t][:, None] * np.stack([advantage, advantage**2])
-        chosen = truth.state_policy[kernel] * (arrived[..., None] + earned)
+        powers = np.stack([advantage, advantage**2])
+        earned = truth.occupancy[t][:, None] * powers
+        so_far = arrived[..., None] + earned
+        chosen = truth.state_policy[kernel] * so_far
         moved = chosen[..., None] * mdp.prob[kernel]
         target = mdp.successor[kernel].ravel()
         each = [np.bincount(target, x.ravel(), minlength=states) for x in moved]
@@ -168,7 +170,9 @@ def _later_square(
     value = np.zeros(len(mdp.start))
     for t in reversed(range(len(mdp.schedule))):
         kernel = mdp.schedule[t]
-        found[t] = np.sum(mdp.prob[kernel] * value[mdp.successor[kernel]], axis=-1)
+        later = value[mdp.successor[kernel]]
+        found[t] = np.sum(mdp.prob[kernel] * later, axis=-1)
         square = truth.advantage[t] ** 2 + found[t]
-        value = np.sum(truth.state_policy[kernel] * square, axis=-1)
+        chosen = truth.state_policy[kernel] * square
+        value = np.sum(chosen, axis=-1)
     return found

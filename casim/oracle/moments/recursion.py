@@ -223,7 +223,8 @@ def _by_kernel(
     mdp: MDP,
 ) -> np.ndarray:
     """Moments of the logits of steps as moments of the kernels that govern them, one step each."""
-    out = np.zeros((*second.shape[:2], len(mdp.prob), *second.shape[3:]))
+    first, other, _, *rest = second.shape
+    out = np.zeros((first, other, len(mdp.prob), *rest))
     kernels = np.asarray(mdp.schedule)
     out[:, :, kernels] = second
     return out
@@ -252,8 +253,10 @@ def _group(
     square = second[3, 3]
     own = square - 2 * g * gzz + zz * peer_square
     # E[x_1 x_2], by how often the baselines of the two stand in it: not, once, twice.
-    once = ggz * z + mean * z * rest
-    twice = mean**2 + 2 * mean * z * rest + z**2 * rest_square
+    crossed = mean * z * rest
+    once = ggz * z + crossed
+    twice = mean**2 + 2 * crossed
+    twice = twice + z**2 * rest_square
     pair = mean**2 - 2 / peers_of_one * once
     pair = pair + twice / peers_of_one**2
     expected = mean - g * z

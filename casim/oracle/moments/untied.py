@@ -54,12 +54,13 @@ def untied_moments(
     def column(o: int) -> list[list[np.ndarray]]:
         return _of_observation(mdp, policy, form, occupancy, cells, scale, o)
 
-    columns = [column(o) for o in observations]
-    second = np.moveaxis(np.array(columns), 0, 3)
+    columns = np.array([column(o) for o in observations])
+    second = np.moveaxis(columns, 0, 3)
     second[0, 0] = 1.0
     if isinstance(form, Product):
         mean, variance = total
-        second[0, 1] = second[1, 0] = mean
+        second[0, 1] = mean
+        second[1, 0] = mean
         second[1, 1] = variance + mean**2
     return second
 
@@ -79,22 +80,27 @@ def _of_observation(
     chosen = acting[:, None, :]  # [T, 1, A]
     emission = mdp.emission[mdp.schedule, :, o]
     here = occupancy * emission
-    weight = here[:, :, None, None] * chosen[..., None]  # [T, S, A taken, 1]
+    here = here[:, :, None, None]
+    weight = here * chosen[..., None]  # [T, S, A taken, 1]
     taken = np.eye(actions)[None]
     away = taken - chosen
     score = scale * away  # [T, A taken, A of the logit]
     if isinstance(form, Trace):
-        expected = np.sum(chosen * form.every, axis=2, keepdims=True)
+        weighed = chosen * form.every
+        expected = np.sum(weighed, axis=2, keepdims=True)
         above = form.every - expected
         share = scale * chosen * above
         of_action = share[:, :, None, :]
-        entries = _trace(score[:, None], of_action, cells)
+        of_state = score[:, None]
+        entries = _trace(of_state, of_action, cells)
     else:
-        weighed = score[:, None] * form.table[..., None]
+        table = form.table[..., None]
+        weighed = score[:, None] * table
         entries = _product(weighed, cells)
 
     def averaged(x: np.ndarray) -> np.ndarray:
-        return np.sum(weight * x, axis=(1, 2))
+        weighed = weight * x
+        return np.sum(weighed, axis=(1, 2))
 
     return [[averaged(x) for x in row] for row in entries]
 
@@ -106,8 +112,10 @@ def _trace(
 ) -> list[list[np.ndarray]]:
     """Moments of (1, X = z c + f) in each cell."""
     one = np.ones_like(z)
-    mean = z * cells.mean[..., None] + share
-    variance = z**2 * cells.variance[..., None]
+    c = cells.mean[..., None]
+    spread = cells.variance[..., None]
+    mean = z * c + share
+    variance = z**2 * spread
     return [
         [one, mean],
         [mean, mean**2 + variance],
@@ -120,12 +128,17 @@ def _product(
 ) -> list[list[np.ndarray]]:
     """Moments of (1, G, Z, X = G Z) in each cell."""
     one = np.ones_like(z)
-    g = cells.mean[..., None]
-    gg = g**2 + cells.variance[..., None]
-    rows = [
-        [1, g, z, g * z],
-        [g, gg, g * z, gg * z],
-        [z, g * z, z**2, g * z**2],
-        [g * z, gg * z, g * z**2, gg * z**2],
+    g = np.asarray(cells.mean)[..., None]
+    spread = np.asarray(cells.variance)[..., None]
+    gg = g**2 + spread
+    zz = z**2
+    gz = g * z
+    ggz = gg * z
+    gzz = g * zz
+    ggzz = gg * zz
+    return [
+        [one, g * one, z, gz],
+        [g * one, gg * one, gz, ggz],
+        [z, gz, zz, gzz],
+        [gz, ggz, gzz, ggzz],
     ]
-    return [[x * one for x in row] for row in rows]
