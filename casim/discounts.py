@@ -50,11 +50,15 @@ def product(
         last: steps in [first, T]; shapes broadcast. Where `last` is not above `first` the product
             is empty: 1.
     """
-    number = jnp.maximum(last - jnp.asarray(first), 0)
+    start = jnp.asarray(first)
+    apart = last - start
+    number = jnp.maximum(apart, 0)
     if not isinstance(discount, jax.Array) or discount.ndim == 0:
         return discount**number
     end = jnp.maximum(first, last)
-    all_equal = jnp.all(discount == discount[0])
+    first_discount = discount[0]
+    equal = discount == first_discount
+    all_equal = jnp.all(equal)
     return jax.lax.cond(
         all_equal,
         lambda: discount[0] ** number,
@@ -68,17 +72,24 @@ def weights(
     num_steps: int,
 ) -> Float[Array, " T"]:
     """The weight of each step: the product of the discounts of the steps before it."""
-    return product(discount, 0, jnp.arange(num_steps))
+    steps = jnp.arange(num_steps)
+    return product(discount, 0, steps)
 
 
 def _products(factor: Float[Array, " T"]) -> _Product:
     """The products before each step, and after the last: `[T + 1]`."""
-    none = factor < jnp.finfo(factor.dtype).tiny
+    limits = jnp.finfo(factor.dtype)
+    smallest = limits.tiny
+    none = factor < smallest
     some = jnp.where(none, 1.0, factor)
-    each = jnp.concatenate([jnp.ones_like(some[:1]), some])
+    one = jnp.ones_like(some[:1])
+    each = jnp.concatenate([one, some])
     high, exponent = _split(each)
-    zeros = jnp.concatenate([jnp.zeros(1, jnp.int32), none.astype(jnp.int32)])
-    steps = jnp.arange(each.shape[0])
+    zero = jnp.zeros(1, jnp.int32)
+    counted = none.astype(jnp.int32)
+    zeros = jnp.concatenate([zero, counted])
+    number = each.shape[0]
+    steps = jnp.arange(number)
 
     def double(
         power: Array,
@@ -86,12 +97,19 @@ def _products(factor: Float[Array, " T"]) -> _Product:
     ) -> _Product:
         before = steps - 2**power
         there = before >= 0
-        earlier = _at(now, jnp.maximum(before, 0))
+        place = jnp.maximum(before, 0)
+        earlier = _at(now, place)
         joined = _times(earlier, now)
-        return _Product(*(jnp.where(there, x, y) for x, y in zip(joined, now, strict=True)))
 
-    passes = factor.shape[0].bit_length()
-    alone = _Product(high, jnp.zeros_like(high), exponent, zeros)
+        def chosen(x: Array, y: Array) -> Array:
+            return jnp.where(there, x, y)
+
+        return jax.tree.map(chosen, joined, now)
+
+    number_of_factors = factor.shape[0]
+    passes = number_of_factors.bit_length()
+    low = jnp.zeros_like(high)
+    alone = _Product(high, low, exponent, zeros)
     return jax.lax.fori_loop(0, passes, double, alone)
 
 
@@ -100,11 +118,19 @@ def _times(
     y: _Product,
 ) -> _Product:
     """The product of two products."""
-    high, low = times((x.high, x.low), (y.high, y.low))
+    one = (x.high, x.low)
+    other = (y.high, y.low)
+    high, low = times(one, other)
     large = high >= 2
-    scale = jnp.where(large, 0.5, 1.0).astype(high.dtype)
-    exponent = x.exponent + y.exponent + large
-    return _Product(high * scale, low * scale, exponent, x.zeros + y.zeros)
+    scale = jnp.where(large, 0.5, 1.0)
+    scale = scale.astype(high.dtype)
+    exponent = x.exponent + y.exponent
+    return _Product(
+        high=high * scale,
+        low=low * scale,
+        exponent=exponent + large,
+        zeros=x.zeros + y.zeros,
+    )
 
 
 def _quotient(
@@ -113,36 +139,51 @@ def _quotient(
     last: Int[Array, "*#steps"] | int,
 ) -> Float[Array, "..."]:
     """The product before `last` over that before `first`."""
-    over, under = _at(found, last), _at(found, first)
+    over = _at(found, last)
+    under = _at(found, first)
     high = over.high / under.high
-    short = over.low / over.high - under.low / under.high  # relative, of what `high` is
+    # Relative, of what `high` is.
+    over_short = over.low / over.high
+    under_short = under.low / under.high
+    short = over_short - under_short
     # In two steps, because the power itself may be below the smallest float. What is below the
     # square of that is 0 anyhow.
-    _, _, bias = _format(high.dtype)
+    dtype = high.dtype
+    _, _, bias = _format(dtype)
     exponent = over.exponent - under.exponent
-    exponent = jnp.maximum(exponent, 2 * (1 - bias))
+    lowest = 2 * (1 - bias)
+    exponent = jnp.maximum(exponent, lowest)
     half = exponent // 2
-    scaled = high + high * short
-    scaled = scaled * _power(half, high.dtype)
-    scaled = scaled * _power(exponent - half, high.dtype)
-    return jnp.where(over.zeros > under.zeros, 0.0, scaled)
+    other_half = exponent - half
+    missing = high * short
+    scaled = high + missing
+    dtype = high.dtype
+    scaled = scaled * _power(half, dtype)
+    scaled = scaled * _power(other_half, dtype)
+    has_zero = over.zeros > under.zeros
+    return jnp.where(has_zero, 0.0, scaled)
 
 
 def _at(
     found: _Product,
     step: Int[Array, "*steps"] | int,
 ) -> _Product:
-    return _Product(*(x[step] for x in found))
+    return jax.tree.map(lambda x: x[step], found)
 
 
 def _split(x: Float[Array, " T"]) -> tuple[Float[Array, " T"], Int[Array, " T"]]:
     """Numbers in [1, 2) and the powers of two that multiply them to positive, normal floats."""
     kind, bits, bias = _format(x.dtype)
     word = jax.lax.bitcast_convert_type(x, kind)
-    fraction = word & ((1 << bits) - 1)
-    exponent = (word >> bits) - bias
-    high = jax.lax.bitcast_convert_type(fraction | (bias << bits), x.dtype)
-    return high, exponent.astype(jnp.int32)
+    all_bits = (1 << bits) - 1
+    fraction = word & all_bits
+    biased = word >> bits
+    exponent = biased - bias
+    of_one = bias << bits
+    significand = fraction | of_one
+    high = jax.lax.bitcast_convert_type(significand, x.dtype)
+    exponent = exponent.astype(jnp.int32)
+    return high, exponent
 
 
 def _power(
@@ -151,12 +192,17 @@ def _power(
 ) -> Float[Array, "*steps"]:
     """2^exponent, exactly, of exponents of normal floats."""
     kind, bits, bias = _format(dtype)
-    biased = exponent.astype(kind) + bias
-    return jax.lax.bitcast_convert_type(biased << bits, dtype)
+    wide = exponent.astype(kind)
+    biased = wide + bias
+    word = biased << bits
+    return jax.lax.bitcast_convert_type(word, dtype)
 
 
 def _format(dtype: jnp.dtype) -> tuple[jnp.dtype, int, int]:
     """Of a type of floats: integers as wide, bits of its fraction, bias of its exponent."""
     info = jnp.finfo(dtype)
-    kind = jnp.dtype(f"int{info.bits}")
-    return kind, info.nmant, 2 ** (info.nexp - 1) - 1
+    name = f"int{info.bits}"
+    kind = jnp.dtype(name)
+    above = info.nexp - 1
+    bias = 2**above - 1
+    return kind, info.nmant, bias

@@ -12,19 +12,28 @@ from casim.types import MDP
 def absorb(mdp: MDP) -> MDP:
     """The same process with terminal states absorbing in the tables: they stay put and earn 0."""
     terminal = mdp.terminal[None, :, None, None]
-    stay = jnp.arange(mdp.terminal.shape[0])[None, :, None, None]
-    first = (jnp.arange(mdp.prob.shape[-1]) == 0)[None, None, None, :]
+    num_states = mdp.terminal.shape[0]
+    num_outcomes = mdp.prob.shape[-1]
+    states = jnp.arange(num_states)
+    outcomes = jnp.arange(num_outcomes)
+    stay = states[None, :, None, None]
+    is_first = outcomes == 0
+    first = is_first[None, None, None, :]
+    surely = first.astype(mdp.prob.dtype)
     return mdp._replace(
         successor=jnp.where(terminal, stay, mdp.successor),
-        prob=jnp.where(terminal, first.astype(mdp.prob.dtype), mdp.prob),
+        prob=jnp.where(terminal, surely, mdp.prob),
         reward=jnp.where(terminal, 0.0, mdp.reward),
     )
 
 
 def can_act(mdp: MDP) -> Bool[Array, "M A"]:
     """Which actions can be taken at all: every one where the policy decides, else 0 alone."""
-    first = jnp.arange(mdp.prob.shape[2]) == 0
-    return mdp.decision[:, None] | first[None, :]
+    num_actions = mdp.prob.shape[2]
+    actions = jnp.arange(num_actions)
+    first = actions == 0
+    decided = mdp.decision[:, None]
+    return decided | first[None, :]
 
 
 def force(
@@ -32,8 +41,13 @@ def force(
     policy: Float[Array, "M O A"],
 ) -> Float[Array, "M O A"]:
     """The policy as it acts: on kernels that are no decision it plays action 0."""
-    first = (jnp.arange(policy.shape[-1]) == 0)[None, None, :]
-    return jnp.where(mdp.decision[:, None, None], policy, first.astype(policy.dtype))
+    num_actions = policy.shape[-1]
+    actions = jnp.arange(num_actions)
+    is_first = actions == 0
+    first = is_first[None, None, :]
+    forced = first.astype(policy.dtype)
+    decided = mdp.decision[:, None, None]
+    return jnp.where(decided, policy, forced)
 
 
 def state_policy(
@@ -41,19 +55,25 @@ def state_policy(
     policy: Float[Array, "M O A"],
 ) -> Float[Array, "M S A"]:
     """pi(a | s) = sum_o P(o | s) pi(a | o): the policy seen from the latent state."""
-    return jnp.einsum("mso,moa->msa", mdp.emission, force(mdp, policy), precision="highest")
+    acting = force(mdp, policy)
+    emission = mdp.emission
+    return jnp.einsum("mso,moa->msa", emission, acting, precision="highest")
 
 
 def observe(mdp: MDP) -> MDP:
     """The fully observed twin: the same latent process, with the state as the observation."""
     kernels, states = mdp.emission.shape[:2]
-    identity = jnp.eye(states, dtype=mdp.emission.dtype)[None]
-    return mdp._replace(emission=jnp.broadcast_to(identity, (kernels, states, states)))
+    dtype = mdp.emission.dtype
+    identity = jnp.eye(states, dtype=dtype)
+    shape = (kernels, states, states)
+    shown = jnp.broadcast_to(identity[None], shape)
+    return mdp._replace(emission=shown)
 
 
 def step_discount(mdp: MDP) -> Float[Array, " T"]:
     """What each step discounts the values after it by."""
-    return jnp.asarray(mdp.discount)[mdp.schedule]
+    of_kernel = jnp.asarray(mdp.discount)
+    return of_kernel[mdp.schedule]
 
 
 def discounting(mdp: MDP) -> Float[Array, " T"]:
@@ -61,7 +81,8 @@ def discounting(mdp: MDP) -> Float[Array, " T"]:
 
     The expected return is E[sum_t w_t r_t], and its gradient weighs step t by w_t.
     """
-    return weights(step_discount(mdp), mdp.schedule.shape[0])
+    discount = step_discount(mdp)
+    return weights(discount, discount.shape[0])
 
 
 def untie(mdp: MDP) -> MDP:

@@ -32,7 +32,9 @@ def expectation(
     grow or shrink a value over a million steps of dynamic programming.
     """
     first = value[..., :1]
-    return first[..., 0] + jnp.sum(weight * (value - first), axis=-1)
+    others = value - first
+    gain = jnp.sum(weight * others, axis=-1)
+    return first[..., 0] + gain
 
 
 def returns_to_go(
@@ -51,9 +53,11 @@ def returns_to_go(
         live: Array,
         factor: Array | float = discount,
     ) -> Array:
-        return jnp.where(live, affine_scan(factor, reward, live, reverse=True), 0.0)
+        total = affine_scan(factor, reward, live, reverse=True)
+        return jnp.where(live, total, 0.0)
 
-    return by_rows(rows, reward, live, *_each(discount, reward))
+    factors = _each(discount, reward)
+    return by_rows(rows, reward, live, *factors)
 
 
 def _each(
@@ -63,7 +67,8 @@ def _each(
     """The discount at every entry where steps have their own, else nothing."""
     if jnp.ndim(discount) == 0:
         return []
-    return [jnp.broadcast_to(discount, like.shape)]
+    each = jnp.broadcast_to(discount, like.shape)
+    return [each]
 
 
 def rest_of_entropy(
@@ -80,11 +85,18 @@ def rest_of_entropy(
     """
     if entropy == 0:
         return 0.0
-    low, high = 0.0, 1 - 1 / size
+    low = 0.0
+    high = 1 - 1 / size
     for _ in range(60):
         middle = (low + high) / 2
-        reached = -(1 - middle) * math.log(1 - middle) - middle * math.log(middle / (size - 1))
-        low, high = (middle, high) if reached < entropy else (low, middle)
+        of_first = (1 - middle) * math.log(1 - middle)
+        each = middle / (size - 1)
+        of_rest = middle * math.log(each)
+        reached = -of_first - of_rest
+        if reached < entropy:
+            low = middle
+        else:
+            high = middle
     return high
 
 
@@ -118,8 +130,10 @@ def gae(
         factor: Array | float = discount,
     ) -> Array:
         later = affine_scan(0.0, value, live, reverse=True, exclusive=True)
-        delta = reward + (factor * later - value)
-        total = affine_scan(factor * lambda_, delta, live, reverse=True)
+        gain = factor * later - value
+        delta = reward + gain
+        trace = factor * lambda_
+        total = affine_scan(trace, delta, live, reverse=True)
         return jnp.where(live, total, 0.0)
 
     def no_gaps(
@@ -132,13 +146,19 @@ def gae(
         ends = ((0, 0), (0, 1))
         after = jnp.pad(live[:, 1:], ends)  # faster here than `shift_left`
         later = jnp.pad(value[:, 1:], ends)
-        delta = reward + (factor * jnp.where(after, later, 0.0) - value)
-        return affine_scan(factor * lambda_, jnp.where(live, delta, 0.0), reverse=True)
+        worth_later = jnp.where(after, later, 0.0)
+        gain = factor * worth_later - value
+        delta = reward + gain
+        delta = jnp.where(live, delta, 0.0)
+        trace = factor * lambda_
+        return affine_scan(trace, delta, reverse=True)
 
     # Masked steps only follow the live ones where termination leaves them. Beyond a factor of 1
     # gradients may grow to infinity on the steps after the end, which a mask keeps out.
-    gap = live[..., 1:] & ~live[..., :-1]
-    grows = jnp.abs(jnp.asarray(discount) * lambda_) > 1
+    ended = ~live[..., :-1]
+    gap = live[..., 1:] & ended
+    trace = jnp.asarray(discount) * lambda_
+    grows = jnp.abs(trace) > 1
     given = (reward, value, live, *_each(discount, reward))
     return jax.lax.cond(
         anywhere(gap) | anywhere(grows),
@@ -178,10 +198,13 @@ def lambda_returns(
         factor: Array | float = discount,
     ) -> Array:
         mixed = (1 - lambda_) * value + lambda_ * reward
-        later = affine_scan(factor * lambda_, mixed, live, reverse=True, exclusive=True)
-        return jnp.where(live, reward + factor * later, 0.0)
+        trace = factor * lambda_
+        later = affine_scan(trace, mixed, live, reverse=True, exclusive=True)
+        total = reward + factor * later
+        return jnp.where(live, total, 0.0)
 
-    return by_rows(rows, reward, value, live, *_each(discount, reward))
+    factors = _each(discount, reward)
+    return by_rows(rows, reward, value, live, *factors)
 
 
 def group_advantage(
@@ -203,15 +226,19 @@ def group_advantage(
     """
     if scale not in ("none", "group", "batch"):
         raise ValueError(f"scale must be one of ('none', 'group', 'batch'), got {scale!r}")
-    where = _everywhere(returns) if where is None else where
+    if where is None:
+        where = _everywhere(returns)
     centred = _centred(returns, where, axis=-1)
     if scale == "none":
         return centred
-    axis = -1 if scale == "group" else None
-    spread = centred if scale == "group" else _centred(returns, where, axis)
-    divisor = _deviation(spread, where, ddof, axis) + epsilon
-    defined = (_count(where, axis) > ddof) & (divisor > 0)
-    return jnp.where(defined, centred / jnp.where(defined, divisor, 1.0), 0.0)
+    within = scale == "group"
+    axis = -1 if within else None
+    spread = centred if within else _centred(returns, where, axis)
+    deviation = _deviation(spread, where, ddof, axis)
+    divisor = deviation + epsilon
+    count = _count(where, axis)
+    defined = (count > ddof) & (divisor > 0)
+    return _quotient(centred, divisor, defined)
 
 
 def leave_one_out(
@@ -226,11 +253,15 @@ def leave_one_out(
     References:
         Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740 (RLOO).
     """
-    where = _everywhere(returns) if where is None else where
+    if where is None:
+        where = _everywhere(returns)
     others = _count(where, axis=-1) - 1
-    gap = _from_origin(returns, where, axis=-1)[0]
-    rest = jnp.sum(gap, axis=-1, keepdims=True) - gap
-    credit = jnp.where(others > 0, gap - rest / jnp.maximum(others, 1), returns)
+    gap, _ = _from_origin(returns, where, axis=-1)
+    total = jnp.sum(gap, axis=-1, keepdims=True)
+    rest = total - gap
+    mean_of_others = rest / jnp.maximum(others, 1)
+    above = gap - mean_of_others
+    credit = jnp.where(others > 0, above, returns)
     return jnp.where(where, credit, 0.0)
 
 
@@ -246,8 +277,7 @@ def whiten(
     """
     centred = _centred(x, where)
     divisor = _deviation(centred, where, ddof, floor=epsilon)
-    defined = divisor > 0
-    return jnp.where(defined, centred / jnp.where(defined, divisor, 1.0), 0.0)
+    return _quotient(centred, divisor, divisor > 0)
 
 
 def mean(
@@ -260,11 +290,14 @@ def mean(
     In maths: o + mean(x - o) with o one of the entries, so that the mean of equal entries is
     exactly what they are, and what is left when it is subtracted from them is exactly 0.
     """
-    where = _everywhere(x) if where is None else where
+    if where is None:
+        where = _everywhere(x)
     gap, origin = _from_origin(x, where, axis)
     count = _count(where, axis)
-    shift = jnp.sum(gap, axis=axis, keepdims=True) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, origin + shift, 0.0)
+    total = jnp.sum(gap, axis=axis, keepdims=True)
+    shift = total / jnp.maximum(count, 1)
+    shifted = origin + shift
+    return jnp.where(count > 0, shifted, 0.0)
 
 
 def segment_sum(
@@ -290,10 +323,14 @@ def run_sum(
     steps and in a fixed order, so that long segments lose no digits and results repeat exactly. All
     entries must be finite: one that is not spoils the segments after its own.
     """
-    same = (segment == shift_right(segment, -1)).astype(x.dtype)
-    running = affine_scan(jnp.broadcast_to(same, x.shape), x)
-    end = jnp.searchsorted(segment, jnp.arange(num_segments), side="right") - 1
-    there = (end >= 0) & (segment[end] == jnp.arange(num_segments))
+    same = segment == shift_right(segment, -1)
+    goes_on = same.astype(x.dtype)
+    factor = jnp.broadcast_to(goes_on, x.shape)
+    running = affine_scan(factor, x)
+    segments = jnp.arange(num_segments)
+    after = jnp.searchsorted(segment, segments, side="right")
+    end = after - 1
+    there = (end >= 0) & (segment[end] == segments)
     return jnp.where(there, running[..., end], 0.0)
 
 
@@ -316,11 +353,17 @@ def class_mean(
     A class that holds no entry in `where` gets the mean of its step.
     """
     x = jax.lax.optimization_barrier(x)
-    origin = jax.lax.stop_gradient(class_max(jnp.where(where, x, -jnp.inf), index, size))
-    gap = jnp.where(where, difference(x, class_value(origin, index)), 0.0)
+    counted = jnp.where(where, x, -jnp.inf)
+    largest = class_max(counted, index, size)
+    origin = jax.lax.stop_gradient(largest)
+    away = difference(x, class_value(origin, index))
+    gap = jnp.where(where, away, 0.0)
     count = class_sum(where.astype(x.dtype), index, size)
-    shift = class_sum(gap, index, size) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, origin + shift, mean(x, axis=0, where=where).T)
+    total = class_sum(gap, index, size)
+    shift = total / jnp.maximum(count, 1)
+    of_all = mean(x, axis=0, where=where)
+    shifted = origin + shift
+    return jnp.where(count > 0, shifted, of_all.T)
 
 
 def class_value(
@@ -328,7 +371,8 @@ def class_value(
     index: Int[Array, "*rows T"],
 ) -> Float[Array, "*rows T"]:
     """The entry of each step's row of a table that the class of each trajectory picks."""
-    return table[jnp.arange(table.shape[0]), index]
+    steps = jnp.arange(table.shape[0])
+    return table[steps, index]
 
 
 def nearest_of(
@@ -336,8 +380,10 @@ def nearest_of(
     x: Float[Array, "*shape"],
 ) -> Int[Array, "*shape"]:
     """Which of some ascending values each number is nearest to."""
-    between = (values[1:] + values[:-1]) / 2
-    return jnp.searchsorted(between, x).astype(jnp.int32)
+    sums = values[1:] + values[:-1]
+    between = sums / 2
+    place = jnp.searchsorted(between, x)
+    return place.astype(jnp.int32)
 
 
 def last_live(
@@ -345,8 +391,12 @@ def last_live(
     live: Bool[Array, "*batch T"],
 ) -> Array:
     """The entry of `x` `[*batch, T]` at the last live step of each row, shape `[*batch]`."""
-    index = live.shape[-1] - 1 - jnp.argmax(live[..., ::-1], axis=-1)
-    return jnp.take_along_axis(x, index[..., None], axis=-1)[..., 0]
+    backwards = live[..., ::-1]
+    after = jnp.argmax(backwards, axis=-1)
+    last_step = live.shape[-1] - 1
+    index = last_step - after
+    last = jnp.take_along_axis(x, index[..., None], axis=-1)
+    return last[..., 0]
 
 
 def shift_left(
@@ -354,7 +404,9 @@ def shift_left(
     fill: Array | float = 0.0,
 ) -> Array:
     """x_{t+1} at step t along the last axis, and `fill` at the last step."""
-    return jnp.concatenate([x[..., 1:], jnp.full_like(x[..., :1], fill)], axis=-1)
+    first = x[..., :1]
+    filled = jnp.full_like(first, fill)
+    return jnp.concatenate([x[..., 1:], filled], axis=-1)
 
 
 def shift_right(
@@ -362,7 +414,9 @@ def shift_right(
     fill: Array | float = 0.0,
 ) -> Array:
     """x_{t-1} at step t along the last axis, and `fill` at the first step."""
-    return jnp.concatenate([jnp.full_like(x[..., :1], fill), x[..., :-1]], axis=-1)
+    first = x[..., :1]
+    filled = jnp.full_like(first, fill)
+    return jnp.concatenate([filled, x[..., :-1]], axis=-1)
 
 
 def shuffle(
@@ -383,13 +437,18 @@ def permutation(
     rows, steps = jnp.indices(where.shape)
     # The steps in `where`, in order, then the others: what a stable sort gives, by counting.
     inside = jnp.cumsum(where, axis=1)
-    outside = jnp.sum(where, axis=1, keepdims=True) + jnp.cumsum(~where, axis=1)
+    number = jnp.sum(where, axis=1, keepdims=True)
+    outside = number + jnp.cumsum(~where, axis=1)
     rank = jnp.where(where, inside, outside)
-    place = jnp.zeros_like(rank).at[rows, rank - 1].set(steps, unique_indices=True)
+    nowhere = jnp.zeros_like(rank)
+    place = nowhere.at[rows, rank - 1].set(steps, unique_indices=True)
     draw = jax.random.uniform(key, where.shape, jnp.float32)
-    order = jnp.argsort(jnp.where(where, draw, 2.0), axis=1)
-    order = jnp.where(jnp.take_along_axis(where, place, axis=1), order, place)
-    return jnp.zeros_like(order).at[rows, place].set(order, unique_indices=True)
+    drawn = jnp.where(where, draw, 2.0)
+    order = jnp.argsort(drawn, axis=1)
+    is_inside = jnp.take_along_axis(where, place, axis=1)
+    order = jnp.where(is_inside, order, place)
+    nowhere = jnp.zeros_like(order)
+    return nowhere.at[rows, place].set(order, unique_indices=True)
 
 
 def _everywhere(x: Array) -> Array:
@@ -415,9 +474,11 @@ def _from_origin(
     """
     # What x is made of must not be computed twice, rounded in two ways.
     x = jax.lax.optimization_barrier(x)
-    largest = jnp.max(jnp.where(where, x, -jnp.inf), axis=axis, keepdims=True)
+    counted = jnp.where(where, x, -jnp.inf)
+    largest = jnp.max(counted, axis=axis, keepdims=True)
     origin = jax.lax.stop_gradient(largest)
-    return jnp.where(where, difference(x, origin), 0.0), origin
+    gap = difference(x, origin)
+    return jnp.where(where, gap, 0.0), origin
 
 
 def difference(
@@ -437,9 +498,21 @@ def _centred(
     axis: int | None = None,
 ) -> Array:
     """The entries in `where` less their mean, 0 elsewhere."""
-    gap = _from_origin(x, where, axis)[0]
+    gap, _ = _from_origin(x, where, axis)
     total = jnp.sum(gap, axis=axis, keepdims=True)
-    return jnp.where(where, gap - total / jnp.maximum(_count(where, axis), 1), 0.0)
+    count = _count(where, axis)
+    shift = total / jnp.maximum(count, 1)
+    return jnp.where(where, gap - shift, 0.0)
+
+
+def _quotient(
+    x: Array,
+    divisor: Array,
+    defined: Array,
+) -> Array:
+    """0 where it is not defined, and its derivative too."""
+    safe = jnp.where(defined, divisor, 1.0)
+    return jnp.where(defined, x / safe, 0.0)
 
 
 def _deviation(
@@ -453,11 +526,18 @@ def _deviation(
 
     Squares are in units of the largest entry, or of sqrt(floor), so that they cannot overflow.
     """
-    largest = jnp.max(jnp.abs(centred), axis=axis, keepdims=True)
-    unit = jnp.maximum(jax.lax.stop_gradient(largest), floor**0.5)
+    size = jnp.abs(centred)
+    largest = jnp.max(size, axis=axis, keepdims=True)
+    largest = jax.lax.stop_gradient(largest)
+    unit = jnp.maximum(largest, floor**0.5)
     unit = jnp.where(unit > 0, unit, 1.0)
     free = _count(where, axis) - ddof
-    square = jnp.sum((centred / unit) ** 2, axis=axis, keepdims=True) / jnp.maximum(free, 1)
-    square = jnp.where(free > 0, square + floor / unit / unit, 0.0)
+    squares = (centred / unit) ** 2
+    total = jnp.sum(squares, axis=axis, keepdims=True)
+    square = total / jnp.maximum(free, 1)
+    shift = floor / unit / unit
+    raised = square + shift
+    square = jnp.where(free > 0, raised, 0.0)
     positive = square > 0
-    return jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+    safe = jnp.where(positive, square, 1.0)
+    return jnp.where(positive, unit * jnp.sqrt(safe), 0.0)

@@ -19,16 +19,24 @@ def pytree(cls: T) -> T:
     arrays, which a run-time type checker of `__init__` would refuse.
     """
     fields = dataclasses.fields(cls)
-    data = [field.name for field in fields if not field.metadata.get("static")]
-    static = [field.name for field in fields if field.metadata.get("static")]
+    data, static = [], []
+    for field in fields:
+        is_static = field.metadata.get("static")
+        names = static if is_static else data
+        names.append(field.name)
+    names = (*data, *static)
+    keys = [jax.tree_util.GetAttrKey(name) for name in data]
 
     def flatten(tree):
-        children = [(jax.tree_util.GetAttrKey(name), getattr(tree, name)) for name in data]
-        return children, tuple(getattr(tree, name) for name in static)
+        children = [getattr(tree, name) for name in data]
+        values = [getattr(tree, name) for name in static]
+        keyed = zip(keys, children, strict=True)
+        return list(keyed), tuple(values)
 
     def unflatten(values, children):
         tree = object.__new__(cls)
-        for name, value in zip((*data, *static), (*children, *values), strict=True):
+        given = (*children, *values)
+        for name, value in zip(names, given, strict=True):
             object.__setattr__(tree, name, value)
         return tree
 

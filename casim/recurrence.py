@@ -316,8 +316,11 @@ def times(
     y_upper, y_lower = _halves(y_high)
     high = x_high * y_high
     # Products of halves are exact, so this is what the product was rounded by (Dekker 1971).
-    error = ((x_upper * y_upper - high) + x_upper * y_lower + x_lower * y_upper) + x_lower * y_lower
-    rest = _finite(error + (x_high * y_low + x_low * y_high))
+    error = x_upper * y_upper - high
+    error = error + x_upper * y_lower + x_lower * y_upper
+    error = error + x_lower * y_lower
+    crossed = x_high * y_low + x_low * y_high
+    rest = _finite(error + crossed)
     total = high + rest
     cut_off = jnp.clip(total, -half.max, half.max)
     return cut_off, _finite(rest - (total - high))

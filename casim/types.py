@@ -162,7 +162,8 @@ class Batch(NamedTuple):
     @property
     def counted(self) -> Bool[Array, "P N"]:
         """Episodes that are there and have a reward."""
-        counted = jnp.ones(self.live.shape[:-1], bool)
+        rows = self.live.shape[:-1]
+        counted = jnp.ones(rows, bool)
         if self.scorable is not None:
             counted = counted & self.scorable
         if self.absent is not None:
@@ -269,12 +270,17 @@ class Batch(NamedTuple):
         reward = _float(reward)
         if reward.ndim != 2 or 0 in reward.shape:
             raise ValueError(f"reward must have shape [R, T], with rows, got {reward.shape}")
-        mask = np.asarray(mask).astype(bool)
+        mask = np.asarray(mask)
+        mask = mask.astype(bool)
         if mask.shape != reward.shape:
             raise ValueError(f"mask must have shape {reward.shape}, got {mask.shape}")
         if live is None:
-            met = mask | (np.nan_to_num(reward) != 0)
-            live = np.cumsum(met[:, ::-1], axis=1)[:, ::-1] > 0
+            paid = np.nan_to_num(reward) != 0
+            met = mask | paid
+            backwards = met[:, ::-1]
+            later = np.cumsum(backwards, axis=1)
+            live = later[:, ::-1] > 0
+        discounts = np.asarray(discount, reward.dtype)
         nothing = np.zeros(reward.shape, np.int32)
         steps = {
             "state": nothing,
@@ -288,7 +294,7 @@ class Batch(NamedTuple):
             "segment": nothing if segment is None else segment,
             "agent": nothing if agent is None else agent,
             "kind": nothing,
-            "discount": np.broadcast_to(np.asarray(discount, reward.dtype), reward.shape),
+            "discount": np.broadcast_to(discounts, reward.shape),
             "policy_log_prob": policy_log_prob,
             "reference_log_prob": reference_log_prob,
             "entropy": entropy,
@@ -300,10 +306,13 @@ class Batch(NamedTuple):
             "truncated": _flags(truncated),
             "reward_baseline": reward_baseline,
         }
-        for name, x in {**steps, "component": component, **rows, "prompt": prompt}.items():
-            wanted = reward.shape[:1] if name in (*rows, "prompt") else reward.shape
-            if x is not None and np.shape(x)[: len(wanted)] != wanted:
-                raise ValueError(f"{name} must have shape {wanted}, got {np.shape(x)}")
+        fields = {**steps, "component": component, **rows, "prompt": prompt}
+        for name, x in fields.items():
+            of_row = name in (*rows, "prompt")
+            wanted = reward.shape[:1] if of_row else reward.shape
+            shape = np.shape(x)
+            if x is not None and shape[: len(wanted)] != wanted:
+                raise ValueError(f"{name} must have shape {wanted}, got {shape}")
         if scorable is None and component is not None:
             rows["scorable"] = _any_number(component, live)
         place, absent, labels = _grouped(np.asarray(prompt))
@@ -313,8 +322,13 @@ class Batch(NamedTuple):
             if x is None:
                 return None
             x = np.asarray(x)
-            filled = ~absent.reshape(absent.shape + (1,) * (x.ndim - 1))
-            return jnp.asarray(np.where(filled, x[place], np.zeros((), x.dtype)))
+            rest = (1,) * (x.ndim - 1)
+            empty = absent.reshape(absent.shape + rest)
+            filled = ~empty
+            zero = np.zeros((), x.dtype)
+            return jnp.asarray(np.where(filled, x[place], zero))
+
+        row = np.where(absent, -1, place)
 
         return cls(
             **{name: grouped(x) for name, x in steps.items()},
@@ -322,7 +336,7 @@ class Batch(NamedTuple):
             **{name: grouped(x) for name, x in rows.items()},
             prompt=jnp.asarray(labels),
             absent=jnp.asarray(absent) if absent.any() else None,
-            row=jnp.asarray(np.where(absent, -1, place)),
+            row=jnp.asarray(row),
         )
 
 
@@ -350,7 +364,9 @@ def _any_number(
 
 
 def _flags(x: Any) -> np.ndarray | None:
-    return None if x is None else np.asarray(x).astype(bool)
+    if x is None:
+        return None
+    return np.asarray(x).astype(bool)
 
 
 def _grouped(prompt: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -360,8 +376,10 @@ def _grouped(prompt: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray, np.
     order = np.argsort(group, kind="stable")
     first = np.cumsum(size) - size
     within = np.arange(size.max())
-    absent = within[None, :] >= size[:, None]
-    place = first[:, None] + np.where(absent, 0, within[None, :])
+    place_in_group = within[None, :]
+    absent = place_in_group >= size[:, None]
+    other = np.where(absent, 0, place_in_group)
+    place = first[:, None] + other
     if not np.issubdtype(labels.dtype, np.integer):
         labels = np.arange(len(labels))
     return order[place], absent, labels
@@ -375,7 +393,9 @@ def to_rows(
     row = np.asarray(batch.row)
     filled = row >= 0
     x = np.asarray(x)
-    out = np.zeros((int(row.max()) + 1, *x.shape[2:]), x.dtype)
+    number = int(row.max()) + 1
+    shape = (number, *x.shape[2:])
+    out = np.zeros(shape, x.dtype)
     out[row[filled]] = x[filled]
     return out
 
@@ -386,8 +406,11 @@ def recorded(batch: Batch | Trajectory) -> Trajectory:
     A log that does not say how likely its actions were has 0 as their logarithms.
     """
     if batch.log_prob is None:
-        batch = batch._replace(log_prob=jnp.zeros_like(batch.reward))
-    return Trajectory(*(getattr(batch, name) for name in Trajectory._fields))
+        nothing = jnp.zeros_like(batch.reward)
+        batch = batch._replace(log_prob=nothing)
+    names = Trajectory._fields
+    fields = [getattr(batch, name) for name in names]
+    return Trajectory(*fields)
 
 
 class Replay(NamedTuple):
@@ -450,4 +473,5 @@ class Truth(NamedTuple):
     @property
     def q_value(self) -> Float[Any, "T S A"]:
         """Q_t(s, a) = V_t(s) + A_t(s, a)."""
-        return self.value[:-1, :, None] + self.advantage
+        value = self.value[:-1, :, None]
+        return value + self.advantage

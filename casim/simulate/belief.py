@@ -58,8 +58,12 @@ class Filter(NamedTuple):
         cls,
         mdp: MDP,
     ) -> Filter:
-        running = jnp.where(mdp.terminal[None, :, None], 0.0, mdp.emission)
-        return cls(transition_matrix(mdp), running.swapaxes(1, 2))
+        over = mdp.terminal[None, :, None]
+        running = jnp.where(over, 0.0, mdp.emission)
+        return cls(
+            matrix=transition_matrix(mdp),
+            likelihood=running.swapaxes(1, 2),
+        )
 
     def advance(
         self,
@@ -70,10 +74,13 @@ class Filter(NamedTuple):
 
         Step 0 does not move.
         """
-        move = self.matrix[now.previous, :, now.action]
-        moved = jnp.einsum("lrs,lsz->lrz", rows, move, precision="highest")
-        prior = jnp.where((now.index == 0)[:, None, None], rows, moved)
-        return prior * self.likelihood[now.kernel, now.observation][:, None, :]
+        moves = self.matrix[now.previous, :, now.action]
+        moved = jnp.einsum("lrs,lsz->lrz", rows, moves, precision="highest")
+        begins = now.index == 0
+        at_start = begins[:, None, None]
+        prior = jnp.where(at_start, rows, moved)
+        likely = self.likelihood[now.kernel, now.observation]
+        return prior * likely[:, None, :]
 
 
 def transition_matrix(mdp: MDP) -> Float[Array, "M S A S"]:
@@ -95,17 +102,28 @@ def filter_to(
     """
     table = Filter.make(mdp)
     blocks, before = _starts(table, mdp, batch, start)
-    rows = jnp.arange(step.shape[0])
+    num_rows = step.shape[0]
+    rows = jnp.arange(num_rows)
     block = step // _blocks(mdp).length
-    mine = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1)[:, block, rows], blocks)
+
+    def of_own_block(x: Array) -> Array:
+        lanes = jnp.swapaxes(x, 0, 1)
+        return lanes[:, block, rows]
+
+    mine = jax.tree.map(of_own_block, blocks)
 
     def update(
         belief: Array,
         now: Evidence,
     ) -> tuple[Array, None]:
-        return jnp.where((now.index <= step)[:, None], _posterior(table, belief, now), belief), None
+        within = now.index <= step
+        after = _posterior(table, belief, now)
+        belief = jnp.where(within[:, None], after, belief)
+        return belief, None
 
-    return jax.lax.scan(update, before[block, rows], mine)[0]
+    start_of_own = before[block, rows]
+    belief, _ = jax.lax.scan(update, start_of_own, mine)
+    return belief
 
 
 def filter_all(
@@ -129,8 +147,10 @@ def filter_all(
         return belief, belief
 
     lanes = jax.tree.map(_side_by_side, blocks)
-    _, belief = jax.lax.scan(update, before.reshape(number * rows, -1), lanes)
-    belief = jnp.transpose(belief.reshape(length, number, rows, -1), (2, 1, 0, 3))
+    lanes_before = before.reshape(number * rows, -1)
+    _, found = jax.lax.scan(update, lanes_before, lanes)
+    by_block = found.reshape(length, number, rows, -1)
+    belief = jnp.transpose(by_block, (2, 1, 0, 3))
     return join(belief, _blocks(mdp), axis=1)
 
 
@@ -139,7 +159,8 @@ def redraw(
     noise: Float[Array, " N"],
 ) -> Int[Array, " N"]:
     """A state from each belief."""
-    return draw(thresholds(belief), noise)
+    cuts = thresholds(belief)
+    return draw(cuts, noise)
 
 
 def _starts(
@@ -149,42 +170,57 @@ def _starts(
     start: Array,
 ) -> tuple[Evidence, Float[Array, "B N S"]]:
     """The evidence in blocks `[B, L, N]`, and the belief that each block starts from."""
-    steps, rows = mdp.schedule.shape[0], batch.action.shape[0]
+    (steps,) = mdp.schedule.shape
+    rows = batch.action.shape[0]
+    shape = (rows, steps)
     cuts = _blocks(mdp)
 
     def split(x: Array) -> Array:
-        each = jnp.broadcast_to(x, (rows, steps)).astype(jnp.int32)
-        return jnp.moveaxis(cut(each, cuts, axis=1, fill=-1), 0, -1)
+        each = jnp.broadcast_to(x, shape)
+        each = each.astype(jnp.int32)
+        blocks = cut(each, cuts, axis=1, fill=-1)
+        return jnp.moveaxis(blocks, 0, -1)
 
     def before(x: Array) -> Array:
-        return jnp.concatenate([x[..., :1], x[..., :-1]], axis=-1)
+        first = x[..., :1]
+        others = x[..., :-1]
+        return jnp.concatenate([first, others], axis=-1)
 
-    evidence = (
-        jnp.arange(steps),
-        mdp.schedule,
-        batch.observation,
-        before(mdp.schedule),
-        before(batch.action),
+    def of_all(x: Array) -> Array:
+        return x[None]
+
+    blocks = Evidence(
+        index=split(of_all(jnp.arange(steps))),
+        kernel=split(of_all(mdp.schedule)),
+        observation=split(batch.observation),
+        previous=split(of_all(before(mdp.schedule))),
+        action=split(before(batch.action)),
     )
-    blocks = Evidence(*(split(x if x.ndim > 1 else x[None]) for x in evidence))
     states = start.shape[-1]
     first = jnp.broadcast_to(start, (rows, states))
     if cuts.number == 1:
         return blocks, first[None]
+
+    def through(belief: Array, map_: tuple[Array, Array]) -> Array:
+        return _through(belief, *map_)
+
     maps = _fold(table, blocks, states)
-    return blocks, starts(lambda belief, map_: _through(belief, *map_), first, maps)
+    return blocks, starts(through, first, maps)
 
 
 def _blocks(mdp: MDP) -> Blocks:
     steps = mdp.schedule.shape[0]
     whole = steps <= numbers().filtered
-    return Blocks.of_number(steps, 1) if whole else Blocks.roots(steps)
+    if whole:
+        return Blocks.of_number(steps, 1)
+    return Blocks.roots(steps)
 
 
 def _side_by_side(x: Array) -> Array:
     """Steps within a block on the first axis, all blocks of all rows on the second."""
     number, length, rows = x.shape
-    return jnp.swapaxes(x, 0, 1).reshape(length, number * rows)
+    by_step = jnp.swapaxes(x, 0, 1)
+    return by_step.reshape(length, number * rows)
 
 
 def _fold(
@@ -194,8 +230,10 @@ def _fold(
 ) -> tuple[Float[Array, "B N S S"], Int[Array, "B N S"]]:
     """What each block makes of each state: rows, each to be multiplied by its power of two."""
     number, _, rows = blocks.index.shape
-    eye = jnp.eye(states, dtype=table.matrix.dtype)
-    eye = jnp.broadcast_to(eye, (number, rows, states, states))
+    shape = (number, rows, states, states)
+    dtype = table.matrix.dtype
+    itself = jnp.eye(states, dtype=dtype)
+    rows_of_all = jnp.broadcast_to(itself, shape)
 
     def step(
         carry: tuple[Array, Array],
@@ -203,12 +241,19 @@ def _fold(
     ) -> tuple[Array, Array]:
         row, power = carry
         joint = table.advance(row, now)
-        change = jnp.frexp(jnp.sum(joint, axis=-1))[1]
-        keep = (now.index < 0)[:, None]
-        row = jnp.where(keep[..., None], row, jnp.ldexp(joint, -change[..., None]))
-        return row, jnp.where(keep, power, power + change)
+        mass = jnp.sum(joint, axis=-1)
+        _, change = jnp.frexp(mass)
+        fills_up = now.index < 0
+        keep = fills_up[:, None]
+        down = -change[..., None]
+        scaled = jnp.ldexp(joint, down)
+        row = jnp.where(keep[..., None], row, scaled)
+        raised = power + change
+        power = jnp.where(keep, power, raised)
+        return row, power
 
-    return fold(step, (eye, jnp.zeros(eye.shape[:3], jnp.int32)), blocks)
+    powers = jnp.zeros(shape[:3], jnp.int32)
+    return fold(step, (rows_of_all, powers), blocks)
 
 
 def _through(
@@ -217,10 +262,18 @@ def _through(
     power: Int[Array, "N S"],
 ) -> Float[Array, "N S"]:
     """The belief after a block."""
-    alive = (belief > 0) & (jnp.sum(row, axis=-1) > 0)
-    largest = jnp.max(jnp.where(alive, power, jnp.iinfo(jnp.int32).min), axis=-1, keepdims=True)
-    weight = jnp.where(alive, jnp.ldexp(belief, jnp.where(alive, power - largest, 0)), 0.0)
-    return _normalise(jnp.einsum("ns,nsz->nz", weight, row, precision="highest"))
+    mass = jnp.sum(row, axis=-1)
+    reached = mass > 0
+    alive = (belief > 0) & reached
+    lowest = jnp.iinfo(jnp.int32).min
+    of_alive = jnp.where(alive, power, lowest)
+    largest = jnp.max(of_alive, axis=-1, keepdims=True)
+    apart = power - largest
+    below = jnp.where(alive, apart, 0)
+    scaled = jnp.ldexp(belief, below)
+    weight = jnp.where(alive, scaled, 0.0)
+    joint = jnp.einsum("ns,nsz->nz", weight, row, precision="highest")
+    return _normalise(joint)
 
 
 def _posterior(
@@ -229,10 +282,15 @@ def _posterior(
     now: Evidence,
 ) -> Float[Array, "L S"]:
     """The belief after a step; unchanged by what fills up a block."""
-    after = _normalise(table.advance(belief[:, None, :], now)[:, 0])
-    return jnp.where((now.index < 0)[:, None], belief, after)
+    rows = belief[:, None, :]
+    joint = table.advance(rows, now)
+    after = _normalise(joint[:, 0])
+    fills_up = now.index < 0
+    return jnp.where(fills_up[:, None], belief, after)
 
 
 def _normalise(joint: Float[Array, "L S"]) -> Float[Array, "L S"]:
     total = jnp.sum(joint, axis=-1, keepdims=True)
-    return joint / jnp.where(total > 0, total, 1.0)
+    possible = total > 0
+    safe = jnp.where(possible, total, 1.0)
+    return joint / safe

@@ -106,14 +106,15 @@ def draw_paths(engine: Engine | None, request: Request, noisy_emission: bool) ->
         noisy_emission: False promises that every emission row is one-hot, which saves draws.
     """
     num, steps = request_size(request)
-    if engine is None or (
-        engine.name == "fused" and not 0 < padded(num, steps, engine.blocks) <= MAX_ENTRIES
-    ):
+    if engine is not None and engine.name == "fused":
+        entries = padded(num, steps, engine.blocks)
+        if not 0 < entries <= MAX_ENTRIES:
+            engine = None
+    if engine is None:
         engine = choose_engine(num, steps, request.tables.sizes)
     if engine.name == "fused":
-        return fused_paths(
-            request, noisy_emission, engine.blocks, interpret=jax.default_backend() != "gpu"
-        )
+        interpret = jax.default_backend() != "gpu"
+        return fused_paths(request, noisy_emission, engine.blocks, interpret=interpret)
     if engine.name == "parallel":
         return parallel_paths(request, noisy_emission, engine.blocks)
     return scan_paths(request, noisy_emission)

@@ -119,8 +119,11 @@ def levels_of(threshold: Array) -> tuple[Array, ...]:
     is what a cache likes.
     """
     rows = math.prod(threshold.shape[:-1])
-    cut = jnp.ceil(threshold * 2.0**24).astype(jnp.int32).reshape(rows, threshold.shape[-1])
-    size, levels = threshold.shape[-1] + 1, []
+    columns = threshold.shape[-1]
+    on_grid = jnp.ceil(threshold * 2.0**24).astype(jnp.int32)
+    cut = on_grid.reshape(rows, columns)
+    size = columns + 1
+    levels = []
     while size > 1:
         branches = 2 if size.bit_length() % 2 == 0 else 4
         inner = size // branches
@@ -156,7 +159,9 @@ def _call(
     leaves, structure = jax.tree.flatten(inputs)
 
     def body(*refs):
-        routine(jax.tree.unflatten(structure, refs[: len(leaves)]), *refs[len(leaves) :])
+        given, outputs = refs[: len(leaves)], refs[len(leaves) :]
+        own_inputs = jax.tree.unflatten(structure, given)
+        routine(own_inputs, *outputs)
 
     call = pl.pallas_call(
         body,

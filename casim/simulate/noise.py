@@ -25,7 +25,13 @@ ACTION, TRANSITION, OBSERVATION, LATENT = range(4)
 LATENT draws the start state at step 0 and a redrawn hidden state at a refed branch.
 """
 
-_ROTATION = ((13, 15, 26, 6), (17, 29, 16, 24))
+_EVEN = (13, 15, 26, 6)
+_ODD = (17, 29, 16, 24)
+_ROTATION = (_EVEN, _ODD)
+_PARITY = np.uint32(0x1BD11BDA)
+"""Threefry's constant, from which the third word of its schedule is made."""
+_OWN_STREAM = (0x9E3779B9, 0x7F4A7C15)
+_GRID = 2.0**-24
 
 
 def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:
@@ -34,10 +40,14 @@ def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:
     The constant sets this stream apart from JAX's own, which hashes small counters under the
     same words.
     """
-    words, *more = jax.random.key_data(key).reshape(-1, 2)  # one pair for JAX's default generator
+    data = jax.random.key_data(key)
+    pairs = data.reshape(-1, 2)
+    words, *more = pairs  # one pair for JAX's default generator
     for pair in more:
-        words = jnp.stack(threefry(words, *pair))
-    return words ^ jnp.array([0x9E3779B9, 0x7F4A7C15], jnp.uint32)
+        hashed = threefry(words, *pair)
+        words = jnp.stack(hashed)
+    own_stream = jnp.array(_OWN_STREAM, jnp.uint32)
+    return words ^ own_stream
 
 
 def threefry(
@@ -46,7 +56,10 @@ def threefry(
     x1: Array,
 ) -> tuple[Array, Array]:
     """Threefry-2x32 with 20 rounds, elementwise over two equal shapes of uint32 counters."""
-    return threefry_together((words[0], words[1]), [(x0, x1)])[0]
+    key = (words[0], words[1])
+    counter = (x0, x1)
+    (hashed,) = threefry_together(key, [counter])
+    return hashed
 
 
 def threefry_together(
@@ -57,16 +70,38 @@ def threefry_together(
 
     A processor can run what does not wait.
     """
-    schedule = (*words, words[0] ^ words[1] ^ np.uint32(0x1BD11BDA))
-    hashes = [(x0 + schedule[0], x1 + schedule[1]) for x0, x1 in counters]
+    first, second = words
+    third = first ^ second ^ _PARITY
+    schedule = (first, second, third)
+    hashes = _keyed(counters, first, second)
     for group in range(5):
         for distance in _ROTATION[group % 2]:
-            hashes = [(x0 + x1, x1) for x0, x1 in hashes]
-            hashes = [(x0, x0 ^ _rotated(x1, distance)) for x0, x1 in hashes]
-        first = schedule[(group + 1) % 3]
-        second = schedule[(group + 2) % 3] + np.uint32(group + 1)
-        hashes = [(x0 + first, x1 + second) for x0, x1 in hashes]
+            hashes = _mixed(hashes, distance)
+        number = group + 1
+        first = schedule[number % 3]
+        second = schedule[(number + 1) % 3]
+        numbered = np.uint32(number)
+        second = second + numbered
+        hashes = _keyed(hashes, first, second)
     return hashes
+
+
+def _keyed(
+    hashes: list[tuple[Array, Array]],
+    first: Array,
+    second: Array,
+) -> list[tuple[Array, Array]]:
+    """Both words of every hash, with a word of the key added to each."""
+    return [(x0 + first, x1 + second) for x0, x1 in hashes]
+
+
+def _mixed(
+    hashes: list[tuple[Array, Array]],
+    distance: int,
+) -> list[tuple[Array, Array]]:
+    """A round."""
+    added = [(x0 + x1, x1) for x0, x1 in hashes]
+    return [(x0, x0 ^ _rotated(x1, distance)) for x0, x1 in added]
 
 
 def _rotated(
@@ -74,12 +109,16 @@ def _rotated(
     distance: int,
 ) -> Array:
     """The bits of a word moved up, and those that fall out at the top put in below."""
-    return (word << distance) | (word >> (32 - distance))
+    up = word << distance
+    below = word >> (32 - distance)
+    return up | below
 
 
 def uniform(bits: Array) -> Array:
     """Uniform float32 on the grid of 2^-24 in [0, 1), from uint32 words."""
-    return (bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)
+    place = bits >> 8
+    number = place.astype(jnp.float32)
+    return number * jnp.float32(_GRID)
 
 
 def step_noise(
@@ -100,13 +139,24 @@ def step_noise(
         step: address of each step.
         observed: also draw the pair of OBSERVATION and LATENT; the first does not depend on this.
     """
-    pairs = jnp.arange(2 if observed else 1)
-    counter = 2 * step[:, None, :] + pairs[None, :, None]
-    shape = (*counter.shape, episode.shape[0])
-    row = jnp.broadcast_to(episode[None, None, None, :], shape)
-    column = jnp.broadcast_to(counter[..., None], shape)
-    first, second = threefry(words, row.astype(jnp.uint32), column.astype(jnp.uint32))
-    return jax.lax.complex(uniform(first), uniform(second))
+    number = 2 if observed else 1
+    pairs = jnp.arange(number)
+    steps = step[:, None, :]
+    of_step = 2 * steps
+    of_pair = pairs[None, :, None]
+    counter = of_step + of_pair
+    num = episode.shape[0]
+    shape = (*counter.shape, num)
+    rows = episode[None, None, None, :]
+    columns = counter[..., None]
+    row = jnp.broadcast_to(rows, shape)
+    column = jnp.broadcast_to(columns, shape)
+    row = row.astype(jnp.uint32)
+    column = column.astype(jnp.uint32)
+    first, second = threefry(words, row, column)
+    real = uniform(first)
+    imaginary = uniform(second)
+    return jax.lax.complex(real, imaginary)
 
 
 def pair(
@@ -120,8 +170,11 @@ def pair(
     The addresses have equal shapes and are taken elementwise.
     """
     row = episode.astype(jnp.uint32)
-    counter = (2 * step + channel // 2).astype(jnp.uint32)
-    first, second = threefry(words, row, counter)
+    of_step = 2 * step
+    of_pair = channel // 2
+    counter = of_step + of_pair
+    column = counter.astype(jnp.uint32)
+    first, second = threefry(words, row, column)
     return uniform(first), uniform(second)
 
 
@@ -132,7 +185,8 @@ def single(
     channel: int,
 ) -> Array:
     """Uniforms at one channel, elementwise over equal shapes of episode and step addresses."""
-    return pair(words, episode, step, channel)[channel % 2]
+    both = pair(words, episode, step, channel)
+    return both[channel % 2]
 
 
 def thresholds(prob: Float[Array, "*shape K"]) -> Float[Array, "*shape K-1"]:
@@ -141,14 +195,23 @@ def thresholds(prob: Float[Array, "*shape K"]) -> Float[Array, "*shape K-1"]:
     In maths: the cumulative sums c_1..c_{K-1}, raised to 2 from the last outcome of positive
     probability on, so that rounding can never draw an outcome of probability 0.
     """
-    cut = jnp.where(prob > 0, jnp.cumsum(prob, axis=-1), 0.0)
+    possible = prob > 0
+    total = jnp.cumsum(prob, axis=-1)
     # A blocked sum may round at an outcome of probability 0 too; it takes the sum before it
     # instead.
-    cut = jax.lax.cummax(cut, axis=cut.ndim - 1)[..., :-1]
-    index = jnp.broadcast_to(jnp.arange(prob.shape[-1]), prob.shape)
-    possible = jnp.where(prob > 0, index, 0)
-    last = jnp.max(possible, axis=-1, keepdims=True)
-    return jnp.where(index[..., :-1] < last, cut, 2.0).astype(jnp.float32)
+    cut = jnp.where(possible, total, 0.0)
+    axis = cut.ndim - 1
+    cut = jax.lax.cummax(cut, axis=axis)
+    number = prob.shape[-1]
+    outcomes = jnp.arange(number)
+    index = jnp.broadcast_to(outcomes, prob.shape)
+    reachable = jnp.where(possible, index, 0)
+    last = jnp.max(reachable, axis=-1, keepdims=True)
+    before = index[..., :-1]
+    goes_on = before < last
+    below = cut[..., :-1]
+    threshold = jnp.where(goes_on, below, 2.0)
+    return threshold.astype(jnp.float32)
 
 
 def draw(
@@ -156,4 +219,6 @@ def draw(
     noise: Float[Array, "*batch"],
 ) -> Int[Array, "*batch"]:
     """The outcome whose interval holds the uniform."""
-    return jnp.sum(noise[..., None] >= threshold, axis=-1, dtype=jnp.int32)
+    shown = noise[..., None]
+    passed = shown >= threshold
+    return jnp.sum(passed, axis=-1, dtype=jnp.int32)

@@ -46,7 +46,9 @@ class Packing(NamedTuple):
         word = words[0]
         for w in range(1, self.words):
             word = jnp.where(self._word(place) == w, words[w], word)
-        return (word >> self._shift(place) & np.uint32((1 << self.bits) - 1)).astype(jnp.int32)
+        mask = np.uint32((1 << self.bits) - 1)
+        state = word >> self._shift(place) & mask
+        return state.astype(jnp.int32)
 
     def put(
         self,
@@ -84,13 +86,18 @@ class Packing(NamedTuple):
     ) -> Array:
         """Whether all places hold the same state, per lane."""
         first = self.get(words, 0).astype(jnp.uint32)
-        ones = [np.uint32(sum(1 << self._shift(s) for s in places)) for places in self._places()]
-        return (
-            functools.reduce(
-                jnp.bitwise_or, [word ^ first * one for word, one in zip(words, ones, strict=True)]
-            )
-            == 0
-        )
+        ones = [self._ones(places) for places in self._places()]
+        pairs = zip(words, ones, strict=True)
+        differ = [word ^ first * one for word, one in pairs]
+        return functools.reduce(jnp.bitwise_or, differ) == 0
+
+    def _ones(
+        self,
+        places: range,
+    ) -> np.uint32:
+        """A word with a 1 in every place."""
+        bits = [1 << self._shift(place) for place in places]
+        return np.uint32(sum(bits))
 
     def _places(self) -> list[range]:
         """Of each word."""

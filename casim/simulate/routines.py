@@ -94,7 +94,9 @@ def _lanes(
     inputs: Inputs,
 ) -> _Lane:
     # Lanes beyond the last repeat the last one, and write what it writes.
-    lane = jnp.minimum(pl.program_id(0) * LANES + jnp.arange(LANES), shape.lanes - 1)
+    program = pl.program_id(0) * LANES
+    number = program + jnp.arange(LANES)
+    lane = jnp.minimum(number, shape.lanes - 1)
     row = lane % shape.num
     fixed = None
     if inputs.script is not None:
@@ -102,8 +104,19 @@ def _lanes(
         fixed = (inputs.state[row], begin, observation, first)
     words = (inputs.words[0], inputs.words[1])
     # Of one block it is one number for all lanes, which is cheaper.
-    first = 0 if shape.blocks == 1 else lane // shape.num * shape.length
-    return _Lane(lane, row, first, words, inputs.episode[row].astype(jnp.uint32), fixed)
+    first = 0
+    if shape.blocks > 1:
+        block = lane // shape.num
+        first = block * shape.length
+    episode = inputs.episode[row]
+    return _Lane(
+        lane=lane,
+        row=row,
+        first=first,
+        words=words,
+        episode=episode.astype(jnp.uint32),
+        fixed=fixed,
+    )
 
 
 def _movers(
@@ -116,13 +129,16 @@ def _movers(
 
     Whatever the states, they meet the same noise.
     """
-    counters = [jnp.broadcast_to(2 * time, (LANES,)).astype(jnp.uint32) for time in times]
+    counters = [_counter(time) for time in times]
     if shape.noisy_emission:
         counters += [counter + np.uint32(1) for counter in counters]
-    hashes = threefry_together(at.words, [(at.episode, counter) for counter in counters])
-    seen = [_grid(x) for x, _ in hashes[len(times) :]] or [None] * len(times)
-    noises = [(_grid(x), _grid(y), z) for (x, y), z in zip(hashes, seen, strict=False)]
+    addresses = [(at.episode, counter) for counter in counters]
+    hashes = threefry_together(at.words, addresses)
+    drawn, of_observation = hashes[: len(times)], hashes[len(times) :]
+    seen = [_grid(x) for x, _ in of_observation] or [None] * len(times)
+    noises = [(_grid(x), _grid(y), z) for (x, y), z in zip(drawn, seen, strict=True)]
     kernels = [inputs.schedule[time] for time in times]
+    steps = shape.blocks * shape.length
 
     def move(
         kernel: Array,
@@ -134,15 +150,25 @@ def _movers(
         if inputs.script is not None and at.fixed is not None:
             imposed = inputs.script.action
             if imposed is not None:
-                imposed = imposed[at.row * (shape.blocks * shape.length) + time]
+                place = at.row * steps + time
+                imposed = imposed[place]
             now = Now(time, *at.fixed, imposed)
         return step(inputs.tables, shape.sizes, kernel, noise, state, now, _read, descend)
 
-    return [functools.partial(move, *given) for given in zip(kernels, noises, times, strict=True)]
+    given = zip(kernels, noises, times, strict=True)
+    return [functools.partial(move, *each) for each in given]
+
+
+def _counter(time: Array) -> Array:
+    """Of a step's first hash, in every lane."""
+    first = 2 * time
+    lanes = jnp.broadcast_to(first, (LANES,))
+    return lanes.astype(jnp.uint32)
 
 
 def _grid(bits: Array) -> Array:
-    return (bits >> 8).astype(jnp.int32)
+    place = bits >> 8
+    return place.astype(jnp.int32)
 
 
 def _read(
@@ -165,11 +191,15 @@ def descend(
     node = row
     for level in levels:
         if level.shape[1] == 1:
-            node = 2 * node + (noise >= level[node, 0]).astype(jnp.int32)
+            passed = noise >= level[node, 0]
+            node = 2 * node + passed.astype(jnp.int32)
         else:
-            cuts = level[node[:, None], jnp.arange(4)[None, :]]
-            node = 4 * node + jnp.sum(noise[:, None] >= cuts, axis=1, dtype=jnp.int32)
-    return node - row * (width + 1)
+            columns = jnp.arange(4)[None, :]
+            cuts = level[node[:, None], columns]
+            passed = noise[:, None] >= cuts
+            node = 4 * node + jnp.sum(passed, axis=1, dtype=jnp.int32)
+    before = row * (width + 1)
+    return node - before
 
 
 def path_routine(
@@ -181,8 +211,11 @@ def path_routine(
     at = _lanes(shape, inputs)
     # The last two are the outputs; the refs before them are the same memory as inputs.
     line = _writer(shape, inputs, at, refs[-2:])
-    lines = shape.lines if inputs.open is None else inputs.open[pl.program_id(0)]
-    jax.lax.fori_loop(0, lines, line, inputs.state[at.lane])
+    lines = shape.lines
+    if inputs.open is not None:
+        lines = inputs.open[pl.program_id(0)]
+    state = inputs.state[at.lane]
+    jax.lax.fori_loop(0, lines, line, state)
 
 
 def map_routine(
@@ -198,23 +231,31 @@ def map_routine(
     whatever the block started from: it is written at once, and `open_ref` tells how many lines
     before it are not.
     """
-    at, packing = _lanes(shape, inputs), Packing(shape.sizes.states)
+    at = _lanes(shape, inputs)
+    packing = Packing(shape.sizes.states)
 
     def apart(carry: tuple[Array, list[Array]]) -> Array:
         index, ends = carry
-        return (index < shape.lines) & (jnp.max((~packing.met(ends)).astype(jnp.int32)) > 0)
+        apart = ~packing.met(ends)
+        any_apart = jnp.max(apart.astype(jnp.int32)) > 0
+        return (index < shape.lines) & any_apart
 
     def onward(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
         index, ends = carry
-        return index + 1, _every_state(shape, inputs, at, packing, at.first + index * LINE, ends)
+        first = at.first + index * LINE
+        return index + 1, _every_state(shape, inputs, at, packing, first, ends)
 
-    index, ends = jax.lax.while_loop(apart, onward, (jnp.int32(0), packing.every(LANES)))
+    start = (jnp.int32(0), packing.every(LANES))
+    index, ends = jax.lax.while_loop(apart, onward, start)
     open_ref[pl.program_id(0)] = index
     # Either they have met, or the block is over and nothing is left to write.
     line = _writer(shape, inputs, at, refs)
-    met = jax.lax.fori_loop(index, shape.lines, line, packing.get(ends, 0))
+    end = packing.get(ends, 0)
+    met = jax.lax.fori_loop(index, shape.lines, line, end)
+    is_over = index == shape.lines
     for s in range(shape.sizes.states):
-        map_ref[s, at.lane] = jnp.where(index == shape.lines, packing.get(ends, s), met)
+        end = packing.get(ends, s)
+        map_ref[s, at.lane] = jnp.where(is_over, end, met)
 
 
 def _every_state(
@@ -242,9 +283,13 @@ def _every_state(
         start: Array,
         held: Array,
     ) -> Array:
-        return held | jnp.uint32(1) << packing.get(ends, start).astype(jnp.uint32)
+        state = packing.get(ends, start)
+        bit = jnp.uint32(1) << state.astype(jnp.uint32)
+        return held | bit
 
-    held = jax.lax.fori_loop(0, shape.sizes.states, add, jnp.zeros((LANES,), jnp.uint32))
+    states = shape.sizes.states
+    nothing = jnp.zeros((LANES,), jnp.uint32)
+    held = jax.lax.fori_loop(0, states, add, nothing)
     count = jnp.max(count_ones(held))
 
     def spread(
@@ -253,18 +298,20 @@ def _every_state(
     ) -> tuple[Array, list[Array]]:
         rest, left = carry
         # Lanes with fewer states take any.
-        state = jnp.minimum(lowest_one(rest), shape.sizes.states - 1)
-        return rest & (rest - np.uint32(1)), packing.put(left, place, state)
+        state = jnp.minimum(lowest_one(rest), states - 1)
+        without_lowest = rest & (rest - np.uint32(1))
+        return without_lowest, packing.put(left, place, state)
 
-    left = jax.lax.fori_loop(0, count, spread, (held, packing.empty(LANES)))[1]
+    start = (held, packing.empty(LANES))
+    _, left = jax.lax.fori_loop(0, count, spread, start)
 
     def group(
         part: Array,
         left: list[Array],
     ) -> list[Array]:
-        moves = _movers(
-            shape, inputs, at, [first + part * GROUP + offset for offset in range(GROUP)]
-        )
+        begin = first + part * GROUP
+        times = [begin + offset for offset in range(GROUP)]
+        moves = _movers(shape, inputs, at, times)
 
         def one(
             place: Array,
@@ -272,7 +319,7 @@ def _every_state(
         ) -> list[Array]:
             state = packing.get(left, place)
             for move in moves:
-                state = move(state)[0]
+                state, _ = move(state)
             return packing.put(moved, place, state)
 
         return jax.lax.fori_loop(0, count, one, packing.empty(LANES))
@@ -283,10 +330,12 @@ def _every_state(
         start: Array,
         moved: list[Array],
     ) -> list[Array]:
-        place = ones_below(held, packing.get(ends, start))
-        return packing.put(moved, start, packing.get(left, place))
+        state = packing.get(ends, start)
+        place = ones_below(held, state)
+        end = packing.get(left, place)
+        return packing.put(moved, start, end)
 
-    return jax.lax.fori_loop(0, shape.sizes.states, settle, packing.empty(LANES))
+    return jax.lax.fori_loop(0, states, settle, packing.empty(LANES))
 
 
 def _writer(
@@ -307,20 +356,24 @@ def _writer(
             carry: tuple[Array, list[list[Array]]],
         ) -> tuple[Array, list[list[Array]]]:
             state, lines = carry
-            first, steps = at.first + index * LINE + part * GROUP, []
-            for move in _movers(shape, inputs, at, [first + offset for offset in range(GROUP)]):
+            first = at.first + index * LINE
+            begin = first + part * GROUP
+            times = [begin + offset for offset in range(GROUP)]
+            steps = []
+            for move in _movers(shape, inputs, at, times):
                 state, path = move(state)
                 steps.append(path)
-            fresh = [
-                _pack(values, kind)
-                for values, kind in zip(zip(*steps, strict=True), kinds, strict=True)
-            ]
-            return state, [_put(words, new, part) for words, new in zip(lines, fresh, strict=True)]
+            by_kind = zip(*steps, strict=True)
+            fresh = [_pack(values, kind) for values, kind in zip(by_kind, kinds, strict=True)]
+            pairs = zip(lines, fresh, strict=True)
+            return state, [_put(words, new, part) for words, new in pairs]
 
         zero = jnp.zeros((LANES,), jnp.uint32)
-        empty = [[zero] * (LINE * kind.itemsize // 4) for kind in kinds]
+        numbers = [LINE * kind.itemsize // 4 for kind in kinds]
+        empty = [[zero] * number for number in numbers]
         state, lines = jax.lax.fori_loop(0, LINE // GROUP, group, (state, empty))
-        place = at.row * (shape.blocks * shape.lines) + at.first // LINE + index
+        before = at.row * (shape.blocks * shape.lines)
+        place = before + at.first // LINE + index
         for ref, words in zip(refs, lines, strict=True):
             _store(ref, place * len(words), words)
         return state
@@ -337,9 +390,12 @@ def _put(
 
     What lives in registers cannot be indexed.
     """
-    return [
-        jnp.where(part == i // len(new), new[i % len(new)], word) for i, word in enumerate(words)
-    ]
+    size = len(new)
+    written = []
+    for i, word in enumerate(words):
+        mine = part == i // size
+        written.append(jnp.where(mine, new[i % size], word))
+    return written
 
 
 def _store(
@@ -355,8 +411,10 @@ def _store(
     for first in range(0, len(words), 4):
         tile = jnp.broadcast_to(words[first][:, None], (LANES, 4))
         for i in range(1, 4):
-            tile = jnp.where(column == i, words[first + i][:, None], tile)
-        ref[(place + first)[:, None] + column] = tile
+            word = words[first + i]
+            tile = jnp.where(column == i, word[:, None], tile)
+        row = place + first
+        ref[row[:, None] + column] = tile
 
 
 def _pack(
@@ -364,11 +422,14 @@ def _pack(
     kind: np.dtype,
 ) -> list[Array]:
     """The values of a group of steps as 32-bit words, the first in the lowest bits."""
-    bits, per_word = 8 * kind.itemsize, 4 // kind.itemsize
+    bits = 8 * kind.itemsize
+    per_word = 4 // kind.itemsize
     words = []
     for i in range(0, GROUP, per_word):
         word = values[i].astype(jnp.uint32)
         for j in range(1, per_word):
-            word = word | (values[i + j].astype(jnp.uint32) << np.uint32(bits * j))
+            value = values[i + j].astype(jnp.uint32)
+            moved = value << np.uint32(bits * j)
+            word = word | moved
         words.append(word)
     return words

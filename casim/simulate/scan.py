@@ -49,9 +49,11 @@ def scan_paths(
             the start states.
     """
     single = starts is None
-    starts = request.start[None, :] if single else starts
-    plan = Plan.make(request, starts.shape[0])
-    chunks, size, blocks = plan.kernel.shape
+    if starts is None:
+        starts = request.start[None, :]
+    blocks = starts.shape[0]
+    plan = Plan.make(request, blocks)
+    chunks, size, _ = plan.kernel.shape
     num = request.start.shape[0]
 
     def chunk(
@@ -61,26 +63,32 @@ def scan_paths(
         state, path = carry
         state, new = advance(request, plan, index, noisy_emission, state)
         # Turned chunk by chunk, while it is in cache, into the layout of the trajectory.
-        written = (
-            jax.lax.dynamic_update_slice_in_dim(
-                x, y.transpose(2, 1, 0).astype(x.dtype), index * size, axis=2
-            )
-            for x, y in zip(path, new, strict=True)
-        )
-        return state, Path(*written)
+        at = index * size
 
-    empty = Path(
-        *(
-            jnp.zeros((num, blocks, chunks * size), kind)
-            for kind in path_types(request.tables.sizes)
-        )
-    )
+        def write(x: Array, y: Array) -> Array:
+            turned = y.transpose(2, 1, 0)
+            turned = turned.astype(x.dtype)
+            return jax.lax.dynamic_update_slice_in_dim(x, turned, at, axis=2)
+
+        return state, jax.tree.map(write, path, new)
+
+    shape = (num, blocks, chunks * size)
+    kinds = path_types(request.tables.sizes)
+    observation, outcome = (jnp.zeros(shape, kind) for kind in kinds)
+    empty = Path(observation, outcome)
     skip = 0
     if single and request.script is not None:
         # Of no lanes there is no minimum: nothing is left to simulate.
-        skip = jnp.min(request.script.begin, initial=request.schedule.shape[0]) // size
-    _, path = jax.lax.fori_loop(skip, chunks, chunk, (starts, empty))
-    return jax.tree.map(lambda x: join(x, plan.whole, axis=1), path)
+        (steps,) = request.schedule.shape
+        earliest = jnp.min(request.script.begin, initial=steps)
+        skip = earliest // size
+    begin = (starts, empty)
+    _, path = jax.lax.fori_loop(skip, chunks, chunk, begin)
+
+    def joined(x: Array) -> Array:
+        return join(x, plan.whole, axis=1)
+
+    return jax.tree.map(joined, path)
 
 
 class Plan(NamedTuple):
@@ -103,22 +111,33 @@ class Plan(NamedTuple):
         Every chunk of a block has the same number of steps.
         """
         (steps,) = request.schedule.shape
-        chunks = ceil(ceil(steps, number), CHUNK)
-        size = ceil(ceil(steps, number), chunks)
+        length = ceil(steps, number)
+        chunks = ceil(length, CHUNK)
+        size = ceil(length, chunks)
         whole = Blocks(steps, number, chunks * size)
-        imposed = None if request.script is None else request.script.action
+        imposed = None
+        if request.script is not None:
+            imposed = request.script.action
 
         def in_chunks(x: Array) -> Array:
             """`[blocks, steps of a block, ...]` becomes `[chunks, size, blocks, ...]`."""
-            return jnp.moveaxis(x.reshape(number, chunks, size, *x.shape[2:]), 0, 2)
+            shape = (number, chunks, size, *x.shape[2:])
+            parts = x.reshape(shape)
+            return jnp.moveaxis(parts, 0, 2)
 
         def split(x: Array) -> Array:
             """`[T]` or `[N, T]` becomes `[chunks, size, blocks, ...]`."""
-            return in_chunks(cut(jnp.moveaxis(x, -1, 0), whole))
+            by_step = jnp.moveaxis(x, -1, 0)
+            return in_chunks(cut(by_step, whole))
 
-        time = jnp.arange(number * whole.length).reshape(number, -1)
-        action = None if imposed is None else split(imposed)
-        return cls(split(request.schedule), in_chunks(time), action, whole)
+        padded = number * whole.length
+        times = jnp.arange(padded)
+        return cls(
+            kernel=split(request.schedule),
+            time=in_chunks(times.reshape(number, -1)),
+            action=None if imposed is None else split(imposed),
+            whole=whole,
+        )
 
 
 def advance(
@@ -134,11 +153,15 @@ def advance(
     the same noise.
     """
     lead = (1,) * (state.ndim - 2)
-    tables, sizes, script = flatten(request.tables), request.tables.sizes, request.script
-    kernel, time, action = jax.tree.map(
-        lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False),
-        (plan.kernel, plan.time, plan.action),
-    )
+    tables = flatten(request.tables)
+    sizes = request.tables.sizes
+    script = request.script
+
+    def of_chunk(x: Array) -> Array:
+        return jax.lax.dynamic_index_in_dim(x, index, keepdims=False)
+
+    planned = (plan.kernel, plan.time, plan.action)
+    kernel, time, action = jax.tree.map(of_chunk, planned)
     noise = step_noise(request.words, request.episode, time, noisy_emission)
 
     def lanes(x: Array) -> Array:
@@ -151,12 +174,16 @@ def advance(
         kernel, time, noise, action = inputs
         now = None
         if script is not None:
-            fixed = (
-                x[None, :] for x in (request.start, script.begin, script.observation, script.first)
-            )
-            now = Now(*jax.tree.map(lanes, (time[:, None], *fixed, action)))
-        first, second = lanes(noise[0]), lanes(noise[1]) if noisy_emission else None
-        uniforms = (first.real, first.imag, None if second is None else second.real)
-        return step(tables, sizes, lanes(kernel[:, None]), uniforms, state, now)
+            fixed = (request.start, script.begin, script.observation, script.first)
+            rows = [x[None, :] for x in fixed]
+            times = time[:, None]
+            given = (times, *rows, action)
+            now = Now(*jax.tree.map(lanes, given))
+        first = lanes(noise[0])
+        seen = lanes(noise[1]).real if noisy_emission else None
+        uniforms = (first.real, first.imag, seen)
+        kernels = lanes(kernel[:, None])
+        return step(tables, sizes, kernels, uniforms, state, now)
 
-    return jax.lax.scan(one, state, (kernel, time, noise, action))
+    inputs = (kernel, time, noise, action)
+    return jax.lax.scan(one, state, inputs)

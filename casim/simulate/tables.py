@@ -47,7 +47,9 @@ class Tables(NamedTuple):
         """S, O, A and K."""
         _, observations, actions = self.log_policy.shape
         states = self.terminal.shape[0]
-        return Sizes(states, observations, actions, self.successor.shape[1] // (states * actions))
+        per_state = states * actions
+        slots = self.successor.shape[1] // per_state
+        return Sizes(states, observations, actions, slots)
 
 
 class Sizes(NamedTuple):
@@ -108,7 +110,8 @@ def prepare(
     policy: Array,
 ) -> Tables:
     """Everything that does not depend on the noise, computed once for a world."""
-    mdp, table = absorb(mdp), force(mdp, policy)
+    mdp = absorb(mdp)
+    table = force(mdp, policy)
     kernels = mdp.successor.shape[0]
     return Tables(
         successor=mdp.successor.reshape(kernels, -1).astype(jnp.int32),
@@ -124,7 +127,9 @@ def prepare(
 
 def _searchable(threshold: Array) -> Array:
     width = threshold.shape[-1]
-    pad = [(0, 0)] * (threshold.ndim - 1) + [(0, (1 << width.bit_length()) - 1 - width)]
+    full = (1 << width.bit_length()) - 1
+    kept = [(0, 0)] * (threshold.ndim - 1)
+    pad = [*kept, (0, full - width)]
     return jnp.pad(threshold, pad, constant_values=NEVER)
 
 
@@ -141,7 +146,8 @@ def look_up(
     index: Array,
 ) -> Array:
     """table[index] for a vector, without checks."""
-    return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    entries = table.at[index]
+    return entries.get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def count_passed(
@@ -158,10 +164,13 @@ def count_passed(
         row: which row, per lane.
         noise: the uniform, per lane.
     """
-    rows = (
-        look_up(table.reshape(-1, width), row) if width else jnp.zeros((*row.shape, 0), table.dtype)
-    )
-    return jnp.sum(noise[..., None] >= rows, axis=-1, dtype=jnp.int32)
+    if width:
+        by_row = table.reshape(-1, width)
+        rows = look_up(by_row, row)
+    else:
+        rows = jnp.zeros((*row.shape, 0), table.dtype)
+    passed = noise[..., None] >= rows
+    return jnp.sum(passed, axis=-1, dtype=jnp.int32)
 
 
 def step(
@@ -186,48 +195,64 @@ def step(
         read: reads entries of a vector of the tables.
         search: counts the thresholds that were reached, like `count_passed`.
     """
+    of_action, of_transition, of_observation = noise
     if now is not None:
-        state = jnp.where(now.time <= now.begin, now.start, state)
+        given = now.time <= now.begin
+        state = jnp.where(given, now.start, state)
     place = kernel * sizes.states + state
-    if noise[2] is None:
+    if of_observation is None:
         observation = read(tables.shown, place)
     else:
-        observation = search(tables.observation, _width(sizes.observations), place, noise[2])
+        width = _width(sizes.observations)
+        observation = search(tables.observation, width, place, of_observation)
     if now is not None:
-        given = (now.time == now.begin) & (now.observation >= 0)
+        here = now.time == now.begin
+        given = here & (now.observation >= 0)
         observation = jnp.where(given, now.observation, observation)
     seen = kernel * sizes.observations + observation
-    action = search(tables.action, _width(sizes.actions), seen, noise[0])
+    width = _width(sizes.actions)
+    action = search(tables.action, width, seen, of_action)
     if now is not None:
-        action = jnp.where((now.time == now.begin) & (now.first >= 0), now.first, action)
+        here = now.time == now.begin
+        given = here & (now.first >= 0)
+        action = jnp.where(given, now.first, action)
         if now.action is not None:
-            action = jnp.where(now.action >= 0, now.action, action)
+            imposed = now.action >= 0
+            action = jnp.where(imposed, now.action, action)
     row = place * sizes.actions + action
-    slot = search(tables.transition, _width(sizes.slots), row, noise[1])
+    width = _width(sizes.slots)
+    slot = search(tables.transition, width, row, of_transition)
     outcome = row * sizes.slots + slot
-    return read(tables.successor, outcome), Path(observation, outcome - kernel * sizes.outcomes)
+    successor = read(tables.successor, outcome)
+    within = outcome - kernel * sizes.outcomes
+    return successor, Path(observation, within)
 
 
 def _width(number: int) -> int:
     """Thresholds of a row with so many outcomes, padding included."""
-    return (1 << (number - 1).bit_length()) - 1
+    bits = (number - 1).bit_length()
+    return (1 << bits) - 1
 
 
 def label_type(number: int) -> np.dtype:
     """The narrowest signed integers that can index an axis of this length, also from its end."""
-    return next(
-        np.dtype(kind) for kind in (np.int8, np.int16, np.int32) if number <= np.iinfo(kind).max
-    )
+    kinds = (np.int8, np.int16, np.int32)
+    return _narrowest(kinds, number)
 
 
 def path_types(sizes: Sizes) -> tuple[np.dtype, np.dtype]:
     """The narrowest unsigned types of a path: of its observation and its outcome."""
     kinds = (np.uint8, np.uint16, np.uint32)
 
-    def narrowest(number: int) -> np.dtype:
-        return next(np.dtype(kind) for kind in kinds if number - 1 <= np.iinfo(kind).max)
+    observation = _narrowest(kinds, sizes.observations - 1)
+    outcome = _narrowest(kinds, sizes.outcomes - 1)
+    return observation, outcome
 
-    return narrowest(sizes.observations), narrowest(sizes.outcomes)
+
+def _narrowest(kinds: tuple[type, ...], largest: int) -> np.dtype:
+    """The first of these types that holds a number."""
+    wide = (kind for kind in kinds if largest <= np.iinfo(kind).max)
+    return np.dtype(next(wide))
 
 
 def record(
@@ -236,12 +261,17 @@ def record(
     path: Path,
 ) -> Trajectory:
     """Completes drawn paths `[N, T]` to a trajectory: reward, log-probability, where it is live."""
-    sizes, flat = tables.sizes, flatten(tables)
+    sizes = tables.sizes
+    flat = flatten(tables)
     kernel = schedule[None, :]
-    observation, outcome = (x.astype(jnp.int32) for x in path)
-    state, action = outcome // (sizes.actions * sizes.slots), outcome // sizes.slots % sizes.actions
+    observation = path.observation.astype(jnp.int32)
+    outcome = path.outcome.astype(jnp.int32)
+    per_state = sizes.actions * sizes.slots
+    state = outcome // per_state
+    action = outcome // sizes.slots % sizes.actions
     live = ~look_up(flat.terminal, state)
-    taken = (kernel * sizes.observations + observation) * sizes.actions + action
+    seen = kernel * sizes.observations + observation
+    taken = seen * sizes.actions + action
     return Trajectory(
         state=state.astype(label_type(sizes.states)),
         observation=observation.astype(label_type(sizes.observations)),
