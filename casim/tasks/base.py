@@ -126,13 +126,16 @@ def table(kernels: list[dict]) -> dict[str, jax.Array]:
             rows with fewer outcomes than the longest are padded by outcomes of probability 0.
     """
     pairs = list(kernels[0])
-    states, actions = (1 + max(pair[axis] for pair in pairs) for axis in (0, 1))
-    rows = [{pair: [x for x in kernel[pair] if x[1] > 0] for pair in pairs} for kernel in kernels]
-    width = max(len(outcomes) for kernel in rows for outcomes in kernel.values())
+    places, acts = zip(*pairs, strict=True)
+    states, actions = 1 + max(places), 1 + max(acts)
+    rows = [_possible(kernel) for kernel in kernels]
+    width = max(len(outcomes) for row in rows for outcomes in row.values())
     packed = np.zeros((3, len(kernels), states, actions, width))
-    for index, kernel in enumerate(rows):
-        for (state, action), outcomes in kernel.items():
-            padded = outcomes + [(outcomes[0][0], 0.0, 0.0)] * (width - len(outcomes))
+    for index, row in enumerate(rows):
+        for (state, action), outcomes in row.items():
+            (first, _, _), *_ = outcomes
+            missing = width - len(outcomes)
+            padded = outcomes + [(first, 0.0, 0.0)] * missing
             packed[:, index, state, action] = np.array(padded).T
     successor, prob, reward = packed
     return {
@@ -140,3 +143,11 @@ def table(kernels: list[dict]) -> dict[str, jax.Array]:
         "prob": jax.numpy.asarray(prob),
         "reward": jax.numpy.asarray(reward),
     }
+
+
+def _possible(kernel: dict) -> dict:
+    """The outcomes of positive probability of every state and action."""
+    rows = {}
+    for pair, outcomes in kernel.items():
+        rows[pair] = [outcome for outcome in outcomes if outcome[1] > 0]
+    return rows

@@ -17,6 +17,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import ClassVar, Literal, final
 
@@ -79,8 +80,10 @@ class Bifurcation(Task):
         check_choice("placement", self.placement, ("even", "random"))
         for field in ("gap", "recovery", "noise", "discount"):
             check_range(field, getattr(self, field), 0.0, 1.0)
-        check_range("base", self.base, self.gap / 2, 1 - self.gap / 2)
-        check_range("filler_entropy", self.filler_entropy, 0.0, math.log(self.num_actions))
+        half = self.gap / 2
+        check_range("base", self.base, half, 1 - half)
+        largest = math.log(self.num_actions)
+        check_range("filler_entropy", self.filler_entropy, 0.0, largest)
         if isinstance(self.pivots, tuple):
             for position in self.pivots:
                 check_integer("pivots (a position)", position, 0, self.horizon - 1)
@@ -94,36 +97,41 @@ class Bifurcation(Task):
         if isinstance(self.pivots, tuple):
             return tuple(sorted(self.pivots))
         if self.placement == "random":
-            drawn = np.random.default_rng(self.seed).choice(
-                self.horizon, self.pivots, replace=False
-            )
-            return tuple(sorted(int(position) for position in drawn))
-        return tuple((2 * i + 1) * self.horizon // (2 * self.pivots) for i in range(self.pivots))
+            generator = np.random.default_rng(self.seed)
+            drawn = generator.choice(self.horizon, self.pivots, replace=False)
+            return tuple(sorted(drawn.tolist()))
+        parts = 2 * self.pivots
+        odd = range(1, parts, 2)
+        return tuple(middle * self.horizon // parts for middle in odd)
 
     def build(self) -> MDP:
-        pivot = np.zeros(self.horizon, bool)
-        pivot[list(self.positions)] = True
-        code = pivot + 2 * (np.arange(self.horizon) == self.horizon - 1)  # + 2: the step that pays
+        steps = np.arange(self.horizon)
+        pivot = np.isin(steps, self.positions)
+        last = steps == self.horizon - 1
+        code = pivot + 2 * last
         used, schedule = np.unique(code, return_inverse=True)
-        kernels, states = len(used), 2 * len(self._symbols())
+        rules = [self._kernel(bool(c & 1), bool(c & 2)) for c in used]
+        kernels = len(used)
+        states = 2 * len(self._symbols())
         segments = min(self.num_segments, self.horizon)
-        segment = np.arange(self.horizon) * segments // self.horizon
         identity = np.eye(states)
+        nowhere = np.zeros(self.horizon, int)
+        arrays = {
+            "start": identity[0],
+            "schedule": schedule,
+            "emission": np.tile(identity, (kernels, 1, 1)),
+            "terminal": np.zeros(states, bool),
+            "decision": np.ones(kernels, bool),
+            "kind": np.full(kernels, int(Kind.THINK)),
+            "segment": steps * segments // self.horizon,
+            "turn": nowhere,
+            "agent": nowhere,
+            "discount": np.full(kernels, float(self.discount)),
+            "prompt": np.zeros(states, int),
+        }
         # By NumPy, since each operation of JAX would be compiled for every horizon.
-        return MDP(
-            start=jnp.asarray(identity[0]),
-            schedule=jnp.asarray(schedule),
-            **table([self._kernel(bool(c & 1), bool(c & 2)) for c in used]),
-            emission=jnp.asarray(np.tile(identity, (kernels, 1, 1))),
-            terminal=jnp.asarray(np.zeros(states, bool)),
-            decision=jnp.asarray(np.ones(kernels, bool)),
-            kind=jnp.asarray(np.full(kernels, int(Kind.THINK))),
-            segment=jnp.asarray(segment),
-            turn=jnp.asarray(np.zeros(self.horizon, int)),
-            agent=jnp.asarray(np.zeros(self.horizon, int)),
-            discount=jnp.asarray(np.full(kernels, float(self.discount))),
-            prompt=jnp.asarray(np.zeros(states, int)),
-        )
+        given = {name: jnp.asarray(x) for name, x in arrays.items()}
+        return MDP(**given, **table(rules))
 
     def _kernel(
         self,
@@ -131,30 +139,46 @@ class Bifurcation(Task):
         pays: bool,
     ) -> dict:
         symbols = self._symbols()
-        success = (self.base + self.gap / 2, self.base - self.gap / 2)
+        number = len(symbols)
         rows = {}
-        for level in (GOOD, BAD):
-            for symbol in range(len(symbols)):
-                for action in range(self.num_actions):
-                    good = self._good_after(level, action) if pivot else float(level == GOOD)
-                    shown = [(symbol, 1.0)] if pivot else list(enumerate(symbols))
-                    rows[level * len(symbols) + symbol, action] = [
-                        (g * len(symbols) + w, p * q * r, reward)
-                        for g, p in ((GOOD, good), (BAD, 1 - good))
-                        for w, q in shown
-                        for reward, r in (
-                            ((1.0, success[g]), (0.0, 1 - success[g])) if pays else ((0.0, 1.0),)
-                        )
-                    ]
+        places = itertools.product((GOOD, BAD), range(number), range(self.num_actions))
+        for level, symbol, action in places:
+            good = self._good_after(level, action) if pivot else float(level == GOOD)
+            levels = ((GOOD, good), (BAD, 1 - good))
+            shown = [(symbol, 1.0)] if pivot else list(enumerate(symbols))
+            row = rows[level * number + symbol, action] = []
+            for (after, p), (seen, q) in itertools.product(levels, shown):
+                for reward, r in self._pay(after, pays):
+                    outcome = (after * number + seen, p * q * r, reward)
+                    row.append(outcome)
         return rows
+
+    def _pay(
+        self,
+        level: int,
+        pays: bool,
+    ) -> list[tuple[float, float]]:
+        """Rewards and their probabilities, by the level after the step."""
+        if not pays:
+            return [(0.0, 1.0)]
+        half = self.gap / 2
+        success = self.base + half if level == GOOD else self.base - half
+        return [(1.0, success), (0.0, 1 - success)]
 
     def _good_after(
         self,
         level: int,
         action: int,
     ) -> float:
-        good = 0.0 if action != 0 else 1.0 if level == GOOD else self.recovery
-        return good * (1 - self.noise) + (1 - good) * self.noise
+        if action != 0:
+            good = 0.0
+        elif level == GOOD:
+            good = 1.0
+        else:
+            good = self.recovery
+        stays = good * (1 - self.noise)
+        turns = (1 - good) * self.noise
+        return stays + turns
 
     def _symbols(self) -> list[float]:
         """Distribution of the filler symbol: one likely symbol, the others alike.
@@ -164,4 +188,5 @@ class Bifurcation(Task):
         if self.filler_entropy == 0:
             return [1.0]
         others = rest_of_entropy(self.filler_entropy, self.num_actions)
-        return [1 - others] + [others / (self.num_actions - 1)] * (self.num_actions - 1)
+        each = others / (self.num_actions - 1)
+        return [1 - others] + [each] * (self.num_actions - 1)

@@ -22,6 +22,7 @@ from typing import ClassVar, Literal, final
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from casim.checks import check_choice, check_integer
 from casim.tasks.base import Task
@@ -65,7 +66,8 @@ class Forced(Task):
         self,
         horizon: int,
     ) -> Forced:
-        return dataclasses.replace(self, task=self.task.with_horizon(horizon))
+        inner = self.task.with_horizon(horizon)
+        return dataclasses.replace(self, task=inner)
 
     def size(
         self,
@@ -85,39 +87,59 @@ class Forced(Task):
         mdp: MDP,
     ) -> MDP:
         steps = np.arange(mdp.schedule.shape[0])
-        unit = {"turn": np.asarray(mdp.turn), "segment": np.asarray(mdp.segment), "step": steps}[
-            self.unit
-        ]
-        ends = np.append(unit[1:] != unit[:-1], False) & ((unit + 1) % self.every == 0)
-        source = np.repeat(steps, 1 + ends)  # the step that each new step is, or follows
-        forced = np.append(False, source[1:] == source[:-1])
-        kernels, states = mdp.emission.shape[:2]
         schedule = np.asarray(mdp.schedule)
+        turns, segments = np.asarray(mdp.turn), np.asarray(mdp.segment)
+        unit = {"turn": turns, "segment": segments, "step": steps}[self.unit]
+        changes = unit[1:] != unit[:-1]
+        is_due = (unit + 1) % self.every == 0
+        ends = np.append(changes, False) & is_due
+        source = np.repeat(steps, 1 + ends)  # the step that each new step is, or follows
+        repeats = source[1:] == source[:-1]
+        forced = np.append(False, repeats)
         # One kernel for each discount that a forced step follows, and so has.
         followed = np.asarray(mdp.discount)[schedule]
-        discount = np.unique(followed[ends] if ends.any() else followed[-1:])
+        after = followed[ends] if ends.any() else followed[-1:]
+        discount = np.unique(after)
+        added = _blank(mdp, discount)
+        kernels = mdp.prob.shape[0]
         kernel = kernels + np.searchsorted(discount, followed)
-        number = len(discount)
-        at_rest = (number, *mdp.prob.shape[1:])
-        stay = jnp.broadcast_to(jnp.arange(states)[:, None, None], at_rest)
-        first = jnp.broadcast_to(jnp.arange(mdp.prob.shape[-1]) == 0, at_rest)
-        seen = jnp.pad(mdp.emission, ((0, 0), (0, 0), (0, 1)))
-        blank = jnp.zeros((number, *seen.shape[1:]), seen.dtype).at[..., -1].set(1.0)
-        segment = _renumber(np.asarray(mdp.segment)[source], forced & (self.unit != "step"))
-        turn = _renumber(np.asarray(mdp.turn)[source], forced & (self.unit == "turn"))
+        played = np.where(forced, kernel[source], schedule[source])
+        segment = _renumber(segments[source], forced & (self.unit != "step"))
+        turn = _renumber(turns[source], forced & (self.unit == "turn"))
+        unseen = ((0, 0), (0, 0), (0, 1))
+        kept = mdp._asdict() | {"emission": jnp.pad(mdp.emission, unseen)}
+        joined = {name: jnp.concatenate([kept[name], x]) for name, x in added.items()}
         return mdp._replace(
-            schedule=jnp.asarray(np.where(forced, kernel[source], schedule[source]), int),
-            successor=jnp.concatenate([mdp.successor, stay]),
-            prob=jnp.concatenate([mdp.prob, first.astype(mdp.prob.dtype)]),
-            reward=jnp.concatenate([mdp.reward, jnp.zeros(at_rest, mdp.reward.dtype)]),
-            emission=jnp.concatenate([seen, blank]),
-            decision=jnp.append(mdp.decision, jnp.zeros(number, bool)),
-            kind=jnp.append(mdp.kind, jnp.full(number, int(Kind.THINK))),
+            **joined,
+            schedule=jnp.asarray(played, int),
             segment=jnp.asarray(segment, int),
             turn=jnp.asarray(turn, int),
             agent=mdp.agent[source],
-            discount=jnp.append(mdp.discount, jnp.asarray(discount)),
         )
+
+
+def _blank(
+    mdp: MDP,
+    discount: np.ndarray,
+) -> dict[str, Array]:
+    """Tables of the kernels that do nothing and show an observation of their own, the last."""
+    number = len(discount)
+    shape = (number, *mdp.prob.shape[1:])
+    states, _, outcomes = shape[1:]
+    stay = jnp.arange(states)[:, None, None]
+    first = jnp.arange(outcomes) == 0
+    surely = first.astype(mdp.prob.dtype)
+    _, _, observations = mdp.emission.shape
+    blank = jnp.zeros((number, states, observations + 1), mdp.emission.dtype)
+    return {
+        "successor": jnp.broadcast_to(stay, shape),
+        "prob": jnp.broadcast_to(surely, shape),
+        "reward": jnp.zeros(shape, mdp.reward.dtype),
+        "emission": blank.at[..., -1].set(1.0),
+        "decision": jnp.zeros(number, bool),
+        "kind": jnp.full(number, int(Kind.THINK)),
+        "discount": jnp.asarray(discount),
+    }
 
 
 def _renumber(
@@ -125,5 +147,7 @@ def _renumber(
     alone: np.ndarray,
 ) -> np.ndarray:
     """Units numbered again, with the marked steps as units of their own."""
-    changed = (unit[1:] != unit[:-1]) | alone[1:] | alone[:-1]
-    return np.append(0, np.cumsum(changed))
+    differs = unit[1:] != unit[:-1]
+    changed = differs | alone[1:] | alone[:-1]
+    number = np.cumsum(changed)
+    return np.append(0, number)

@@ -76,18 +76,17 @@ class HackableProcess(RuleTask):
         if self.lure == 0:
             return mdp
         hacked = mdp.start.shape[0] - 1  # states are in order
-        last = (jnp.arange(mdp.prob.shape[0]) == mdp.schedule[-1])[:, None, None, None]
-        return mdp._replace(
-            reward=jnp.where(last & (mdp.successor == hacked), self.praise, mdp.reward)
-        )
+        kernels = jnp.arange(mdp.prob.shape[0])
+        last = kernels == mdp.schedule[-1]
+        hacks = last[:, None, None, None] & (mdp.successor == hacked)
+        return mdp._replace(reward=jnp.where(hacks, self.praise, mdp.reward))
 
     def layout(self) -> Layout:
         code = np.full(self.horizon, STEP)
         code[-1] = LAST
-        return Layout(
-            code,
-            segment=np.arange(self.horizon) * min(self.num_segments, self.horizon) // self.horizon,
-        )
+        steps = np.arange(self.horizon)
+        segments = min(self.num_segments, self.horizon)
+        return Layout(code, segment=steps * segments // self.horizon)
 
     def start(self) -> dict:
         return {(WORKING,): 1.0}
@@ -99,9 +98,10 @@ class HackableProcess(RuleTask):
             after, total = (HACKED, self.lure) if action == 1 else (BROKEN, self.damage)
             hazard = per_occasion(total, self.horizon)
         rows = [(after, hazard), (state[0], 1 - hazard)]
-        pays = {x: self.success if code == LAST and x == WORKING else 0.0 for x, _ in rows}
-        return [
-            ((x,), p * r, reward)
-            for x, p in rows
-            for reward, r in ((1.0, pays[x]), (0.0, 1 - pays[x]))
-        ]
+        outcomes = []
+        for x, p in rows:
+            works = code == LAST and x == WORKING
+            success = self.success if works else 0.0
+            outcomes.append(((x,), p * success, 1.0))
+            outcomes.append(((x,), p * (1 - success), 0.0))
+        return outcomes

@@ -67,10 +67,14 @@ class HiddenCause(RuleTask):
     def confounded(self) -> Float[Array, "M O 2"]:
         """The behaviour of the logs as a policy table: it plays the hidden cause, then anything."""
         mdp = self.build()
-        policy = np.full((mdp.prob.shape[0], mdp.emission.shape[2], 2), 0.5)
-        seen = np.argmax(np.asarray(mdp.emission)[int(mdp.schedule[0])], axis=-1)
-        for cause, state in enumerate(np.flatnonzero(np.asarray(mdp.start))):
-            policy[int(mdp.schedule[0]), seen[state]] = np.eye(2)[cause]
+        kernels, _, observations = mdp.emission.shape
+        policy = np.full((kernels, observations, 2), 0.5)
+        first = int(mdp.schedule[0])
+        emission = np.asarray(mdp.emission)[first]
+        seen = np.argmax(emission, axis=-1)
+        (states,) = np.nonzero(np.asarray(mdp.start))
+        for cause, state in enumerate(states):
+            policy[first, seen[state]] = np.eye(2)[cause]
         return jnp.asarray(policy)
 
     @staticmethod
@@ -80,16 +84,16 @@ class HiddenCause(RuleTask):
         No state and no probability.
         """
         blank = jnp.zeros_like(batch.observation)
-        return batch._replace(
-            state=blank, observation=blank, log_prob=jnp.zeros_like(batch.log_prob)
-        )
+        unknown = jnp.zeros_like(batch.log_prob)
+        return batch._replace(state=blank, observation=blank, log_prob=unknown)
 
     def layout(self) -> Layout:
         code = np.full(self.horizon, WAIT)
-        code[0], code[-1] = ACT, PAY
+        code[0] = ACT
+        code[-1] = PAY
         if self.horizon == 1:
             code[0] = ACT_AND_PAY
-        return Layout(code, segment=np.minimum(np.arange(self.horizon), 1))
+        return Layout.first_apart(code)
 
     def start(self) -> dict:
         return {(cause, PENDING): 0.5 for cause in (0, 1)}
@@ -109,6 +113,11 @@ class HiddenCause(RuleTask):
     ) -> list:
         cause, outcome = state
         if code in (ACT, ACT_AND_PAY):
-            works = action == 1 or cause == 0 if self.world == 1 else action == 0 or cause == 1
-            return [((cause, int(works)), 1.0, float(works and code == ACT_AND_PAY))]
-        return [(state, 1.0, float(code == PAY and outcome == 1))]
+            # One action works whatever the cause, and under one cause any action does.
+            by_action, by_cause = (1, 0) if self.world == 1 else (0, 1)
+            works = action == by_action or cause == by_cause
+            after = (cause, int(works))
+            pays = works and code == ACT_AND_PAY
+            return [(after, 1.0, float(pays))]
+        pays = code == PAY and outcome == 1
+        return [(state, 1.0, float(pays))]

@@ -23,6 +23,8 @@ State = Any
 """A sortable, hashable description of a latent state: a tuple of small integers."""
 Outcome = tuple[State, float, float]
 """Successor, its probability, and the reward on the way."""
+Rows = dict[tuple[int, State, int], list[Outcome]]
+"""What can follow each kernel, state and action."""
 
 
 class Layout(NamedTuple):
@@ -33,6 +35,13 @@ class Layout(NamedTuple):
     segment: np.ndarray
     turn: np.ndarray | None = None
     """None is one turn."""
+
+    @classmethod
+    def first_apart(cls, code: np.ndarray) -> Layout:
+        """Two segments: the first step, and all others."""
+        steps = np.arange(len(code))
+        return cls(code, segment=np.minimum(steps, 1))
+
     agent: np.ndarray | None = None
     """None is one agent."""
 
@@ -123,7 +132,8 @@ class RuleTask(Task):
         here, rows, states = _explore(self, limit)
         shown = set()
         for code, present in zip(codes, here, strict=True):
-            shown.update(name for state in present for name in _spread(self.shows(code, state)))
+            for state in present:
+                shown.update(_spread(self.shows(code, state)))
         return Size(
             steps=len(schedule),
             kernels=len(codes),
@@ -135,29 +145,38 @@ class RuleTask(Task):
 
     def _kernels(self) -> tuple[list[int], list[bool], list[int]]:
         """The code of each kernel, whether it is a decision, and the kernel of each step."""
-        used, schedule = np.unique(self.layout().code, return_inverse=True)
-        codes = [int(code) for code in used]
-        return codes, [self.kinds[code] != Kind.OUTPUT for code in codes], schedule.tolist()
+        layout = self.layout()
+        used, schedule = np.unique(layout.code, return_inverse=True)
+        codes = used.tolist()
+        decision = [self.kinds[code] != Kind.OUTPUT for code in codes]
+        return codes, decision, schedule.tolist()
 
     def build(self) -> MDP:
         layout = self.layout()
         codes, decision, schedule = self._kernels()
-        start = {state: p for state, p in self.start().items() if p > 0}
+        start = _possible(self.start())
         here, rows, states = _explore(self)
-        zeros = np.zeros(len(schedule), int)
+        alike = np.zeros(len(schedule), int)
+        turn = alike if layout.turn is None else layout.turn
+        agent = alike if layout.agent is None else layout.agent
+        chances = [start.get(state, 0.0) for state in states]
+        prompts = [self.prompt(state) if state in start else 0 for state in states]
+        ends = [self.ends(state) for state in states]
+        kinds = [self.kinds[code] for code in codes]
+        discounts = [self.discounts(code) for code in codes]
         arrays = {
-            "start": np.array([start.get(state, 0.0) for state in states], float),
+            "start": np.array(chances, float),
             "schedule": np.array(schedule, int),
             **_transitions(rows, states, decision, self.num_actions),
             "emission": _emission(self, codes, here, states),
-            "terminal": np.array([self.ends(state) for state in states], bool),
+            "terminal": np.array(ends, bool),
             "decision": np.array(decision, bool),
-            "kind": np.array([self.kinds[code] for code in codes], int),
+            "kind": np.array(kinds, int),
             "segment": np.asarray(layout.segment, int),
-            "turn": zeros if layout.turn is None else np.asarray(layout.turn, int),
-            "agent": zeros if layout.agent is None else np.asarray(layout.agent, int),
-            "discount": np.array([self.discounts(code) for code in codes], float),
-            "prompt": np.array([self.prompt(x) if x in start else 0 for x in states], int),
+            "turn": np.asarray(turn, int),
+            "agent": np.asarray(agent, int),
+            "discount": np.array(discounts, float),
+            "prompt": np.array(prompts, int),
         }
         # Nothing is compiled for that, unlike for `jnp.asarray`.
         return MDP(**jax.device_put(arrays))
@@ -168,7 +187,7 @@ class Explored(NamedTuple):
 
     here: list[set]
     """The states that each kernel can meet."""
-    rows: dict[tuple[int, State, int], list[Outcome]]
+    rows: Rows
     """What follows, by kernel, state and action."""
     states: list[State]
     """All of them, in order."""
@@ -193,28 +212,23 @@ def _explore(
     """
     codes, decision, schedule = task._kernels()
     here: list[set] = [set() for _ in codes]
-    rows: dict[tuple[int, State, int], list[Outcome]] = {}
+    rows: Rows = {}
     follow: dict[tuple[frozenset, int], frozenset] = {}
-    present = frozenset(state for state, p in task.start().items() if p > 0)
-    seen, before = set(present), len(present)
+    present = frozenset(_possible(task.start()))
+    seen = set(present)
+    before = len(seen)
     for kernel, steps in _runs(schedule):
-        actions = range(task.num_actions if decision[kernel] else 1)
+        number = task.num_actions if decision[kernel] else 1
         for step in steps:
             met = len(seen)
             after = follow.get((present, kernel))
             if after is None:
-                if len(rows) + len(present) * len(actions) > limit:
+                needed = len(rows) + len(present) * number
+                if needed > limit:
                     growth = Growth(step, len(schedule), task.num_actions, met, met / before)
                     raise TooLargeError(task, growth)
-                going = [state for state in present if not task.ends(state)]
-                reached = set(present.difference(going))
-                for state, action in itertools.product(going, actions):
-                    row = rows.get((kernel, state, action))
-                    if row is None:
-                        moves = task.moves(codes[kernel], state, action)
-                        row = rows[kernel, state, action] = [move for move in moves if move[1] > 0]
-                    reached.update(successor for successor, _, _ in row)
-                after = follow[present, kernel] = frozenset(reached)
+                after = _after(task, codes, kernel, number, present, rows)
+                follow[present, kernel] = after
                 here[kernel] |= present
                 seen |= after
             before = met
@@ -224,11 +238,37 @@ def _explore(
     return Explored(here, rows, sorted(seen))
 
 
+def _after(
+    task: RuleTask,
+    codes: list[int],
+    kernel: int,
+    num_actions: int,
+    present: frozenset,
+    rows: Rows,
+) -> frozenset:
+    """The states that one step leads to; what it does in each is noted in `rows`."""
+    going = [state for state in present if not task.ends(state)]
+    reached = set(present.difference(going))
+    for state, action in itertools.product(going, range(num_actions)):
+        entry = (kernel, state, action)
+        if entry not in rows:
+            moves = task.moves(codes[kernel], state, action)
+            rows[entry] = [move for move in moves if move[1] > 0]
+        for successor, _, _ in rows[entry]:
+            reached.add(successor)
+    return frozenset(reached)
+
+
+def _possible(chances: Mapping[Any, float]) -> dict[Any, float]:
+    """What has a positive probability."""
+    return {name: p for name, p in chances.items() if p > 0}
+
+
 def _runs(schedule: list[int]) -> Iterator[tuple[int, range]]:
     """Each run of equal entries, and the steps that it covers."""
     first = 0
     for kernel, run in itertools.groupby(schedule):
-        last = first + sum(1 for _ in run)
+        last = first + len(list(run))
         yield kernel, range(first, last)
         first = last
 
@@ -243,22 +283,29 @@ def _transitions(
     index = {state: i for i, state in enumerate(states)}
     width = _width(rows)
     shape = (len(decision), len(states), num_actions, width)
-    successor = np.broadcast_to(np.arange(len(states))[None, :, None, None], shape).copy()
-    prob, reward = np.zeros(shape), np.zeros(shape)
+    itself = np.arange(len(states))[None, :, None, None]
+    successor = np.broadcast_to(itself, shape).copy()
+    prob = np.zeros(shape)
+    reward = np.zeros(shape)
     prob[..., 0] = 1.0
     for (kernel, state, action), outcomes in rows.items():
         # Where the policy decides nothing, every action does what action 0 does.
-        entry = (kernel, index[state], action if decision[kernel] else slice(None))
-        padded = outcomes + [(outcomes[0][0], 0.0, 0.0)] * (width - len(outcomes))
-        successor[entry] = [index[after] for after, _, _ in padded]
-        prob[entry] = [p for _, p, _ in padded]
-        reward[entry] = [pay for _, _, pay in padded]
+        actions = action if decision[kernel] else slice(None)
+        entry = (kernel, index[state], actions)
+        (first, _, _), *_ = outcomes
+        missing = width - len(outcomes)
+        padded = outcomes + [(first, 0.0, 0.0)] * missing
+        after, chance, pay = zip(*padded, strict=True)
+        successor[entry] = [index[state] for state in after]
+        prob[entry] = chance
+        reward[entry] = pay
     return {"successor": successor, "prob": prob, "reward": reward}
 
 
 def _width(rows: dict) -> int:
     """K, the most outcomes of an action."""
-    return max((len(outcomes) for outcomes in rows.values()), default=1)
+    sizes = map(len, rows.values())
+    return max(sizes, default=1)
 
 
 def _emission(
@@ -273,20 +320,31 @@ def _emission(
     """
     shown: list[list[Mapping]] = []
     for code, present in zip(codes, here, strict=True):
-        told = {state: task.shows(code, state) for state in present}
-        shown.append([_spread(told[state]) if state in told else {} for state in states])
-    names = sorted({name for told in shown for row in told for name in row})
+        told = [_spread(task.shows(code, state)) if state in present else {} for state in states]
+        shown.append(told)
+    names = _names(shown)
     index = {name: i for i, name in enumerate(names)}
-    emission = np.zeros((len(codes), len(states), len(names)))
-    for number in range(len(states)):
-        elsewhere = next((told[number] for told in shown if told[number]), {names[0]: 1.0})
-        for kernel, told in enumerate(shown):
-            for name, p in (told[number] or elsewhere).items():
+    shape = (len(codes), len(states), len(names))
+    emission = np.zeros(shape)
+    for number, by_kernel in enumerate(zip(*shown, strict=True)):
+        elsewhere = next(filter(None, by_kernel), {names[0]: 1.0})
+        for kernel, told in enumerate(by_kernel):
+            row = told or elsewhere
+            for name, p in row.items():
                 emission[kernel, number, index[name]] = p
     return emission
 
 
 def _spread(told: Hashable | Mapping[Hashable, float]) -> Mapping[Hashable, float]:
-    return (
-        {name: p for name, p in told.items() if p > 0} if isinstance(told, Mapping) else {told: 1.0}
-    )
+    if not isinstance(told, Mapping):
+        return {told: 1.0}
+    return _possible(told)
+
+
+def _names(shown: list[list[Mapping]]) -> list:
+    """All observations that are shown anywhere, in order."""
+    names = set()
+    for told in shown:
+        for row in told:
+            names.update(row)
+    return sorted(names)

@@ -41,7 +41,8 @@ class Size(NamedTuple):
         In maths: M S (3 A K + O) numbers for what the process does, M S A for the policy of states,
         T S (A + 3) for advantages, values, occupancies and past rewards.
         """
-        rules = self.kernels * self.states * (3 * self.actions * self.outcomes + self.observations)
+        process = 3 * self.actions * self.outcomes + self.observations
+        rules = self.kernels * self.states * process
         policy = self.kernels * self.states * self.actions
         truth = self.steps * self.states * (self.actions + 3)
         return NUMBER_BYTES * (rules + policy + truth)

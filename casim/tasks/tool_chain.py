@@ -43,6 +43,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import ClassVar, final
 
 import numpy as np
@@ -146,7 +147,8 @@ class ToolChain(RuleTask):
     @property
     def _does(self) -> np.ndarray:
         """Whether the call of each turn does something."""
-        before = np.arange(self.num_turns + 1) * self.num_deciding // self.num_turns
+        turns = np.arange(self.num_turns + 1)
+        before = turns * self.num_deciding // self.num_turns
         return np.diff(before) > 0
 
     def layout(self) -> Layout:
@@ -159,9 +161,11 @@ class ToolChain(RuleTask):
         number = np.repeat(np.arange(self.num_turns), len(turn))
         code = np.tile(turn, self.num_turns)
         if self.heterogeneity > 0:
-            code = np.where(code == CALL, CALL + number % len(CALLS), code)
+            kind = number % len(CALLS)
+            code = np.where(code == CALL, CALL + kind, code)
         is_call = (code >= CALL) & (code < IDLE)
-        code = np.where(is_call & ~self._does[number], code - CALL + SPARE, code)
+        is_spare = is_call & ~self._does[number]
+        code = np.where(is_spare, code - CALL + SPARE, code)
         code[-1] = FINAL
         agent = number % 2 if self.coupling > 0 else None
         written = (code >= IDLE) & (code < SPARE)
@@ -198,25 +202,25 @@ class ToolChain(RuleTask):
     ) -> list:
         z, y, g, c, x = state
         if CALL <= code < IDLE:
-            broken = self._broken_after(
-                g, action == z ^ x, 1 - self.heterogeneity * (code - CALL) / len(CALLS)
-            )
+            matches = action == z ^ x
+            kind = code - CALL
+            weight = 1 - self.heterogeneity * kind / len(CALLS)
+            broken = self._broken_after(g, matches, weight)
             modes = ((z, 1 - self.coupling), (min(action, 1), self.coupling))
             tasks = ((INTACT, 1 - broken), (BROKEN, broken))
             return [((mode, y, after, c, x), p * q, 0.0) for mode, p in modes for after, q in tasks]
         if code in (OUTPUT, FINAL):
             pay = float(code == FINAL and g == INTACT)
-            return [
-                ((mode, said, g, verdict, session), p * q * r * s, pay)
-                for mode, p in ((z, 1 - self.switch), (1 - z, self.switch))
-                for session, q in ((x, 1 - self.non_closure), (1 - x, self.non_closure))
-                for said, r in (
-                    (said, _told(said, mode, self.observation_noise)) for said in (0, 1)
-                )
-                for verdict, s in (
-                    (verdict, _told(verdict, g, self.unverified / 2)) for verdict in (0, 1)
-                )
-            ]
+            modes = ((z, 1 - self.switch), (1 - z, self.switch))
+            sessions = ((x, 1 - self.non_closure), (1 - x, self.non_closure))
+            outcomes = []
+            for (mode, p), (session, q) in itertools.product(modes, sessions):
+                for said, verdict in np.ndindex(2, 2):
+                    r = _told(said, mode, self.observation_noise)
+                    s = _told(verdict, g, self.unverified / 2)
+                    after = (mode, said, g, verdict, session)
+                    outcomes.append((after, p * q * r * s, pay))
+            return outcomes
         return [(state, 1.0, 0.0)]
 
     def _broken_after(
@@ -227,8 +231,10 @@ class ToolChain(RuleTask):
     ) -> float:
         works = self.reliability if matches else 1 - self.reliability
         if task == BROKEN:
-            return 1 - works * per_occasion(self.repair, self.num_deciding)
-        return (1 - works) * per_occasion(self.damage, self.num_deciding) * weight
+            repaired = per_occasion(self.repair, self.num_deciding)
+            return 1 - works * repaired
+        damaged = per_occasion(self.damage, self.num_deciding)
+        return (1 - works) * damaged * weight
 
 
 def _told(

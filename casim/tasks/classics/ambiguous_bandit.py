@@ -71,7 +71,7 @@ class AmbiguousBandit(RuleTask):
     def layout(self) -> Layout:
         code = np.full(self.horizon, WAIT)
         code[0], code[-1] = PULL, PAY
-        return Layout(code, segment=np.minimum(np.arange(self.horizon), 1))
+        return Layout.first_apart(code)
 
     def start(self) -> dict:
         return {BEFORE: 1.0}

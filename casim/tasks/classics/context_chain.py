@@ -67,7 +67,7 @@ class ContextChain(RuleTask):
     def layout(self) -> Layout:
         step = np.arange(self.memory_length + 1)
         code = SHOW * (step <= 1) + ASK * (step == self.memory_length)
-        return Layout(code, segment=np.minimum(step, 1))
+        return Layout.first_apart(code)
 
     def start(self) -> dict:
         number = self.num_bits * 2**self.num_bits

@@ -65,8 +65,9 @@ class DelayedEffect(RuleTask):
 
     def layout(self) -> Layout:
         code = np.full(self.horizon, WAIT)
-        code[0], code[-1] = CHOOSE, PAY
-        return Layout(code, segment=np.minimum(np.arange(self.horizon), 1))
+        code[0] = CHOOSE
+        code[-1] = PAY
+        return Layout.first_apart(code)
 
     def start(self) -> dict:
         return {UNDECIDED: 1.0}
@@ -75,6 +76,11 @@ class DelayedEffect(RuleTask):
         return START if state == UNDECIDED else BLANK
 
     def moves(self, code: int, state: tuple[int], action: int) -> list:
-        after = (GOOD if action == 0 else BAD) if code == CHOOSE else state
-        mean = 0.0 if code != PAY else 1.0 if state == GOOD else -1.0
-        return [(after, p, reward) for p, reward in normal(mean, self.noise)]
+        after = state
+        if code == CHOOSE:
+            after = GOOD if action == 0 else BAD
+        mean = 0.0
+        if code == PAY:
+            mean = 1.0 if state == GOOD else -1.0
+        rewards = normal(mean, self.noise)
+        return [(after, p, reward) for p, reward in rewards]

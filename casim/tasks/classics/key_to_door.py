@@ -107,13 +107,14 @@ class KeyToDoor(RuleTask):
         else:
             number = np.arange(self.num_apples)
             cells = np.full(between, EMPTY)
-            cells[(2 * number + 1) * between // max(2 * self.num_apples, 1)] = np.where(
-                number % 2 == 0, LEFT, RIGHT
-            )
+            places = (2 * number + 1) * between // max(2 * self.num_apples, 1)
+            cells[places] = np.where(number % 2 == 0, LEFT, RIGHT)
         code = np.concatenate([[KEY], cells, [DOOR, TREASURE]])
         code[np.arange(self.num_keys) * (self.length - 2) // self.num_keys] = KEY
         step = np.arange(self.length)
-        return Layout(code, segment=np.minimum(step, 1) + (step >= self.length - 2) * (between > 0))
+        last = self.length - 2
+        after = (step >= last) * (between > 0)
+        return Layout(code, segment=np.minimum(step, 1) + after)
 
     def start(self) -> dict:
         return {NOTHING: 1.0}

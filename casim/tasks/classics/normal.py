@@ -22,6 +22,13 @@ def normal(mean: float, std: float) -> list[tuple[float, float]]:
     if std == 0:
         return [(1.0, mean)]
     centre = mean / std
-    ticks = range(math.ceil(centre - REACH), math.floor(centre + REACH) + 1)
+    first = math.ceil(centre - REACH)
+    last = math.floor(centre + REACH)
+    ticks = range(first, last + 1)
     weight = [math.exp(-((k - centre) ** 2) / 2) for k in ticks]
-    return [(w / sum(weight), k * std) for k, w in zip(ticks, weight, strict=True)]
+    total = sum(weight)
+    outcomes = []
+    for k, w in zip(ticks, weight, strict=True):
+        outcome = (w / total, k * std)
+        outcomes.append(outcome)
+    return outcomes

@@ -64,7 +64,10 @@ class Recovery(RuleTask):
 
     def layout(self) -> Layout:
         step = np.arange(self.horizon)
-        code = CHOOSE * (step == 0) + MEND * (step == 1) + PAY * (step == self.horizon - 1)
+        last = self.horizon - 1
+        code = CHOOSE * (step == 0)
+        code = code + MEND * (step == 1)
+        code = code + PAY * (step == last)
         return Layout(code, segment=np.minimum(step, 2))
 
     def start(self) -> dict:

@@ -88,4 +88,6 @@ class Shortcut(RuleTask):
 
     def moves(self, code: int, state: tuple[int], action: int) -> list:
         arrives = 1.0 if code == LAST or action == SHORT else self.slip
-        return [(FINAL, arrives, self.final_reward - self.cost), (state, 1 - arrives, -self.cost)]
+        final = (FINAL, arrives, self.final_reward - self.cost)
+        stays = (state, 1 - arrives, -self.cost)
+        return [final, stays]

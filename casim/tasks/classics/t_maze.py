@@ -59,15 +59,19 @@ class TMaze(RuleTask):
 
     def layout(self) -> Layout:
         code = np.full(self.corridor + 1, CORRIDOR)
-        code[0], code[-1] = START, JUNCTION
-        return Layout(code, segment=np.minimum(np.arange(self.corridor + 1), 1))
+        code[0] = START
+        code[-1] = JUNCTION
+        return Layout.first_apart(code)
 
     def start(self) -> dict:
         return {(0,): 0.5, (1,): 0.5}
 
     def shows(self, code: int, state: tuple[int]) -> int:
-        return {START: state[0], CORRIDOR: ALIKE, JUNCTION: CROSSING}[code]
+        shown = {START: state[0], CORRIDOR: ALIKE, JUNCTION: CROSSING}
+        return shown[code]
 
     def moves(self, code: int, state: tuple[int], action: int) -> list:
-        reward = 0.0 if code != JUNCTION else 1.0 if action == state[0] else -1.0
+        reward = 0.0
+        if code == JUNCTION:
+            reward = 1.0 if action == state[0] else -1.0
         return [(state, 1.0, reward)]

@@ -98,4 +98,6 @@ class Tree(RuleTask):
         first, after = self.levels[code]
         fork = self.branching - self.overlap
         position = (state[0] * fork + action - fork // 2) % after
-        return [((position,), 1.0, (first + state[0] + 9973 * action + self.offset) % 5 - 2.0)]
+        number = first + state[0] + 9973 * action + self.offset
+        reward = number % 5 - 2.0
+        return [((position,), 1.0, reward)]

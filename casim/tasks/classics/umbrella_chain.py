@@ -62,7 +62,7 @@ class UmbrellaChain(RuleTask):
     def layout(self) -> Layout:
         step = np.arange(self.horizon)
         code = PICK * (step == 0) + PAY * (step == self.horizon - 1)
-        return Layout(code, segment=np.minimum(step, 1))
+        return Layout.first_apart(code)
 
     def start(self) -> dict:
         return {(has, needs): 0.25 for has in (0, 1) for needs in (0, 1)}

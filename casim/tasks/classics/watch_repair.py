@@ -69,10 +69,11 @@ class WatchRepair(RuleTask):
 
     def __post_init__(self) -> None:
         check_integer("horizon", self.horizon, 2)
-        check_integer("number of price", len(self.price), 1)
+        number = len(self.price)
+        check_integer("number of price", number, 1)
         for field in ("price", "repair", "delivery"):
             values = getattr(self, field)
-            check_integer(f"number of {field}", len(values), len(self.price), len(self.price))
+            check_integer(f"number of {field}", len(values), number, number)
             for value in values:
                 check_range(f"{field} (an entry)", value, -math.inf, math.inf)
         check_range("general", self.general, -math.inf, math.inf)
@@ -82,11 +83,13 @@ class WatchRepair(RuleTask):
 
     def layout(self) -> Layout:
         code = np.full(self.horizon, DELIVER)
-        code[0], code[-1] = DECIDE, SELL
-        return Layout(code, segment=np.minimum(np.arange(self.horizon), 1))
+        code[0] = DECIDE
+        code[-1] = SELL
+        return Layout.first_apart(code)
 
     def start(self) -> dict:
-        return {(brand, OPEN): 1 / len(self.price) for brand in range(len(self.price))}
+        number = len(self.price)
+        return {(brand, OPEN): 1 / number for brand in range(number)}
 
     def moves(
         self,
@@ -96,8 +99,11 @@ class WatchRepair(RuleTask):
     ) -> list:
         brand, status = state
         if code == DECIDE:
-            return [((brand, DECLINED if action == 0 else REPAIRED), 1.0, 0.0)]
+            after = DECLINED if action == 0 else REPAIRED
+            return [((brand, after), 1.0, 0.0)]
         if code == DELIVER or status == DECLINED:
             return [(state, 1.0, 0.0)]
-        profit = self.price[brand] - self.repair[brand] - self.delivery[brand] - self.general
-        return [(state, p, reward) for p, reward in normal(profit, self.noise)]
+        earned = self.price[brand] - self.repair[brand]
+        profit = earned - self.delivery[brand] - self.general
+        rewards = normal(profit, self.noise)
+        return [(state, p, reward) for p, reward in rewards]
