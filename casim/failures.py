@@ -50,7 +50,8 @@ class Failure(NamedTuple):
     def __str__(self) -> str:
         seeds = ", ".join(map(str, self.seeds))
         name = "seed" if len(self.seeds) == 1 else "seeds"
-        return f"{self.method} on {self.task}, {self.policy}, {name} {seeds}: {self.reason}"
+        where = f"{self.method} on {self.task}, {self.policy}"
+        return f"{where}, {name} {seeds}: {self.reason}"
 
 
 def reason_of(error: Exception) -> str:

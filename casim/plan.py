@@ -88,7 +88,9 @@ def blocks_of(replicates: int) -> int:
 
 def largest_divisor(number: int, limit: int) -> int:
     """The largest divisor of a number that does not exceed the limit, at least 1."""
-    return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(limit, 1))
+    most = max(limit, 1)
+    divisors = [d for d in range(1, number + 1) if number % d == 0]
+    return max(d for d in divisors if d <= most)
 
 
 def gigabytes(size: float) -> str:

@@ -196,9 +196,12 @@ class EntropyControlled(Policy):
         best = _best(_preference(mdp))
         first = jnp.argmax(best, axis=-1)
         chosen = jax.nn.one_hot(first, actions, dtype=mdp.prob.dtype)
-        off = [rest_of_entropy(x, actions) for x in (self.filler, self.pivot)]
-        rest = jnp.where(jnp.all(best, axis=-1), off[0], off[1])[..., None]
-        return chosen * (1 - rest) + (1 - chosen) * rest / max(actions - 1, 1)
+        of_filler = rest_of_entropy(self.filler, actions)
+        of_pivot = rest_of_entropy(self.pivot, actions)
+        all_alike = jnp.all(best, axis=-1)
+        rest = jnp.where(all_alike, of_filler, of_pivot)[..., None]
+        others = (1 - chosen) * rest / max(actions - 1, 1)
+        return chosen * (1 - rest) + others
 
 
 @final

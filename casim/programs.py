@@ -477,7 +477,8 @@ def _sums(
     # Only decision steps are summed, but credit that is not finite is an error anywhere, and so is
     # a cost below 0 in any batch.
     finite = jnp.isfinite(credit.value).all() & jnp.isfinite(credit.weight).all()
-    paid = jnp.stack([jnp.all((x >= 0) & jnp.isfinite(x)) for x in credit.cost])
+    valid = [jnp.all((x >= 0) & jnp.isfinite(x)) for x in credit.cost]
+    paid = jnp.stack(valid)
     error = jnp.where(finite, sums.error, jnp.nan)
     cost = jnp.where(paid.all(), sums.cost, jnp.nan)
     sums = sums._replace(error=error, cost=cost)

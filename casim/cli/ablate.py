@@ -29,6 +29,8 @@ from casim.report import Row
 from casim.scores import NAMES
 from casim.tables import aligned, setting_cells, settings, tabulate, to_csv
 
+Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
+"""An option that may be given more than once."""
 MAX_KNOBS = 2
 """Knobs that a figure can show: one along its panels, one from panel to panel."""
 
@@ -66,12 +68,12 @@ class Ablate(Command):
         machine: what it runs on.
     """
 
-    over: tyro.conf.UseAppendAction[tuple[str, ...]]
+    over: Repeated
     estimators: tuple[str, ...]
     task: str = "Bifurcation"
     policy: str = "Uniform"
     judge: str = "Judge"
-    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    set: Repeated = ()
     score: tuple[str, ...] = ("snr_aligned",)
     num_prompts: int = 1
     num_trajectories: int = 8
@@ -90,13 +92,16 @@ class Ablate(Command):
         setup = self._setup()
         sweeps = self._sweeps(setup)
         name = self.name or _name(setup, sweeps)
-        planned = list(studies(name, setup, sweeps, self.seeds, self.controls))
+        studied = studies(name, setup, sweeps, self.seeds, self.controls)
+        planned = list(studied)
         if not self.force:
-            for task in dict.fromkeys(task for study in planned for task in study.tasks):
-                check_size(task, "smaller values")
+            _check_sizes(planned)
         self.machine.start()
-        measured = Measured(self.out / f"{name}.jsonl", self.machine, self.fresh)
-        rows = [row for study in planned for row in measured.run(study)]
+        file = self.out / f"{name}.jsonl"
+        measured = Measured(file, self.machine, self.fresh)
+        rows = []
+        for study in planned:
+            rows += measured.run(study)
         if self.machine.speaks and rows:
             self._tell(rows, setup, sweeps)
         if measured.failures:
@@ -104,16 +109,18 @@ class Ablate(Command):
 
     def _setup(self) -> Setup:
         """What is measured, before anything is varied."""
-        tasks = {kind.__name__: kind for kind in casim.TASKS} | casim.PRESETS
-        policies = {kind.__name__: kind for kind in casim.POLICIES}
-        kinds = {kind.__name__: kind for kind in casim.ESTIMATORS}
-        estimators = named_methods() | kinds
-        judged = self.judge.lower() != "none"
+        tasks = _by_name(casim.TASKS) | casim.PRESETS
+        policies = _by_name(casim.POLICIES)
+        methods = named_methods() | _by_name(casim.ESTIMATORS)
+        judge = None
+        if self.judge.lower() != "none":
+            judge = recipe("judge", self.judge, {"Judge": Judge})
+        estimators = [recipe("estimators", each, methods) for each in self.estimators]
         setup = Setup(
             task=recipe("task", self.task, tasks),
             policy=recipe("policy", self.policy, policies),
-            judge=recipe("judge", self.judge, {"Judge": Judge}) if judged else None,
-            estimators=tuple(recipe("estimators", each, estimators) for each in self.estimators),
+            judge=judge,
+            estimators=tuple(estimators),
             num_prompts=self.num_prompts,
             num_trajectories=self.num_trajectories,
             replicates=self.replicates,
@@ -125,7 +132,8 @@ class Ablate(Command):
     def _sweeps(self, setup: Setup) -> list[Sweep]:
         sweeps = [read_sweep(setup, text) for text in self.over]
         knobs = [sweep.knob for sweep in sweeps]
-        if not 1 <= len(set(knobs)) == len(knobs) <= MAX_KNOBS:
+        different = len(set(knobs))
+        if not 1 <= different == len(knobs) <= MAX_KNOBS:
             names = [knob.name for knob in knobs]
             raise ValueError(f"over must name 1 to {MAX_KNOBS} different knobs, got {names}")
         return sweeps
@@ -133,45 +141,75 @@ class Ablate(Command):
     def _tell(self, rows: list[Row], setup: Setup, sweeps: Sequence[Sweep]) -> None:
         """Prints tables, and writes records and the figure."""
         name = rows[0].study
-        x = sweeps[0].knob.in_rows
+        knobs = [sweep.knob for sweep in sweeps]
+        first, *more = knobs
+        x = first.in_rows
         # What varies among estimators is in their labels.
-        others = [sweep.knob for sweep in sweeps[1:] if sweep.knob.root != "estimator"]
+        others = [knob for knob in more if knob.root != "estimator"]
         by = others[0].in_rows if others else None
-        print(tabulate(rows, self.score, interval=True))
-        if sweeps[0].knob == Knob("task", setup.task.knob):
+        table = tabulate(rows, self.score, interval=True)
+        print(table)
+        if first == Knob("task", setup.task.knob):
             print(f"\nscore ~ {x}^exponent, with 95% intervals\n")
-            print(_exponents(rows, self.score, x, by))
+            table = _exponents(rows, self.score, x, by)
+            print(table)
         print(f"\nrows:   {self.out / name}.jsonl")
         records = self.out / f"{name}.csv"
-        records.write_text(to_csv(rows), encoding="utf-8")
+        written = to_csv(rows)
+        records.write_text(written, encoding="utf-8")
         print(f"records: {records}")
         picture = small_multiples(rows, self.score, x, by)
         save(picture, self.out / f"{name}.png")
 
 
+def _by_name(kinds: Sequence[type]) -> dict[str, type]:
+    return {kind.__name__: kind for kind in kinds}
+
+
+def _check_sizes(planned: Sequence[casim.Study]) -> None:
+    """Raises `ValueError` if a task of the studies is too large to be worked out."""
+    tasks = {task: None for study in planned for task in study.tasks}
+    for task in tasks:
+        check_size(task, "smaller values")
+
+
 def _name(setup: Setup, sweeps: Sequence[Sweep]) -> str:
     """A name for files: the task and the knobs that are varied."""
-    knobs = "-".join(sweep.knob.field.strip("_") for sweep in sweeps)
-    return re.sub(r"[^\w.-]", "", f"{type(setup.task).__name__}-{knobs}")
+    fields = [sweep.knob.field.strip("_") for sweep in sweeps]
+    task = type(setup.task).__name__
+    name = "-".join([task, *fields])
+    return re.sub(r"[^\w.-]", "", name)
 
 
 def _exponents(rows: Sequence[Row], scores: Sequence[str], x: str, by: str | None) -> str:
     """A line for each method, value of the other knob, and score."""
     others = [] if by is None else [by]
-    cells = [["estimator", *others, "score", "exponent", "95% interval", "values", "left out"]]
+    head = ["estimator", *others, "score", "exponent", "95% interval", "values", "left out"]
+    cells = [head]
+    columns = ["label", *others]
     lines: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        lines.setdefault(tuple(setting_cells(row, ["label", *others])), []).append(row)
+        key = tuple(setting_cells(row, columns))
+        lines.setdefault(key, []).append(row)
     for key, own in lines.items():
-        at = [float(settings(row)[x]) for row in own]
+        at = []
+        for row in own:
+            value = settings(row)[x]
+            at.append(float(value))
         for score in scores:
             found = scaling(own, score, at)
-            counts = [str(found.used), str(found.left_out)]
-            cells.append([*key, score, *_number(found.exponent), *counts])
-    return aligned(cells, len(others) + 2)
+            used = str(found.used)
+            counts = [used, str(found.left_out)]
+            exponent = _number(found.exponent)
+            line = [*key, score, *exponent, *counts]
+            cells.append(line)
+    names = len(others) + 2
+    return aligned(cells, names)
 
 
 def _number(estimate: Estimate) -> tuple[str, str]:
     if np.isnan(estimate.value):
         return "-", "-"
-    return f"{estimate.value:.3g}", f"{estimate.low:.3g} to {estimate.high:.3g}"
+    value = f"{estimate.value:.3g}"
+    low, high = f"{estimate.low:.3g}", f"{estimate.high:.3g}"
+    return value, f"{low} to {high}"

@@ -14,6 +14,7 @@ from casim.cli.names import check_names
 from casim.compare import (
     By,
     Comparison,
+    Estimate,
     by_budget,
     by_score,
     compare,
@@ -53,40 +54,47 @@ class Compare(Command):
         rows = load(self.path)
         check_names("score", [self.score], known_scores(rows))
         check_names("against", [self.against], labels(rows))
-        measure = by_score(rows, self.score) if self.budget is None else by_budget(self.budget)
+        measure = by_score(rows, self.score)
+        if self.budget is not None:
+            measure = by_budget(self.budget)
         if not self.controls:
             rows = [row for row in rows if _is_wanted(row, self.against)]
         found = compare(rows, measure, self.against, self.by)
-        tested = sum(not np.isnan(one.estimate.p) for one in found)
-        print(f"{measure.name} against {self.against}; p by Holm over {tested} comparisons\n")
+        tests = [one for one in found if not np.isnan(one.estimate.p)]
+        by_holm = f"p by Holm over {len(tests)} comparisons"
+        print(f"{measure.name} against {self.against}; {by_holm}\n")
         print(_table(found, self.by))
         for one in found:
             if one.note:
-                print(f"missing for {one.rows[0].label} at {one.rows[0].horizon}: {one.note}")
+                row = one.rows[0]
+                print(f"missing for {row.label} at {row.horizon}: {one.note}")
         if self.budget is not None:
             print(f"\n1 / error at {self.budget:g} steps: what the budget buys\n")
             print(_worths(found, self.budget))
 
 
 def _is_wanted(row: Row, against: str) -> bool:
-    return row.methodology != "control" or row.label == against
+    is_control = row.methodology == "control"
+    return not is_control or row.label == against
 
 
 def _table(found: Sequence[Comparison], by: By) -> str:
     """A line for each comparison."""
     left = _settings(found)
-    cells = [[*_heads(left), "value", "reference", by, "95% interval", "p", "verdict"]]
+    head = [*_heads(left), "value", "reference", by, "95% interval", "p", "verdict"]
+    cells = [head]
     for one in found:
-        low, high = _number(one.estimate.low), _number(one.estimate.high)
+        estimate = one.estimate
         line = [
             _number(one.value),
             _number(one.reference),
-            _number(one.estimate.value),
-            "-" if one.note else f"{low} to {high}",
+            _number(estimate.value),
+            "-" if one.note else _interval(estimate),
             "-" if one.note else f"{one.corrected:.2g}",
             one.verdict,
         ]
-        cells.append(setting_cells(one.rows[0], left) + line)
+        setting = setting_cells(one.rows[0], left)
+        cells.append(setting + line)
     return aligned(cells, len(left))
 
 
@@ -94,15 +102,17 @@ def _worths(found: Sequence[Comparison], budget: float) -> str:
     """A line for each method and setting: one over its error."""
     rows: dict[str, tuple[Row, ...]] = {}
     for one in found:
-        rows[one.references[0].question] = one.references
-        rows[one.rows[0].question] = one.rows
+        for seeds in (one.references, one.rows):
+            question = seeds[0].question
+            rows[question] = seeds
     left = _settings(found)
     cells = [[*_heads(left), "1 / error", "95% interval"]]
     for seeds in rows.values():
         bought = worth(seeds, budget)
         missing = np.isnan(bought.value)
-        interval = "-" if missing else f"{_number(bought.low)} to {_number(bought.high)}"
-        cells.append([*setting_cells(seeds[0], left), _number(bought.value), interval])
+        interval = "-" if missing else _interval(bought)
+        setting = setting_cells(seeds[0], left)
+        cells.append([*setting, _number(bought.value), interval])
     return aligned(cells, len(left))
 
 
@@ -114,6 +124,12 @@ def _settings(found: Sequence[Comparison]) -> list[str]:
 
 def _heads(names: Sequence[str]) -> list[str]:
     return ["estimator" if name == "label" else name for name in names]
+
+
+def _interval(estimate: Estimate) -> str:
+    low = _number(estimate.low)
+    high = _number(estimate.high)
+    return f"{low} to {high}"
 
 
 def _number(x: float) -> str:

@@ -89,7 +89,8 @@ def _told(value: Any) -> str:
     if isinstance(value, Share):
         return _share(value)
     if isinstance(value, list):
-        ends = [f"{100 * q:g}%: {x:.4g}" for q, x in zip(QUANTILES, value, strict=True)]
+        pairs = zip(QUANTILES, value, strict=True)
+        ends = [f"{100 * q:g}%: {x:.4g}" for q, x in pairs]
         return ", ".join(ends)
     if isinstance(value, dict):
         return ", ".join(f"{name}: {share:.3g}" for name, share in value.items())

@@ -72,7 +72,8 @@ class Setup:
             "estimator": [key for one in self.estimators for key in hints(type(one))],
             "study": BUDGETS,
         }
-        return {f"{root}.{field}": Knob(root, field) for root in fields for field in fields[root]}
+        knobs = [Knob(root, field) for root in fields for field in fields[root]]
+        return {knob.name: knob for knob in knobs}
 
     def find(self, name: str) -> Knob:
         """The knob of a name, or of a field alone if only one part of the study has it.
@@ -80,7 +81,8 @@ class Setup:
         Raises:
             ValueError: an unknown name, or a field of several parts, with their names.
         """
-        known = {key.rstrip("_"): knob for key, knob in self.knobs().items()}
+        knobs = self.knobs()
+        known = {key.rstrip("_"): knob for key, knob in knobs.items()}
         wanted = name.rstrip("_")
         if wanted in known:
             return known[wanted]
@@ -92,7 +94,8 @@ class Setup:
             return alone[0]
         if name in (HORIZON, f"task.{HORIZON}"):
             return Knob("task", self.task.knob)
-        return named("knob", name, known | {knob.field: knob for knob in known.values()})
+        by_field = {knob.field: knob for knob in known.values()}
+        return named("knob", name, known | by_field)
 
     def turned(self, knob: Knob, value: str) -> Setup:
         """The same with a knob at a value; of the estimators, those that have the field.
@@ -101,12 +104,14 @@ class Setup:
             ValueError: no value of the field's type, or one that the recipe refuses.
         """
         if knob.root == "study":
-            number = parse(knob.name, value, BUDGETS[knob.field])
+            kind = BUDGETS[knob.field]
+            number = parse(knob.name, value, kind)
             return dataclasses.replace(self, **{knob.field: number})
         if knob.root == "estimator":
-            estimators = tuple(_turned(one, knob, value) for one in self.estimators)
-            return dataclasses.replace(self, estimators=estimators)
-        turned = _turned(getattr(self, knob.root), knob, value)
+            estimators = [_turned(one, knob, value) for one in self.estimators]
+            return dataclasses.replace(self, estimators=tuple(estimators))
+        recipe = getattr(self, knob.root)
+        turned = _turned(recipe, knob, value)
         return dataclasses.replace(self, **{knob.root: turned})
 
 
@@ -116,7 +121,9 @@ def _turned(recipe: Any, knob: Knob, value: str) -> Any:
     if knob.field not in kinds:
         return recipe
     name = f"{type(recipe).__name__}.{knob.field}"
-    return dataclasses.replace(recipe, **{knob.field: parse(name, value, kinds[knob.field])})
+    kind = kinds[knob.field]
+    turned = parse(name, value, kind)
+    return dataclasses.replace(recipe, **{knob.field: turned})
 
 
 def read_setting(setup: Setup, text: str) -> Setup:
@@ -126,7 +133,8 @@ def read_setting(setup: Setup, text: str) -> Setup:
         ValueError: no such form, knob or value.
     """
     name, value = _parted(text)
-    return setup.turned(setup.find(name), value)
+    knob = setup.find(name)
+    return setup.turned(knob, value)
 
 
 def read_sweep(setup: Setup, text: str) -> Sweep:
@@ -136,7 +144,8 @@ def read_sweep(setup: Setup, text: str) -> Sweep:
         ValueError: no such form, knob or value, or one value twice.
     """
     name, values = _parted(text)
-    sweep = Sweep(setup.find(name), expand(values))
+    knob = setup.find(name)
+    sweep = Sweep(knob, expand(values))
     turned = [setup.turned(sweep.knob, value) for value in sweep.values]
     if len(set(turned)) < len(turned):
         raise ValueError(f"values of {sweep.knob.name} must differ, got {values!r}")
@@ -144,10 +153,12 @@ def read_sweep(setup: Setup, text: str) -> Sweep:
 
 
 def _parted(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip() or not value.strip():
+    name, _, value = text.partition("=")
+    name = name.strip()
+    value = value.strip()
+    if not name or not value:
         raise ValueError(f"a knob must be written NAME=VALUE, got {text!r}")
-    return name.strip(), value.strip()
+    return name, value
 
 
 def studies(
@@ -181,9 +192,14 @@ def studies(
 
 def _judges(setup: Setup) -> dict[str, Grader]:
     """The judge that is set, and those of the panel that estimators ask by other names."""
-    asked = set().union(*(recipe_of(each).judges for each in setup.estimators))
-    others = {name: PANEL[name] for name in sorted(asked - {JUDGE}) if name in PANEL}
-    return others if setup.judge is None else {JUDGE: setup.judge} | others
+    asked = set()
+    for each in setup.estimators:
+        asked |= recipe_of(each).judges
+    others = sorted(asked - {JUDGE})
+    judges = {name: PANEL[name] for name in others if name in PANEL}
+    if setup.judge is None:
+        return judges
+    return {JUDGE: setup.judge} | judges
 
 
 def _reference(setup: Setup) -> Policy | None:
@@ -210,12 +226,14 @@ def _distinct(
     own = [sweep for sweep in sweeps if sweep.knob.root == root]
     turned = [part(each) for each in _combinations(setup, own)]
     # What becomes of one recipe stays together.
-    return tuple(dict.fromkeys(itertools.chain(*zip(*turned, strict=True))))
+    together = itertools.chain(*zip(*turned, strict=True))
+    return tuple(dict.fromkeys(together))
 
 
 def _combinations(setup: Setup, sweeps: Sequence[Sweep]) -> Iterator[Setup]:
     """The setup with every combination of the knobs' values."""
-    for values in itertools.product(*(sweep.values for sweep in sweeps)):
+    choices = [sweep.values for sweep in sweeps]
+    for values in itertools.product(*choices):
         turned = setup
         for sweep, value in zip(sweeps, values, strict=True):
             turned = turned.turned(sweep.knob, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 from rich.progress import Progress
@@ -34,7 +35,8 @@ class Measured:
 
     def run(self, study: Study) -> list[Row]:
         """The rows of a study; what failed is in `failures`."""
-        number = len(study.tasks) * len(study.policies) * len(study.seeds) * len(study.methods)
+        axes = (study.tasks, study.policies, study.seeds, study.methods)
+        number = math.prod(map(len, axes))
         fresh, self.fresh = self.fresh, False
         with Progress(console=console) as bar:
             job = bar.add_task(study.name, total=number)

@@ -23,11 +23,15 @@ def named(field: str, name: str, known: Mapping[str, T]) -> T:
     close = _like(name, known)
     if close:
         meant = " or ".join(close)
-        raise ValueError(f"{field} must be a known name, got {name!r}: did you mean {meant}?")
+        said = f"did you mean {meant}?"
+        raise ValueError(f"{field} must be a known name, got {name!r}: {said}")
     if len(known) > FEW:
         count = f"one of the {len(known)} names that `casim list` prints"
-        raise ValueError(f"{field} must be {count}, got {name!r}")
-    raise ValueError(f"{field} must be one of {sorted(known)}, got {name!r}")
+        wanted = f"{field} must be {count}"
+        raise ValueError(f"{wanted}, got {name!r}")
+    names = sorted(known)
+    wanted = f"{field} must be one of {names}"
+    raise ValueError(f"{wanted}, got {name!r}")
 
 
 def _like(name: str, known: Iterable[str]) -> list[str]:
@@ -36,7 +40,8 @@ def _like(name: str, known: Iterable[str]) -> list[str]:
     typed = name.lower()
     if typed in lower:
         return [lower[typed]]
-    return [lower[found] for found in difflib.get_close_matches(typed, lower, n=3)]
+    close = difflib.get_close_matches(typed, lower, n=3)
+    return [lower[found] for found in close]
 
 
 def check_names(field: str, names: Iterable[str], known: Iterable[str]) -> None:

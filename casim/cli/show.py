@@ -72,21 +72,26 @@ class Show(Command):
         """Prints the documentation of the module and the class; draws a task."""
         rooms = (*casim.TASKS, *casim.ESTIMATORS, *PARTS, *casim.POLICIES)
         recipes = {recipe.__name__: recipe for recipe in rooms}
-        known = recipes | {name: type(task) for name, task in casim.PRESETS.items()}
+        presets = {name: type(task) for name, task in casim.PRESETS.items()}
+        known = recipes | presets
         methods = named_methods()
         recipe = named("name", self.name, methods | known)
         if isinstance(recipe, Method):
             self._method(recipe)
             return
         if self.truth is not None:
-            named("truth", self.truth, _kinds() | {"all": None})
-        plain(inspect.getdoc(sys.modules[recipe.__module__]))
+            kinds = _kinds() | {"all": None}
+            named("truth", self.truth, kinds)
+        module = sys.modules[recipe.__module__]
+        plain(inspect.getdoc(module))
         console.print(f"\n[bold]{recipe.__name__}[/bold]")
         plain(inspect.getdoc(recipe))
         plain(f"\nDefaults: {recipe.__name__}({settings(recipe)})")
         if issubclass(recipe, casim.Task):
             task = casim.PRESETS.get(self.name) or recipe()
-            self._task(task if self.horizon is None else task.with_horizon(self.horizon))
+            if self.horizon is not None:
+                task = task.with_horizon(self.horizon)
+            self._task(task)
 
     def _method(self, method: Method) -> None:
         """What is known of a published method, and what its parts do."""
@@ -94,13 +99,16 @@ class Show(Command):
         for name in FACTS:
             value = getattr(method, name)
             if value not in (None, ""):
-                plain(f"{name.replace('_', ' ')}: {value}")
+                field = name.replace("_", " ")
+                plain(f"{field}: {value}")
         plain(f"unbiased for: {claims(method)}")
-        plain(f"needs: {', '.join(sorted(method.needs)) or 'nothing beyond its trajectory'}")
+        needs = ", ".join(sorted(method.needs))
+        plain(f"needs: {needs or 'nothing beyond its trajectory'}")
         plain(f"exact moments: {_exact(method)}")
         for part in parts_of(method.recipe):
             console.print(f"\n[bold]{part!r}[/bold]")
-            plain(inspect.getdoc(sys.modules[type(part).__module__]))
+            module = sys.modules[type(part).__module__]
+            plain(inspect.getdoc(module))
 
     def _task(self, task: casim.Task) -> None:
         """Works a task out under the uniform policy, and draws it or truths along a trajectory."""
@@ -117,16 +125,22 @@ class Show(Command):
     def _draw_task(self, task: casim.Task, mdp: casim.MDP, truth: casim.Truth, best: float) -> None:
         """Sizes, exact values, what the numbers of the states mean, and a picture."""
         size = Size.of(mdp)
-        axes = f"S = {size.states}, O = {size.observations}, A = {size.actions}, M = {size.kernels}"
+        states = f"S = {size.states}"
+        observations = f"O = {size.observations}"
+        actions = f"A = {size.actions}"
+        axes = f"{states}, {observations}, {actions}, M = {size.kernels}"
+        expected = float(truth.expected_return)
         print(f"\n{task}\nT = {size.steps:,}, {axes}")
-        print(f"expected return of the uniform policy: {float(truth.expected_return):.6g}")
+        print(f"expected return of the uniform policy: {expected:.6g}")
         print(f"optimum, seeing the state:             {best:.6g}")
         if isinstance(task, RuleTask) and size.states <= MAX_STATES:
             meanings = [f"{i} = {state}" for i, state in enumerate(task.states())]
             print("states: " + ", ".join(meanings))
-        mdp, truth = jax.tree.map(np.asarray, (mdp, truth))
+        given = (mdp, truth)
+        mdp, truth = jax.tree.map(np.asarray, given)
         with style():
-            save(task_figure(mdp, truth), self.out / f"{self.name}.png")
+            picture = task_figure(mdp, truth)
+            save(picture, self.out / f"{self.name}.png")
 
     def _draw_truths(
         self,
@@ -138,23 +152,28 @@ class Show(Command):
         """Draws truths along the trajectory that tells most."""
         check_range("number of steps (choose --horizon)", len(mdp.schedule), 1, MAX_STEPS)
         world = casim.World.make(mdp, policy)
-        batch = world.rollout(jax.random.key(self.seed), NUM_TRAJECTORIES)
+        key = jax.random.key(self.seed)
+        batch = world.rollout(key, NUM_TRAJECTORIES)
         chosen = telling(mdp, truth, batch)
         one = jax.tree.map(lambda x: x[chosen.index][None], batch)
         if self.truth == "all":
             kinds = {kind.__name__: kind for kind in TRUTHS}
         else:
-            kinds = {str(self.truth): _kinds()[str(self.truth)]}
+            name = str(self.truth)
+            kinds = {name: _kinds()[name]}
         panels = {name: curves(kind, mdp, policy, truth, one) for name, kind in kinds.items()}
-        decision = np.asarray(mdp.decision)[np.asarray(mdp.schedule)]
+        schedule = np.asarray(mdp.schedule)
+        decision = np.asarray(mdp.decision)[schedule]
         origin = f"trajectory {chosen.index} of {NUM_TRAJECTORIES} of the uniform policy"
-        outcome = f"return {float(one.reward.sum()):.3g}"
-        first = f"{type(task).__name__}: {origin} (seed {self.seed}), {outcome}"
-        title = f"{first}\n{chosen.reason}"
+        outcome = float(one.reward.sum())
+        told = f"{origin} (seed {self.seed})"
+        told = f"{told}, return {outcome:.3g}"
+        title = f"{type(task).__name__}: {told}\n{chosen.reason}"
         print(title)
         with style():
             picture = truth_figure(panels, decision, title)
-            save(picture, self.out / f"{self.name}-{self.truth}.png")
+            name = f"{self.name}-{self.truth}.png"
+            save(picture, self.out / name)
 
 
 def _exact(method: Method) -> str:
@@ -172,7 +191,8 @@ def _kinds() -> dict[str, Kind | Target]:
     kinds: dict[str, Kind | Target] = {kind.__name__: kind for kind in TRUTHS}
     for target in TARGETS:
         fields = dataclasses.fields(target)
-        if all(field.default is not dataclasses.MISSING for field in fields):
+        required = [field for field in fields if field.default is dataclasses.MISSING]
+        if not required:
             kinds[target.__name__] = target()
     return kinds
 
@@ -182,7 +202,10 @@ def _solved(mdp: casim.MDP, policy: jax.Array) -> tuple[casim.Truth, float]:
 
     @jax.jit
     def work(mdp: casim.MDP, policy: jax.Array) -> tuple[casim.Truth, jax.Array]:
-        return solve(mdp, policy), optimal(mdp).value[0]
+        best = optimal(mdp)
+        return solve(mdp, policy), best.value[0]
 
     truth, best = work(mdp, policy)
-    return truth, float(np.asarray(mdp.start) @ np.asarray(best))
+    start = np.asarray(mdp.start)
+    on_average = start @ np.asarray(best)
+    return truth, float(on_average)

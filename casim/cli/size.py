@@ -8,7 +8,8 @@ from casim.tasks import Size, Task, TooLargeError
 
 MAX_FOLLOWED = 200_000
 """(Kind of step, state, action) that are followed to learn how large a task is: about a second."""
-MAX_BYTES = 10**9
+GIGABYTE = 10**9
+MAX_BYTES = GIGABYTE
 """Of a task's tables and exact values that are worked out without being asked twice."""
 
 
@@ -25,17 +26,27 @@ def check_size(task: Task, instead: str) -> None:
         size = task.size(MAX_FOLLOWED)
     except TooLargeError as error:
         seconds = time.perf_counter() - started
-        raise ValueError(f"{error}, {_cost_of(error, seconds)}; {choice}") from error
+        cost = _cost_of(error, seconds)
+        raise ValueError(f"{error}, {cost}; {choice}") from error
     if size.num_bytes > MAX_BYTES:
-        gigabytes = size.num_bytes / 10**9
-        axes = f"T = {size.steps:,}, S = {size.states:,}, O = {size.observations:,}"
-        raise ValueError(f"{task} takes at least {gigabytes:.3g} GB ({axes}); {choice}")
+        gigabytes = size.num_bytes / GIGABYTE
+        steps = f"T = {size.steps:,}"
+        states = f"S = {size.states:,}"
+        observations = f"O = {size.observations:,}"
+        axes = f"{steps}, {states}, {observations}"
+        takes = f"takes at least {gigabytes:.3g} GB"
+        what = f"{task} {takes}"
+        raise ValueError(f"{what} ({axes}); {choice}")
 
 
 def _cost_of(error: TooLargeError, seconds: float) -> str:
     """Bytes and time, if the number of states grows on as it did."""
     growth = error.growth
-    hours = seconds / 3600 * growth.expected / growth.states
-    per_state = Size(growth.steps, 1, 1, 1, growth.actions, 1).num_bytes
-    gigabytes = per_state * growth.expected / 10**9
-    return f"more than {gigabytes:.2g} GB and {hours:.2g} hours"
+    more = growth.expected / growth.states
+    so_far = seconds / 3600
+    hours = so_far * more
+    one_state = Size(growth.steps, 1, 1, 1, growth.actions, 1)
+    num_bytes = one_state.num_bytes * growth.expected
+    gigabytes = num_bytes / GIGABYTE
+    bytes_ = f"{gigabytes:.2g} GB"
+    return f"more than {bytes_} and {hours:.2g} hours"

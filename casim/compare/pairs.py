@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 from casim.report import Row
 
+BySeed = dict[int, tuple[Row, Row]]
+"""A row and the one it is compared with."""
+
 
 class Pairing(NamedTuple):
     """Rows of a method and of the one it is compared with, in one setting, seed by seed."""
@@ -40,20 +43,22 @@ def pair(
     _check_labels(rows)
     references = {_groups(row): row for row in rows if row.label == against}
     # By method and setting, by seed: the pair with most replicates, the last of equals.
-    best: dict[tuple[str, str], dict[int, tuple[Row, Row]]] = {}
+    best: dict[tuple[str, str], BySeed] = {}
     for row in rows:
         reference = references.get(_groups(row))
         if row.label == against or reference is None:
             continue
-        seeds = best.setdefault((_setting(row), row.label), {})
-        if row.seed not in seeds or row.replicates >= seeds[row.seed][0].replicates:
-            seeds[row.seed] = row, reference
+        method = (_setting(row), row.label)
+        seeds = best.setdefault(method, {})
+        known = seeds.get(row.seed)
+        if known is None or row.replicates >= known[0].replicates:
+            seeds[row.seed] = (row, reference)
     for label in labels(rows):
         if label != against and not any(label == other for _, other in best):
             raise ValueError(_unpaired(rows, label, against))
     pairings = []
     for seeds in best.values():
-        pairs = [seeds[seed] for seed in sorted(seeds)]
+        pairs = [pair for _, pair in sorted(seeds.items())]
         own, others = zip(*pairs, strict=True)
         pairings.append(Pairing(own, others))
     return pairings

@@ -271,8 +271,14 @@ class Environment:
         A network evaluated on these is a policy table, which `casim.solve` evaluates exactly.
         """
         mdp = self._mdp(params)
-        kernel, shown = jnp.arange(mdp.emission.shape[0]), jnp.arange(mdp.emission.shape[2])
-        return jax.vmap(lambda m: jax.vmap(lambda o: self._encode(m, o, mdp))(shown))(kernel)
+        kernels, _, observations = mdp.emission.shape
+
+        def encode(kernel: Array, observation: Array) -> Array:
+            return self._encode(kernel, observation, mdp)
+
+        of_kernel = jax.vmap(encode, in_axes=(None, 0))
+        of_all = jax.vmap(of_kernel, in_axes=(0, None))
+        return of_all(jnp.arange(kernels), jnp.arange(observations))
 
     def policy_table(
         self,

@@ -152,7 +152,7 @@ class Sum(_Compound):
             after.append(now)
         value = functools.reduce(operator.add, [given.value for given in each])
         # What was handed in was paid for once.
-        extra = [jax.tree.map(lambda x, y: x - y, given.cost, credit.cost) for given in each]
+        extra = [jax.tree.map(operator.sub, given.cost, credit.cost) for given in each]
         total = add_costs(credit.cost, *extra)
         return Credit(value, each[0].weight, total), tuple(after)
 

@@ -382,19 +382,19 @@ class ActionValues(Part):
         pairs = _with_action(nodes, batch)
         if self.visits == "first":
             first = _first_visit(pairs)
-            nodes, pairs = nodes._replace(edge=first), pairs._replace(edge=first)
+            nodes = nodes._replace(edge=first)
+            pairs = pairs._replace(edge=first)
         value = jax.lax.optimization_barrier(credit.value)
         one = jnp.ones_like(value)
-        of_node, of_action = nodes.mean(value), pairs.mean(value)
-        node, action = nodes.here(of_node), pairs.here(of_action)
-        number, own = nodes.here(nodes.total(one)), pairs.here(pairs.total(one))
-        shrunk = (own * action + self.action_prior * node) / jnp.maximum(
-            own + self.action_prior, 1.0
-        )
+        node = nodes.here(nodes.mean(value))
+        action = pairs.here(pairs.mean(value))
+        number = nodes.here(nodes.total(one))
+        own = pairs.here(pairs.total(one))
+        shrunk = own * action + self.action_prior * node
+        shrunk = shrunk / jnp.maximum(own + self.action_prior, 1.0)
         prior = _mean_outcome(batch)
-        smooth = (number * node + self.node_prior * prior) / jnp.maximum(
-            number + self.node_prior, 1.0
-        )
+        smooth = number * node + self.node_prior * prior
+        smooth = smooth / jnp.maximum(number + self.node_prior, 1.0)
         given = shrunk - smooth
         if self.explained:
             between = nodes.here(nodes.mean((action - node) ** 2))

@@ -79,7 +79,8 @@ class Surprised(Part):
         taken = credit.weight > 0
         surprise = -own_log_prob_of(world, batch)
         factor = jnp.ones_like(credit.weight)
-        for of_sign, weight in ((credit.value > 0, self.up), (credit.value < 0, self.down)):
+        signs = ((credit.value > 0, self.up), (credit.value < 0, self.down))
+        for of_sign, weight in signs:
             most = self._most(surprise, taken & of_sign)
             factor = jnp.where(most, weight, factor)
         entropy = jnp.where(taken, entropy_of(world, batch), 0.0)

@@ -261,7 +261,9 @@ def recent(
     Only what was seen at decisions counts. One with fewer decisions before it is like no other.
     """
     seen = batch.observation.astype(jnp.int32)
-    place = jnp.arange(seen.size // seen.shape[0], dtype=jnp.int32).reshape(seen.shape[1:])
+    _, members, steps = seen.shape
+    place = jnp.arange(members * steps, dtype=jnp.int32)
+    place = place.reshape(members, steps)
     unlike = jnp.broadcast_to(-1 - place, seen.shape)
     before = previous_decision(batch)
     label = paired(seen, jnp.zeros_like(seen))
@@ -298,8 +300,10 @@ def length(world: World | None, batch: Batch) -> Peers:
 
 def prefix(world: World | None, batch: Batch) -> Peers:
     """The same step of trajectories with the same observations so far and actions before."""
-    before = jnp.pad(batch.action[..., :-1], ((0, 0), (0, 0), (1, 0)))
-    alike = jnp.ones((*batch.live.shape[:2], *batch.live.shape[1:]), bool)
+    first_step = ((0, 0), (0, 0), (1, 0))
+    before = jnp.pad(batch.action[..., :-1], first_step)
+    prompts, members, steps = batch.live.shape
+    alike = jnp.ones((prompts, members, members, steps), bool)
     for seen in (batch.observation, before):
         alike = alike & (seen[:, :, None] == seen[:, None])
     differs = ~alike
@@ -381,11 +385,15 @@ def paired(
     """One label for each pair of labels that a prompt has, below its number of steps."""
 
     def of_prompt(first: Array, second: Array) -> Array:
-        order = jnp.lexsort((second.reshape(-1), first.reshape(-1)))
-        ordered = jnp.stack([first.reshape(-1)[order], second.reshape(-1)[order]])
-        new = jnp.any(ordered[:, 1:] != ordered[:, :-1], axis=0)
-        rank = jnp.cumsum(jnp.pad(new, (1, 0)).astype(jnp.int32))
-        return jnp.zeros_like(rank).at[order].set(rank).reshape(first.shape)
+        one, other = first.reshape(-1), second.reshape(-1)
+        order = jnp.lexsort((other, one))
+        ordered = jnp.stack([one[order], other[order]])
+        differs = ordered[:, 1:] != ordered[:, :-1]
+        new = jnp.any(differs, axis=0)
+        is_new = jnp.pad(new, (1, 0)).astype(jnp.int32)
+        rank = jnp.cumsum(is_new)
+        label = jnp.zeros_like(rank).at[order].set(rank)
+        return label.reshape(first.shape)
 
     return jax.vmap(of_prompt)(first, second)
 

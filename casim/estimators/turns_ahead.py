@@ -262,7 +262,8 @@ def ends(batch: Batch) -> Bool[Array, "P N T"]:
 
 def not_last(batch: Batch) -> Bool[Array, "P N T"]:
     """The live steps that are not of the last turn of their trajectory."""
-    finished = jnp.cumsum(ends(batch)[..., ::-1], axis=-1)[..., ::-1]
+    backwards = ends(batch)[..., ::-1]
+    finished = jnp.cumsum(backwards, axis=-1)[..., ::-1]
     return batch.live & (finished > 1)
 
 

@@ -84,13 +84,15 @@ def ladder(
     height = HEAD + ROW * len(order) + FOOT
     with style():
         figure = Figure(figsize=(width, height), layout="constrained")
-        panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+        grid = figure.subplots(1, len(columns), sharey=True, squeeze=False)
+        panels = grid[0]
         for axes, column in zip(panels, columns, strict=True):
             for row, label in enumerate(order):
                 colour = colour_of[methodologies[label]]
                 _dots(axes, row, label, column, colour, places)
             _dress(axes, column, order, methodologies)
-        write_names(panels[0], order, methodologies, names or {})
+        shown = names or {}
+        write_names(panels[0], order, methodologies, shown)
         if len(places) > 1:
             figure.legend(
                 handles=_key(places),
@@ -102,8 +104,13 @@ def ladder(
 
 def rows_in_order(methodologies: Mapping[str, str]) -> list[str]:
     """The labels, those of a methodology together, methodologies as they come first."""
-    kinds = list(dict.fromkeys(methodologies.values()))
-    return sorted(methodologies, key=lambda label: kinds.index(methodologies[label]))
+    by_kind = dict.fromkeys(methodologies.values())
+    kinds = list(by_kind)
+
+    def kind(label: str) -> int:
+        return kinds.index(methodologies[label])
+
+    return sorted(methodologies, key=kind)
 
 
 def _dots(
@@ -116,16 +123,22 @@ def _dots(
 ) -> None:
     """The dots of one method in one column, the first place on top."""
     values = column.values.get(label, {})
-    shifts = np.linspace(-SPREAD / 2, SPREAD / 2, len(places)) if len(places) > 1 else [0.0]
+    number = len(places)
+    reach = SPREAD / 2 if number > 1 else 0.0
+    shifts = np.linspace(-reach, reach, number)
+    missing = (np.nan, np.nan, np.nan)
     for place, (name, shift) in enumerate(zip(places, shifts, strict=True)):
-        value, low, high = values.get(name, (np.nan, np.nan, np.nan))
+        value, low, high = values.get(name, missing)
         if not np.isfinite(value):
             continue
-        tone = shade(colour, place, len(places))
-        axes.plot([low, high], [row + shift] * 2, color=tone, linewidth=0.8)
-        fill = "white" if (label, name) in column.hollow else tone
+        at = row + shift
+        tone = shade(colour, place, number)
+        interval = [low, high]
+        axes.plot(interval, [at, at], color=tone, linewidth=0.8)
+        is_hollow = (label, name) in column.hollow
+        fill = "white" if is_hollow else tone
         mark = {"markersize": 2.0, "markeredgewidth": 0.5, "markerfacecolor": fill}
-        axes.plot([value], [row + shift], "o", color=tone, **mark)
+        axes.plot([value], [at], "o", color=tone, **mark)
 
 
 def _dress(
@@ -135,19 +148,24 @@ def _dress(
     methodologies: Mapping[str, str],
 ) -> None:
     """The axis of a column, and lines between methodologies."""
-    wide = {"linthresh": column.threshold} if column.scale == "symlog" else {}
+    symmetric = column.scale == "symlog"
+    wide = {"linthresh": column.threshold} if symmetric else {}
     axes.set_xscale(column.scale, **wide)
     axes.set_xlim(*column.limits)
     if column.scale == "symlog":
-        axes.xaxis.set_major_locator(FixedLocator(_decades(axes, column.threshold)))
+        ticks = _decades(axes, column.threshold)
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
     if column.scale == "linear":
         axes.xaxis.set_major_locator(MaxNLocator(4))
     if column.neutral is not None:
         axes.axvline(column.neutral, color="black", linewidth=0.6)
+    kinds = [methodologies[label] for label in order]
     for row in range(1, len(order)):
-        if methodologies[order[row]] != methodologies[order[row - 1]]:
-            axes.axhline(row - 0.5, color="#bbbbbb", linewidth=0.5)
-    axes.set_ylim(len(order) - 0.4, -0.6)
+        if kinds[row] != kinds[row - 1]:
+            between = row - 0.5
+            axes.axhline(between, color="#bbbbbb", linewidth=0.5)
+    lowest = len(order) - 0.4
+    axes.set_ylim(lowest, -0.6)
     axes.set_xlabel(column.title, fontsize=7)
     axes.tick_params(axis="x", labelsize=6)
     axes.grid(axis="y", visible=False)
@@ -159,11 +177,17 @@ def _decades(
 ) -> list[float]:
     """0 and few powers of ten on both sides, between the limits of the axis."""
     low, high = axes.get_xlim()
-    first = math.ceil(math.log10(threshold))
-    last = math.floor(math.log10(max(high, -low, 10 * threshold)))
-    apart = max(1, math.ceil((last - first + 1) / DECADES))
-    powers = [10.0**power for power in range(last, first - 1, -apart)]
-    ticks = [*(-power for power in powers), 0.0, *powers]
+    smallest = math.log10(threshold)
+    first = math.ceil(smallest)
+    largest = max(high, -low, 10 * threshold)
+    last = math.floor(math.log10(largest))
+    number = last - first + 1
+    steps = math.ceil(number / DECADES)
+    apart = max(1, steps)
+    exponents = range(last, first - 1, -apart)
+    powers = [10.0**exponent for exponent in exponents]
+    below = [-power for power in powers]
+    ticks = [*below, 0.0, *powers]
     return [tick for tick in ticks if low <= tick <= high]
 
 
@@ -175,10 +199,13 @@ def write_names(
 ) -> None:
     """The names of the methods at their rows, in the colours of their methodologies."""
     colour_of = colours(methodologies.values())
-    axes.set_yticks(range(len(order)), [names.get(label, label) for label in order])
+    shown = [names.get(label, label) for label in order]
+    rows = range(len(order))
+    axes.set_yticks(rows, shown)
     axes.tick_params(axis="y", labelsize=SIZE, length=0)
     for text, label in zip(axes.get_yticklabels(), order, strict=True):
-        text.set_color(dark(colour_of[methodologies[label]]))
+        colour = colour_of[methodologies[label]]
+        text.set_color(dark(colour))
 
 
 def _key(places: Sequence[str]) -> list[Line2D]:
@@ -186,5 +213,6 @@ def _key(places: Sequence[str]) -> list[Line2D]:
     keys = []
     for place, name in enumerate(places):
         tone = shade("#777777", place, len(places))
-        keys.append(Line2D([], [], color=tone, marker="o", linewidth=0.8, label=name))
+        key = Line2D([], [], color=tone, marker="o", linewidth=0.8, label=name)
+        keys.append(key)
     return keys

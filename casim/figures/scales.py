@@ -236,7 +236,9 @@ def finish_x(
     along = scale.forth(positions)
     room = 0.05 * (along[-1] - along[0])
     axes.set_xscale(scale.kind)
-    axes.set_xlim(scale.back(along[0] - room), scale.back(along[-1] + room))
+    left = scale.back(along[0] - room)
+    right = scale.back(along[-1] + room)
+    axes.set_xlim(left, right)
     ticks = positions[thinned(along, TICKS)]
     axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -94,14 +94,15 @@ def kernel_graph(
     """One kernel: states on a circle, an arrow per outcome."""
     here = truth.occupancy[mdp.schedule == kernel].sum(0) > 0
     states = np.flatnonzero(here)
-    after = (
-        {int(s) for s in mdp.successor[kernel][states][mdp.prob[kernel][states] > 0]}
-        if len(states)
-        else set()
-    )
-    shown = sorted({int(s) for s in states} | after)
-    angle = math.pi / 2 - 2 * math.pi * np.arange(len(shown)) / max(len(shown), 1)
-    place = {s: (math.cos(x), math.sin(x)) for s, x in zip(shown, angle, strict=True)}
+    possible = mdp.prob[kernel][states] > 0
+    targets = mdp.successor[kernel][states][possible]
+    shown = sorted({*states.tolist(), *targets.tolist()})
+    number = len(shown)
+    place = {}
+    for order, state in enumerate(shown):
+        # Clockwise, from the top.
+        angle = math.pi / 2 - 2 * math.pi * order / number
+        place[state] = (math.cos(angle), math.sin(angle))
     for state in states:
         arrows = _arrows(mdp, kernel, int(state))
         paid = {round(reward, 6) for *_, reward in arrows}
@@ -111,8 +112,10 @@ def kernel_graph(
             axes.text(
                 1.32 * x, 1.32 * y, f"{arrows[0][3]:+.2g}", fontsize=5, ha="center", va="center"
             )
+        said_here = len(paid) > 1
         for target, colour, prob, reward in arrows:
-            _arrow(axes, (x, y), place[target], colour, prob, reward if len(paid) > 1 else 0.0)
+            told = reward if said_here else 0.0
+            _arrow(axes, (x, y), place[target], colour, prob, told)
     size = 130 if len(shown) <= 12 else 45
     for state, (x, y) in place.items():
         end = bool(mdp.terminal[state])
@@ -157,15 +160,17 @@ def _arrows(
     laws = []
     for action in range(mdp.prob.shape[2]):
         law: dict[int, list[float]] = {}
-        for s, p, r in zip(
-            *(x[kernel, state, action] for x in (mdp.successor, mdp.prob, mdp.reward)), strict=True
-        ):
+        entry = (kernel, state, action)
+        outcomes = zip(mdp.successor[entry], mdp.prob[entry], mdp.reward[entry], strict=True)
+        for s, p, r in outcomes:
             if p > 0:
                 total = law.setdefault(int(s), [0.0, 0.0])
-                total[0], total[1] = total[0] + float(p), total[1] + float(p * r)
+                total[0] += float(p)
+                total[1] += float(p * r)
         laws.append(law)
     if all(law == laws[0] for law in laws):
-        return [(s, SAME, p, r / p) for s, (p, r) in laws[0].items()]
+        (law, *_) = laws
+        return [(s, SAME, p, r / p) for s, (p, r) in law.items()]
     return [
         (s, ACTIONS[a % len(ACTIONS)], p, r / p)
         for a, law in enumerate(laws)
@@ -212,7 +217,9 @@ def _arrow(
             lw=0.8,
         )
         axes.add_patch(patch)
-        label = (0.4 * start[0] + 0.6 * end[0], 0.4 * start[1] + 0.6 * end[1] + 0.08)
+        x = 0.4 * start[0] + 0.6 * end[0]
+        y = 0.4 * start[1] + 0.6 * end[1]
+        label = (x, y + 0.08)
     if abs(reward) > 1e-9:
         axes.text(
             *label, f"{reward:+.2g}", color=colour, fontsize=5, ha="center", va="center", zorder=5
@@ -250,13 +257,20 @@ def advantage_map(
     decides = mdp.decision[mdp.schedule]
     reached = (truth.occupancy > 0) & decides[:, None]
     # `[S A, T]`
-    advantage = np.where(reached[:, :, None], truth.advantage, np.nan).reshape(steps, -1).T
-    weight = np.nansum(np.abs(advantage) * np.repeat(truth.occupancy, actions, axis=1).T, axis=1)
+    decided = reached[:, :, None]
+    known = np.where(decided, truth.advantage, np.nan)
+    advantage = known.reshape(steps, -1).T
+    visits = np.repeat(truth.occupancy, actions, axis=1)
+    weighed = np.abs(advantage) * visits.T
+    weight = np.nansum(weighed, axis=1)
     seen = np.flatnonzero(np.isfinite(advantage).any(1))
-    rows = np.sort(seen[np.argsort(-weight[seen], kind="stable")][:MAX_ROWS])
+    ranked = np.argsort(-weight[seen], kind="stable")
+    rows = np.sort(seen[ranked][:MAX_ROWS])
     bins = _bins(steps)
-    image = np.stack([_largest(advantage[rows, a:b]) for a, b in itertools.pairwise(bins)], axis=1)
-    limit = max(float(np.nanmax(np.abs(image), initial=0.0)), 1e-9)
+    columns = [_largest(advantage[rows, a:b]) for a, b in itertools.pairwise(bins)]
+    image = np.stack(columns, axis=1)
+    largest = np.nanmax(np.abs(image), initial=0.0)
+    limit = max(float(largest), 1e-9)
     axes.set_facecolor("#dddddd")
     drawn = axes.imshow(
         image,

@@ -243,7 +243,10 @@ def curves(
         named = {repr(kind): _told(world, truth, batch, kind)[0]}
     else:
         named = kind(world, truth, batch)
-    return {name: np.where(live, np.asarray(curve), np.nan) for name, curve in named.items()}
+    curves_of_all = {}
+    for name, curve in named.items():
+        curves_of_all[name] = np.where(live, np.asarray(curve), np.nan)
+    return curves_of_all
 
 
 def _told(

@@ -138,7 +138,8 @@ def _hgpo(memory: int, scale: bool, base: bool) -> NonzeroMean:
     episode = Chain(_OUTCOME, _ROWS_STD if scale else _ROWS)
     members = [episode, *groups] if base else groups
     first = 1 if base else 2
-    return NonzeroMean(tuple(members), tuple(float(first + k) for k in range(len(members))))
+    weights = [float(first + k) for k in range(len(members))]
+    return NonzeroMean(tuple(members), tuple(weights))
 
 
 HGPO = Method(

@@ -32,7 +32,7 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ def sizes(
 ) -> Sizes:
     """How many segments, turns and agents there are; not under jit."""
 
-    def number(label: Array) -> int:
+    def number(label: Any) -> int:
         last = np.max(np.asarray(label))
         return int(last) + 1
 

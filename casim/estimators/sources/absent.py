@@ -106,7 +106,8 @@ class Without(Source):
         world = required(world, self)
         discount = discount_of(world, batch, self.discount)
         label, size = players(world, self.unit)
-        whole, paid = jnp.zeros(batch.action.shape[:-1]), jnp.zeros(())
+        whole = jnp.zeros(batch.action.shape[:-1])
+        paid = jnp.zeros(())
         if self.rest == "kept":
             nobody = jnp.zeros(label.shape, bool)
             whole, paid = self._replayed(key, world, batch, nobody, discount)

@@ -367,7 +367,8 @@ class Contribution(Source):
             return both, fresh, self.num_classes
         table, met = self._predicted(world, data, weight)
         classes = self._classes(table, met)
-        both, fresh = (classes[world.schedule, _cell(x, world.num_actions)] for x in (rows, data))
+        both = classes[world.schedule, _cell(rows, world.num_actions)]
+        fresh = classes[world.schedule, _cell(data, world.num_actions)]
         return both, fresh, self.num_classes
 
     def _classes(

@@ -212,12 +212,10 @@ class Pointwise(Source):
         said = jnp.isfinite(known) & batch.decided
         known = jnp.where(said, known, 1.0)
         acted = jnp.where(said, acted, 1.0)
-        ratio = jnp.log(jnp.maximum(known, self.floor)) - jnp.log(jnp.maximum(acted, self.floor))
-        return jnp.where(
-            said,
-            ratio,
-            0.0,
-        ), cost(judge_calls=count(said))
+        after = jnp.log(jnp.maximum(known, self.floor))
+        before = jnp.log(jnp.maximum(acted, self.floor))
+        value = jnp.where(said, after - before, 0.0)
+        return value, cost(judge_calls=count(said))
 
 
 def _taken(of_all: Float[Array, "P N T A"], batch: Batch) -> Float[Array, "P N T"]:

@@ -97,7 +97,9 @@ class GaeNetwork(Source):
         model = perceptron(self.hidden, 1)
         optimiser = optax.flatten(optax.adam(self.learning_rate))
         params = initial(model, jnp.zeros((1, size + 1)), self.seed)
-        steps, observation, goal = target.shape[1], data.observation.reshape(-1), target.reshape(-1)
+        steps = target.shape[1]
+        observation = data.observation.reshape(-1)
+        goal = target.reshape(-1)
         # Live steps lead each row, so a random row and a random live step of it are two draws.
         length = jnp.sum(data.live, axis=1)
 
@@ -132,7 +134,9 @@ def features(
     size: int,
 ) -> Float[Array, "*shape F"]:
     """One-hot observation and the share of the horizon that has passed."""
-    return jnp.concatenate([jax.nn.one_hot(observation, size), step[..., None] / horizon], axis=-1)
+    shown = jax.nn.one_hot(observation, size)
+    passed = step[..., None] / horizon
+    return jnp.concatenate([shown, passed], axis=-1)
 
 
 def table(

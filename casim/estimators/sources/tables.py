@@ -167,9 +167,11 @@ class TableCritic(Source):
             # No trace outlives its rollout.
             trace = jnp.where(t == 0, 0.0, trace)
             trace = trace.at[t, seen].add(1.0)
-            after = jnp.where(on, table[jnp.minimum(t + 1, steps - 1), then], 0.0)
+            following = jnp.minimum(t + 1, steps - 1)
+            after = jnp.where(on, table[following, then], 0.0)
             error = reward + factor * after - table[t, seen]
-            table = jnp.where(live, table + self.learning_rate * error * trace, table)
+            learned = table + self.learning_rate * error * trace
+            table = jnp.where(live, learned, table)
             return (table, factor * self.critic_lambda * trace), None
 
         flat = jax.tree.map(lambda x: x.reshape(-1), rows)

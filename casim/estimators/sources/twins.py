@@ -128,7 +128,11 @@ class TwinCritics(Source):
                 buffer.begins * times,
             )
             now = _Tables(q_value, value)
-            slow = jax.tree.map(lambda x, y: x + self.polyak * (y - x), slow, now)
+
+            def closer(x: Array, y: Array) -> Array:
+                return x + self.polyak * (y - x)
+
+            slow = jax.tree.map(closer, slow, now)
             return (now, slow), None
 
         no_q_value = jnp.zeros_like(buffer.met)
@@ -243,13 +247,17 @@ def _own_turns(
         of_number = (world.turn == number)[None]
         here = begins & of_number
         since = jnp.argmax(here, axis=-1)
-        branch = jax.tree.map(lambda x: x[:, 0], world.branch(own, data, since, 1))
+        branches = world.branch(own, data, since, 1)
+        branch = jax.tree.map(lambda x: x[:, 0], branches)
         ahead = branch.live & (steps >= since[:, None])
         mine = ahead & world.decision[None] & of_number
         end = last - jnp.argmax(mine[:, ::-1], axis=-1)
-        cell = jnp.take_along_axis(_cell(world, branch), end[:, None], axis=-1)[:, 0]
+        at_end = end[:, None]
+        cells = jnp.take_along_axis(_cell(world, branch), at_end, axis=-1)
+        cell = cells[:, 0]
         begun = jnp.any(here, axis=-1, keepdims=True)
-        played = count(ahead & begun & (steps <= end[:, None]))
+        within = steps <= at_end
+        played = count(ahead & begun & within)
         return end, cell, played
 
     numbers = jnp.arange(world.num_turns)
