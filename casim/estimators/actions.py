@@ -34,12 +34,14 @@ class OnTaken(Part):
 
     def apply(self, world, batch, credit):
         check_taken(credit, self)
-        chance = required(world, self).probability(batch)
+        world = required(world, self)
+        chance = world.probability(batch)
         actions = chance.shape[-1]
         taken = jax.nn.one_hot(batch.action, actions, dtype=chance.dtype)
         possible = chance > 0
         safe = jnp.where(possible, chance, 1.0)
-        share = jnp.where(possible, taken / safe, 0.0)
+        each = taken / safe
+        share = jnp.where(possible, each, 0.0)
         value = credit.value[..., None] * share
         return credit._replace(value=value)
 
@@ -61,12 +63,14 @@ class Answers(Source):
     def give(self, key, world, batch):
         world = required(world, self)
         said = world.judge(key, batch, self.judge)
-        live = batch.live & batch.counted[..., None]
+        counted = batch.counted[..., None]
+        live = batch.live & counted
         of_actions = said.ndim > live.ndim
         where = live[..., None] if of_actions else live
         given = jnp.isfinite(said) & where
         used = cost(judge_calls=count(given))
-        return jnp.where(given, said, 0.0), used
+        value = jnp.where(given, said, 0.0)
+        return value, used
 
 
 @final
@@ -80,11 +84,14 @@ class LessAverage(Part):
         value = credit.value
         if value.ndim == credit.weight.ndim:
             raise ValueError("LessAverage must be given credit of all actions, got that of one")
-        chance = required(world, self).probability(batch)
+        world = required(world, self)
+        chance = world.probability(batch)
         action = batch.action.astype(jnp.int32)
         place = action[..., None]
         taken = jnp.take_along_axis(value, place, axis=-1)
         # Differences first, so that equal credit gives exactly 0.
         gain = taken - value
-        less = jnp.sum(chance * gain, axis=-1)
-        return credit._replace(value=jnp.where(batch.live, less, 0.0))
+        weighed = chance * gain
+        less = jnp.sum(weighed, axis=-1)
+        value = jnp.where(batch.live, less, 0.0)
+        return credit._replace(value=value)

@@ -33,7 +33,8 @@ def leads(
     batch: Batch,
 ) -> Bool[Array, "P N T"]:
     """The steps of the agent that acts first in each trajectory."""
-    return batch.agent == batch.agent[..., :1]
+    first = batch.agent[..., :1]
+    return batch.agent == first
 
 
 @final
@@ -78,8 +79,10 @@ class ByLeader(Estimator):
     def __call__(self, key, world, batch, credit, state):
         before = state or ((), ())
         keys = jax.random.split(key)
-        given, after = [], []
-        for estimator, own, known in zip(self._both, keys, before, strict=True):
+        given = []
+        after = []
+        each_of_both = zip(self._both, keys, before, strict=True)
+        for estimator, own, known in each_of_both:
             each, now = estimator(own, world, batch, credit, known)
             check_taken(each, self)
             given.append(each)
@@ -122,12 +125,15 @@ class FormReward(Part):
         check_taken(credit, self)
         value = credit.value
         if batch.component is None:
-            worth = jnp.where(batch.live, self._worth(value), 0.0)
-            return credit._replace(value=worth)
-        last = batch.component.shape[-1] - 1
+            worth = self._worth(value)
+            value = jnp.where(batch.live, worth, 0.0)
+            return credit._replace(value=value)
+        components = batch.component.shape[-1]
+        last = components - 1
         check_integer("component", self.component, 0, last)
         penalty = batch.component[..., self.component]
-        broken = batch.live & (penalty < 0)
+        is_broken = penalty < 0
+        broken = batch.live & is_broken
         leader = leads(batch)
         of_leader = broken & leader
         by_leader = jnp.any(of_leader, axis=-1, keepdims=True)
@@ -177,21 +183,26 @@ class Aligned(Estimator):
         first = _first_of_calls(batch)
         drawn = jnp.where(first, draws, -1.0)
         label = jnp.where(first, place, steps)
-        by_call = label_max(drawn, label, steps + 1)[..., :steps]
-        every = jnp.arange(steps)[None, None, :]
+        by_label = label_max(drawn, label, steps + 1)
+        by_call = by_label[..., :steps]
+        numbers = jnp.arange(steps)
+        every = numbers[None, None, :]
         exists = every < calls[..., None]
         existing = jnp.where(exists, by_call, jnp.inf)
         sorted_ = jnp.argsort(existing, axis=-1)
         order = jnp.argsort(sorted_, axis=-1)
-        kept = exists & (order < self.number)
+        is_among = order < self.number
+        kept = exists & is_among
         again = self._again(to_repeat, calls, steps)
-        enough = calls[..., None] >= self.number
+        of_row = calls[..., None]
+        enough = of_row >= self.number
         refilled = exists + again
         times = jnp.where(enough, kept, refilled)
         call = jnp.clip(place, 0, steps - 1)
         often = jnp.take_along_axis(times, call, axis=-1)
         weight = often / self.number
-        of_others = jnp.where(leads(batch), 1.0, weight)
+        leading = leads(batch)
+        of_others = jnp.where(leading, 1.0, weight)
         counted = of_others.astype(credit.weight.dtype)
         weight = credit.weight * counted
         return credit._replace(weight=weight), state
@@ -206,27 +217,33 @@ class Aligned(Estimator):
         shape = (*calls.shape, self.number)
         draws = jax.random.uniform(key, shape, jnp.float32)
         call = draws * calls[..., None]
-        which = jnp.floor(call).astype(jnp.int32)
+        which = jnp.floor(call)
+        which = which.astype(jnp.int32)
         missing = self.number - calls
-        every = jnp.arange(self.number)[None, None, :]
+        numbers = jnp.arange(self.number)
+        every = numbers[None, None, :]
         drawn = every < missing[..., None]
         some = calls[..., None] > 0
-        label = jnp.where(drawn & some, which, steps)
+        refills = drawn & some
+        label = jnp.where(refills, which, steps)
 
         def of_row(
             label: Array,
         ) -> Array:
             nothing = jnp.zeros(steps + 1, jnp.int32)
-            return nothing.at[label].add(1)[:steps]
+            times = nothing.at[label].add(1)
+            return times[:steps]
 
-        return jax.vmap(jax.vmap(of_row))(label)
+        of_group = jax.vmap(of_row)
+        return jax.vmap(of_group)(label)
 
 
 def _first_of_calls(
     batch: Batch,
 ) -> Bool[Array, "P N T"]:
     """The first decision of each turn of an agent that is not the leader."""
-    mine = batch.decided & ~leads(batch)
+    others = ~leads(batch)
+    mine = batch.decided & others
     begins = starts(batch.turn)
     goes_on = jnp.where(begins, 0.0, 1.0)
     own = mine.astype(batch.reward.dtype)
@@ -239,8 +256,9 @@ def _calls(
 ) -> tuple[Int[Array, "P N T"], Int[Array, "P N"]]:
     """Which call of its trajectory a step belongs to, -1 before the first, and their number."""
     first = _first_of_calls(batch)
-    place = jnp.cumsum(first, axis=-1) - 1
-    return place, jnp.sum(first, axis=-1)
+    so_far = jnp.cumsum(first, axis=-1)
+    calls = jnp.sum(first, axis=-1)
+    return so_far - 1, calls
 
 
 def _in_turn(

@@ -53,18 +53,22 @@ class TokenBaseline(Part):
 
     def apply(self, world, batch, credit):
         check_taken(credit, self)
-        decided = batch.decided & batch.counted[..., None]
+        counted = batch.counted[..., None]
+        decided = batch.decided & counted
         place = self._place(decided)
-        norm = jnp.where(decided, score_norm(world, batch), 0.0)
+        every_norm = score_norm(world, batch)
+        norm = jnp.where(decided, every_norm, 0.0)
         energy = jnp.cumsum(norm, axis=-1)
         energy = jnp.where(decided, energy, 0.0)
         value = jnp.where(decided, credit.value, 0.0)
-        total = _at_place(energy * value, place)
+        weighed = energy * value
+        total = _at_place(weighed, place)
         weight = _at_place(energy, place)
         baseline = total / (weight + 1e-8)
         without = self._without(decided, place)
         baseline = jnp.where(without, 0.0, baseline)
-        return credit._replace(value=jnp.where(decided, value - baseline, 0.0))
+        above = jnp.where(decided, value - baseline, 0.0)
+        return credit._replace(value=above)
 
     def _place(
         self,
@@ -72,7 +76,8 @@ class TokenBaseline(Part):
     ) -> Int[Array, "P N T"]:
         """The position of each step."""
         if self.position == "step":
-            return jnp.broadcast_to(jnp.arange(decided.shape[-1]), decided.shape)
+            steps = jnp.arange(decided.shape[-1])
+            return jnp.broadcast_to(steps, decided.shape)
         so_far = jnp.cumsum(decided, axis=-1)
         return jnp.maximum(so_far - 1, 0)
 
@@ -83,18 +88,22 @@ class TokenBaseline(Part):
     ) -> Bool[Array, "P N T"]:
         """Where there is no baseline."""
         length = jnp.sum(decided, axis=-1)
-        members = jnp.sum(length > 0, axis=1)
-        single = (members == 1)[:, None, None]
+        is_member = length > 0
+        members = jnp.sum(is_member, axis=1)
+        single = members == 1
+        single = single[:, None, None]
         alone = jnp.broadcast_to(single, decided.shape)
         if not self.tail:
             return alone
         longest = jnp.max(length, axis=1, keepdims=True)
         is_longest = length == longest
-        only_one = jnp.sum(is_longest, axis=1, keepdims=True) == 1
+        number = jnp.sum(is_longest, axis=1, keepdims=True)
+        only_one = number == 1
         others = jnp.where(is_longest, 0, length)
         second = jnp.max(others, axis=1, keepdims=True)
         beyond = place >= second[..., None]
-        has_tail = (is_longest & only_one)[..., None]
+        has_tail = is_longest & only_one
+        has_tail = has_tail[..., None]
         return alone | (has_tail & beyond)
 
 
@@ -103,7 +112,8 @@ def _at_place(
     place: Int[Array, "P N T"],
 ) -> Float[Array, "P N T"]:
     """Sums over the group at the same position, given to each step."""
-    each = label_sum(x, place, x.shape[-1])
+    steps = x.shape[-1]
+    each = label_sum(x, place, steps)
     total = jnp.sum(each, axis=1, keepdims=True)
     everywhere = jnp.broadcast_to(total, x.shape)
     return jnp.take_along_axis(everywhere, place, axis=-1)

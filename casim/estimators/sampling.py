@@ -58,11 +58,13 @@ class DynamicSampling(Estimator):
 
     def __call__(self, key, world, batch, credit, state):
         kept = mixed_groups(batch)
-        weight = jnp.where(kept[:, None, None], credit.weight, 0.0)
+        of_group = kept[:, None, None]
+        weight = jnp.where(of_group, credit.weight, 0.0)
         used = 0.0
         if world is not None:
             used = self._redrawn(key, world, batch, kept)
-        paid = add_costs(credit.cost, cost(env_steps=used))
+        drawn = cost(env_steps=used)
+        paid = add_costs(credit.cost, drawn)
         return credit._replace(weight=weight, cost=paid), state
 
     def _redrawn(
@@ -89,11 +91,13 @@ class DynamicSampling(Estimator):
             new = world.groups(own, groups, members)
             more = jnp.sum(mixed_groups(new))
             mixed = so_far.mixed + more
-            env_steps = so_far.env_steps + count(new.live)
+            used = count(new.live)
+            env_steps = so_far.env_steps + used
             return _Drawn(so_far.batches + 1, mixed, env_steps)
 
         nothing = jnp.zeros((), jnp.float32)
-        begin = _Drawn(jnp.asarray(1), jnp.sum(kept), nothing)
+        mixed = jnp.sum(kept)
+        begin = _Drawn(jnp.asarray(1), mixed, nothing)
         end = jax.lax.while_loop(wanting, draw, begin)
         return end.env_steps
 
@@ -126,7 +130,8 @@ class TopGroups(Part):
         centred = group_advantage(outcome, where=batch.counted)
         members = jnp.sum(batch.counted, axis=-1)
         free = jnp.maximum(members - 1, 1)
-        variance = jnp.sum(centred**2, axis=-1) / free
+        squares = jnp.sum(centred**2, axis=-1)
+        variance = squares / free
         share = self.share * len(variance)
         number = max(int(share), 1)
         # A stable sort: of equals the first.
@@ -134,7 +139,8 @@ class TopGroups(Part):
         best = ranked[:number]
         kept = jnp.zeros(variance.shape, bool)
         kept = kept.at[best].set(True)
-        weight = jnp.where(kept[:, None, None], credit.weight, 0.0)
+        of_group = kept[:, None, None]
+        weight = jnp.where(of_group, credit.weight, 0.0)
         return credit._replace(weight=weight)
 
 
@@ -168,14 +174,17 @@ class ByValue(Estimator):
 
     def __call__(self, key, world, batch, credit, state):
         check_taken(credit, self)
-        trained = (credit.value != 0) & (credit.weight > 0)
+        is_due = credit.value != 0
+        trained = is_due & (credit.weight > 0)
         mixed = jnp.any(trained, axis=(1, 2))
-        there = batch.live & batch.counted[..., None]
+        counted = batch.counted[..., None]
+        there = batch.live & counted
         reward = jnp.where(there, batch.reward, 0.0)
         earned = jnp.sum(reward, axis=(1, 2))
         members = jnp.sum(batch.counted, axis=1)
         mean = earned / jnp.maximum(members, 1)
-        value = jnp.maximum(mean * (1 - mean), self.floor)
+        spread = mean * (1 - mean)
+        value = jnp.maximum(spread, self.floor)
         value = jnp.where(mixed, value, 0.0)
         total = jnp.sum(value)
         empty = jnp.sum(~mixed)
@@ -183,12 +192,14 @@ class ByValue(Estimator):
         share = value / safe
         extra = empty * share
         groups = mixed + extra
-        weight = credit.weight * groups[:, None, None]
+        of_group = groups[:, None, None]
+        weight = credit.weight * of_group
         steps = jnp.sum(there, axis=(1, 2))
         drawn = 0.0
         if world is not None:
             drawn = jnp.sum(extra * steps)
-        paid = add_costs(credit.cost, cost(env_steps=drawn))
+        redrawn = cost(env_steps=drawn)
+        paid = add_costs(credit.cost, redrawn)
         return credit._replace(weight=weight, cost=paid), state
 
 
@@ -197,12 +208,14 @@ def mixed_groups(
 ) -> Bool[Array, " P"]:
     """Groups in which not all outcomes are equal, or that have one member."""
     counted = batch.counted
-    there = batch.live & counted[..., None]
+    of_rows = counted[..., None]
+    there = batch.live & of_rows
     earned = jnp.where(there, batch.reward, 0.0)
     outcome = jnp.sum(earned, axis=-1)
     or_least = jnp.where(counted, outcome, -jnp.inf)
     or_most = jnp.where(counted, outcome, jnp.inf)
     largest = jnp.max(or_least, axis=1)
     smallest = jnp.min(or_most, axis=1)
-    alone = jnp.sum(counted, axis=1) == 1
+    members = jnp.sum(counted, axis=1)
+    alone = members == 1
     return alone | (largest > smallest)

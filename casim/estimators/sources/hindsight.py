@@ -98,7 +98,9 @@ class Hindsight(Source):
         world = required(world, self)
         hindsight, future, used = self.posterior(key, world, batch)
         ratio = hindsight_ratio(world, batch, hindsight)
-        return jnp.where(batch.live, (1 - 1 / ratio) * future, 0.0), used
+        share = 1 - 1 / ratio
+        value = jnp.where(batch.live, share * future, 0.0)
+        return value, used
 
     def posterior(
         self,
@@ -108,13 +110,16 @@ class Hindsight(Source):
     ) -> tuple[Float[Array, "P N T A"], Float[Array, "P N T"], Cost]:
         """How likely each action was, the return from each step on, and what counting cost."""
         data = world.rollout(key, self.num_rollouts)
-        future, fresh = self._future(world, batch), self._future(world, data)
+        future = self._future(world, batch)
+        fresh = self._future(world, data)
         outcome, fresh_outcome = self._outcomes(batch, future, data, fresh)
         table = self._count(world, data, fresh_outcome)
-        hindsight = table[time_of(batch), batch.observation, :, outcome]
+        time = time_of(batch)
+        hindsight = table[time, batch.observation, :, outcome]
         used = count(data.live)
         sweeps = 1 if self.fit is None else self.fit.num_updates
-        return hindsight, future, cost(env_steps=used, critic_updates=sweeps * used)
+        paid = cost(env_steps=used, critic_updates=sweeps * used)
+        return hindsight, future, paid
 
     def _future(
         self,
@@ -134,18 +139,24 @@ class Hindsight(Source):
         """The class of what is known in hindsight at each step, of batch and rollouts."""
         if self.condition == "state":
             return _last_observation(batch), _last_observation(data)
-        low = jnp.min(jnp.where(data.live, fresh, jnp.inf), axis=0)
-        high = jnp.max(jnp.where(data.live, fresh, -jnp.inf), axis=0)
+        or_least = jnp.where(data.live, fresh, jnp.inf)
+        or_most = jnp.where(data.live, fresh, -jnp.inf)
+        low = jnp.min(or_least, axis=0)
+        high = jnp.max(or_most, axis=0)
         apart = high > low
         width = jnp.where(apart, high - low, 1.0)
+        last = self.num_bins - 1
 
         def bins(
             future: Array,
         ) -> Array:
-            least, size, wide = (jnp.broadcast_to(x, future.shape) for x in (low, width, apart))
-            share = jnp.where(wide, (future - least) / size, 0.0)
+            tables = (low, width, apart)
+            least, size, wide = (jnp.broadcast_to(x, future.shape) for x in tables)
+            above = future - least
+            share = jnp.where(wide, above / size, 0.0)
             number = jnp.floor(share * self.num_bins)
-            return jnp.clip(number, 0, self.num_bins - 1).astype(int)
+            within = jnp.clip(number, 0, last)
+            return within.astype(int)
 
         return bins(future), bins(fresh)
 
@@ -158,17 +169,21 @@ class Hindsight(Source):
         """h(a | t, o, u): counts with the policy as the prior, or a model fitted to them."""
         _, observations, actions = world.policy.shape
         classes = observations if self.condition == "state" else self.num_bins
-        cell = data.observation.astype(jnp.int32) * actions + data.action
+        observation = data.observation.astype(jnp.int32)
+        cell = observation * actions + data.action
         index = cell * classes + outcome
         live = data.live.astype(world.policy.dtype)
-        table = class_sum(live, index, observations * actions * classes)
+        labels = observations * actions * classes
+        table = class_sum(live, index, labels)
         table = table.reshape(-1, observations, actions, classes)
-        policy = world.policy[world.schedule][..., None]
+        of_step = world.policy[world.schedule]
+        policy = of_step[..., None]
         if self.fit is not None:
             ratio = fitted_ratio(self.fit, table, policy[..., 0])
             return ratio * policy
         seen = jnp.sum(table, axis=2, keepdims=True)
-        counted = (table + self.prior * policy) / (seen + self.prior)
+        prior = self.prior * policy
+        counted = (table + prior) / (seen + self.prior)
         return jnp.where(seen > 0, counted, policy)  # not prior * policy / prior, which rounds
 
 
@@ -181,11 +196,14 @@ def hindsight_ratio(
 
     1 where the policy decides nothing, and for an action that it never takes.
     """
-    taken = jax.nn.one_hot(batch.action, hindsight.shape[-1], dtype=hindsight.dtype)
+    actions = hindsight.shape[-1]
+    taken = jax.nn.one_hot(batch.action, actions, dtype=hindsight.dtype)
     posterior = jnp.sum(taken * hindsight, axis=-1)
-    chance = jnp.sum(taken * world.probability(batch), axis=-1)
+    of_taken = taken * world.probability(batch)
+    chance = jnp.sum(of_taken, axis=-1)
     possible = batch.decided & (chance > 0)
-    return jnp.where(possible, posterior / jnp.where(possible, chance, 1.0), 1.0)
+    safe = jnp.where(possible, chance, 1.0)
+    return jnp.where(possible, posterior / safe, 1.0)
 
 
 def _last_observation(

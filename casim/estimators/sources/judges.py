@@ -80,7 +80,8 @@ class ProcessReward(Source):
         else:
             world = required(world, self)
             score = world.judge(key, batch, self.judge)
-        there = batch.live & batch.counted[..., None]
+        counted = batch.counted[..., None]
+        there = batch.live & counted
         given = jnp.isfinite(score) & there
         scored = given & batch.decision
         score = jnp.where(scored, score, 0.0)
@@ -88,14 +89,16 @@ class ProcessReward(Source):
         if self.baseline == "per_step":
             baseline = per_step(value, scored, batch.counted)
             baseline = baseline[..., None]
-            value = jnp.where(scored, value - baseline, 0.0)
+            above = value - baseline
+            value = jnp.where(scored, above, 0.0)
         if self.baseline == "per_token":
             mean = per_token(value, scored, batch)
-            value = jnp.where(scored, value - mean, 0.0)
+            above = value - mean
+            value = jnp.where(scored, above, 0.0)
         credit = returns_to_go(value, 1.0, batch.live)
         if self.baseline == "constant":
-            baseline = constant(credit, batch)[..., None]
-            less = credit - baseline
+            baseline = constant(credit, batch)
+            less = credit - baseline[..., None]
             credit = jnp.where(batch.decided, less, credit)
         calls = 0.0 if is_log else count(given)
         return credit, cost(judge_calls=calls)
@@ -105,7 +108,8 @@ def _of_log(
     batch: Batch,
 ) -> Float[Array, "P N T"]:
     """The rewards of a log, NaN where there is none."""
-    return jnp.where(batch.reward != 0, batch.reward, jnp.nan)
+    scored = batch.reward != 0
+    return jnp.where(scored, batch.reward, jnp.nan)
 
 
 def per_step(
@@ -114,7 +118,8 @@ def per_step(
     counted: Bool[Array, "P N"] | None = None,
 ) -> Float[Array, "P N"]:
     """Mean over the others of their mean weighted score per scored step."""
-    own = mean(value, axis=-1, where=scored)[..., 0]
+    on_average = mean(value, axis=-1, where=scored)
+    own = on_average[..., 0]
     return own - leave_one_out(own, counted)
 
 
@@ -127,7 +132,8 @@ def per_token(
 
     The scored token, a separator, is not counted in its step, but in the length.
     """
-    decided = batch.decided & batch.counted[..., None]
+    counted = batch.counted[..., None]
+    decided = batch.decided & counted
     score = jnp.sum(value, axis=-1, keepdims=True)
     length = jnp.sum(decided, axis=-1, keepdims=True)
     all_score = jnp.sum(score, axis=1, keepdims=True)
@@ -139,7 +145,8 @@ def per_token(
     # The running count starts anew after a scored token.
     begins = shift_right(scored, False)
     keep = jnp.where(begins, 0.0, 1.0)
-    since = affine_scan(keep, text.astype(value.dtype))
+    counted_text = text.astype(value.dtype)
+    since = affine_scan(keep, counted_text)
     return each * since
 
 
@@ -149,7 +156,8 @@ def constant(
 ) -> Float[Array, "P N"]:
     """Mean over the others, and over the padded length, of their returns-to-go at decisions."""
     decided = jnp.where(batch.decided, future, 0.0)
-    own = jnp.sum(decided, axis=-1) / future.shape[-1]
+    total = jnp.sum(decided, axis=-1)
+    own = total / future.shape[-1]
     return own - leave_one_out(own, batch.counted)
 
 
@@ -168,6 +176,7 @@ def weighted_score(
         steps = score.shape[-1]
         is_lowest = jax.nn.one_hot(lowest, steps, dtype=bool)
         return jnp.where(scored & is_lowest, score, 0.0)
-    odds = jnp.where(scored, -score / temperature, -jnp.inf)
+    scaled = -score / temperature
+    odds = jnp.where(scored, scaled, -jnp.inf)
     weight = jax.nn.softmax(odds, axis=-1)
     return jnp.where(scored, weight * score, 0.0)

@@ -41,8 +41,10 @@ def fitted_ratio(
     steps, observations, actions, size = number.shape
     labels = observations * size
     label = jnp.arange(labels)[:, None]
-    every = jnp.broadcast_to(label, (labels, steps))[None]
-    prior = jnp.broadcast_to(policy[:, :, None], (steps, observations, size, actions))
+    shape_of_labels = (labels, steps)
+    every = jnp.broadcast_to(label, shape_of_labels)[None]
+    shape_of_prior = (steps, observations, size, actions)
+    prior = jnp.broadcast_to(policy[:, :, None], shape_of_prior)
 
     def by_label(
         x: Float[Array, "T O U A"],
@@ -60,15 +62,19 @@ def fitted_ratio(
         given: tuple[Array, Array],
     ) -> Float[Array, ""]:
         counts, prior = given
-        return -weighted_mean(log_ratios(theta, prior), counts)
+        each = log_ratios(theta, prior)
+        return -weighted_mean(each, counts)
 
     shape = Shape(steps, labels, actions)
     whole = dataclasses.replace(fit, minibatch=None)
     # Nothing is drawn.
-    theta = whole.minimised(jax.random.key(0), shape, every, given, loss)
+    key = jax.random.key(0)
+    theta = whole.minimised(key, shape, every, given, loss)
     logits = look_up(theta, every)
     found = log_ratios(logits, given[1])[0]
-    ratio = jnp.exp(jnp.swapaxes(found, 0, 1))
+    by_step = jnp.swapaxes(found, 0, 1)
+    ratio = jnp.exp(by_step)
     impossible = policy[..., None] <= 0
-    by_pair = ratio.reshape(steps, observations, size, actions)
-    return jnp.where(impossible, 1.0, jnp.swapaxes(by_pair, 2, 3))
+    by_pair = ratio.reshape(shape_of_prior)
+    by_action = jnp.swapaxes(by_pair, 2, 3)
+    return jnp.where(impossible, 1.0, by_action)
