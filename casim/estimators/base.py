@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import math
+import operator
 from typing import Any, ClassVar, final
 
 import jax
@@ -107,9 +109,14 @@ class Estimator(abc.ABC):
         Raises:
             ValueError: the estimator needs a world and got None.
         """
-        fresh = self.init(jax.random.fold_in(key, INIT), world) if self.stateful else ()
+        fresh = ()
+        if self.stateful:
+            own_key = jax.random.fold_in(key, INIT)
+            fresh = self.init(own_key, world)
         given, _ = self(key, world, batch, begin(batch), fresh)
-        return given._replace(whole=None) if isinstance(given, Credit) else given
+        if not isinstance(given, Credit):
+            return given
+        return given._replace(whole=None)
 
 
 class Source(Estimator):
@@ -133,11 +140,13 @@ class Source(Estimator):
         state: Any,
     ) -> tuple[Credit, Any]:
         given: Any = self.give(key, world, batch)
-        if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Cost)):
+        is_pair = isinstance(given, tuple) and len(given) == 2
+        if not is_pair or not isinstance(given[1], Cost):
             wanted = f"{type(self).__name__}.give must return credit [P, N, T] and a casim.Cost"
             raise ValueError(f"{wanted}, got {type(given).__name__}")
         value, used = given
-        return Credit(value, credit.weight, add_costs(credit.cost, used)), state
+        total = add_costs(credit.cost, used)
+        return Credit(value, credit.weight, total), state
 
 
 class Part(Estimator):
@@ -169,7 +178,8 @@ def begin(batch: Batch) -> Credit:
     there = batch.of_counted(batch.live)
     value = jnp.where(there, batch.reward, 0.0)
     weight = batch.of_counted(batch.decided)
-    return Credit(value, weight.astype(value.dtype), cost())
+    weight = weight.astype(value.dtype)
+    return Credit(value, weight, cost())
 
 
 def check_taken(credit: Credit, part: Estimator) -> None:
@@ -187,12 +197,20 @@ def cost(
     critic_updates: Array | float = 0.0,
 ) -> Cost:
     """A `Cost` of float scalars."""
-    return Cost(*(jnp.asarray(x, jnp.float32) for x in (env_steps, judge_calls, critic_updates)))
+    return Cost(
+        env_steps=jnp.asarray(env_steps, jnp.float32),
+        judge_calls=jnp.asarray(judge_calls, jnp.float32),
+        critic_updates=jnp.asarray(critic_updates, jnp.float32),
+    )
 
 
 def add_costs(*costs: Cost) -> Cost:
     """What several calls used together."""
-    return jax.tree.map(lambda *each: sum(each[1:], each[0]), *costs)
+
+    def added(*each: Array) -> Array:
+        return functools.reduce(operator.add, each)
+
+    return jax.tree.map(added, *costs)
 
 
 def count(mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
@@ -202,10 +220,10 @@ def count(mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
 
 def claimed(estimator: Estimator) -> str:
     """What an estimator claims, and at which discounts: "gradient (discount 1), target"."""
-    undiscounted, discounted = estimator.claims(1.0), estimator.claims(0.5)
-    words = [
-        name if name in discounted else f"{name} (discount 1)" for name in sorted(undiscounted)
-    ]
+    undiscounted = estimator.claims(1.0)
+    discounted = estimator.claims(0.5)
+    names = sorted(undiscounted)
+    words = [name if name in discounted else f"{name} (discount 1)" for name in names]
     return ", ".join(words) or "-"
 
 
@@ -253,9 +271,11 @@ def time_weights(
     """What each step counts from the start: the product of the discounts of the steps before it."""
     *rows, steps = batch.reward.shape
     if jnp.ndim(discount) < 2:
-        return jnp.broadcast_to(weights(discount, steps), batch.reward.shape)
+        one_row = weights(discount, steps)
+        return jnp.broadcast_to(one_row, batch.reward.shape)
     each = jnp.asarray(discount).reshape(-1, steps)
-    return jax.vmap(lambda row: weights(row, steps))(each).reshape(*rows, steps)
+    found = jax.vmap(lambda row: weights(row, steps))(each)
+    return found.reshape(*rows, steps)
 
 
 def episode_return(
@@ -263,12 +283,14 @@ def episode_return(
     discount: float | Float[Array, "*shape"],
 ) -> Float[Array, "*rows"]:
     """The discounted return of each episode, from its first step."""
-    return jnp.sum(batch.reward * time_weights(discount, batch), axis=-1)
+    weighed = batch.reward * time_weights(discount, batch)
+    return jnp.sum(weighed, axis=-1)
 
 
 def to_steps(value: Float[Array, "*rows"], batch: Batch | Trajectory) -> Float[Array, "*rows T"]:
     """The same credit for every live step of a trajectory."""
-    return jnp.where(batch.live, value[..., None], 0.0)
+    every_step = value[..., None]
+    return jnp.where(batch.live, every_step, 0.0)
 
 
 def rows_of(batch: Batch) -> Trajectory:
@@ -279,7 +301,9 @@ def rows_of(batch: Batch) -> Trajectory:
 
 def time_of(batch: Batch | Trajectory) -> Int[Array, "*rows T"]:
     """The step index of every entry of a batch."""
-    return jnp.broadcast_to(jnp.arange(batch.action.shape[-1]), batch.action.shape)
+    shape = batch.action.shape
+    steps = jnp.arange(shape[-1])
+    return jnp.broadcast_to(steps, shape)
 
 
 def entropy_of(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
@@ -294,7 +318,8 @@ def entropy_of(world: World | None, batch: Batch) -> Float[Array, "P N T"]:
         raise ValueError("batch.entropy must be given where there is no world, got None")
     chance = world.probability(batch)
     safe = jnp.where(chance > 0, chance, 1.0)
-    return -jnp.sum(chance * jnp.log(safe), axis=-1)
+    surprise = chance * jnp.log(safe)
+    return -jnp.sum(surprise, axis=-1)
 
 
 def policy_log_prob_of(world: World | None, batch: Batch) -> Float[Array, "P N T"]:

@@ -48,11 +48,14 @@ class TopEntropy(Part):
         taken = credit.weight > 0
         entropy = entropy_of(world, batch)
         entropy = jnp.where(taken, entropy, -jnp.inf)
-        ranked = jnp.sort(entropy.reshape(-1), descending=True)
-        number = jnp.sum(taken).astype(entropy.dtype)
+        of_all = entropy.reshape(-1)
+        ranked = jnp.sort(of_all, descending=True)
+        number = jnp.sum(taken)
+        number = number.astype(entropy.dtype)
         least_of = self._by_count if self.by == "count" else self._quantile
         kept = entropy >= least_of(ranked, number)
-        return credit._replace(weight=jnp.where(kept, credit.weight, 0.0))
+        weight = jnp.where(kept, credit.weight, 0.0)
+        return credit._replace(weight=weight)
 
     def _by_count(
         self,
@@ -60,7 +63,8 @@ class TopEntropy(Part):
         number: Float[Array, ""],
     ) -> Float[Array, ""]:
         """The k-th largest. A share of a decision below 1e-4 is rounding, and makes no more."""
-        wanted = jnp.floor(self.share * number + 0.9999)
+        share = self.share * number
+        wanted = jnp.floor(share + 0.9999)
         last = jnp.maximum(wanted, 1) - 1
         return ranked[last.astype(int)]
 
@@ -75,10 +79,12 @@ class TopEntropy(Part):
         below = jnp.floor(place)
         from_top = (last - below).astype(int)
         next_above = jnp.maximum(from_top - 1, 0)
-        low, high = ranked[from_top], ranked[next_above]
+        low = ranked[from_top]
+        high = ranked[next_above]
         part = place - below
         # At a place of its own an entry is its quantile to the last bit; none may be infinite.
-        return jnp.where(part > 0, low + part * (high - low), low)
+        between = low + part * (high - low)
+        return jnp.where(part > 0, between, low)
 
 
 @final
@@ -110,8 +116,10 @@ class Traces(Part):
         decided = batch.decided
         length = jnp.sum(decided, axis=-1, keepdims=True)
         so_far = jnp.cumsum(decided, axis=-1)
-        place = jnp.where(decided, so_far - 1, 0)
-        left = jnp.where(decided, length - place, 1)
+        before = so_far - 1
+        place = jnp.where(decided, before, 0)
+        after = length - place
+        left = jnp.where(decided, after, 1)
         weight = self._traced(place, left)
         kept = weight.astype(credit.weight.dtype)
         return credit._replace(weight=credit.weight * kept)
@@ -129,7 +137,8 @@ class Traces(Part):
         # The next place + 1 traces are those of "recent", and the others d^place.
         near = jnp.minimum(left, place + 1)
         far = left - near
-        return self._sum(near) + far * self._power(place)
+        late = far * self._power(place)
+        return self._sum(near) + late
 
     def _power(
         self,
@@ -147,7 +156,8 @@ class Traces(Part):
         if self.decay == 0:
             return jnp.ones_like(number, float)
         # 1 - d^n keeps its digits where d is near 1.
-        rest = -jnp.expm1(number * math.log(self.decay))
+        exponent = number * math.log(self.decay)
+        rest = -jnp.expm1(exponent)
         return rest / (1 - self.decay)
 
 
@@ -178,11 +188,13 @@ class OverLength(Part):
             padded = batch.action.shape[-1]
             return credit._replace(weight=credit.weight / padded)
         taken = credit.weight > 0
-        length = jnp.sum(taken, axis=-1, keepdims=True).astype(credit.weight.dtype)
+        length = jnp.sum(taken, axis=-1, keepdims=True)
+        length = length.astype(credit.weight.dtype)
         if self.of == "longest":
             length = jnp.max(length)
         if self.of == "mean":
-            length = jnp.mean(length, where=batch.counted[..., None])
+            counted = batch.counted[..., None]
+            length = jnp.mean(length, where=counted)
         safe = jnp.where(length > 0, length, 1.0)
         return credit._replace(weight=credit.weight / safe)
 

@@ -98,17 +98,25 @@ class InformationGain(Source):
     def target(self) -> Target:  # pyright: ignore[reportIncompatibleVariableOverride]
         if self.form == "entropy":
             return EntropyGain()
-        return LogGain(self.floor) if self.form == "log" else TdError()
+        if self.form == "log":
+            return LogGain(self.floor)
+        return TdError()
 
     def give(self, key, world, batch):
         if world is None and batch.row is not None:
-            shown = not_last(batch) if self.ends == "nothing" else batch.live
-            return jnp.where(shown & batch.counted[..., None], batch.reward, 0.0), cost()
+            shown = batch.live
+            if self.ends == "nothing":
+                shown = not_last(batch)
+            counted = batch.counted[..., None]
+            value = jnp.where(shown & counted, batch.reward, 0.0)
+            return value, cost()
         gain, used = self._gain(key, world, batch)
         if self.ends in ("outcome", "nothing"):
-            gain = jnp.where(not_last(batch), gain, 0.0)
+            goes_on = not_last(batch)
+            gain = jnp.where(goes_on, gain, 0.0)
         if self.ends in ("outcome", "both"):
-            gain = gain + jnp.where(batch.live, batch.reward, 0.0)
+            earned = jnp.where(batch.live, batch.reward, 0.0)
+            gain = gain + earned
         return gain, used
 
     def _gain(self, key, world, batch: Batch) -> tuple[Float[Array, "P N T"], Cost]:
@@ -117,16 +125,18 @@ class InformationGain(Source):
         score = world.judge(key, batch, self.judge)
         scored = jnp.isfinite(score)
         start = world.judge_prompt(key, batch, self.judge)
-        banked = batch.reward if self.of == "value" else jnp.zeros_like(batch.reward)
+        banked = batch.reward
+        if self.of == "belief":
+            banked = jnp.zeros_like(batch.reward)
         before = before_of(score, scored, banked, start)
-        after = self._potential(jnp.where(scored, score, 1.0))
+        known = jnp.where(scored, score, 1.0)
+        after = self._potential(known)
         gain = after - self._potential(before)
-        calls = count(scored) + math.prod(score.shape[:-1])
-        return jnp.where(
-            scored & batch.live,
-            gain,
-            0.0,
-        ), cost(judge_calls=calls)
+        prompts = math.prod(score.shape[:-1])
+        calls = count(scored) + prompts
+        there = scored & batch.live
+        value = jnp.where(there, gain, 0.0)
+        return value, cost(judge_calls=calls)
 
     def _potential(self, p: Array) -> Array:
         """What the gain is a difference of, by form."""
@@ -144,13 +154,16 @@ class InformationGain(Source):
 
     def _certainty(self, p: Array) -> Array:
         chance = jnp.clip(p, 0.0, 1.0)
-        return -(entr(chance) + entr(1 - chance))
+        uncertainty = entr(chance) + entr(1 - chance)
+        return -uncertainty
 
     def _log(self, p: Array) -> Array:
-        return jnp.log(jnp.maximum(p, self.floor))
+        known = jnp.maximum(p, self.floor)
+        return jnp.log(known)
 
     def _gap(self, p: Array) -> Array:
-        missing = self.offset - self._log(jnp.minimum(p, 1.0))
+        chance = jnp.minimum(p, 1.0)
+        missing = self.offset - self._log(chance)
         return -jnp.log(missing)
 
     def _attempts(self, p: Array) -> Array:
@@ -165,17 +178,12 @@ def before_of(
 ) -> Float[Array, "P N T"]:
     """What was last scored before each step, less the rewards earned since."""
     keep = jnp.where(scored, 0.0, 1.0)
-    left = jnp.where(scored, score, 0.0) - reward
-    left = left.at[..., 0].add(keep[..., 0] * start)
-    return (
-        affine_scan(
-            keep,
-            left,
-            exclusive=True,
-        )
-        .at[..., 0]
-        .set(start)
-    )
+    said = jnp.where(scored, score, 0.0)
+    left = said - reward
+    of_prompt = keep[..., 0] * start
+    left = left.at[..., 0].add(of_prompt)
+    before = affine_scan(keep, left, exclusive=True)
+    return before.at[..., 0].set(start)
 
 
 @final
@@ -207,18 +215,22 @@ class Pointwise(Source):
 
     def give(self, key, world, batch):
         world = required(world, self)
-        known = _taken(world.judge(key, batch, self.judge), batch)
+        said_of_all = world.judge(key, batch, self.judge)
+        known = _taken(said_of_all, batch)
         acted = _taken(world.probability(batch), batch)
         said = jnp.isfinite(known) & batch.decided
         known = jnp.where(said, known, 1.0)
         acted = jnp.where(said, acted, 1.0)
-        after = jnp.log(jnp.maximum(known, self.floor))
-        before = jnp.log(jnp.maximum(acted, self.floor))
-        value = jnp.where(said, after - before, 0.0)
+        known = jnp.maximum(known, self.floor)
+        acted = jnp.maximum(acted, self.floor)
+        gain = jnp.log(known) - jnp.log(acted)
+        value = jnp.where(said, gain, 0.0)
         return value, cost(judge_calls=count(said))
 
 
 def _taken(of_all: Float[Array, "P N T A"], batch: Batch) -> Float[Array, "P N T"]:
     """What the action taken has."""
-    action = batch.action[..., None].astype(jnp.int32)
-    return jnp.take_along_axis(of_all, action, axis=-1)[..., 0]
+    action = batch.action[..., None]
+    action = action.astype(jnp.int32)
+    taken = jnp.take_along_axis(of_all, action, axis=-1)
+    return taken[..., 0]

@@ -113,11 +113,15 @@ class AdditiveMixing(Source):
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         fit = frozenset({"critic" if self.num_rollouts else "group"})
-        return fit if self.judge is None else fit | {"judge"}
+        if self.judge is None:
+            return fit
+        return fit | {"judge"}
 
     @property
     def judges(self) -> frozenset[str]:
-        return frozenset() if self.judge is None else frozenset({self.judge})
+        if self.judge is None:
+            return frozenset()
+        return frozenset({self.judge})
 
     def give(self, key, world, batch):
         to_roll, to_data, to_batch = jax.random.split(key, 3)
@@ -125,19 +129,24 @@ class AdditiveMixing(Source):
         cells = _cells(world, batch)
         if world is None or self.num_rollouts == 0:
             design = _design(world, batch, cells, share)
-            table = _least_squares(design, _earned(world, batch))
+            earned = _earned(world, batch)
+            table = _least_squares(design, earned)
             used = cost(judge_calls=asked)
         else:
             data = _fresh(to_roll, world, self.num_rollouts)
             of_data, more = self._shares(to_data, world, data)
-            design = _design(world, data, _cells(world, data), of_data)
-            table = _least_squares(design, _earned(world, data))
+            own = _cells(world, data)
+            design = _design(world, data, own, of_data)
+            earned = _earned(world, data)
+            table = _least_squares(design, earned)
             fitted = count(data.decided)
-            used = cost(count(data.live), asked + more, fitted)
+            steps = count(data.live)
+            used = cost(steps, asked + more, fitted)
         taken = table[cells.cell]
         average = _average(table, world, batch, cells)
         credit = share * (taken - average)
-        return jnp.where(_counted(batch), credit, 0.0), used
+        value = jnp.where(_counted(batch), credit, 0.0)
+        return value, used
 
     def _shares(
         self,
@@ -152,9 +161,11 @@ class AdditiveMixing(Source):
         owner, number = players(required(world, self), "agent")
         if self.judge is None:
             check_integer("number of shares", len(self.shares), number, number)
-            each = jnp.asarray(self.shares, kind)[owner]
+            of_agent = jnp.asarray(self.shares, kind)
+            each = of_agent[owner]
             return jnp.broadcast_to(each, batch.reward.shape), 0.0
-        said = required(world, self).judge(key, batch, self.judge)
+        asked = required(world, self)
+        said = asked.judge(key, batch, self.judge)
         given = batch.decided & jnp.isfinite(said)
         label = jnp.broadcast_to(owner, given.shape)
         votes = label_sum(given.astype(kind), label, number)
@@ -206,7 +217,8 @@ class MonotoneMixing(Source):
         earned = _earned(world, data)
         model = self._fit(to_fit, by_agent, earned)
         updates = self.num_updates * count(data.decided)
-        used = cost(count(data.live), critic_updates=updates)
+        steps = count(data.live)
+        used = cost(steps, critic_updates=updates)
         return owed(model, world, batch), used
 
     def _fit(
@@ -225,7 +237,8 @@ class MonotoneMixing(Source):
         ) -> Array:
             utility = jnp.einsum("rik,ik->ri", design, model.table, precision="highest")
             predicted = mixed(model, inputs(model, utility))
-            return jnp.mean((predicted - earned) ** 2)
+            error = predicted - earned
+            return jnp.mean(error**2)
 
         def update(
             carry: tuple[Any, Any],
@@ -234,7 +247,8 @@ class MonotoneMixing(Source):
             model, state = carry
             slope = jax.grad(loss)(model)
             change, state = optimiser.update(slope, state)
-            return (optax.apply_updates(model, change), state), None
+            after = optax.apply_updates(model, change)
+            return (after, state), None
 
         start = self._initial(key, design.shape[1:], earned)
         carry = (start, optimiser.init(start))
@@ -252,13 +266,15 @@ class MonotoneMixing(Source):
         to_table, to_inner, to_outer = jax.random.split(key, 3)
         kind = earned.dtype
         agents = shape[0]
-        inner = jax.random.uniform(to_inner, (agents, self.hidden), kind, 0.1, 1.0)
+        shape_of_inner = (agents, self.hidden)
+        inner = jax.random.uniform(to_inner, shape_of_inner, kind, 0.1, 1.0)
+        outer = jax.random.uniform(to_outer, (self.hidden,), kind, 0.1, 1.0)
         return Model(
-            0.1 * jax.random.normal(to_table, shape, kind),
-            inner,
-            jnp.linspace(-1.0, 1.0, self.hidden, dtype=kind),
-            jax.random.uniform(to_outer, (self.hidden,), kind, 0.1, 1.0) / self.hidden,
-            jnp.mean(earned),
+            table=0.1 * jax.random.normal(to_table, shape, kind),
+            inner=inner,
+            offset=jnp.linspace(-1.0, 1.0, self.hidden, dtype=kind),
+            outer=outer / self.hidden,
+            constant=jnp.mean(earned),
         )
 
 
@@ -269,7 +285,8 @@ def inputs(
     """What the units of the mixer are given: never less for more utility."""
     inner = jnp.abs(model.inner)
     weighted = jnp.matmul(utility, inner, precision="highest")
-    return weighted + jnp.broadcast_to(model.offset, weighted.shape)
+    offset = jnp.broadcast_to(model.offset, weighted.shape)
+    return weighted + offset
 
 
 def mixed(
@@ -295,7 +312,8 @@ def owed(
     factor = _factor(world, batch)
     own = table[cells.cell]
     label = jnp.broadcast_to(owner, own.shape)
-    utility = label_sum(factor * own, label, number)
+    given_by = factor * own
+    utility = label_sum(given_by, label, number)
     given = inputs(model, utility)[..., None, :]
     weight = jnp.abs(model.inner)[owner]
     chance = world.probability(batch)
@@ -328,13 +346,15 @@ def _fresh(
 ) -> Batch:
     """Rollouts as one group."""
     rolled = world.rollout(key, num)
-    return world.attach(jax.tree.map(lambda x: x[None], rolled))
+    one_prompt = jax.tree.map(lambda x: x[None], rolled)
+    return world.attach(one_prompt)
 
 
 def _counted(
     batch: Batch,
 ) -> Array:
-    return batch.decided & batch.counted[..., None]
+    counted = batch.counted[..., None]
+    return batch.decided & counted
 
 
 def _factor(
@@ -342,7 +362,8 @@ def _factor(
     batch: Batch,
 ) -> Float[Array, "P N T"]:
     """gamma_t, 0 where nothing is decided."""
-    weight = time_weights(discount_of(world, batch, None), batch)
+    discount = discount_of(world, batch, None)
+    weight = time_weights(discount, batch)
     return jnp.where(_counted(batch), weight, 0.0)
 
 
@@ -351,7 +372,8 @@ def _earned(
     batch: Batch,
 ) -> Float[Array, " R"]:
     """The return of every row, 0 for those that do not count."""
-    total = episode_return(batch, discount_of(world, batch, None))
+    discount = discount_of(world, batch, None)
+    total = episode_return(batch, discount)
     counted = jnp.where(batch.counted, total, 0.0)
     return counted.reshape(-1)
 
@@ -364,13 +386,17 @@ def _cells(
     seen = batch.observation.astype(jnp.int32)
     action = batch.action.astype(jnp.int32)
     if world is None:
-        together = jax.tree.map(
-            lambda x: x.reshape(1, -1, x.shape[-1]),
-            (batch.agent.astype(jnp.int32), seen, action),
-        )
-        place = paired(together[0], together[1])
-        cell = paired(place, together[2])
-        return Cells(place.reshape(seen.shape), cell.reshape(seen.shape), seen.size)
+
+        def in_one(x: Array) -> Array:
+            return x.reshape(1, -1, x.shape[-1])
+
+        agent = in_one(batch.agent.astype(jnp.int32))
+        place = paired(agent, in_one(seen))
+        cell = paired(place, in_one(action))
+        shape = seen.shape
+        place = place.reshape(shape)
+        cell = cell.reshape(shape)
+        return Cells(place, cell, seen.size)
     owner, agents = players(world, "agent")
     own = jnp.broadcast_to(owner, seen.shape)
     place = own * world.num_observations + seen
@@ -396,7 +422,8 @@ def _least_squares(
     earned: Float[Array, " R"],
 ) -> Float[Array, " D"]:
     """The tables that fit best, of least norm."""
-    return jnp.linalg.lstsq(design, earned)[0]
+    table, *_ = jnp.linalg.lstsq(design, earned)
+    return table
 
 
 def _average(
@@ -408,15 +435,17 @@ def _average(
     """The mean utility where the agent sees what it sees: over its policy, or over the log."""
     if world is not None:
         actions = jnp.arange(world.num_actions)
+        numbers = actions[None, None, None, :]
         first = cells.place[..., None] * world.num_actions
-        every = table[first + actions[None, None, None, :]]
+        every = table[first + numbers]
         chance = world.probability(batch)
         return jnp.sum(chance * every, axis=-1)
     counted = _counted(batch).astype(table.dtype)
     met = counted.reshape(1, -1)
     place = cells.place.reshape(1, -1)
     number = label_sum(met, place, cells.number)
-    utility = table[cells.cell].reshape(1, -1)
-    total = label_sum(met * utility, place, cells.number)
+    utility = table[cells.cell]
+    weighed = met * utility.reshape(1, -1)
+    total = label_sum(weighed, place, cells.number)
     mean = total / jnp.maximum(number, 1.0)
     return mean[0][cells.place]

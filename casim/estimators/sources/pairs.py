@@ -49,8 +49,10 @@ class Extremes(Source):
 
     def give(self, key, world, batch):
         best, worst = pair(batch)
-        sign = best.astype(batch.reward.dtype) - worst
-        value = jnp.where(batch.live, sign[..., None], 0.0)
+        above = best.astype(batch.reward.dtype)
+        sign = above - worst
+        every_step = sign[..., None]
+        value = jnp.where(batch.live, every_step, 0.0)
         return value, cost()
 
 
@@ -83,7 +85,8 @@ class PairWeight(Part):
         lead = of_worst - of_best
         wrong = self.beta * jax.nn.sigmoid(lead)
         paired = best | worst
-        size = jnp.where(paired, wrong[:, None], 0.0)
+        of_row = wrong[:, None]
+        size = jnp.where(paired, of_row, 0.0)
         value = credit.value * size[..., None]
         return credit._replace(value=value)
 
@@ -117,13 +120,15 @@ class Contrast(Source):
             raise ValueError(f"judge must be one of actions, got {self.judge!r}")
         said = jnp.isfinite(worth)
         prior = world.reference_probability(batch)
-        tilt = self.strength * jnp.where(said, worth, 0.0)
+        told = jnp.where(said, worth, 0.0)
+        tilt = self.strength * told
         better = log_ratios(tilt, prior)
         worse = log_ratios(-tilt, prior)
         lead = of_taken(better - worse, batch)
         # 0 where nothing is decided, since the lead is 0 there.
         value = jax.nn.sigmoid(lead) - 0.5
-        return value, cost(judge_calls=count(said))
+        used = cost(judge_calls=count(said))
+        return value, used
 
 
 def pair(
@@ -131,13 +136,15 @@ def pair(
 ) -> tuple[Bool[Array, "P N"], Bool[Array, "P N"]]:
     """The best and the worst of each group, no one where all that count are equal."""
     counted = batch.counted
-    live = batch.live & counted[..., None]
+    of_rows = counted[..., None]
+    live = batch.live & of_rows
     earned = jnp.sum(batch.reward, axis=-1, where=live)
     best = _first_largest(earned, counted)
     worst = _first_largest(-earned, counted)
     most = jnp.sum(earned, axis=1, where=best)
     least = jnp.sum(earned, axis=1, where=worst)
-    differ = (most > least)[:, None]
+    differ = most > least
+    differ = differ[:, None]
     return best & differ, worst & differ
 
 
@@ -146,7 +153,8 @@ def _first_largest(
     counted: Bool[Array, "P N"],
 ) -> Bool[Array, "P N"]:
     """The first of the largest of those that count."""
-    shown = jnp.where(counted, x, -jnp.inf)
+    never = -jnp.inf
+    shown = jnp.where(counted, x, never)
     first = jnp.argmax(shown, axis=1, keepdims=True)
     place = jnp.arange(x.shape[1])
     return place[None, :] == first

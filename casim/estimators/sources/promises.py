@@ -84,16 +84,21 @@ class Promise(TableCritic):
         data, used = batch, cost()
         if self.num_rollouts > 0:
             fresh = world.rollout(key, self.num_rollouts)
-            data = world.attach(jax.tree.map(lambda x: x[None], fresh))
+            one_prompt = jax.tree.map(lambda x: x[None], fresh)
+            data = world.attach(one_prompt)
             used = cost(env_steps=count(fresh.live))
         critic = self._table(rows_of(data), discount, world.num_observations)
         value = class_value(critic, data.observation)
         table, ends = self._promises(world, data, value, discount)
         start = class_value(critic, batch.observation)
         updates = self.num_updates * count(ends)
-        sweeps = self.num_sweeps if self.fit == "td" else 1
-        paid = cost(critic_updates=updates + sweeps * count(data.live))
-        return self._credit(table, start, world, batch), add_costs(used, paid)
+        sweeps = 1
+        if self.fit == "td":
+            sweeps = self.num_sweeps
+        swept = sweeps * count(data.live)
+        paid = cost(critic_updates=updates + swept)
+        total = add_costs(used, paid)
+        return self._credit(table, start, world, batch), total
 
     def advantage(self, batch, value, discount):
         begins = first_decisions(batch, batch.turn)
@@ -124,8 +129,11 @@ class Promise(TableCritic):
             wrong = promise - target
             wrong = jnp.where(at.ends, wrong, 0.0)
             step = promise - before - advantage
-            step = jnp.where(at.ends & ~at.first, step, 0.0)
-            total = jnp.sum(wrong**2) + self.beta * jnp.sum(step**2)
+            later = at.ends & ~at.first
+            step = jnp.where(later, step, 0.0)
+            of_wrong = jnp.sum(wrong**2)
+            of_step = jnp.sum(step**2)
+            total = of_wrong + self.beta * of_step
             number = jnp.sum(at.ends)
             return total / jnp.maximum(number, 1)
 
@@ -163,10 +171,13 @@ class Promise(TableCritic):
         at = _ends(world, batch)
         promise, before = at.read(table)
         begins = first_decisions(batch, batch.turn)
-        gain = promise - jnp.where(at.first, spread(start, begins), before)
+        of_first = spread(start, begins)
+        before_turn = jnp.where(at.first, of_first, before)
+        gain = promise - before_turn
         given = gain if self.gives == "progress" else promise
         of_turn = affine_scan(0.0, given, at.ends, reverse=True)
-        shown = batch.decided & batch.counted[..., None]
+        counted = batch.counted[..., None]
+        shown = batch.decided & counted
         return jnp.where(shown, of_turn, 0.0)
 
 
@@ -194,10 +205,11 @@ def _ends(
 ) -> _Ends:
     ends = last_decisions(batch)
     time = time_of(batch)
-    cell = batch.observation.astype(jnp.int32) * world.num_actions + batch.action
+    observation = batch.observation.astype(jnp.int32)
+    cell = observation * world.num_actions + batch.action
     ended = jnp.cumsum(ends, axis=-1) - ends
-    dtype = batch.reward.dtype
-    before = affine_scan(0.0, time.astype(dtype), ends, exclusive=True)
+    number = time.astype(batch.reward.dtype)
+    before = affine_scan(0.0, number, ends, exclusive=True)
     before = before.astype(jnp.int32)
     cell_before = jnp.take_along_axis(cell, before, axis=-1)
     return _Ends(ends, ended == 0, time, cell, before, cell_before)

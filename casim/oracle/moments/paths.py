@@ -44,17 +44,19 @@ def precise(
     check_mdp(mdp)
     check_policy(policy, mdp)
     wide = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}
-    arrays = {name: np.asarray(x) for name, x in mdp._asdict().items()}
-    arrays = {
-        name: x.astype(np.float64 if name in REAL else wide[x.dtype.kind])
-        for name, x in arrays.items()
-    }
+    arrays = {}
+    for name, x in mdp._asdict().items():
+        given = np.asarray(x)
+        kind = np.float64 if name in REAL else wide[given.dtype.kind]
+        arrays[name] = given.astype(kind)
     for name in ("start", "prob", "emission"):
-        total = arrays[name].sum(axis=-1, keepdims=True)
-        arrays[name] = arrays[name] / total
+        given = arrays[name]
+        total = given.sum(axis=-1, keepdims=True)
+        arrays[name] = given / total
     table = np.asarray(policy, np.float64)
     total = table.sum(axis=-1, keepdims=True)
-    return MDP(**cast(Any, arrays)), table / total
+    process = MDP(**cast(Any, arrays))
+    return process, table / total
 
 
 def weights(
@@ -67,17 +69,21 @@ def weights(
         discount: of each step, or one for all.
         num_steps: T.
     """
-    each = np.broadcast_to(np.asarray(discount, np.float64), num_steps)
+    given = np.asarray(discount, np.float64)
+    each = np.broadcast_to(given, num_steps)
     if np.all(each == each[0]):
-        return each[0] ** np.arange(num_steps)
-    return np.append(1.0, np.cumprod(each[:-1]))
+        steps = np.arange(num_steps)
+        return each[0] ** steps
+    later = np.cumprod(each[:-1])
+    return np.append(1.0, later)
 
 
 def discounting(
     mdp: Any,
 ) -> np.ndarray:
     """`casim.dynamics.discounting` of a process in NumPy, in double precision."""
-    return weights(mdp.discount[mdp.schedule], len(mdp.schedule))
+    discounts = mdp.discount[mdp.schedule]
+    return weights(discounts, len(discounts))
 
 
 def precise_truth(
@@ -90,7 +96,8 @@ def precise_truth(
         ValueError: as `precise`.
     """
     with jax.enable_x64(True):
-        given = jax.tree.map(jnp.asarray, precise(mdp, policy))
+        given = precise(mdp, policy)
+        given = jax.tree.map(jnp.asarray, given)
         exact = jax.jit(solve)(*given)
         arrays = [np.asarray(x) for x in exact]
         return Truth(*cast(Any, arrays))
@@ -107,7 +114,8 @@ def count_trajectories(
         policy: the table, from `precise`.
     """
     states = len(mdp.start)
-    ways = [int(x > 0) for x in np.asarray(mdp.start)]
+    start = np.asarray(mdp.start)
+    ways = [int(x > 0) for x in start]
     for kernel in np.asarray(mdp.schedule):
         after = [0] * states
         # Python's integers do not overflow.
@@ -126,7 +134,9 @@ def _branches(
     state = np.arange(len(mdp.start))
     everywhere = np.ones(len(state))
     parent, _, successor, _ = _expand(mdp, policy, kernel, state, everywhere)
-    return list(zip(parent.tolist(), successor.tolist(), strict=True))
+    parents, successors = parent.tolist(), successor.tolist()
+    return list(zip(parents, successors, strict=True))
+    return list(pairs)
 
 
 def enumerate_trajectories(
@@ -146,7 +156,9 @@ def enumerate_trajectories(
     columns: list[dict[str, np.ndarray]] = []
     for kernel in np.asarray(mdp.schedule):
         parent, fields, successor, weight = _expand(mdp, policy, kernel, state, weight)
-        columns = [{name: x[parent] for name, x in column.items()} for column in columns]
+        for column in columns:
+            for name, x in column.items():
+                column[name] = x[parent]
         columns.append(fields)
         state = successor
         if len(weight) > limit:
@@ -155,7 +167,8 @@ def enumerate_trajectories(
     for name in columns[0]:
         by_step = [column[name] for column in columns]
         arrays[name] = np.stack(by_step, axis=1)
-    return Enumeration(weight, Trajectory(**cast(Any, arrays)))
+    batch = Trajectory(**cast(Any, arrays))
+    return Enumeration(weight, batch)
 
 
 def _expand(
@@ -172,31 +185,33 @@ def _expand(
     observations = mdp.emission.shape[2]
     actions, slots = mdp.prob.shape[2:]
     shape = (len(state), observations, actions, slots)
-    parent, observation, action, slot = (x.ravel() for x in np.indices(shape))
+    axes = np.indices(shape)
+    parent, observation, action, slot = (x.ravel() for x in axes)
     before = state[parent]
     live = ~mdp.terminal[before]
     decides = live & mdp.decision[kernel]
     acts = policy[kernel, observation, action]
-    chosen = np.where(decides, acts, action == 0)
+    is_first = action == 0
+    chosen = np.where(decides, acts, is_first)
     moves = mdp.prob[kernel, before, action, slot]
-    moved = np.where(live, moves, slot == 0)
+    stays = slot == 0
+    moved = np.where(live, moves, stays)
     seen = mdp.emission[kernel, before, observation]
     joint = weight[parent] * seen * chosen * moved
     keep = joint > 0
-    parent, observation, action, slot, before, live, decides = (
-        x[keep] for x in (parent, observation, action, slot, before, live, decides)
-    )
+    cells = (parent, observation, action, slot, before, live, decides)
+    parent, observation, action, slot, before, live, decides = (x[keep] for x in cells)
+    taken = policy[kernel, observation, action]
+    log_prob = np.log(taken)
+    reward = mdp.reward[kernel, before, action, slot]
+    successor = mdp.successor[kernel, before, action, slot]
     fields = {
         "state": before,
         "observation": observation,
         "action": action,
-        "log_prob": np.where(decides, np.log(policy[kernel, observation, action]), 0.0),
-        "reward": np.where(live, mdp.reward[kernel, before, action, slot], 0.0),
+        "log_prob": np.where(decides, log_prob, 0.0),
+        "reward": np.where(live, reward, 0.0),
         "live": live,
     }
-    return (
-        parent,
-        fields,
-        np.where(live, mdp.successor[kernel, before, action, slot], before),
-        joint[keep],
-    )
+    after = np.where(live, successor, before)
+    return parent, fields, after, joint[keep]

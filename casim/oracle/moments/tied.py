@@ -50,7 +50,8 @@ def tied_moments(
         centre: subtracted from the return of a `Product`.
     """
     states = mdp.start.shape[0]
-    live = ~mdp.terminal[:, None, None]
+    over = mdp.terminal[:, None, None]
+    live = ~over
     tables = _tables(mdp, form, value)
 
     def step(
@@ -63,16 +64,20 @@ def tied_moments(
         target = mdp.successor[kernel]
         weight, score, share = _scores(mdp, policy, logit, kernel, table)
         earned = tables.reward * mdp.reward[kernel]
-        worth = tables.discount[kernel] * after[target]
-        gained = earned + worth - before[..., None]
+        later = after[target]
+        worth = tables.discount[kernel] * later
+        now = before[..., None]
+        gained = earned + worth - now
         gain = jnp.where(live, gained, 0.0)
         gain = gain[None, ..., None]
         if isinstance(form, Trace):
             move = _trace_map(gain, decay, scale * score, scale * share)
         else:
-            weighed = score * table[None, :, :, None, None]
+            of_cell = table[None, :, :, None, None]
+            weighed = score * of_cell
             move = _product_map(earning * gain, scale * weighed)
-        chance = mdp.prob[kernel][None, :, :, :, None]
+        prob = mdp.prob[kernel]
+        chance = prob[None, :, :, :, None]
         joint = weight[:, :, :, None, :] * chance
         half = jnp.einsum("ijhsakn,sjln->ilhsakn", move, second)
         onward = jnp.einsum("hsakn,ilhsakn,mlhsakn->sakimn", joint, half, move)
@@ -129,7 +134,14 @@ def _tables(
         return _Tables(1.0, form.discount, value, before, form.table, steady)
     decay = form.decay[mdp.schedule]
     fading = jnp.concatenate([one, decay[:-1]])
-    return _Tables(form.reward, mdp.discount, form.after, form.before, form.every, fading)
+    return _Tables(
+        reward=form.reward,
+        discount=mdp.discount,
+        after=form.after,
+        before=form.before,
+        table=form.every,
+        fading=fading,
+    )
 
 
 def _begin(
@@ -147,9 +159,11 @@ def _begin(
     if isinstance(form, Product):
         entries = [one, value[0] - centre, zero, zero]
     y = jnp.stack(entries, axis=1)
-    square = y[:, :, None] * y[:, None, :]
+    row, column = y[:, :, None], y[:, None, :]
+    square = row * column
     second = mdp.start[:, None, None] * square
-    return jnp.broadcast_to(second[..., None], (*second.shape, logits))
+    shape = (*second.shape, logits)
+    return jnp.broadcast_to(second[..., None], shape)
 
 
 def _scores(
@@ -167,7 +181,8 @@ def _scores(
     """
     own, observation, action = logit.T
     governs = (own == kernel)[None, :]
-    here = governs & ~mdp.terminal[:, None]
+    running = ~mdp.terminal[:, None]
+    here = governs & running
     seen = mdp.emission[kernel][:, observation]
     met = seen * here
     chosen = policy[own, observation]
@@ -176,10 +191,13 @@ def _scores(
     weight = jnp.stack([acting[..., None] - hit, hit])
     own_action = jnp.take_along_axis(chosen, action[:, None], axis=1)
     taken = own_action[:, 0]
-    same = jnp.arange(policy.shape[2])[:, None] == action[None, :]
+    actions = jnp.arange(policy.shape[2])
+    same = actions[:, None] == action[None, :]
     score = same - taken[None, :]
-    share = taken[None, :] * (table[:, action] - table @ chosen.T)
-    if_met = jnp.arange(2)[:, None, None, None, None]
+    above = table[:, action] - table @ chosen.T
+    share = taken[None, :] * above
+    met_or_not = jnp.arange(2)
+    if_met = met_or_not[:, None, None, None, None]
     return (
         weight,
         if_met * score[None, None, :, None, :],
@@ -228,6 +246,7 @@ def _matrix(
     def stacked(
         row: list[Array | float],
     ) -> Array:
-        return jnp.stack([jnp.broadcast_to(x, shape) for x in row])
+        whole = [jnp.broadcast_to(x, shape) for x in row]
+        return jnp.stack(whole)
 
     return jnp.stack([stacked(row) for row in rows])
