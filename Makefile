@@ -16,7 +16,8 @@ test: $(VENV)/.test ## the fast test suite
 	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(VENV)/.test ## the tests that take long
-	$(BIN)/pytest -m slow -n 2 --dist worksteal
+	# Types are checked by the fast tests: here that would take a tenth of the time.
+	JAXTYPING_DISABLE=1 $(BIN)/pytest -m slow -n 2 --dist worksteal
 
 test-trainer: .venvs/$(TRAINER)/.made ## a trainer's own functions against casim's recipes: TRAINER=verl or trl
 	.venvs/$(TRAINER)/bin/pytest tests/trainers/test_$(TRAINER).py

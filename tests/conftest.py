@@ -1,5 +1,9 @@
-"""Every test runs with shapes and types checked at run time and with rank promotion forbidden."""
+"""Fast tests run with shapes and types checked at run time, all with rank promotion forbidden.
 
+`make test-slow` checks no types (JAXTYPING_DISABLE): that takes a tenth of its time.
+"""
+
+import functools
 import gc
 import os
 
@@ -9,7 +13,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 import tests.typed  # noqa: F401  (the hook looks it up by name)
-from tests.quick import FLAGS, QUICK
+from tests.quick import FLAGS, OPTIMISED, QUICK
 
 # Compilation is the budget of the suite.
 os.environ.setdefault("XLA_FLAGS", FLAGS)
@@ -54,9 +58,10 @@ def unhooked():
 
     So a wrong argument reaches casim's own checks.
     """
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture
@@ -64,3 +69,9 @@ def float64():
     """Runs a test in double precision."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def optimised(monkeypatch):
+    """Optimises the programs that a test makes: it runs them for longer than it compiles them."""
+    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=OPTIMISED))

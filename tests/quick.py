@@ -15,3 +15,6 @@ if jax.__version_info__ < (0, 11):  # later ones may not know these
 
 FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())
 """The value of XLA_FLAGS. Where XLA knows one of them no longer, it says so and ends."""
+
+OPTIMISED = {"xla_backend_optimization_level": 2, "xla_llvm_disable_expensive_passes": False}
+"""Options of the few programs that run for longer than they compile: see `optimised`."""

@@ -39,9 +39,7 @@ import json, sys
 import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 counts = [int(x) for x in sys.argv[2].split(",")]
-trial = study((casim.methods.RLOO,), ())
-if sys.argv[3] == "all":
-    trial = study((casim.Gae(), casim.Vine(), casim.ProcessReward()))
+trial = study((casim.methods.RLOO, casim.Gae(), casim.Vine(), casim.ProcessReward()))
 if sys.argv[3] == "ranks":  # programs in which sums came in another order on each number of devices
     task, estimators = Bifurcation(horizon=12), (casim.Vine(), casim.Gae())
     trial = casim.Study("ranks", (task,), estimators, num_trajectories=4, replicates=20)
@@ -107,25 +105,18 @@ def same(one, other):
 
 
 @pytest.mark.slow
-def test_two_devices_score_what_one_scores():
-    one, two = json.loads(finish(start(ONE_PROCESS, "2", "1,2", "cheap")))
-    same(one, two)
-    assert [label for label, _ in one] == ["RLOO"]
-    assert all(math.isfinite(scores["rmse"][1]) for _, scores in one)
-
-
-@pytest.mark.slow
 def test_scores_do_not_depend_on_the_number_of_devices_to_the_last_bit():
     """Nine chunks: the last round is full on one device, padded on two, mostly padded on eight."""
     one, *others = json.loads(finish(start(ONE_PROCESS, "8", "1,2,8", "all")))
-    assert len(one) == 4
+    assert [label for label, _ in one] == ["RLOO", "Gae", "Vine", "ProcessReward", "shuffled"]
+    assert all(math.isfinite(scores["rmse"][1]) for _, scores in one)
     for other in others:
         same(one, other)
 
 
 @pytest.mark.slow
 def test_ranks_do_not_depend_on_the_number_of_devices_to_the_last_bit():
-    one, *others = json.loads(finish(start(ONE_PROCESS, "8", "1,2,4,8", "ranks")))
+    one, *others = json.loads(finish(start(ONE_PROCESS, "8", "1,2,8", "ranks")))
     for other in others:
         same(one, other)
 

@@ -107,7 +107,7 @@ def test_the_mean_over_all_samples_is_exact_where_a_baseline_couples_the_group()
 
 @pytest.mark.slow
 def test_scores_are_unbiased_at_few_and_many_replicates_and_intervals_cover_at_100(
-    coverage, unhooked
+    coverage, unhooked, optimised
 ):
     """One test, since the thousands of studies that both read take a minute.
 

@@ -32,7 +32,7 @@ def test_presets_are_the_ones_that_have_a_length_here():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_solved(name):
+def test_a_preset_is_solved(name, optimised):
     """The value of the start is also the mean reward along the occupancy.
 
     That is forward against backward.
