@@ -77,9 +77,9 @@ class Teach(Command):
 def _how_to_open(path: Path) -> str:
     """What to do where JupyterLab is not installed."""
     return (
-        'JupyterLab is not installed: pip install "casim[notebooks]", then the same command again.'
+        "JupyterLab is not installed: pip install jupyterlab, then the same command again."
         f"\nOr open {path} in any editor of notebooks (VS Code, PyCharm, Jupyter elsewhere) and"
-        f"\nchoose {sys.executable} as its kernel."
+        f"\nchoose {sys.executable} as its kernel, which needs ipykernel alone."
     )
 
 

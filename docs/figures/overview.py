@@ -74,7 +74,7 @@ def measure(horizons: tuple[int, ...]) -> Numbers:
 def draw(numbers: Numbers) -> Figure:
     """The aligned signal-to-noise ratio of the policy gradient against the horizon."""
     with style():
-        figure, axes = plt.subplots(figsize=(4.6, 2.9))
+        figure, axes = plt.subplots(figsize=(3.6, 2.9))
         for curve in CURVES:
             score = numbers[curve.name]
             looks = {"color": COLOR[curve.family], "marker": curve.mark, "markersize": 4}
