@@ -7,6 +7,7 @@ changed by what a name or a note says.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -60,6 +61,13 @@ def joined(parts: Iterable[Inside]) -> Markup:
 
 def _escaped(part: str) -> str:
     return part if isinstance(part, Markup) else escape(part)
+
+
+def breakable(name: str) -> Markup:
+    """A name that is broken before settings in brackets, or after a sign in it, not in a word."""
+    parts = re.split(r"(?=\()|(?<=[=_])|(?<=\.)(?=[a-z])", name)
+    escaped = [joined([part]) for part in parts]
+    return Markup("<wbr>".join(escaped))
 
 
 def table(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from casim.figures.scales import SHARES, score_caption
-from casim.markup import Markup, element, joined
+from casim.markup import Markup, breakable, element, joined
 from casim.report import Row
 from casim.scores import NAMES, Score
 from casim.scores.definitions import COST, DEFINITIONS, GRADIENT, IDENTIFICATION, READING
@@ -110,18 +109,11 @@ def _score_head(score: str) -> Markup:
 def _setting_cells(row: Row, names: Sequence[str]) -> list[Markup]:
     """The method heads its line."""
     own, *others = setting_cells(row, names)
-    cells = [element("th", _breakable(own), scope="row")]
+    cells = [element("th", breakable(own), scope="row")]
     for name, text in zip(names[1:], others, strict=True):
         said = text.replace("_", " ")
         cells.append(element("td", said, class_=_class_of(name)))
     return cells
-
-
-def _breakable(label: str) -> Markup:
-    """A label that is broken before its settings, or in and after the name of one."""
-    parts = re.split(r"(?=\()|(?<=[=_])", label)
-    escaped = [joined([part]) for part in parts]
-    return Markup("<wbr>".join(escaped))
 
 
 def _cell(row: Row, score: str) -> Markup:

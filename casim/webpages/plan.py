@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from casim.markup import Markup, element, joined, table
+from casim.markup import Markup, breakable, element, joined, table
 from casim.report import Row
 from casim.tables import Lines, settings
 
@@ -17,18 +17,17 @@ CONTROL = "control"
 
 def plan(rows: Sequence[Row]) -> Markup:
     """What was asked: the methods, what varies, and what does not."""
-    methods = _methods(rows)
+    methods = [["methodology", "methods"], *_methods(rows)]
     varies, fixed = _settings(rows)
+    varies = [["setting", "values"], *varies]
+    summary = element("summary", f"What does not: {len(fixed)} settings")
+    fixed = [["setting", "value"], *fixed]
     parts = [
         element("h3", "Methods"),
-        table([["methodology", "methods"], *methods]),
+        table(methods),
         element("h3", "What varies"),
-        table([["setting", "values"], *varies]),
-        element(
-            "details",
-            element("summary", f"What does not: {len(fixed)} settings"),
-            table([["setting", "value"], *fixed]),
-        ),
+        table(varies),
+        element("details", summary, table(fixed)),
     ]
     return joined(parts)
 
@@ -37,9 +36,15 @@ def _methods(rows: Sequence[Row]) -> Lines:
     """The labels of each methodology, controls last."""
     labels: dict[str, dict[str, None]] = {}
     for row in rows:
-        labels.setdefault(row.methodology, {})[row.label] = None
+        own = labels.setdefault(row.methodology, {})
+        own[row.label] = None
     order = sorted(labels, key=lambda name: name == CONTROL)
-    return [[name.replace("_", " "), ", ".join(labels[name])] for name in order]
+    lines = []
+    for name in order:
+        head = name.replace("_", " ")
+        said = ", ".join(labels[name])
+        lines.append([head, said])
+    return lines
 
 
 def _settings(rows: Sequence[Row]) -> tuple[Lines, Lines]:
@@ -47,13 +52,15 @@ def _settings(rows: Sequence[Row]) -> tuple[Lines, Lines]:
     values: dict[str, dict[Any, None]] = {}
     for row in rows:
         for name, value in settings(row).items():
-            if not name.startswith(OF_METHOD):
-                values.setdefault(name, {})[value] = None
+            if name.startswith(OF_METHOD):
+                continue
+            met = values.setdefault(name, {})
+            met[value] = None
     varies, fixed = [], []
     for name, met in values.items():
         said = _listed(met)
         lines = varies if len(met) > 1 else fixed
-        lines.append([name, said])
+        lines.append([breakable(name), said])
     return varies or [["nothing", ""]], fixed
 
 
@@ -87,17 +94,25 @@ def provenance(
     running = sum(row.wall_time for row in rows)
     devices = dict.fromkeys(row.device for row in rows)
     seeds = dict.fromkeys(row.seed for row in rows)
+    sources = [row.sources for row in rows]
+    versions = [row.versions for row in rows]
+    time = f"{compiling:,.0f} s to compile, {running:,.0f} s to run"
     cells = [
         ["what", "which"],
         ["rows", shown],
         ["SHA-256 of the file", digest],
-        *_named("code", (row.sources for row in rows)),
-        *_named("version of", (row.versions for row in rows)),
+        *_named("code", sources),
+        *_named("version of", versions),
         ["device", _listed(devices)],
         ["seeds", _listed(seeds)],
-        ["time", f"{compiling:,.0f} s to compile, {running:,.0f} s to run"],
+        ["time", time],
     ]
-    return joined([table(cells), _mixed(rows), _commands(source)])
+    parts = [
+        table(cells),
+        _mixed(rows),
+        _commands(source),
+    ]
+    return joined(parts)
 
 
 def _commands(source: str) -> Markup:
@@ -109,7 +124,8 @@ def _commands(source: str) -> Markup:
         code = element("code", line)
         items.append(element("li", code))
     head = element("p", "The same from a terminal:")
-    return joined([head, element("ul", *items)])
+    commands = element("ul", *items)
+    return joined([head, commands])
 
 
 def _named(
@@ -120,8 +136,13 @@ def _named(
     values: dict[str, dict[str, None]] = {}
     for each in found:
         for name, value in each.items():
-            values.setdefault(name, {})[value] = None
-    return [[f"{what} {name}", _listed(met)] for name, met in values.items()]
+            met = values.setdefault(name, {})
+            met[value] = None
+    lines = []
+    for name, met in values.items():
+        said = _listed(met)
+        lines.append([f"{what} {name}", said])
+    return lines
 
 
 def _mixed(rows: Sequence[Row]) -> Markup | None:

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from casim.markup import Markup, data, element, page, table
+from casim.markup import Markup, breakable, data, element, page, table
 
 NASTY = """</script><script>alert("1")</script> & 'x' <b>"""
 
@@ -22,6 +22,12 @@ def test_text_is_escaped_wherever_it_enters_and_markup_is_not():
 
 def test_attributes_that_are_off_are_left_out_and_void_elements_are_not_closed():
     assert element("input", checked=True, id=None, hidden=False) == "<input checked>"
+
+
+def test_a_name_is_broken_at_its_signs_and_is_the_same_name():
+    assert breakable("Gae(lambda=1.0)") == "Gae<wbr>(lambda=<wbr>1.0)"
+    assert breakable("task.num_turns") == "task.<wbr>num_<wbr>turns"
+    assert breakable("a<b(") == "a&lt;b<wbr>("
 
 
 def test_a_table_has_its_first_line_as_head():

@@ -220,6 +220,11 @@ def test_worlds_that_differ_in_several_settings_are_named_at_once(browser, tmp_p
     worlds = found.page.locator(".worlds li").all_inner_texts()
     assert worlds[0] == "horizon 7, gap 0.6"
     assert worlds[-1] == "horizon 11, gap 0.25"
+    # The table names them too, instead of their settings, so that scores are in sight.
+    heads = found.page.locator("#scores-table thead th:visible").all_inner_texts()
+    assert [head.rstrip(" ?") for head in heads[:4]] == ["method", "methodology", "world", "bias"]
+    column = column_of(found.page, "world")
+    assert set(visible(found.page, column)) == set(worlds)
     # A line for each method, a point for each world.
     assert found.page.locator("#panels .point").count() == 3 * len(worlds) == len(rows + weak)
     assert found.errors == []

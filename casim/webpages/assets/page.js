@@ -24,7 +24,7 @@ function built(node, attributes, children) {
 
 /** A label that is broken before its settings, or in and after the name of one. */
 function breakable(label) {
-  const parts = label.split(/(?=\()|(?<=[=_])/);
+  const parts = label.split(/(?=\()|(?<=[=_])|(?<=\.)(?=[a-z])/);
   return parts.flatMap((part, place) => (place ? [html("wbr"), part] : [part]));
 }
 

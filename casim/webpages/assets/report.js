@@ -198,9 +198,23 @@ function listOf(worlds) {
 // The table of scores.
 
 function addTable() {
+  if (WORLD >= 0) tellWorlds();
   sortable(table);
   for (const button of document.querySelectorAll("#families input")) {
     button.addEventListener("change", () => (table.dataset.family = button.value));
+  }
+}
+
+/** A column for worlds in place of those of their settings, so that scores are in sight. */
+function tellWorlds() {
+  const said = KNOBS.filter((place) => place !== WORLD && data.settings[place] !== "seed");
+  for (const line of table.rows) {
+    for (const place of said) line.cells[place].hidden = true;
+    const row = data.rows[line.dataset.row];
+    const cell = row
+      ? html("td", { class: "said" }, row.settings[WORLD])
+      : html("th", { scope: "col", "aria-sort": "none" }, html("button", { type: "button" }, "world"));
+    line.insertBefore(cell, line.cells[WORLD]);
   }
 }
 
