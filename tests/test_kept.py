@@ -21,7 +21,7 @@ def folder():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(DOCS / "figures"))
         yield
-    for name in ("kept", "overview", "survey"):
+    for name in ("kept", "overview", "survey", "claimed"):
         sys.modules.pop(name, None)
 
 
@@ -85,9 +85,17 @@ def test_the_figures_of_the_survey_are_what_its_data_say():
         assert numbers_of(path) == computed, f"{name}: python docs/figures/survey.py"
 
 
+def test_the_figure_of_the_claims_is_drawn_from_what_the_page_says():
+    """Its numbers are in docs/claims.json, which other tests compute again."""
+    import claimed
+    from kept import numbers_of
+
+    assert numbers_of(claimed.OUT) == claimed.digest(), "python docs/figures/claimed.py"
+
+
 @pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)
 def test_kept_figures_are_small_and_sharp(path):
-    assert path.stat().st_size <= LARGEST
+    assert path.stat().st_size <= LARGEST, f"python docs/figures/kept.py {path}"
     with Image.open(path) as picture:
         assert picture.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
 
