@@ -21,6 +21,7 @@ from casim.oracle.moments import precise_truth
 from casim.policies import Uniform
 from casim.report import describe as described
 from casim.report import rebuild
+from casim.survey.regime import read_world
 from casim.tasks import ReasoningChain, Task, ToolChain
 from casim.types import Batch
 
@@ -70,10 +71,7 @@ def world(path: str | Path) -> Task:
     Raises:
         ValueError: a file without one.
     """
-    found = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or "task" not in found:
-        raise ValueError(f"{path} must be a world of `casim calibrate`, got no task")
-    return rebuild(found["task"])
+    return rebuild(read_world(path)["task"])
 
 
 def calibrate(batch: Batch) -> Calibrated:
@@ -87,6 +85,8 @@ def calibrate(batch: Batch) -> Calibrated:
         got = found.outcome_values or "many values"
         raise ValueError(f"outcomes must have two values, success and failure, got {got}")
     cannot: list[str] = [*CANNOT_TELL]
+    if found.agents > 1:
+        cannot.append(f"how its {found.agents} agents depend on each other: the world has one")
     if found.tool_share > 0:
         cannot.append("which prompts are hard: a ToolChain has one prompt")
         return _with_tools(found, cannot)

@@ -62,6 +62,7 @@ class Description(NamedTuple):
     decisions: list[float]
     """Tokens of the policy in a rollout."""
     turns: list[float]
+    agents: int
     tool_share: float
     """Tokens of the environment among all."""
     truncated: Share | None
@@ -113,6 +114,7 @@ def describe(batch: Batch) -> Description:
         length=_quantiles(arrays.live.sum(axis=1)),
         decisions=_quantiles(decided.sum(axis=1)),
         turns=_quantiles(arrays.turns),
+        agents=arrays.agents,
         tool_share=float(1 - decided.sum() / tokens),
         truncated=arrays.truncated,
         outcome=_quantiles(outcome),
@@ -202,6 +204,12 @@ class _Arrays(NamedTuple):
             strict=True,
         )
         return [len(np.unique(turn[live])) for turn, live in pairs]
+
+    @property
+    def agents(self) -> int:
+        """Who has tokens of the policy."""
+        agent = np.asarray(self.batch.agent)[self.rows]
+        return max(1, len(np.unique(agent[self.decided])))
 
     @property
     def truncated(self) -> Share | None:

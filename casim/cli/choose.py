@@ -15,8 +15,11 @@ import tyro
 from casim.cli.command import Command
 from casim.cli.machine import Machine
 from casim.cli.output import plain
+from casim.cli.regime import of_world
 from casim.cli.values import parse
+from casim.report import Row
 from casim.survey.choice import Answer, Interval, Ranked, choose
+from casim.survey.regime import Regime, distance, read_regime
 from casim.survey.shipped import PROTOCOL, SETTINGS
 from casim.survey.tree import Situation
 from casim.tables import aligned
@@ -52,6 +55,8 @@ class Choose(Command):
     Answers are from rows that come with casim, at the nearest length, or measured with --measure.
 
     Attributes:
+        world: of `casim calibrate`: says the setting and the length, and is what --measure
+            measures, in groups of as many rollouts as the log has.
         setting: what is trained; asked for, as all that follows, if left out on a terminal.
         tokens: of a chain of reasoning.
         turns: of an agent.
@@ -65,6 +70,7 @@ class Choose(Command):
         machine: what it runs on.
     """
 
+    world: Path | None = None
     setting: Literal["reasoning", "agentic", "multi_agent"] | None = None
     tokens: int | None = None
     turns: int | None = None
@@ -81,21 +87,38 @@ class Choose(Command):
         """Asks what is not said, and answers."""
         if self.out is not None and not self.measure:
             raise ValueError(f"out must be left out without --measure, got {str(self.out)!r}")
-        situation = self._situation()
-        rows = None
-        if self.measure:
-            # What measures takes seconds to import.
-            from casim.survey.measured import measure
-
-            self.machine.start()
-            options = {"devices": self.machine.devices, "memory": self.machine.memory}
-            rows = measure(situation, self.out, notify=plain, **options)
+        regime = None if self.world is None else read_regime(self.world)
+        situation = self._situation({} if regime is None else regime.known)
+        rows = self._measured(situation, regime) if self.measure else None
+        if regime is not None:
+            near = None if self.measure else distance(regime, situation)
+            plain(of_world(regime, situation, near))
         plain(_said(choose(situation, rows), measured=self.measure))
 
-    def _situation(self) -> Situation:
-        """The predicates: flags, then answers on a terminal, then what is usual."""
+    def _measured(
+        self,
+        situation: Situation,
+        regime: Regime | None,
+    ) -> list[Row]:
+        """Rows at the situation's own length, in the user's own world if there is one."""
+        # What measures takes seconds to import.
+        from casim.survey.measured import measure, measure_in
+
+        self.machine.start()
+        options = {"devices": self.machine.devices, "memory": self.machine.memory}
+        if regime is not None:
+            return measure_in(regime, self.out, notify=plain, **options)
+        return measure(situation, self.out, notify=plain, **options)
+
+    def _situation(self, known: dict[str, Any]) -> Situation:
+        """The predicates: what a world says, flags, answers on a terminal, then what is usual."""
         given = {name: getattr(self, name) for name in QUESTIONS}
         found = {name: value for name, value in given.items() if value is not None}
+        for name in known:
+            if name in found:
+                wanted = f"{name} must be left out where --world says it"
+                raise ValueError(f"{wanted}, got {found[name]}")
+        found |= known
         if "setting" not in found:
             if not sys.stdin.isatty():
                 raise ValueError("setting must be given where nobody can be asked, got none")

@@ -76,6 +76,7 @@ class Calibrate(Command):
         for line in found.cannot_tell:
             plain(f"cannot be told: {line}")
         plain(f"world: {self.out}")
+        plain(f"which method there: casim choose --world {self.out}")
 
 
 def lines_of(found: Description) -> list[str]:

@@ -23,6 +23,7 @@ from casim.report import Row, label, rebuild
 from casim.survey.inventory import inventory, record_of
 from casim.survey.record import Record
 from casim.survey.shipped import (
+    GROUP,
     SETTINGS,
     Candidate,
     candidates,
@@ -263,8 +264,9 @@ def _steps(
     row: Row,
     budget: int,
 ) -> float:
-    """Environment steps that this many groups take without anything extra."""
-    return budget * row.scores["batch_steps"].value / row.num_prompts
+    """Environment steps that this many groups of `GROUP` take without anything extra."""
+    rollouts = row.num_prompts * row.num_trajectories
+    return budget * GROUP * row.scores["batch_steps"].value / rollouts
 
 
 def _cost(row: Row) -> float:

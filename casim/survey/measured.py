@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,20 +14,23 @@ from casim.judges import Judge
 from casim.methods import Method, named_methods
 from casim.panel import PANEL
 from casim.policies import Softmax, Uniform
-from casim.report import Row, label
+from casim.report import Row, label, rebuild
 from casim.simulate import JUDGE
 from casim.study import Study
-from casim.survey.shipped import PROTOCOL, SETTINGS, length_of
+from casim.survey.regime import Regime
+from casim.survey.shipped import GROUP, PROTOCOL, SETTINGS, length_of
 from casim.survey.tree import Situation
 from casim.tasks import ReasoningChain, Task, Team, ToolChain
 
 STEPS = 10
 """Steps of a chain of reasoning, whatever its length."""
 TOKENS_PER_TURN, OUTPUT_TOKENS = 3, 1
+SCALE = 0.5
+"""Of the logits of the policy."""
 BLOCKS, MOST = 10, 500
 """Replicates are a multiple of the one, and no more than the other."""
-SIZES = (2, 8)
-"""Prompts, and rollouts of each."""
+PROMPTS = 2
+"""Of a batch."""
 
 
 class World(NamedTuple):
@@ -70,24 +74,65 @@ def study_of(
     replicates: int | None = None,
 ) -> Study:
     """The study of a setting at one length; the longer, the fewer replicates, if none are given."""
+    return _study(
+        f"choose-{setting}-protocol-{PROTOCOL}",
+        setting,
+        WORLDS[setting].task(length),
+        replicates,
+    )
+
+
+def study_in(
+    regime: Regime,
+    replicates: int | None = None,
+) -> Study:
+    """The study of a user's own regime: its world, and groups of as many rollouts.
+
+    The policy is the uniform one, under which the world succeeds as the log does; what asks for a
+    reference has a policy beside it.
+
+    Raises:
+        ValueError: a log of several agents, whose world has one.
+    """
+    if regime.agents > 1:
+        wanted = "measure must be left out where a log has several agents, as its world has one"
+        raise ValueError(f"{wanted}, got {regime.agents}")
+    study = _study(
+        f"choose-world-protocol-{PROTOCOL}",
+        regime.setting,
+        rebuild(regime.task),
+        replicates,
+    )
+    return dataclasses.replace(
+        study,
+        policies=(Uniform(),),
+        reference=Softmax(scale=SCALE),
+        num_trajectories=regime.rollouts if regime.rollouts > 1 else GROUP,
+    )
+
+
+def _study(
+    name: str,
+    setting: str,
+    task: Task,
+    replicates: int | None,
+) -> Study:
     world = WORLDS[setting]
-    prompts, rollouts = SIZES
     methods = tuple(methods_of(setting).values())
     asked = set().union(*(method.recipe.judges for method in methods))
-    others = {name: PANEL[name] for name in sorted(asked - {JUDGE})}
-    task = world.task(length)
+    others = {judge: PANEL[judge] for judge in sorted(asked - {JUDGE})}
     if replicates is None:
         affordable = world.steps // len(task.build().schedule)
         replicates = min(max(affordable // BLOCKS, 1), MOST // BLOCKS) * BLOCKS
     return Study(
-        name=f"choose-{setting}-protocol-{PROTOCOL}",
+        name=name,
         tasks=(task,),
         estimators=methods,
-        policies=(Softmax(scale=0.5),),
+        policies=(Softmax(scale=SCALE),),
         judges={JUDGE: world.judge} | others,
         reference=Uniform(),
-        num_prompts=prompts,
-        num_trajectories=rollouts,
+        num_prompts=PROMPTS,
+        num_trajectories=GROUP,
         replicates=replicates,
         controls=(),
     )
@@ -102,6 +147,15 @@ def measure(situation: Situation, path: Path | None = None, **options) -> list[R
         options: of `Study.run`.
     """
     return study_of(situation.setting, length_of(situation)).run(path, **options)
+
+
+def measure_in(
+    regime: Regime,
+    path: Path | None = None,
+    **options,
+) -> list[Row]:
+    """The rows of a user's own regime, measured now; see `measure`."""
+    return study_in(regime).run(path, **options)
 
 
 def facts() -> dict[str, Any]:

@@ -21,6 +21,8 @@ from casim.survey.tree import Situation
 PROTOCOL = "2"
 FOLDER = resources.files("casim") / "survey" / "rows"
 FACTS = "facts.json"
+GROUP = 8
+"""Rollouts of a group, in rows and in budgets."""
 BASELINES = ("RLOO", "GRPO", "GAE")
 """Measured in every world, whatever the tree proposes."""
 REASONING = (

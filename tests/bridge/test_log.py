@@ -16,6 +16,9 @@ from casim.bridge import calibrate, describe, load, world
 from casim.bridge.describe import Share
 from casim.cli import main
 from casim.estimators.peers import coverage
+from casim.oracle.moments import precise_truth
+from casim.survey.measured import study_in
+from casim.survey.regime import read_regime
 from casim.types import to_rows
 from tests.quick import QUICK
 
@@ -206,6 +209,15 @@ def test_a_log_of_known_parameters_gives_them_back(tmp_path, capsys, unhooked):
     assert low <= 0.8 <= high
     measured = [share[0] for share in saved["success"]]
     assert saved["reached"] == pytest.approx(measured, abs=2e-3)
+    # What is measured for a choice succeeds as the log does.
+    regime = read_regime(out)
+    assert (regime.tokens, regime.rollouts) == (12, 16)
+    study = study_in(regime, replicates=10)
+    assert study.tasks == (task,)
+    mdp = task.build()
+    success = precise_truth(mdp, study.policies[0].table(mdp)).expected_return
+    assert float(success) == pytest.approx(np.mean(measured), abs=2e-3)
+    assert regime.success == pytest.approx(float(success), abs=1e-6)
 
 
 @pytest.mark.slow
@@ -219,6 +231,15 @@ def test_tools_give_a_world_of_tools(tmp_path, unhooked):
     _, low, high = found.settings["damage"]
     assert low <= 0.6 <= high
     assert any("ToolChain has one prompt" in line for line in found.cannot_tell)
+
+
+def test_agents_are_counted_and_how_they_depend_is_not_told(tmp_path):
+    records = [{"prompt": i // 2, "reward": i % 2, "mask": [1, 1, 1]} for i in range(4)]
+    assert describe(load(written(tmp_path / "log.jsonl", records))).agents == 1
+    several = [{**record, "agent": [0, 1, 0]} for record in records]
+    found = calibrate(load(written(tmp_path / "team.jsonl", several)))
+    assert found.description.agents == 2
+    assert any("its 2 agents depend on each other" in line for line in found.cannot_tell)
 
 
 def test_outcomes_of_many_values_have_no_success(tmp_path):

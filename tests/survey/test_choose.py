@@ -103,6 +103,7 @@ def made(name, variance, bias=0.0, extra=0.0, wobble=0.1):
         left_out[score] = [float(x) for x in without]
     method = named_methods()[name]
     told = {"label": method.name, "methodology": method.methodology, "num_prompts": 2}
+    told["num_trajectories"] = shipped.GROUP
     recipe = {"estimator": describe(method.recipe), "scores": scores, "left_out": left_out}
     return row(**(told | recipe))
 
