@@ -125,7 +125,9 @@ def memory_at_hand(gigabytes: float | None = None) -> int:
         if not 0 < asked < math.inf:
             raise ValueError(f"{name} must be a positive number of gigabytes, got {given!r}")
         return _smallest(int(asked * GIGABYTE))
-    return _smallest(2 ** int(math.log2(min(_free(device) for device in jax.local_devices()))))
+    least = min(map(_free, jax.local_devices()))
+    power = int(math.log2(least))
+    return _smallest(2**power)
 
 
 def _smallest(number: int) -> int:

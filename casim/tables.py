@@ -61,10 +61,13 @@ def _text(value: Any) -> str:
     """A tuple as it is written in Python, for cells that must hold text."""
     if isinstance(value, list):
         inner = [_text(item) for item in value]
-        return f"({', '.join(inner)}{',' if len(inner) == 1 else ''})"
+        comma = "," if len(inner) == 1 else ""
+        items = ", ".join(inner)
+        return f"({items}{comma})"
     if isinstance(value, Mapping):
-        inner = [f"{field}={_text(x)}" for field, x in value.items() if field not in RESERVED]
-        return f"{value['recipe']}({', '.join(inner)})"
+        shown = {field: _text(x) for field, x in value.items() if field not in RESERVED}
+        inner = ", ".join(f"{field}={text}" for field, text in shown.items())
+        return f"{value['recipe']}({inner})"
     return repr(value)
 
 

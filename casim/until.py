@@ -116,7 +116,8 @@ def run_until(
         for part in parts:
             best |= {_key(row): row for row in run(part)}
     rows = list(best.values())
-    wide = [row for row in rows if row.methodology != "control" and not goal.excess(row) <= 1]
+    measured = [row for row in rows if row.methodology != "control"]
+    wide = [row for row in measured if not goal.excess(row) <= 1]
     return Outcome(rows, wide)
 
 

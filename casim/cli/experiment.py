@@ -107,8 +107,9 @@ def _place(path: Path, error: Exception) -> str:
     for file, line in frames:
         if file.resolve().parent == folder:
             lines[file.name] = line  # the innermost of the file's lines
-    others = [f"{name}, line {line}" for name, line in lines.items() if name != path.name]
-    own = f"{path}, line {lines[path.name]}" if path.name in lines else str(path)
+    own_line = lines.pop(path.name, None)
+    own = str(path) if own_line is None else f"{path}, line {own_line}"
+    others = [f"{name}, line {line}" for name, line in lines.items()]
     return ", from ".join([own, *others])
 
 

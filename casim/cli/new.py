@@ -55,7 +55,8 @@ class New(Command):
 
 def camel_case(name: str) -> str:
     """`my_method` as `MyMethod`; what is in CamelCase already stays."""
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+    parts = name.split("_")
+    return "".join(part[:1].upper() + part[1:] for part in parts)
 
 
 def _named(template: str, what: Kind, name: str) -> str:

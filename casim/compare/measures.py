@@ -159,7 +159,8 @@ def _quantity(row: Row, score: str) -> Quantity:
     """A score, then without each block; NaN where the row does not have it."""
     if score not in row.scores:
         return np.full(2, np.nan)
-    return np.array([row.scores[score].value, *row.left_out[score]], np.float64)
+    whole = row.scores[score].value
+    return np.array([whole, *row.left_out[score]], np.float64)
 
 
 def alone(rows: Sequence[Row], measure: Measure) -> Estimate:

@@ -137,7 +137,8 @@ def _estimate(
         return Estimate(neutral, neutral, neutral, 1.0)
     if by == "difference":
         return mean([x - y for x, y in pairs])
-    found = mean([np.log(x) - np.log(y) for x, y in pairs])
+    logarithms = [np.log(x) - np.log(y) for x, y in pairs]
+    found = mean(logarithms)
     value, low, high = (float(np.exp(x)) for x in found[:3])
     return Estimate(value, low, high, found.p)
 

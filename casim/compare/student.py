@@ -107,8 +107,11 @@ def _beta(
         return 0.0 if x == 0 else 1.0
     if x > (a + 1) / (a + b + 2):
         return 1 - _beta(b, a, rest, x)
-    constant = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    log_front = constant + a * math.log(x) + b * math.log(rest)
+    # The logarithm of x^a (1 - x)^b / B(a, b).
+    constant = math.lgamma(a + b) - math.lgamma(a)
+    constant = constant - math.lgamma(b)
+    log_front = constant + a * math.log(x)
+    log_front = log_front + b * math.log(rest)
     front = math.exp(log_front) / a
     first = (a + b) * x / (a + 1)
     c, d = 1.0, 1 / (1 - first)

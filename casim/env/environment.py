@@ -159,7 +159,8 @@ class Environment:
         _check_address(episode, stride)
         mdp = self._mdp(params)
         zero = jnp.zeros((), jnp.int32)
-        episode, stride = jnp.asarray(episode, jnp.int32), jnp.asarray(stride, jnp.int32)
+        episode = jnp.asarray(episode, jnp.int32)
+        stride = jnp.asarray(stride, jnp.int32)
         # The two channels of one hash.
         seen, latent = pair(key_words(key), episode, zero, OBSERVATION)
         state = State(draw(thresholds(mdp.start), latent), zero, episode, stride)
@@ -192,7 +193,9 @@ class Environment:
         )
         row = (kernel, state.latent, jnp.where(mdp.decision[kernel], action, 0))
         words = key_words(key)
-        slot = draw(thresholds(mdp.prob[row]), single(words, state.episode, state.step, TRANSITION))
+        noise = single(words, state.episode, state.step, TRANSITION)
+        cuts = thresholds(mdp.prob[row])
+        slot = draw(cuts, noise)
         reward = jnp.where(over, 0.0, mdp.reward[row][slot])
         after = state._replace(
             latent=jnp.where(over, state.latent, mdp.successor[row][slot]).astype(jnp.int32),
@@ -299,12 +302,14 @@ class Environment:
         """
         seen = np.asarray(self.observations(params))
         kernels, shown = seen.shape[:2]
-        given = np.asarray(logits(seen.reshape(kernels * shown, *seen.shape[2:])))
+        each = seen.reshape(kernels * shown, *seen.shape[2:])
+        given = np.asarray(logits(each))
         wanted = (kernels * shown, self.action_space(params).n)
         if given.shape != wanted or not np.isfinite(given).all():
             got = f"shape {given.shape}: {given!r:.80}"
             raise ValueError(f"logits must be finite, of shape [M O, A] = {wanted}, got {got}")
-        return jax.nn.softmax(jnp.asarray(given, float), axis=-1).reshape(kernels, shown, -1)
+        chance = jax.nn.softmax(jnp.asarray(given, float), axis=-1)
+        return chance.reshape(kernels, shown, -1)
 
     def _check_action(
         self,

@@ -259,5 +259,6 @@ def last_of(
     mask: Bool[Array, "*rows T"],
 ) -> Bool[Array, "*rows T"]:
     """The last step of each row at which the mask is True, if there is one."""
-    not_after = jnp.cumsum(mask[..., ::-1], axis=-1)[..., ::-1]
+    backwards = mask[..., ::-1]
+    not_after = jnp.cumsum(backwards, axis=-1)[..., ::-1]
     return mask & (not_after == 1)

@@ -177,7 +177,8 @@ class Apportion(Estimator):
         policy = probability(policy_log_prob_of(world, batch))
         reference = probability(reference_log_prob_of(world, batch))
         ratio = (policy + self.epsilon) / (reference + self.epsilon)
-        return jnp.clip(-self.divergence * jnp.log(ratio), -self.limit, self.limit)
+        away = -self.divergence * jnp.log(ratio)
+        return jnp.clip(away, -self.limit, self.limit)
 
 
 def _units_with(

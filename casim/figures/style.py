@@ -109,7 +109,10 @@ def shade(colour: str, place: int, number: int) -> str:
     if number == 1:
         return colour
     share = 2 * place / (number - 1) - 1
-    towards, weight = (1.0, 0.4 * share) if share > 0 else (0.0, -0.45 * share)
+    if share > 0:
+        towards, weight = 1.0, 0.4 * share
+    else:
+        towards, weight = 0.0, -0.45 * share
     red, green, blue = (part + weight * (towards - part) for part in to_rgb(colour))
     return to_hex((red, green, blue))
 

@@ -309,10 +309,14 @@ def _colour(
 
 
 def _bins(steps: int) -> np.ndarray:
-    return np.unique(np.linspace(0, steps, min(steps, MAX_COLUMNS) + 1).astype(int))
+    number = min(steps, MAX_COLUMNS)
+    ends = np.linspace(0, steps, number + 1)
+    return np.unique(ends.astype(int))
 
 
 def _largest(block: np.ndarray) -> np.ndarray:
     """The entry of largest size in each row, NaN where there is none."""
-    where = np.argmax(np.where(np.isfinite(block), np.abs(block), -1.0), axis=1)
-    return block[np.arange(len(block)), where]
+    sizes = np.where(np.isfinite(block), np.abs(block), -1.0)
+    where = np.argmax(sizes, axis=1)
+    rows = np.arange(len(block))
+    return block[rows, where]

@@ -99,7 +99,9 @@ class CounterfactualModel(Silent):
         width = jnp.sum(shared, axis=-1, keepdims=True)
         seen = self.outcomes.support[index][..., None]
         gain = jnp.expand_dims(self.outcomes.support, (0, 1, 2)) - seen[..., None]
-        share = jnp.where(width > 0, shared / jnp.where(width > 0, width, 1.0), 0.0)
+        overlaps = width > 0
+        safe = jnp.where(overlaps, width, 1.0)
+        share = jnp.where(overlaps, shared / safe, 0.0)
         change = jnp.sum(share * gain, axis=-1)
         given = batch.live & found
         return jnp.where(given[..., None], seen + self.trust * change, jnp.nan)

@@ -95,7 +95,8 @@ class JointCriticModel(Silent):
         batch: Trajectory,
     ) -> Float[Array, "N T A"]:
         """What every action is worth among the others; NaN after the end."""
-        exact = jax.vmap(self._of_row)(batch.action, batch.live, batch.state[:, 0])
+        start = batch.state[:, 0]
+        exact = jax.vmap(self._of_row)(batch.action, batch.live, start)
         episode, time = jnp.indices(batch.action.shape)
         said = []
         for action in range(exact.shape[-1]):

@@ -164,10 +164,11 @@ def shapley_by_counts(
             now: tuple[Array, Array],
         ) -> tuple[Array, None]:
             q, share = now
-            mixed = (gone[0] + q * gain, gone[1] + q * move)
+            other_gain, other_move = gone
+            mixed = (other_gain + q * gain, other_move + q * move)
             nothing = jnp.zeros_like(start)
             _, later = jax.lax.scan(_value_before, nothing, mixed, reverse=True)
-            reached = jax.lax.scan(_onward, start, mixed[1])[1]
+            _, reached = jax.lax.scan(_onward, start, mixed[1])
             change = gain + jnp.einsum("jsz,jz->js", move, later, precision="highest")
             marginal = jnp.sum(reached * change, axis=-1)
             return total + share * marginal, None

@@ -164,7 +164,8 @@ def _after(
     if count == 1:
         return nothing
     flow = flows(mdp, truth.state_policy)[0]
-    eye = jnp.broadcast_to(jnp.eye(states, dtype=flow.dtype)[None], (count, states, states))
+    itself = jnp.eye(states, dtype=flow.dtype)
+    eye = jnp.broadcast_to(itself[None], (count, states, states))
 
     def step(
         carry: tuple[Array, Array, Array],

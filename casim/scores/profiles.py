@@ -150,7 +150,8 @@ def _numbers(sums: BinSums, i: int, total: float) -> dict[str, Quantity]:
     variance = over_pairs(sums.variance[:, i])
     error = bias + variance
     # An error that is rounding leaves nothing to divide by.
-    known = error[0] > RESOLUTION * max(sums.worth[i], sums.signal[i])
+    largest = max(sums.worth[i], sums.signal[i])
+    known = error[0] > RESOLUTION * largest
     signal = np.full(num + 1, sums.signal[i])
     return {
         "signal": signal / total,

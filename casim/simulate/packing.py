@@ -70,8 +70,16 @@ class Packing(NamedTuple):
         lanes: int,
     ) -> list[Array]:
         """Each state in its own place, for many lanes."""
-        words = [sum(s << self._shift(s) for s in places) for places in self._places()]
+        words = [self._each(places) for places in self._places()]
         return [jnp.full((lanes,), np.uint32(word)) for word in words]
+
+    def _each(
+        self,
+        places: range,
+    ) -> int:
+        """A word with each state in its own place."""
+        states = [place << self._shift(place) for place in places]
+        return sum(states)
 
     def empty(
         self,

@@ -136,7 +136,8 @@ def _movers(
     hashes = threefry_together(at.words, addresses)
     drawn, of_observation = hashes[: len(times)], hashes[len(times) :]
     seen = [_grid(x) for x, _ in of_observation] or [None] * len(times)
-    noises = [(_grid(x), _grid(y), z) for (x, y), z in zip(drawn, seen, strict=True)]
+    uniforms = [(_grid(x), _grid(y)) for x, y in drawn]
+    noises = [(*both, z) for both, z in zip(uniforms, seen, strict=True)]
     kernels = [inputs.schedule[time] for time in times]
     steps = shape.blocks * shape.length
 

@@ -142,9 +142,12 @@ class ReasoningChain(RuleTask):
         if code == CHECK and self.may_stop and action == self.num_actions - 1:
             return self._answer(float(x == READY))
         if code == ANSWER:
-            return self._answer({WRONG: 0.0, OPEN: self._arrival, READY: 1.0}[x])
+            chance = {WRONG: 0.0, OPEN: self._arrival, READY: 1.0}
+            return self._answer(chance[x])
         if code == CHECK and x == OPEN:
-            return [((prompt, READY), self._arrival, 0.0), ((prompt, OPEN), 1 - self._arrival, 0.0)]
+            arrives = ((prompt, READY), self._arrival, 0.0)
+            waits = ((prompt, OPEN), 1 - self._arrival, 0.0)
+            return [arrives, waits]
         return [(state, 1.0, 0.0)]
 
     def _fork(
@@ -154,13 +157,14 @@ class ReasoningChain(RuleTask):
         action: int,
     ) -> list:
         forks = self.num_steps * self.forks_per_step
-        if action == 0:
-            change, after = (per_occasion(self.correction, forks), OPEN) if x == WRONG else (0.0, x)
-        else:
-            change, after = (
-                (per_occasion(self.difficulty[prompt], forks), WRONG) if x != WRONG else (0.0, x)
-            )
-        return [((prompt, after), change, 0.0), ((prompt, x), 1 - change, 0.0)]
+        change, after = 0.0, x
+        if action == 0 and x == WRONG:
+            change, after = per_occasion(self.correction, forks), OPEN
+        elif action != 0 and x != WRONG:
+            change, after = per_occasion(self.difficulty[prompt], forks), WRONG
+        changes = ((prompt, after), change, 0.0)
+        stays = ((prompt, x), 1 - change, 0.0)
+        return [changes, stays]
 
     @property
     def _arrival(self) -> float:

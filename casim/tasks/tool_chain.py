@@ -208,7 +208,11 @@ class ToolChain(RuleTask):
             broken = self._broken_after(g, matches, weight)
             modes = ((z, 1 - self.coupling), (min(action, 1), self.coupling))
             tasks = ((INTACT, 1 - broken), (BROKEN, broken))
-            return [((mode, y, after, c, x), p * q, 0.0) for mode, p in modes for after, q in tasks]
+            outcomes = []
+            for (mode, p), (after, q) in itertools.product(modes, tasks):
+                outcome = ((mode, y, after, c, x), p * q, 0.0)
+                outcomes.append(outcome)
+            return outcomes
         if code in (OUTPUT, FINAL):
             pay = float(code == FINAL and g == INTACT)
             modes = ((z, 1 - self.switch), (1 - z, self.switch))

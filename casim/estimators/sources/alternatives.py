@@ -107,7 +107,8 @@ class Alternatives(Source):
 
     def claims(self, discount: float) -> frozenset[str]:
         kept = keeps_discount(self.discount, discount)
-        exact = self.signal != "value" and not (self.own or self.scale) and self.num > 1
+        plain = not (self.own or self.scale)
+        exact = self.signal != "value" and plain and self.num > 1
         whole = self.unit == "step" or discount == 1
         return self.unbiased if kept and exact and whole else frozenset()
 

@@ -30,9 +30,10 @@ from casim.simulate import World
 from casim.sums import cell_sums
 from casim.types import Batch, Cost
 
-Form = Callable[[Float[Array, "P N T A"], Any], Float[Array, "P N T A"]]
+Theta = Float[Array, "P N T A"]
+Form = Callable[[Theta, Any], Theta]
 """What is made of theta at every step, with what else is known of the step: scores of actions."""
-Loss = Callable[[Key[Array, ""], Float[Array, "P N T A"], Any], Float[Array, ""]]
+Loss = Callable[[Key[Array, ""], Theta, Any], Float[Array, ""]]
 """Of a key, theta at every step, and what else is given of the groups."""
 
 

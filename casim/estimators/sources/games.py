@@ -188,7 +188,8 @@ def read(
     )
     said = world.judge(key, masked, reader)
     # One word for the whole text, said at every step of it.
-    return said[..., 0], cost(judge_calls=math.prod(batch.action.shape[:-1]))
+    texts = math.prod(batch.action.shape[:-1])
+    return said[..., 0], cost(judge_calls=texts)
 
 
 def _places(draws: Float[Array, "*rows G"]) -> Int[Array, "*rows G"]:

@@ -64,7 +64,9 @@ class Judged(Source):
 
     def give(self, key, world, batch):
         world = required(world, self)
-        keys = [key] if self.votes == 1 else list(jax.random.split(key, self.votes))
+        keys = [key]
+        if self.votes > 1:
+            keys = list(jax.random.split(key, self.votes))
         said = [asked(own, world, batch, self.judge) for own in keys]
         each = jnp.stack(said)
         given = jnp.isfinite(each) & batch.live[None]

@@ -57,7 +57,8 @@ class Redistributed(Source):
 
     def give(self, key, world, batch):
         if world is None and batch.row is not None:
-            return jnp.where(batch.live & batch.counted[..., None], batch.reward, 0.0), cost()
+            there = batch.live & batch.counted[..., None]
+            return jnp.where(there, batch.reward, 0.0), cost()
         world = required(world, self)
         found = learned(key, world, batch, self.fit, self.objective)
         return of_taken(found.scores, batch), found.used

@@ -357,7 +357,9 @@ def _scorer(
         size = len(batch.action)
 
         def padded_to_chunk(x: np.ndarray) -> np.ndarray:
-            return np.resize(x, (CHUNK, *x.shape[1:])) if size < CHUNK else x
+            if size >= CHUNK:
+                return x
+            return np.resize(x, (CHUNK, *x.shape[1:]))
 
         padded = map(padded_to_chunk, batch)
         with jax.enable_x64(True):

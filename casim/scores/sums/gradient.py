@@ -82,7 +82,8 @@ def _of_every_action(
     columns = []
     for action in range(actions):
         every = jnp.full_like(batch.action, action)
-        columns.append(_by_action(mdp, policy, batch, value[..., action], every)[..., action])
+        summed = _by_action(mdp, policy, batch, value[..., action], every)
+        columns.append(summed[..., action])
     return force(mdp, policy) * jnp.stack(columns, axis=-1)
 
 

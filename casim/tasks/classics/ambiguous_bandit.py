@@ -78,7 +78,11 @@ class AmbiguousBandit(RuleTask):
 
     def moves(self, code: int, state: tuple[int], action: int) -> list:
         if code == PULL:
-            return [((action,), 1 - self.crossover, 0.0), ((1 - action,), self.crossover, 0.0)]
+            meant = ((action,), 1 - self.crossover, 0.0)
+            other = ((1 - action,), self.crossover, 0.0)
+            return [meant, other]
         if code == WAIT:
             return [(state, 1.0, 0.0)]
-        return [(state, p, reward) for p, reward in normal(self.means[state[0]], self.std)]
+        mean = self.means[state[0]]
+        rewards = normal(mean, self.std)
+        return [(state, p, reward) for p, reward in rewards]

@@ -84,4 +84,7 @@ class ContextChain(RuleTask):
     def moves(self, code: int, state: tuple[int, int], action: int) -> list:
         context, query = state
         bit = (context >> query) & 1
-        return [(state, 1.0, float(bool(code & ASK)) * (1.0 if action == bit else -1.0))]
+        reward = 0.0
+        if code & ASK:
+            reward = 1.0 if action == bit else -1.0
+        return [(state, 1.0, reward)]

@@ -83,7 +83,8 @@ class Tree(RuleTask):
 
     def layout(self) -> Layout:
         alike: dict[tuple[int, int], int] = {}
-        code = np.array([alike.setdefault(level, depth) for depth, level in enumerate(self.levels)])
+        first = [alike.setdefault(level, depth) for depth, level in enumerate(self.levels)]
+        code = np.array(first)
         return Layout(code, segment=np.zeros(self.depth, int))
 
     def start(self) -> dict:
