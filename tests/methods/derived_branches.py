@@ -66,7 +66,8 @@ def spo_chain(log, mdp, known, interval: int, threshold: float | None):
         if threshold is not None:
             unlikely = mine[np.exp(log["log_prob"][i, mine]) < threshold]
         cuts = list(unlikely[::interval])
-        values = [known.value[t, log["state"][i, t]] for t in cuts] + [outcome(log, i)]
+        values = [known.value[t, log["state"][i, t]] for t in cuts]
+        values.append(outcome(log, i))
         for n, (begin, end) in enumerate(itertools.pairwise([*cuts, STEPS])):
             out[i, begin:end] = values[n + 1] - values[n]
     return out
@@ -163,10 +164,18 @@ def gated(log, joint, alone, before) -> np.ndarray:
     }
     now = {"gain": joint - alone, "joint": joint, "alone": alone}
     known = {name: remembered(batches) for name, batches in past.items()}
-    score = {n: (x - known[n][0]) / (known[n][1] + 1e-6) for n, x in now.items()}
-    gate = 1 / (1 + np.exp(-known["gain"][0] / (known["gain"][1] + 1e-6)))
-    first, others = np.tanh(score["gain"]), gate * score["joint"] + (1 - gate) * score["alone"]
-    numbers = {i: [first[i]] + [others[i]] * (len(tokens(log, i)) - 1) for i in range(len(joint))}
+    score = {}
+    for name, x in now.items():
+        mean, deviation = known[name]
+        score[name] = (x - mean) / (deviation + 1e-6)
+    mean, deviation = known["gain"]
+    gate = 1 / (1 + np.exp(-mean / (deviation + 1e-6)))
+    first = np.tanh(score["gain"])
+    others = gate * score["joint"] + (1 - gate) * score["alone"]
+    numbers = {}
+    for i in range(len(joint)):
+        later = len(tokens(log, i)) - 1
+        numbers[i] = [first[i]] + [others[i]] * later
     return by_turn(log, numbers)
 
 

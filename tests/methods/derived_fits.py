@@ -38,7 +38,11 @@ def ahead(log) -> np.ndarray:
 def cells(log, where) -> list[tuple[int, int, tuple[int, int, int]]]:
     """Row and step of every entry, and its step, state and action."""
     every = np.argwhere(where)
-    return [(i, t, (t, log["state"][i, t], log["action"][i, t])) for i, t in every]
+    found = []
+    for i, t in every:
+        cell = (t, log["state"][i, t], log["action"][i, t])
+        found.append((i, t, cell))
+    return found
 
 
 def cell_means(log, x, where) -> np.ndarray:
@@ -71,7 +75,8 @@ def rudder(log, data, mdp, known):
     out = np.zeros(log["mask"].shape)
     for i in range(len(out)):
         live = np.nonzero(log["live"][i])[0]
-        out[i, live] = np.diff([0.0, *predicted[i, live[:-1]], outcome(log, i)])
+        before = predicted[i, live[:-1]]
+        out[i, live] = np.diff([0.0, *before, outcome(log, i)])
     return out
 
 
@@ -81,16 +86,19 @@ def counted_posterior(log, data, known) -> np.ndarray:
     out = np.zeros((*log["mask"].shape, ACTIONS))
     for i, t in np.argwhere(log["mask"]):
         s = log["state"][i, t]
-        alike = data["live"][:, t] & (data["state"][:, t] == s) & (of_data[:, t] == of_log[i, t])
+        there = data["live"][:, t] & (data["state"][:, t] == s)
+        alike = there & (of_data[:, t] == of_log[i, t])
         number = np.bincount(data["action"][alike, t], minlength=ACTIONS)
-        out[i, t] = (number + known.policy[t, s]) / (number.sum() + 1)
+        total = number.sum() + 1
+        out[i, t] = (number + known.policy[t, s]) / total
     return out
 
 
 def hca_return(log, data, mdp, known):
     """(1 - pi / h) Z on the action taken."""
     known_later = counted_posterior(log, data, known)
-    h = np.take_along_axis(known_later, log["action"][..., None].astype(int), -1)[..., 0]
+    action = log["action"][..., None].astype(int)
+    h = np.take_along_axis(known_later, action, -1)[..., 0]
     ratio = along(log, known.policy) / np.where(log["mask"], h, 1.0)
     return (1 - ratio) * ahead(log)
 
@@ -105,14 +113,16 @@ def cocoa_return(log, data, mdp, known):
 
 def descended(slope, start, updates: int, rate: float, cosine: bool = True) -> np.ndarray:
     """Adam, whose rate falls to 0 as a cosine."""
-    theta, mean, square = start.copy(), np.zeros(start.shape), np.zeros(start.shape)
+    theta = start.copy()
+    mean, square = np.zeros((2, *start.shape))
     for n in range(updates):
         g = slope(theta)
         mean = 0.9 * mean + 0.1 * g
         square = 0.999 * square + 0.001 * g**2
-        step = rate * (0.5 * (1 + math.cos(math.pi * n / updates)) if cosine else 1.0)
+        falls = 0.5 * (1 + math.cos(math.pi * n / updates)) if cosine else 1.0
+        unbiased = mean / (1 - 0.9 ** (n + 1))
         size = np.sqrt(square / (1 - 0.999 ** (n + 1))) + 1e-8
-        theta = theta - step * mean / (1 - 0.9 ** (n + 1)) / size
+        theta = theta - rate * falls * unbiased / size
     return theta
 
 
@@ -197,17 +207,19 @@ def agent_prm(log, data, mdp, known, lam: float = 0.95, beta: float = 1.0):
     ends, target, gain, before = [], [], [], []
     for i in range(len(data["mask"])):
         turns = tokens(data, i)
-        v = [value[w[0], data["state"][i, w[0]]] for w in turns] + [0.0]
-        paid = [
-            data["reward"][i][data["live"][i] & (data["turn"][i] == data["turn"][i, w[0]])].sum()
-            for w in turns
-        ]
-        delta = [paid[k] + v[k + 1] - v[k] for k in range(len(turns))]
+        v, paid = [], []
+        for w in turns:
+            v.append(value[w[0], data["state"][i, w[0]]])
+            of_turn = data["turn"][i] == data["turn"][i, w[0]]
+            paid.append(data["reward"][i][data["live"][i] & of_turn].sum())
+        v.append(0.0)
+        delta = [r + v[k + 1] - v[k] for k, r in enumerate(paid)]
         each = gae(delta, [lam] * len(delta))
         for k, w in enumerate(turns):
             t = w[-1]
             before.append(len(ends) - 1 if k else None)
-            ends.append((t, data["state"][i, t], data["action"][i, t]))
+            cell = (t, data["state"][i, t], data["action"][i, t])
+            ends.append(cell)
             gain.append(each[k])
             target.append(each[k] + v[k])
     met, of_step = defaultdict(list), defaultdict(list)
@@ -371,7 +383,8 @@ def llm_mca(log, data, mdp, known):
     """The Shapley value of each of two agents; who is absent plays the policy."""
     out = np.zeros(log["mask"].shape)
     for i in range(len(out)):
-        done = [(int(t), int(log["action"][i, t])) for t in np.nonzero(log["live"][i])[0]]
+        live = np.nonzero(log["live"][i])[0]
+        done = [(int(t), int(log["action"][i, t])) for t in live]
 
         def worth(*agents, i=i, done=done):
             imposed = {t: a for t, a in done if AGENT[t] in agents}
@@ -396,8 +409,10 @@ def retraced(log, q, known):
             trace = 1.0
             for u in live[live >= t]:
                 trace *= min(1.0, ratio[i, u]) if u > t else 1.0
-                later = value[i, u + 1] if u + 1 < STEPS and log["live"][i, u + 1] else 0.0
-                error[i, t] += trace * (log["reward"][i, u] + later - taken[i, u])
+                goes_on = u + 1 < STEPS and log["live"][i, u + 1]
+                later = value[i, u + 1] if goes_on else 0.0
+                delta = log["reward"][i, u] + later - taken[i, u]
+                error[i, t] += trace * delta
     return error, taken + error - value, ratio
 
 

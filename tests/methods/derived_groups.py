@@ -183,21 +183,23 @@ def graft(log, discount: float = 0.99):
     for rows in groups(log):
         names = sorted({a for i in rows for a in anchors(log, i)})
         where = {a: n for n, a in enumerate(names)}
-        move, pay = np.zeros((len(names),) * 2), np.zeros(len(names))
+        move = np.zeros((len(names), len(names)))
+        pay = np.zeros(len(names))
         for i in rows:
             seen = anchors(log, i)
             for a, b in itertools.pairwise(seen):
                 move[where[a], where[b]] += 1
             pay[where[seen[-1]]] += outcome(log, i)
             move[where[seen[-1]]] += 0
-        count = np.array([sum(anchors(log, i).count(a) for i in rows) for a in names], float)
-        value = np.linalg.solve(
-            np.eye(len(names)) - discount * move / count[:, None], discount * pay / count
-        )
+        met = [a for i in rows for a in anchors(log, i)]
+        count = np.array([met.count(a) for a in names], float)
+        chance = move / count[:, None]
+        ahead = np.eye(len(names)) - discount * chance
+        value = np.linalg.solve(ahead, discount * pay / count)
         for i in rows:
-            seen = anchors(log, i)
-            later = [*(value[where[a]] for a in seen[1:]), outcome(log, i)]
-            numbers[i] = [discount * v - value[where[a]] for a, v in zip(seen, later, strict=True)]
+            worth = [value[where[a]] for a in anchors(log, i)]
+            later = [*worth[1:], outcome(log, i)]
+            numbers[i] = [discount * v - now for now, v in zip(worth, later, strict=True)]
     return by_turn(log, numbers)
 
 
@@ -239,7 +241,8 @@ def rtmc(log, scaled: bool = False, discount: float = 0.99, prior: float = 2.0):
             for s, a in zip(anchors(log, i), turn_action(log, i), strict=True):
                 n = len(by_state[s])
                 value = (sum(by_state[s]) + prior * mean) / (n + prior)
-                numbers[i].append(sum(by_action[s, a]) / len(by_action[s, a]) - value)
+                of_action = np.mean(by_action[s, a])
+                numbers[i].append(of_action - value)
         if scaled:
             every = [x for i in rows for x in numbers[i]]
             for i in rows:
@@ -271,14 +274,17 @@ def ecpo(log, prior: float = 2.0):
         for i in rows:
             numbers[i] = []
             for s, a, _ in visits[i]:
-                n, mean = len(by_state[s]), sum(x for _, x in by_state[s]) / len(by_state[s])
-                own = {b: sum(by_action[s, b]) / len(by_action[s, b]) for b, _ in by_state[s]}
+                n = len(by_state[s])
+                mean = sum(x for _, x in by_state[s]) / n
+                own = {b: np.mean(by_action[s, b]) for b, _ in by_state[s]}
                 between = sum((own[b] - mean) ** 2 for b, _ in by_state[s]) / n
                 within = sum((x - own[b]) ** 2 for b, x in by_state[s]) / n
-                rho = between / (between + within) if between + within > 1e-20 else 0.0
-                count = len(by_action[s, a])
-                shrunk = (sum(by_action[s, a]) + prior * mean) / (count + prior)
-                numbers[i].append(z(outcome(log, i), returns, True) + rho * (shrunk - mean))
+                spread = between + within
+                rho = between / spread if spread > 1e-20 else 0.0
+                mine = by_action[s, a]
+                shrunk = (sum(mine) + prior * mean) / (len(mine) + prior)
+                of_row = z(outcome(log, i), returns, True)
+                numbers[i].append(of_row + rho * (shrunk - mean))
     return by_turn(log, numbers)
 
 

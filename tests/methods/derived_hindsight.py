@@ -17,7 +17,8 @@ def transition(mdp) -> np.ndarray:
     """P(s' | t, s, a)."""
     out = np.zeros((STEPS, STATES, ACTIONS, STATES))
     for t, s, a, k in np.ndindex(mdp.prob.shape):
-        out[t, s, a, mdp.successor[t, s, a, k]] += mdp.prob[t, s, a, k]
+        then = mdp.successor[t, s, a, k]
+        out[t, s, a, then] += mdp.prob[t, s, a, k]
     return out
 
 
@@ -43,8 +44,8 @@ def on_taken(log, known) -> np.ndarray:
     """1{a = a_t} r_t / pi(a_t | s_t)."""
     out = np.zeros((*log["mask"].shape, ACTIONS))
     for i, t in np.argwhere(log["mask"]):
-        a = log["action"][i, t]
-        out[i, t, a] = log["reward"][i, t] / known.policy[t, log["state"][i, t], a]
+        s, a = log["state"][i, t], log["action"][i, t]
+        out[i, t, a] = log["reward"][i, t] / known.policy[t, s, a]
     return out
 
 
@@ -59,7 +60,8 @@ def hca_state(log, mdp, known) -> np.ndarray:
             if not log["live"][i, k]:
                 break
             after = ahead[t, s, :, k, log["state"][i, k]]
-            out[i, t] += after / (known.policy[t, s] @ after) * log["reward"][i, k]
+            on_average = known.policy[t, s] @ after
+            out[i, t] += after / on_average * log["reward"][i, k]
     return out
 
 
@@ -71,10 +73,10 @@ def chances_of_label(mdp, known, label) -> dict[float, np.ndarray]:
     ahead = reached(mdp, known)
     out = defaultdict(lambda: np.zeros((STEPS, STATES, ACTIONS)))
     for k in range(STEPS):
-        for y in range(END):
-            for b in range(ACTIONS):
-                for u, chance in label(k, y, b):
-                    out[u] += ahead[:, :, :, k, y] * known.policy[k, y, b] * chance
+        for y, b in np.ndindex(END, ACTIONS):
+            met = ahead[:, :, :, k, y] * known.policy[k, y, b]
+            for u, chance in label(k, y, b):
+                out[u] += met * chance
     return out
 
 
@@ -88,13 +90,15 @@ def cocoa(log, mdp, known, label, label_of) -> np.ndarray:
             if not log["live"][i, k]:
                 break
             after = chance[label_of(i, k)][t, s]
-            out[i, t] += (after / (known.policy[t, s] @ after) - 1) * log["reward"][i, k]
+            ratio = after / (known.policy[t, s] @ after)
+            out[i, t] += (ratio - 1) * log["reward"][i, k]
     return out
 
 
 def cocoa_reward(log, mdp, known) -> np.ndarray:
     def label(k, y, b):
-        return [(float(mdp.reward[k, y, b, n]), mdp.prob[k, y, b, n]) for n in range(2)]
+        outcomes = zip(mdp.reward[k, y, b], mdp.prob[k, y, b], strict=True)
+        return [(float(reward), chance) for reward, chance in outcomes]
 
     return cocoa(log, mdp, known, label, lambda i, k: float(log["reward"][i, k]))
 

@@ -38,10 +38,8 @@ def masked_rloo(x, where, log):
         n = len(rows)
         means = sum(x[j][where[j]].mean() for j in rows)
         for i in rows:
-            if n == 1:
-                out[i][where[i]] = x[i][where[i]]
-            else:
-                out[i][where[i]] = x[i][where[i]] * n / (n - 1) - means / (n - 1)
+            own = x[i][where[i]]
+            out[i][where[i]] = own if n == 1 else own * n / (n - 1) - means / (n - 1)
     return out
 
 
@@ -55,7 +53,8 @@ def at_last(log, numbers):
 
 
 def to_go(x, log):
-    return np.cumsum(np.where(log["mask"], x, 0.0)[:, ::-1], axis=1)[:, ::-1]
+    scored = np.where(log["mask"], x, 0.0)
+    return np.cumsum(scored[:, ::-1], axis=1)[:, ::-1]
 
 
 def prime(log, beta: float = 0.05):
@@ -81,11 +80,13 @@ def itpo(log, beta: float = 0.05, norm: bool = False, temperature: float = 0.7):
     score, ends = np.zeros(q.shape), np.zeros(q.shape, bool)
     for i in rows:
         runs = stretches(log, i)
-        logits = np.array([q[i, where].mean() * longest / temperature for where in runs])
+        means = np.array([q[i, where].mean() for where in runs])
+        logits = means * longest / temperature
         share = np.exp(logits) / np.exp(logits).sum()
         for k, where in enumerate(runs):
-            ends[i, where[-1]] = True
-            score[i, where[-1]] = outcome(log, i) * share[k] if norm else q[i, where].sum()
+            last = where[-1]
+            ends[i, last] = True
+            score[i, last] = outcome(log, i) * share[k] if norm else q[i, where].sum()
     return whitened(to_go(5 * masked_rloo(score, ends, log), log), log["mask"])
 
 
@@ -96,7 +97,9 @@ def istar(log, beta: float = 0.05, frozen: bool = False):
     """
     old = dict(log, policy_log_prob=log["log_prob"])
     ratio = -log_ratio(old) if frozen else log_ratio(log)
-    per_turn = {i: [beta * ratio[i, w].sum() for w in tokens(log, i)] for i in range(len(ratio))}
+    per_turn = {}
+    for i in range(len(ratio)):
+        per_turn[i] = [beta * ratio[i, w].sum() for w in tokens(log, i)]
     largest = max(abs(x) for each in per_turn.values() for x in each) + SMALL
     numbers = {}
     for rows in groups(log):
@@ -119,7 +122,8 @@ def spa_released(log):
     for i in range(len(out)):
         turns = tokens(log, i)
         for k, where in enumerate(turns):
-            out[i, where[-1]] = log["reward"][i, where].sum() * (len(turns) - 1 - k)
+            left = len(turns) - 1 - k
+            out[i, where[-1]] = log["reward"][i, where].sum() * left
     return out
 
 
@@ -154,7 +158,8 @@ def igpo_first_code(log, local: bool):
         for t in reversed(range(returns.shape[1])):
             reward = log["reward"][i, t] if log["live"][i, t] else 0.0
             returns[i, t] = reward + ahead
-            ahead = returns[i, t] if log["mask"][i, t] or (log["live"][i, t] and not local) else 0.0
+            others = log["live"][i, t] and not local
+            ahead = returns[i, t] if log["mask"][i, t] or others else 0.0
     out = np.zeros(returns.shape)
     for rows in groups(log):
         out[rows] = returns[rows] - returns[rows].mean(axis=0)
@@ -186,10 +191,14 @@ def a2tgpo(log, alpha: float = 0.3):
         for i in rows:
             for t, x in enumerate(gain[i]):
                 peers = np.array([gain[j][t] for j in rows if len(gain[j]) > t])
-                alike = np.ptp(peers) == 0
-                score[i].append(0.0 if alike else (x - peers.mean()) / (peers.std(ddof=1) + SMALL))
+                if np.ptp(peers) == 0:
+                    score[i].append(0.0)
+                    continue
+                size = peers.std(ddof=1) + SMALL
+                score[i].append((x - peers.mean()) / size)
             n = len(score[i])
-            later = [alpha * sum(score[i][t:]) / (n - t) ** 0.5 for t in range(n)]
+            ahead = [sum(score[i][t:]) for t in range(n)]
+            later = [alpha * x / (n - t) ** 0.5 for t, x in enumerate(ahead)]
             numbers[i] = [whole[i] + x for x in [*later, 0.0]]
     return by_turn(log, numbers)
 
@@ -201,7 +210,8 @@ def trace(log, window: int = 3, g: float = 0.8):
         gain, numbers[i] = paid(log, i)[:-1], []
         for k in range(len(gain)):
             near = gain[k : k + window]
-            r = sum(g**j * x for j, x in enumerate(near)) / sum(g**j for j in range(len(near)))
+            weights = [g**j for j in range(len(near))]
+            r = np.average(near, weights=weights)
             if k + window >= len(gain):
                 r += 2 * g ** (len(gain) - k) * outcome_score
             numbers[i].append(outcome_score + 0.2 * r)
@@ -263,6 +273,7 @@ def first_answers(log) -> list[int | None]:
     out = []
     for i in range(len(log["mask"])):
         mine = np.nonzero(log["mask"][i])[0]
-        holes = [t for t in np.nonzero(log["live"][i] & ~log["mask"][i])[0] if mine[0] < t]
+        others = np.nonzero(log["live"][i] & ~log["mask"][i])[0]
+        holes = [t for t in others if mine[0] < t]
         out.append(int(holes[0]) if holes else None)
     return out

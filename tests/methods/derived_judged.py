@@ -46,7 +46,10 @@ def with_rewards(log, numbers: dict[int, list[float]]):
 
 def gain_or_outcome(log, known):
     """Gains of turns; the last turn has the outcome in place of its own."""
-    return {i: [*x[:-1], outcome(log, i)] for i, x in gains(log, known).items()}
+    told = {}
+    for i, x in gains(log, known).items():
+        told[i] = [*x[:-1], outcome(log, i)]
+    return told
 
 
 def igpo(log, known, accumulate_first: bool = False):
@@ -99,8 +102,9 @@ def trace(log, known, window: int = 3, g: float = 0.8, offset: float = 0.1, floo
         numbers[i] = []
         for k in range(last):
             within = range(k, min(k + window, last))
-            total = sum(g ** (j - k) * (v[j + 1] - v[j]) for j in within)
-            r = total / sum(g ** (j - k) for j in within)
+            weights = [g ** (j - k) for j in within]
+            near = [v[j + 1] - v[j] for j in within]
+            r = np.average(near, weights=weights)
             if k + window >= last:
                 r += 2 * g ** (last - k) * whole[i]
             numbers[i].append(whole[i] + 0.2 * r)
@@ -112,12 +116,17 @@ def oar(log, known, beta: float = 1.0, floor: float = 1e-3):
     """A_i times a weight of the influence KL(Bern V' || Bern V), min-max in the row, mean 1."""
     after = np.clip(log["reward"] + next_value(log, known.value), floor, 1 - floor)
     before = np.clip(along(log, known.value[:-1]), floor, 1 - floor)
-    influence = after * np.log(after / before) + (1 - after) * np.log((1 - after) / (1 - before))
+    on_success = after * np.log(after / before)
+    on_failure = (1 - after) * np.log((1 - after) / (1 - before))
+    influence = on_success + on_failure
     out, whole = np.zeros(after.shape), z_outcome(log)
     for i in range(len(out)):
         x = influence[i, log["mask"][i]]
-        n = (x - x.min()) / (x.max() - x.min()) if x.max() > x.min() else np.ones(len(x))
-        weight = np.where(n < 0.25, np.maximum(n / 0.25, 0.1), 1 + beta * (n - 0.25) / 0.75)
+        width = np.ptp(x)
+        n = (x - x.min()) / width if width > 0 else np.ones(len(x))
+        low = np.maximum(n / 0.25, 0.1)
+        high = 1 + beta * (n - 0.25) / 0.75
+        weight = np.where(n < 0.25, low, high)
         out[i, log["mask"][i]] = whole[i] * weight / weight.mean()
     return out
 
@@ -153,9 +162,11 @@ def less_likely(log, known, reference, small: float = 0.02) -> dict[int, list[fl
     chance, prior = along(log, known.policy), along(log, reference)
     out = {}
     for i in range(len(chance)):
-        every = [(chance[i, w].prod(), prior[i, w].prod()) for w in tokens(log, i)]
-        ratio = [np.log((p + small) / (q + small)) for p, q in every]
-        out[i] = list(np.clip(-0.3 * np.array(ratio), -0.4, 0.4))
+        where = tokens(log, i)
+        now = np.array([chance[i, w].prod() for w in where])
+        before = np.array([prior[i, w].prod() for w in where])
+        ratio = np.log((now + small) / (before + small))
+        out[i] = list(np.clip(-0.3 * ratio, -0.4, 0.4))
     return out
 
 
@@ -231,9 +242,11 @@ def _at(log, i, t, k) -> bool:
 def hindsight_chance(log, known) -> np.ndarray:
     """P(a_t | s_t, outcome) for an outcome of 0 or 1, by Bayes."""
     right = spread([outcome(log, i) for i in range(len(log["mask"]))]) > 0.5
-    q, v = (along(log, x) for x in (known.q_value, known.value[:-1]))
-    q, v = (np.where(log["mask"], np.where(right, x, 1 - x), 1.0) for x in (q, v))
-    return taken(log, along(log, known.policy) * q / v)
+    q, v = along(log, known.q_value), along(log, known.value[:-1])
+    likely = np.where(right, q, 1 - q)
+    before = np.where(right, v, 1 - v)
+    ratio = np.where(log["mask"], likely, 1.0) / np.where(log["mask"], before, 1.0)
+    return taken(log, along(log, known.policy) * ratio)
 
 
 def hcapo(log, known, by_step: bool = False, smooth: bool = False, success: float = 10.0):
@@ -241,7 +254,8 @@ def hcapo(log, known, by_step: bool = False, smooth: bool = False, success: floa
     chance = np.where(log["mask"], hindsight_chance(log, known), 1.0)
     refined = {}
     for i in range(len(chance)):
-        own = [np.exp(np.log(chance[i, where]).mean() / 5) for where in tokens(log, i)]
+        logarithm = np.log(chance[i])
+        own = [np.exp(logarithm[where].mean() / 5) for where in tokens(log, i)]
         rho = np.clip(np.array(own) / np.mean(own), 0.8, 1.2)
         far = np.arange(len(own))[::-1]
         q = rho * 0.95**far * success * outcome(log, i)
@@ -288,7 +302,10 @@ def rudder(log, known):
 
 def mappa(log, coach):
     """The coach's word on the turn's last decision, over the tokens of its agent in the batch."""
-    out = by_turn(log, {i: [coach[i, w[-1]] for w in tokens(log, i)] for i in range(len(coach))})
+    said = {}
+    for i in range(len(coach)):
+        said[i] = [coach[i, w[-1]] for w in tokens(log, i)]
+    out = by_turn(log, said)
     for agent in np.unique(log["agent"]):
         mine = log["mask"] & (log["agent"] == agent)
         out[mine] = (out[mine] - out[mine].mean()) / out[mine].std()
@@ -300,5 +317,6 @@ def red_rloo(log, known):
     out = np.zeros(len(total))
     for rows in groups(log):
         for i in rows:
-            out[i] = total[i] - (total[rows].sum() - total[i]) / (len(rows) - 1)
+            others = total[rows].sum() - total[i]
+            out[i] = total[i] - others / (len(rows) - 1)
     return spread(out)

@@ -129,14 +129,16 @@ def groups(log) -> list[np.ndarray]:
 def tokens(log, i: int) -> list[np.ndarray]:
     """The policy's tokens of each turn of row i."""
     where = np.nonzero(log["mask"][i])[0]
-    return [where[log["turn"][i, where] == k] for k in np.unique(log["turn"][i, where])]
+    turn = log["turn"][i, where]
+    return [where[turn == k] for k in np.unique(turn)]
 
 
 def paid(log, i: int) -> list[float]:
     """What each turn of row i earned, on its tokens or on what the environment wrote after them."""
     there = log["live"][i]
     kinds = np.unique(log["turn"][i, log["mask"][i]])
-    return [log["reward"][i][there & (log["turn"][i] == k)].sum() for k in kinds]
+    reward, turn = log["reward"][i], log["turn"][i]
+    return [reward[there & (turn == k)].sum() for k in kinds]
 
 
 def anchors(log, i: int) -> list[int]:

@@ -83,7 +83,8 @@ def spro(log):
         for t in range(out.shape[1]):
             writing = [i for i in rows if log["mask"][i, t]]
             for i in writing:
-                out[i, t] += so_far[i, t] - sum(so_far[k, t] for k in writing) / len(writing)
+                mean = np.mean([so_far[k, t] for k in writing])
+                out[i, t] += so_far[i, t] - mean
     return out
 
 
@@ -99,7 +100,8 @@ def soft_minimum(log, temperature: float = 0.1):
 
 def pure_verl(log):
     """Suffix sums less sum_{j != i} sum_t returns_j / ((n - 1) T_pad)."""
-    returns = np.cumsum(soft_minimum(log)[:, ::-1], axis=1)[:, ::-1] * log["mask"]
+    shared = soft_minimum(log)
+    returns = np.cumsum(shared[:, ::-1], axis=1)[:, ::-1] * log["mask"]
     out = returns.copy()
     for rows in groups(log):
         for i in rows:

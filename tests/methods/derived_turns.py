@@ -25,8 +25,9 @@ def turn_gae(log, discount: float = 1.0, lam: float = 0.95):
     numbers = {}
     for i in range(len(log["mask"])):
         rewards = paid(log, i)
-        value = [log["value"][i, where[0]] for where in tokens(log, i)] + [0.0]
-        deltas = [r + discount * value[k + 1] - value[k] for k, r in enumerate(rewards)]
+        value = [log["value"][i, where[0]] for where in tokens(log, i)]
+        later = [*value[1:], 0.0]
+        deltas = [r + discount * w - v for r, v, w in zip(rewards, value, later, strict=True)]
         numbers[i] = gae(deltas, [discount * lam] * len(deltas))
     return by_turn(log, numbers)
 
@@ -40,18 +41,20 @@ def token_gae(log, inside: float, across: float, lam: float, bootstrap: str = "f
     out = np.zeros(log["mask"].shape)
     for i in range(len(log["mask"])):
         turns, rewards = tokens(log, i), paid(log, i)
+        value = log["value"][i]
         places, deltas, factors = [], [], []
         for k, where in enumerate(turns):
             for j, t in enumerate(where):
                 places.append(t)
                 if j + 1 < len(where):
-                    deltas.append(inside * log["value"][i, where[j + 1]] - log["value"][i, t])
+                    deltas.append(inside * value[where[j + 1]] - value[t])
                     factors.append(inside * lam)
                     continue
                 ahead = 0.0
                 if k + 1 < len(turns):
-                    ahead = log["value"][i, turns[k + 1][0 if bootstrap == "first" else -1]]
-                deltas.append(rewards[k] + across * ahead - log["value"][i, t])
+                    following = turns[k + 1]
+                    ahead = value[following[0 if bootstrap == "first" else -1]]
+                deltas.append(rewards[k] + across * ahead - value[t])
                 factors.append(across * lam)
         out[i, places] = gae(deltas, factors)
     return out
@@ -63,7 +66,8 @@ def gae_of_all(log, discount: float = 1.0, lam: float = 0.95):
     for i in range(len(out)):
         n = int(log["live"][i].sum())
         value = np.append(log["value"][i, :n], 0.0)
-        deltas = list(log["reward"][i, :n] + discount * value[1:] - value[:-1])
+        worth = log["reward"][i, :n] + discount * value[1:]
+        deltas = list(worth - value[:-1])
         out[i, :n] = gae(deltas, [discount * lam] * n)
     return out
 
@@ -113,7 +117,8 @@ def ragen(log, high=0.95, lam=1.0, low=1.0, every_turn: bool = False):
         deltas, factors = [], []
         for n, t in enumerate(mine):
             over = t in ends
-            deltas.append(reward[t] + (0.0 if over else low * value[mine[n + 1]]) - value[t])
+            ahead = 0.0 if over else low * value[mine[n + 1]]
+            deltas.append(reward[t] + ahead - value[t])
             factors.append(0.0 if over else low * lam)
         out[i, mine] = gae(deltas, factors)
     return whitened(out, log["mask"])
@@ -184,12 +189,14 @@ def v_trace(log, discount: float = 1.0):
         n = int(log["live"][i].sum())
         value = np.append(log["value"][i, :n], 0.0)
         v = value.copy()
+        reward = log["reward"][i]
         for t in reversed(range(n)):
             bounded = min(1.0, rho[i, t])
-            delta = bounded * (log["reward"][i, t] + discount * value[t + 1] - value[t])
-            v[t] = value[t] + delta + discount * bounded * (v[t + 1] - value[t + 1])
+            delta = reward[t] + discount * value[t + 1] - value[t]
+            later = discount * (v[t + 1] - value[t + 1])
+            v[t] = value[t] + bounded * (delta + later)
         for t in range(n):
-            out[i, t] = log["reward"][i, t] + discount * v[t + 1] - value[t]
+            out[i, t] = reward[t] + discount * v[t + 1] - value[t]
     return out, np.minimum(1.0, rho)
 
 

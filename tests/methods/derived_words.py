@@ -7,6 +7,8 @@ Nothing here uses casim.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from tests.methods.derived_groups import z
@@ -57,9 +59,11 @@ def others_by_step(log, x) -> np.ndarray:
     """x less its mean over the others of the group that decide at the same step; alone 0."""
     out = np.zeros(x.shape)
     for rows in groups(log):
-        for i, t in ((i, t) for i in rows for t in range(STEPS) if log["mask"][i, t]):
+        for i, t in itertools.product(rows, range(STEPS)):
+            if not log["mask"][i, t]:
+                continue
             peers = [x[j, t] for j in rows if j != i and log["mask"][j, t]]
-            out[i, t] = x[i, t] - sum(peers) / len(peers) if peers else 0.0
+            out[i, t] = x[i, t] - np.mean(peers) if peers else 0.0
     return out
 
 
@@ -108,7 +112,8 @@ def grail(log, mdp, known, width: float = 0.5):
         size = np.log(np.maximum(np.abs(saliency[i, log["mask"][i]]), 1e-6))
         deviation = size.std()
         score = (size - size.mean()) / deviation if deviation > 0 else 0.0 * size
-        out[i, log["mask"][i]] = whole[i] * np.clip(1 + width * score, 0.5, 5.0)
+        weight = np.clip(1 + width * score, 0.5, 5.0)
+        out[i, log["mask"][i]] = whole[i] * weight
     return out
 
 
@@ -225,7 +230,8 @@ def soft_solved(mdp, temperature: float):
         ahead = mdp.reward[t] + value[t + 1][mdp.successor[t]]
         q = (mdp.prob[t] * ahead).sum(-1)
         q[END] = 0.0
-        value[t] = temperature * np.log((prior[t] * np.exp(q / temperature)).sum(-1))
+        mass = (prior[t] * np.exp(q / temperature)).sum(-1)
+        value[t] = temperature * np.log(mass)
         gain[t] = q - value[t][:, None]
         best[t] = prior[t] * np.exp(gain[t] / temperature)
     return gain, best
@@ -247,7 +253,8 @@ def occupied(mdp, policy) -> np.ndarray:
         out[t] = law[:, None] * act[t]
         law = np.zeros(STATES)
         for s, a, k in np.ndindex(END, ACTIONS, 2):
-            law[mdp.successor[t, s, a, k]] += out[t, s, a] * mdp.prob[t, s, a, k]
+            then = mdp.successor[t, s, a, k]
+            law[then] += out[t, s, a] * mdp.prob[t, s, a, k]
     return out
 
 
@@ -264,8 +271,10 @@ def together(mdp, known, start: int, actions: dict[int, int]) -> float:
     """E[R | s_0, these actions]; where there is none the policy acts."""
     value = np.zeros(STATES)
     for t in reversed(range(STEPS)):
-        q = (mdp.prob[t] * (mdp.reward[t] + value[mdp.successor[t]])).sum(-1)
-        value = q[:, actions[t]] if t in actions else (known.policy[t] * q).sum(-1)
+        outcomes = mdp.reward[t] + value[mdp.successor[t]]
+        q = (mdp.prob[t] * outcomes).sum(-1)
+        on_average = (known.policy[t] * q).sum(-1)
+        value = q[:, actions[t]] if t in actions else on_average
         value[END] = 0.0
     return float(value[start])
 
@@ -274,10 +283,12 @@ def coma(log, mdp, known):
     """Q(u) - sum_b pi(b) Q(u_-i, b), the actions of all other steps as they were."""
     out = np.zeros(log["mask"].shape)
     for i, t in np.argwhere(log["mask"]):
-        done = {int(u): int(log["action"][i, u]) for u in np.nonzero(log["live"][i])[0]}
+        live = np.nonzero(log["live"][i])[0]
+        done = {int(u): int(log["action"][i, u]) for u in live}
         start = int(log["state"][i, 0])
         each = [together(mdp, known, start, {**done, int(t): b}) for b in range(ACTIONS)]
-        out[i, t] = each[done[int(t)]] - known.policy[t, log["state"][i, t]] @ each
+        on_average = known.policy[t, log["state"][i, t]] @ each
+        out[i, t] = each[done[int(t)]] - on_average
     return out
 
 

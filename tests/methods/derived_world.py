@@ -103,9 +103,10 @@ def solved(mdp: MDP, policy: np.ndarray) -> Known:
     for t in reversed(range(STEPS)):
         for s, a in itertools.product(range(END), range(ACTIONS)):
             for k in range(2):
-                chance, then = mdp.prob[t, s, a, k], mdp.successor[t, s, a, k]
-                q_value[t, s, a] += chance * (mdp.reward[t, s, a, k] + value[t + 1, then])
-                best_q[t, s, a] += chance * (mdp.reward[t, s, a, k] + best[t + 1, then])
+                cell = (t, s, a, k)
+                chance, then = mdp.prob[cell], mdp.successor[cell]
+                q_value[t, s, a] += chance * (mdp.reward[cell] + value[t + 1, then])
+                best_q[t, s, a] += chance * (mdp.reward[cell] + best[t + 1, then])
         value[t] = (act[t] * q_value[t]).sum(-1)
         best[t] = best_q[t].max(-1) if DECISION[t] else best_q[t, :, 0]
     return Known(act, value, q_value, best, best_q)
