@@ -64,8 +64,10 @@ def scaling(
         if not value > 0:
             raise ValueError(f"x must be positive, got {value!r}")
         found = row.scores[score].value
-        quantity = np.array([found, *row.left_out[score]], np.float64)
-        by_seed.setdefault(row.seed, {})[value] = quantity
+        every = [found, *row.left_out[score]]
+        quantity = np.array(every, np.float64)
+        of_seed = by_seed.setdefault(row.seed, {})
+        of_seed[value] = quantity
     values = sorted({*x})
     if any(sorted(points) != values for points in by_seed.values()):
         raise ValueError(f"rows must have every seed at every value of x, got {len(rows)} of them")
@@ -82,7 +84,8 @@ def scaling(
     each = []
     for found in points:
         quantities = [found[value] for value in used]
-        each.append(_slope(log_used, np.log(quantities)))
+        logarithms = np.log(quantities)
+        each.append(_slope(log_used, logarithms))
     return Scaling(mean(each), len(used), left_out)
 
 
@@ -96,7 +99,8 @@ def _slope(
     weights = np.ones_like(variances)
     if (variances > 0).all():
         weights = 1 / variances
-    centred = x - np.average(x, weights=weights)
+    middle = np.average(x, weights=weights)
+    centred = x - middle
     spread = np.sum(weights * centred**2)
     shares = weights * centred / spread
     return shares @ y

@@ -62,8 +62,10 @@ class RankedPair(Estimator):
         loses = jax.nn.one_hot(worse, actions, dtype=chance.dtype)
         beats = wins - loses
         margin = _margin(world, batch)
-        lead = jnp.sum(beats * margin, axis=-1)
-        wrong = jax.nn.sigmoid(-self.beta * lead)
+        ahead = beats * margin
+        lead = jnp.sum(ahead, axis=-1)
+        odds = -self.beta * lead
+        wrong = jax.nn.sigmoid(odds)
         size = self.beta * wrong
         possible = chance > 0
         safe = jnp.where(possible, chance, 1.0)
@@ -90,7 +92,8 @@ class RankedPair(Estimator):
         places = batch.action.shape
         shape = (self.number, *places)
         drawn = jax.random.categorical(key_draw, odds, shape=shape)
-        of_drawn = jnp.take_along_axis(worth[None], drawn[..., None], axis=-1)
+        every = worth[None]
+        of_drawn = jnp.take_along_axis(every, drawn[..., None], axis=-1)
         score = of_drawn[..., 0]
         order = jnp.argsort(-score, axis=0)
         half = self.number // 2
@@ -99,9 +102,11 @@ class RankedPair(Estimator):
             key: Array,
             first: int,
         ) -> Int[Array, "P N T"]:
-            rank = jax.random.randint(key, places, first, first + half)
+            last = first + half
+            rank = jax.random.randint(key, places, first, last)
             which = jnp.take_along_axis(order, rank[None], axis=0)
-            return jnp.take_along_axis(drawn, which, axis=0)[0]
+            chosen = jnp.take_along_axis(drawn, which, axis=0)
+            return chosen[0]
 
         return one_of(key_better, 0), one_of(key_worse, half)
 

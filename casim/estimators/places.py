@@ -48,12 +48,16 @@ class Place(Part):
 
     def apply(self, world, batch, credit):
         check_taken(credit, self)
-        return credit._replace(value=jnp.where(self._kept(batch), credit.value, 0.0))
+        kept = self._kept(batch)
+        value = jnp.where(kept, credit.value, 0.0)
+        return credit._replace(value=value)
 
     def _kept(self, batch: Batch) -> Bool[Array, "P N T"]:
-        begun = jnp.cumsum(batch.decided, axis=-1) > 0
+        decisions = jnp.cumsum(batch.decided, axis=-1)
+        begun = decisions > 0
         answer = batch.live & ~batch.decision & begun
-        since = jnp.cumsum(answer, axis=-1) > 0
+        answers = jnp.cumsum(answer, axis=-1)
+        since = answers > 0
         if self.at == "before":
             return ~since
         if self.at == "after":
@@ -96,4 +100,6 @@ class LessOwnMean(Part):
 
         number = over_unit(jnp.ones_like(credit.value))
         mean = over_unit(credit.value) / jnp.maximum(number, 1.0)
-        return credit._replace(value=jnp.where(decided, credit.value - mean, 0.0))
+        above = credit.value - mean
+        value = jnp.where(decided, above, 0.0)
+        return credit._replace(value=value)

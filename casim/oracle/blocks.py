@@ -50,7 +50,8 @@ def solver(
     A CPU scans: there both take as long. An accelerator, where a scan pays for every step, solves
     long episodes in blocks. To be called outside jit, with `jax.default_backend()`.
     """
-    return solve if num_steps < numbers(platform).solved else solve_in_blocks
+    is_short = num_steps < numbers(platform).solved
+    return solve if is_short else solve_in_blocks
 
 
 class Run(NamedTuple):
@@ -147,7 +148,11 @@ def _runs(
         kernel: Int[Array, ""],
     ) -> Run:
         move, earn = flow
-        one = Run(move[kernel], earn[kernel], mdp.discount[kernel])
+        one = Run(
+            move=move[kernel],
+            earn=earn[kernel],
+            scale=mdp.discount[kernel],
+        )
         return _compose(run, one)
 
     unscaled = jnp.ones((count,), eye.dtype)
@@ -164,9 +169,8 @@ def _compose(
     # Rows sum to 1 up to rounding; dividing keeps that error from growing with the number of runs.
     total = jnp.sum(move, axis=-1, keepdims=True)
     move = move / total
-    paid_later = first.scale[..., None, None] * jnp.matmul(
-        first.move, second.earn, precision="highest"
-    )
+    later = jnp.matmul(first.move, second.earn, precision="highest")
+    paid_later = first.scale[..., None, None] * later
     paid_first = jnp.matmul(first.earn, second.move, precision="highest")
     earn = paid_first + paid_later
     scale = first.scale * second.scale
@@ -185,7 +189,8 @@ def _after(
     earned = jnp.sum(rest.earn, axis=-1)
     at_end = jnp.zeros_like(rest.earn[:1, :, 0])
     value = jnp.concatenate([earned[1:], at_end])
-    return jnp.stack([value, jnp.zeros_like(value)], axis=1)
+    missing = jnp.zeros_like(value)
+    return jnp.stack([value, missing], axis=1)
 
 
 def _refine(
@@ -211,7 +216,8 @@ def _refine(
         return now, now
 
     inputs = (runs.move[1:], runs.scale[1:], error)
-    none = jnp.zeros_like(after[0, 0])
+    last = after[0, 0]
+    none = jnp.zeros_like(last)
     _, change = jax.lax.scan(step, none, inputs, reverse=True)
     return after.at[:-1, 1].add(change)
 
@@ -225,7 +231,8 @@ def _before(
     move, earn = (
         jnp.einsum("s,bsz->bz", mdp.start, x, precision="highest") for x in (past.move, past.earn)
     )
+    start = mdp.start[None]
     none = jnp.zeros_like(mdp.start)[None]
-    reached = jnp.concatenate([mdp.start[None], move[:-1]])
+    reached = jnp.concatenate([start, move[:-1]])
     past = jnp.concatenate([none, earn[:-1]])
     return reached, past

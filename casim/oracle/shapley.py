@@ -62,7 +62,8 @@ def coalition_values(
 
     Bit g says that segment g is in.
     """
-    return all_coalitions(taken_game(mdp, policy, batch, mdp.segment, num_segments), num_segments)
+    game = taken_game(mdp, policy, batch, mdp.segment, num_segments)
+    return all_coalitions(game, num_segments)
 
 
 @door
@@ -82,7 +83,8 @@ def shapley(
             f"num_segments must be in [1, {MAX_PLAYERS}] for exact Shapley values, "
             f"got {num_segments}"
         )
-    return shapley_values(coalition_values(mdp, policy, batch, num_segments))
+    value = coalition_values(mdp, policy, batch, num_segments)
+    return shapley_values(value)
 
 
 @door
@@ -107,7 +109,8 @@ def shapley_values(
         apart = (2 ** (players - g - 1), 2, 2**g)
         games = value.shape[:-1]
         without_and_with = value.reshape(*games, *apart)
-        marginal = jnp.diff(without_and_with, axis=-2)[..., 0, :]
+        change = jnp.diff(without_and_with, axis=-2)
+        marginal = change[..., 0, :]
         joins = weight.reshape(apart)[:, 0]
         return jnp.einsum("...ij,ij->...", marginal, joins, precision="highest")
 
@@ -126,7 +129,8 @@ def difference_rewards(
     players = value.shape[-1].bit_length() - 1
     everyone = value.shape[-1] - 1
     without = [everyone - (1 << g) for g in range(players)]
-    return value[..., -1:] - value[..., np.array(without)]
+    of_all = value[..., -1:]
+    return of_all - value[..., np.array(without)]
 
 
 @door
@@ -169,7 +173,8 @@ def shapley_by_counts(
             nothing = jnp.zeros_like(start)
             _, later = jax.lax.scan(_value_before, nothing, mixed, reverse=True)
             _, reached = jax.lax.scan(_onward, start, mixed[1])
-            change = gain + jnp.einsum("jsz,jz->js", move, later, precision="highest")
+            ahead = jnp.einsum("jsz,jz->js", move, later, precision="highest")
+            change = gain + ahead
             marginal = jnp.sum(reached * change, axis=-1)
             return total + share * marginal, None
 
@@ -210,7 +215,8 @@ def sampled_shapley(
         key: Array,
     ) -> Float[Array, "N G"]:
         keys = jax.random.split(key, rows)
-        rank = jax.vmap(jax.random.permutation, in_axes=(0, None))(keys, num_players)
+        shuffled = jax.vmap(jax.random.permutation, in_axes=(0, None))
+        rank = shuffled(keys, num_players)
         size = jnp.arange(num_players + 1)
         joined = rank[:, None, :] < size[None, :, None]
         gain = jnp.diff(worth(game, joined), axis=1)
@@ -220,7 +226,8 @@ def sampled_shapley(
     marginal = jax.lax.map(one_order, keys)
     mean = jnp.mean(marginal, axis=0)
     deviation = jnp.std(marginal, axis=0, ddof=1)
-    return Sampled(mean, deviation / num_orders**0.5)
+    error = deviation / num_orders**0.5
+    return Sampled(mean, error)
 
 
 def _value_before(
@@ -229,7 +236,8 @@ def _value_before(
 ) -> tuple[Array, Array]:
     """The value in front of a run, beside that after it."""
     gain, move = step
-    return gain + jnp.matmul(move, later, precision="highest"), later
+    ahead = jnp.matmul(move, later, precision="highest")
+    return gain + ahead, later
 
 
 def _onward(
@@ -237,4 +245,5 @@ def _onward(
     move: Array,
 ) -> tuple[Array, Array]:
     """The (discounted) law of the state after a run, beside that in front of it."""
-    return jnp.matmul(reached, move, precision="highest"), reached
+    after = jnp.matmul(reached, move, precision="highest")
+    return after, reached

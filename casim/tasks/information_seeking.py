@@ -69,14 +69,17 @@ class InformationSeeking(RuleTask):
 
     def layout(self) -> Layout:
         code = np.full(self.horizon, WAIT)
-        code[0], code[-1] = ASK, CHOOSE
-        segment = np.minimum(np.arange(self.horizon), 1) + (
-            np.arange(self.horizon) == self.horizon - 1
-        )
-        return Layout(code, segment=segment if self.horizon > 2 else np.arange(2))
+        code[0] = ASK
+        code[-1] = CHOOSE
+        if self.horizon == 2:
+            return Layout(code, segment=np.arange(2))
+        steps = np.arange(self.horizon)
+        is_last = steps == self.horizon - 1
+        return Layout(code, segment=np.minimum(steps, 1) + is_last)
 
     def start(self) -> dict:
-        return {(fact, UNKNOWN): 1 / self.num_facts for fact in range(self.num_facts)}
+        chance = 1 / self.num_facts
+        return {(fact, UNKNOWN): chance for fact in range(self.num_facts)}
 
     def shows(self, code: int, state: tuple[int, int]) -> int:
         return state[1]
@@ -89,4 +92,5 @@ class InformationSeeking(RuleTask):
                 ((fact, told), self.accuracy if told == fact else wrong, -self.cost)
                 for told in range(self.num_facts)
             ]
-        return [(state, 1.0, float(code == CHOOSE and action == fact))]
+        pays = code == CHOOSE and action == fact
+        return [(state, 1.0, float(pays))]

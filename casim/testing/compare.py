@@ -23,9 +23,11 @@ def close(
 
 def difference(actual, wanted) -> tuple[float, float]:
     """The largest difference, and the largest of what is wanted, at least 1."""
-    actual, wanted = np.asarray(actual, np.float64), np.asarray(wanted, np.float64)
+    actual = np.asarray(actual, np.float64)
+    wanted = np.asarray(wanted, np.float64)
     error = np.abs(actual - wanted).max(initial=0.0)
-    return float(error), max(1.0, float(np.abs(wanted).max(initial=0.0)))
+    largest = np.abs(wanted).max(initial=0.0)
+    return float(error), max(1.0, float(largest))
 
 
 def same(
@@ -34,7 +36,8 @@ def same(
     message: str,
 ) -> None:
     """Raises unless two trees of arrays are equal to the last bit."""
-    for x, y in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
+    pairs = zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True)
+    for x, y in pairs:
         assert np.array_equal(np.asarray(x), np.asarray(y)), message
 
 

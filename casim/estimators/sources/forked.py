@@ -95,11 +95,14 @@ def backed_up(
         mean = total / safe
         value = jnp.where(has_children, mean, after)
         # Exactly as it was where there is one child.
-        value = jnp.where(number > weighs, value, after)
+        has_more = number > weighs
+        value = jnp.where(has_more, value, after)
         return value, (value, after)
 
-    steps = jnp.arange(weight.shape[-1])
+    num_steps = weight.shape[-1]
+    steps = jnp.arange(num_steps)
     weights = jnp.moveaxis(weight, -1, 0)
     given = (steps, weights)
     _, found = jax.lax.scan(step, leaf, given, reverse=True)
-    return Backed(*(jnp.moveaxis(x, 0, -1) for x in found))
+    node, child = (jnp.moveaxis(x, 0, -1) for x in found)
+    return Backed(node, child)

@@ -33,14 +33,17 @@ class LessGreedy(Estimator):
     def __call__(self, key, world, batch, credit, state):
         check_taken(credit, self)
         if batch.reward_baseline is not None:
-            baseline, used = batch.reward_baseline, 0.0
+            baseline = batch.reward_baseline
+            used = 0.0
         else:
             greedy = required(world, self).greedy()
             first_of_each = jax.tree.map(lambda x: x[:, :1], recorded(batch))
             again = greedy.branch(key, first_of_each, 0, 1, replay="refed")
-            baseline = jnp.sum(again.reward, axis=-1)[..., 0]
+            returns = jnp.sum(again.reward, axis=-1)
+            baseline = returns[..., 0]
             used = count(again.live)
         less = credit.value - baseline[..., None]
         value = jnp.where(batch.decided, less, credit.value)
-        paid = add_costs(credit.cost, cost(env_steps=used))
+        spent = cost(env_steps=used)
+        paid = add_costs(credit.cost, spent)
         return credit._replace(value=value, cost=paid), state

@@ -92,20 +92,27 @@ class UnitGae(TableCritic):
         return clocked(self.discount, self.clock, world, batch)
 
     def advantage(self, batch, value, discount):
-        live = batch.live & batch.counted[..., None]
-        begins = first_decisions(batch, unit_of(batch, self.unit))
+        counted = batch.counted[..., None]
+        live = batch.live & counted
+        unit = unit_of(batch, self.unit)
+        begins = first_decisions(batch, unit)
         value = jnp.where(live, value, 0.0)
         later = following(value, begins)
         if self.bootstrap == "last":
-            at_last = following(_at_end(value, batch), begins)
-            later = jnp.where(last_decisions(batch), at_last, later)
+            at_end = _at_end(value, batch)
+            at_last = following(at_end, begins)
+            is_last = last_decisions(batch)
+            later = jnp.where(is_last, at_last, later)
         if self.start == "others":
-            first = begins & (jnp.cumsum(begins, axis=-1) == 1)
+            so_far = jnp.cumsum(begins, axis=-1)
+            first = begins & (so_far == 1)
             baseline = _return_of_others(batch, first, discount)
-            value = jnp.where(first, baseline[..., None], value)
+            of_row = baseline[..., None]
+            value = jnp.where(first, of_row, value)
         over = stretches(batch, begins, discount)
         total = over.advantage(begins, value, later, self.lambda_)
-        return jnp.where(live, spread(total, begins), 0.0)
+        each = spread(total, begins)
+        return jnp.where(live, each, 0.0)
 
 
 @final
@@ -175,7 +182,8 @@ class BilevelGae(TableCritic):
             return reward, reward != 0
         begins = first_decisions(batch, batch.turn)
         ends = last_decisions(batch)
-        earned = spread(stretches(batch, begins, 1.0).earned, begins)
+        of_turn = stretches(batch, begins, 1.0)
+        earned = spread(of_turn.earned, begins)
         return jnp.where(ends, earned, 0.0), ends
 
 
@@ -198,7 +206,8 @@ class Stretches(NamedTuple):
     ) -> Float[Array, "P N T"]:
         """A_k at the first step of each run, of the values before it and after it."""
         error = self.earned + self.passed * later - value
-        return affine_scan(self.passed * lambda_, error, begins, reverse=True)
+        decay = self.passed * lambda_
+        return affine_scan(decay, error, begins, reverse=True)
 
 
 def stretches(
@@ -207,7 +216,8 @@ def stretches(
     discount: Discount,
 ) -> Stretches:
     """The runs of a batch that begin where it is said; each ends with the episode at the latest."""
-    live = batch.live & batch.counted[..., None]
+    counted = batch.counted[..., None]
+    live = batch.live & counted
     each = jnp.broadcast_to(discount, batch.reward.shape)
     next_lives = shift_left(live, False)
     next_begins = shift_left(begins, True)
@@ -234,7 +244,8 @@ def spread(
 ) -> Float[Array, "*rows T"]:
     """What x is at the first step of each run, on all steps of it, and 0 before the first run."""
     kept = jnp.where(begins, 0.0, 1.0)
-    return affine_scan(kept, jnp.where(begins, x, 0.0))
+    first = jnp.where(begins, x, 0.0)
+    return affine_scan(kept, first)
 
 
 def first_decisions(
@@ -242,10 +253,12 @@ def first_decisions(
     unit: Int[Array, "P N T"],
 ) -> Bool[Array, "P N T"]:
     """The first decision of each unit."""
-    decided = batch.decided & batch.counted[..., None]
+    counted = batch.counted[..., None]
+    decided = batch.decided & counted
     # From 1 on, so that 0 says that there is no decision before.
     label = unit.astype(jnp.int32) + 1
-    before = affine_scan(0.0, label.astype(batch.reward.dtype), decided, exclusive=True)
+    number = label.astype(batch.reward.dtype)
+    before = affine_scan(0.0, number, decided, exclusive=True)
     return decided & (before != label)
 
 
@@ -253,9 +266,11 @@ def last_decisions(
     batch: Batch,
 ) -> Bool[Array, "P N T"]:
     """The last decision of each turn."""
-    decided = batch.decided & batch.counted[..., None]
+    counted = batch.counted[..., None]
+    decided = batch.decided & counted
     label = batch.turn.astype(jnp.int32) + 1
-    after = following(label.astype(batch.reward.dtype), decided)
+    number = label.astype(batch.reward.dtype)
+    after = following(number, decided)
     return decided & (after != label)
 
 
@@ -272,7 +287,8 @@ def _return_of_others(
     total = jnp.sum(earned, axis=1, keepdims=True, where=counted)
     number = jnp.sum(counted, axis=1, keepdims=True)
     others = number - 1
-    mean = (total - earned) / jnp.maximum(others, 1)
+    earned_by_others = total - earned
+    mean = earned_by_others / jnp.maximum(others, 1)
     return jnp.where(others > 0, mean, 0.0)
 
 
@@ -281,7 +297,8 @@ def _at_end(
     batch: Batch,
 ) -> Float[Array, "P N T"]:
     """The value before the last decision of the turn of each step."""
-    return affine_scan(0.0, value, last_decisions(batch), reverse=True)
+    ends = last_decisions(batch)
+    return affine_scan(0.0, value, ends, reverse=True)
 
 
 def clocked(
@@ -306,6 +323,8 @@ def _counts(
     """The steps that a clock counts: of the world, or of a log."""
     if clock == "decision":
         # What the environment's tokens earn is earned by the decision before them.
-        return shift_left(batch.decision if world is None else world.decision, True)
+        decision = batch.decision if world is None else world.decision
+        return shift_left(decision, True)
     turn = batch.turn if world is None else world.turn
-    return turn != shift_left(turn, -1)
+    next_turn = shift_left(turn, -1)
+    return turn != next_turn
