@@ -44,8 +44,9 @@ from casim.estimators.base import (
 )
 from casim.estimators.sources.fitting import Fit
 from casim.estimators.sources.posteriors import fitted_ratio
-from casim.ops import class_sum, last_live, returns_to_go
+from casim.ops import last_live, returns_to_go
 from casim.simulate import World
+from casim.sums import class_sum
 from casim.targets import Advantage, Target
 from casim.types import Batch, Cost, Trajectory
 
