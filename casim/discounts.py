@@ -25,6 +25,9 @@ from jaxtyping import Array, Float, Int
 
 from casim.recurrence import times
 
+Steps = Int[Array, "*#steps"] | int
+"""One step, or many."""
+
 
 class _Product(NamedTuple):
     """The products of the factors before each step, (high + low) 2^exponent."""
@@ -39,8 +42,8 @@ class _Product(NamedTuple):
 
 def product(
     discount: float | Float[Array, ""] | Float[Array, " T"],
-    first: Int[Array, "*#steps"] | int,
-    last: Int[Array, "*#steps"] | int,
+    first: Steps,
+    last: Steps,
 ) -> Float[Array, "..."]:
     """The product of the discounts of the steps first, first + 1, ... up to last - 1.
 
@@ -135,8 +138,8 @@ def _times(
 
 def _quotient(
     found: _Product,
-    first: Int[Array, "*#steps"] | int,
-    last: Int[Array, "*#steps"] | int,
+    first: Steps,
+    last: Steps,
 ) -> Float[Array, "..."]:
     """The product before `last` over that before `first`."""
     over = _at(found, last)

@@ -66,7 +66,8 @@ def observe(mdp: MDP) -> MDP:
     dtype = mdp.emission.dtype
     identity = jnp.eye(states, dtype=dtype)
     shape = (kernels, states, states)
-    shown = jnp.broadcast_to(identity[None], shape)
+    one = identity[None]
+    shown = jnp.broadcast_to(one, shape)
     return mdp._replace(emission=shown)
 
 

@@ -24,7 +24,8 @@ def named(field: str, name: str, known: Mapping[str, T]) -> T:
     if close:
         meant = " or ".join(close)
         said = f"did you mean {meant}?"
-        raise ValueError(f"{field} must be a known name, got {name!r}: {said}")
+        wanted = f"{field} must be a known name"
+        raise ValueError(f"{wanted}, got {name!r}: {said}")
     if len(known) > FEW:
         count = f"one of the {len(known)} names that `casim list` prints"
         wanted = f"{field} must be {count}"

@@ -27,7 +27,8 @@ def check_size(task: Task, instead: str) -> None:
     except TooLargeError as error:
         seconds = time.perf_counter() - started
         cost = _cost_of(error, seconds)
-        raise ValueError(f"{error}, {cost}; {choice}") from error
+        told = f"{error}, {cost}"
+        raise ValueError(f"{told}; {choice}") from error
     if size.num_bytes > MAX_BYTES:
         gigabytes = size.num_bytes / GIGABYTE
         steps = f"T = {size.steps:,}"

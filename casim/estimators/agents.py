@@ -131,7 +131,8 @@ class FormReward(Part):
         components = batch.component.shape[-1]
         last = components - 1
         check_integer("component", self.component, 0, last)
-        penalty = batch.component[..., self.component]
+        every = batch.component
+        penalty = every[..., self.component]
         is_broken = penalty < 0
         broken = batch.live & is_broken
         leader = leads(batch)

@@ -173,7 +173,8 @@ def _branches(
     )
     chosen = force(mdp, protocol.reference)
     following = unit[1:]
-    changes = following != unit[:-1]
+    current = unit[:-1]
+    changes = following != current
     ends = jnp.append(changes, True)
 
     def step(
@@ -309,7 +310,8 @@ def sample_contrast(
             returns = jnp.sum(earned, axis=1)
             return jnp.where(lives, returns, 0.0)
 
-        copies = jnp.arange(num)[:, None]
+        numbers = jnp.arange(num)
+        copies = numbers[:, None]
         number = jnp.arange(rows)
         first_copy = number[None, :]
         episode = copies * rows + first_copy
@@ -385,4 +387,5 @@ def _hidden(
     possible = jnp.sum(belief) > 0
     refed = jnp.where(possible, belief, restored)
     kept = 1.0 - lost
-    return kept * restored + lost * refed
+    of_restored = kept * restored
+    return of_restored + lost * refed

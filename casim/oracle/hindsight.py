@@ -160,7 +160,8 @@ def return_hindsight(
     dtype = support.dtype
     nothing = jax.nn.one_hot(zero, points, dtype=dtype)
     shape_of_last = (states, points)
-    last = jnp.broadcast_to(nothing[None], shape_of_last)
+    at_zero = nothing[None]
+    last = jnp.broadcast_to(at_zero, shape_of_last)
     steps = mdp.schedule
     _, laws = jax.lax.scan(step, last, steps, reverse=True)
     given_action, given_state = laws
@@ -189,7 +190,8 @@ def _posterior(
     prior = acting[..., None]
     posterior = prior * ratio
     possible = possible[..., None, :]
-    never = untaken[..., None] & possible
+    is_never = untaken[..., None]
+    never = is_never & possible
     return jnp.where(never, 0.0, posterior)
 
 
@@ -268,7 +270,8 @@ def _landing(
     later = mdp.discount[kernel] * support
     after = later[None, None, None, :]
     reward = mdp.reward[kernel]
-    value = reward[..., None] + after
+    now = reward[..., None]
+    value = now + after
     return *nearest(support, value), value
 
 
@@ -300,7 +303,8 @@ def _missing(
         off = jnp.where(misses, value, -jnp.inf)
         lost = jnp.max(off)
         at_points = point[None, None, None, None, :]
-        there = index[..., None] == at_points
+        place = index[..., None]
+        there = place == at_points
         hits = land & hit
         on = hits[..., None]
         arrivals = on & there
@@ -312,7 +316,8 @@ def _missing(
     states = mdp.start.shape[0]
     is_zero = (support == 0)[None, :]
     nothing = jnp.broadcast_to(is_zero, (states, points))
-    none = jnp.full((), jnp.nan, support.dtype)
+    dtype = support.dtype
+    none = jnp.full((), jnp.nan, dtype)
     start = (nothing, none)
     steps = mdp.schedule
     (_, missing), _ = jax.lax.scan(step, start, steps, reverse=True)

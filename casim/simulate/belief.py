@@ -147,7 +147,8 @@ def filter_all(
         return belief, belief
 
     lanes = jax.tree.map(_side_by_side, blocks)
-    lanes_before = before.reshape(number * rows, -1)
+    lanes_number = number * rows
+    lanes_before = before.reshape(lanes_number, -1)
     _, found = jax.lax.scan(update, lanes_before, lanes)
     by_block = found.reshape(length, number, rows, -1)
     belief = jnp.transpose(by_block, (2, 1, 0, 3))
@@ -197,7 +198,8 @@ def _starts(
         action=split(before(batch.action)),
     )
     states = start.shape[-1]
-    first = jnp.broadcast_to(start, (rows, states))
+    shape_of_first = (rows, states)
+    first = jnp.broadcast_to(start, shape_of_first)
     if cuts.number == 1:
         return blocks, first[None]
 
@@ -247,12 +249,14 @@ def _fold(
         keep = fills_up[:, None]
         down = -change[..., None]
         scaled = jnp.ldexp(joint, down)
-        row = jnp.where(keep[..., None], row, scaled)
+        kept = keep[..., None]
+        row = jnp.where(kept, row, scaled)
         raised = power + change
         power = jnp.where(keep, power, raised)
         return row, power
 
-    powers = jnp.zeros(shape[:3], jnp.int32)
+    each = shape[:3]
+    powers = jnp.zeros(each, jnp.int32)
     return fold(step, (rows_of_all, powers), blocks)
 
 
@@ -286,7 +290,8 @@ def _posterior(
     joint = table.advance(rows, now)
     after = _normalise(joint[:, 0])
     fills_up = now.index < 0
-    return jnp.where(fills_up[:, None], belief, after)
+    kept = fills_up[:, None]
+    return jnp.where(kept, belief, after)
 
 
 def _normalise(joint: Float[Array, "L S"]) -> Float[Array, "L S"]:

@@ -79,7 +79,8 @@ def threefry_together(
             hashes = _mixed(hashes, distance)
         number = group + 1
         first = schedule[number % 3]
-        second = schedule[(number + 1) % 3]
+        after = (number + 1) % 3
+        second = schedule[after]
         numbered = np.uint32(number)
         second = second + numbered
         hashes = _keyed(hashes, first, second)

@@ -98,7 +98,8 @@ class ProcessReward(Source):
         credit = returns_to_go(value, 1.0, batch.live)
         if self.baseline == "constant":
             baseline = constant(credit, batch)
-            less = credit - baseline[..., None]
+            above_zero = baseline[..., None]
+            less = credit - above_zero
             credit = jnp.where(batch.decided, less, credit)
         calls = 0.0 if is_log else count(given)
         return credit, cost(judge_calls=calls)
@@ -157,7 +158,8 @@ def constant(
     """Mean over the others, and over the padded length, of their returns-to-go at decisions."""
     decided = jnp.where(batch.decided, future, 0.0)
     total = jnp.sum(decided, axis=-1)
-    own = total / future.shape[-1]
+    steps = future.shape[-1]
+    own = total / steps
     return own - leave_one_out(own, batch.counted)
 
 
@@ -179,4 +181,5 @@ def weighted_score(
     scaled = -score / temperature
     odds = jnp.where(scored, scaled, -jnp.inf)
     weight = jax.nn.softmax(odds, axis=-1)
-    return jnp.where(scored, weight * score, 0.0)
+    weighed = weight * score
+    return jnp.where(scored, weighed, 0.0)

@@ -63,7 +63,8 @@ def trace_cells(
         total = gain + mean_after
         outcome = jnp.where(live, total, 0.0)
         mean = expectation(chance, outcome)
-        away = outcome - mean[..., None]
+        centre = mean[..., None]
+        away = outcome - centre
         between = away**2
         spread_after = later_variance[target]
         variance_after = jnp.where(live, spread_after, 0.0)
@@ -189,6 +190,7 @@ def _mix(
 ) -> tuple[Array, Array]:
     """Mean and variance in a state, from those of its actions."""
     total = expectation(policy, mean)
-    away = mean - total[..., None]
+    centre = total[..., None]
+    away = mean - centre
     square = variance + away**2
     return total, expectation(policy, square)

@@ -145,7 +145,8 @@ def contribution_moments(
     decision = decided[:, None]
     visits = np.where(decision, truth.occupancy, 0.0)
     acting = truth.state_policy[mdp.schedule]
-    weight = visits[..., None] * acting
+    of_state = visits[..., None]
+    weight = of_state * acting
     usual = found.credit**2
     spread = found.credit_square - usual
     spread = np.maximum(spread, 0.0)
@@ -284,7 +285,8 @@ class _Ahead(NamedTuple):
     ) -> _Ahead:
         """From state s, where actions have these probabilities."""
         prob = step.prob[s]
-        joint = chance[:, None] * prob
+        acts = chance[:, None]
+        joint = acts * prob
         target = step.successor[s]
         reward = step.reward[s]
         earned = joint * reward
@@ -315,7 +317,8 @@ class _Ahead(NamedTuple):
         of_both = np.sum(weighed, axis=0)
         squares = now**2
         of_now = self.paid_square @ squares
-        square = of_later + 2 * of_both + of_now
+        twice = 2 * of_both
+        square = of_later + twice + of_now
         return mean_later + mean_now, square
 
 
@@ -389,7 +392,8 @@ def _back(
     for s in states.tolist():
         chance = step.acting[s]
         prob = step.prob[s]
-        joint = chance[:, None] * prob
+        acts = chance[:, None]
+        joint = acts * prob
         target = step.successor[s]
         label = step.label[s]
         reward = step.reward[s]
@@ -412,7 +416,8 @@ def _back(
         pair = (label, label)
         squares = earned * reward
         np.add.at(square, pair, squares)
-        both = earned[..., None] * later_mean
+        earning = earned[..., None]
+        both = earning * later_mean
         np.add.at(cross, label, both)
         both = cross + cross.T
         carried.square[s] = square + both

@@ -25,7 +25,10 @@ def normal(mean: float, std: float) -> list[tuple[float, float]]:
     first = math.ceil(centre - REACH)
     last = math.floor(centre + REACH)
     ticks = range(first, last + 1)
-    weight = [math.exp(-((k - centre) ** 2) / 2) for k in ticks]
+    weight = []
+    for k in ticks:
+        away = k - centre
+        weight.append(math.exp(-(away**2) / 2))
     total = sum(weight)
     outcomes = []
     for k, w in zip(ticks, weight, strict=True):
