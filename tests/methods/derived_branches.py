@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from tests.methods.derived_groups import z
-from tests.methods.derived_log import by_turn, groups, outcome, tokens, whitened
+from tests.methods.derived_log import at_turn, by_turn, groups, outcome, tokens, whitened
 from tests.methods.derived_world import DECISION, END, STEPS, td_error, turn_sums
 
 
@@ -186,7 +186,7 @@ def ccpo(log, mdp, known, form: str = "gated"):
         for i in rows:
             numbers[i] = []
             for t, x in enumerate(raw[i]):
-                peers = [raw[j][t] for j in rows if len(raw[j]) > t]
+                peers = at_turn(raw, rows, t)
                 numbers[i].append(z(x, peers, True, single=None))
     return by_turn(log, numbers)
 

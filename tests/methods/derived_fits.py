@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.methods.derived_log import by_turn, outcome, tokens
+from tests.methods.derived_log import by_turn, outcome, to_go, tokens
 from tests.methods.derived_turns import gae
-from tests.methods.derived_words import outcomes, reference, to_go, together
+from tests.methods.derived_words import outcomes, reference, together
 from tests.methods.derived_world import (
     ACTIONS,
     AGENT,

@@ -13,12 +13,14 @@ import numpy as np
 
 from tests.methods.derived_log import (
     anchors,
+    at_turn,
     by_turn,
     deviation,
     groups,
     outcome,
     paid,
     tokens,
+    without,
 )
 
 SMALL = 1e-6
@@ -211,8 +213,8 @@ def turn_loo(log):
         for i in rows:
             numbers[i] = []
             for t, mine in enumerate(later[i]):
-                others = [later[j][t] for j in rows if j != i and len(later[j]) > t]
-                numbers[i].append(mine - sum(others) / len(others) if others else mine)
+                others = at_turn(later, without(rows, i), t)
+                numbers[i].append(mine - np.mean(others) if others else mine)
     return by_turn(log, numbers)
 
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.methods.derived_log import by_turn, groups, outcome, paid, tokens, whitened
+from tests.methods.derived_log import (
+    at_turn,
+    by_turn,
+    groups,
+    outcome,
+    paid,
+    to_go,
+    tokens,
+    whitened,
+)
 
 SMALL = 1e-6
 
@@ -52,16 +61,16 @@ def at_last(log, numbers):
     return out, where
 
 
-def to_go(x, log):
-    scored = np.where(log["mask"], x, 0.0)
-    return np.cumsum(scored[:, ::-1], axis=1)[:, ::-1]
+def own_to_go(x, log):
+    """Sums from each step on, of the policy's tokens."""
+    return to_go(np.where(log["mask"], x, 0.0))
 
 
 def prime(log, beta: float = 0.05):
     process = over_largest_suffix(without_last(beta * log_ratio(log), log))
     final, where = at_last(log, [outcome(log, i) for i in range(len(log["mask"]))])
     reward = 5 * masked_rloo(process, log["mask"], log) + 5 * masked_rloo(final, where, log)
-    return whitened(to_go(reward, log), log["mask"])
+    return whitened(own_to_go(reward, log), log["mask"])
 
 
 def stretches(log, i: int) -> list[np.ndarray]:
@@ -87,7 +96,7 @@ def itpo(log, beta: float = 0.05, norm: bool = False, temperature: float = 0.7):
             last = where[-1]
             ends[i, last] = True
             score[i, last] = outcome(log, i) * share[k] if norm else q[i, where].sum()
-    return whitened(to_go(5 * masked_rloo(score, ends, log), log), log["mask"])
+    return whitened(own_to_go(5 * masked_rloo(score, ends, log), log), log["mask"])
 
 
 def istar(log, beta: float = 0.05, frozen: bool = False):
@@ -190,7 +199,7 @@ def a2tgpo(log, alpha: float = 0.3):
         score = {i: [] for i in rows}
         for i in rows:
             for t, x in enumerate(gain[i]):
-                peers = np.array([gain[j][t] for j in rows if len(gain[j]) > t])
+                peers = np.array(at_turn(gain, rows, t))
                 if np.ptp(peers) == 0:
                     score[i].append(0.0)
                     continue
@@ -239,7 +248,7 @@ def delta_belief(log):
 
 def igpo_kept(log):
     """Gains of all turns, with the outcome, summed from each token on."""
-    return to_go(np.where(log["live"], log["reward"], 0.0), dict(log, mask=log["live"]))
+    return to_go(np.where(log["live"], log["reward"], 0.0))
 
 
 def mt_grpo(log, cumulative: bool = False):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.methods import derived_implicit
 from tests.methods.derived_groups import z
-from tests.methods.derived_log import by_turn, groups, outcome, tokens
+from tests.methods.derived_log import at_turn, by_turn, groups, outcome, to_go, tokens, without
 from tests.methods.derived_world import (
     ACTIONS,
     STEPS,
@@ -60,7 +60,7 @@ def igpo(log, known, accumulate_first: bool = False):
 def igpo_kept(log, known):
     """Gain of every step and the outcome, summed from each on."""
     every = td_error(log, known) + np.where(log["live"], log["reward"], 0.0)
-    return np.cumsum(every[:, ::-1], axis=1)[:, ::-1]
+    return to_go(every)
 
 
 def igpo_log(log, known, floor: float = 1e-2):
@@ -212,8 +212,8 @@ def tarl(log, known, margin: float, weight: float = 0.2):
         for i in rows:
             numbers[i] = []
             for t, mine in enumerate(later[i]):
-                others = [later[j][t] for j in rows if j != i and len(later[j]) > t]
-                numbers[i].append(mine - sum(others) / len(others) if others else 0.0)
+                others = at_turn(later, without(rows, i), t)
+                numbers[i].append(mine - np.mean(others) if others else 0.0)
     return by_turn(log, numbers)
 
 
@@ -270,7 +270,7 @@ def hcapo(log, known, by_step: bool = False, smooth: bool = False, success: floa
             for t, x in enumerate(refined[i]):
                 peers = [y for j in rows for y in refined[j]]
                 if by_step:
-                    peers = [refined[j][t] for j in rows if len(refined[j]) > t]
+                    peers = at_turn(refined, rows, t)
                 micro = z(x, peers, True, single=None)
                 if outcome(log, i) > 0.5:
                     micro = max(micro, 0.0)

@@ -126,6 +126,21 @@ def groups(log) -> list[np.ndarray]:
     return [np.nonzero(log["prompt"] == label)[0] for label in np.unique(log["prompt"])]
 
 
+def to_go(x: np.ndarray) -> np.ndarray:
+    """Sums from each step on."""
+    return np.cumsum(x[:, ::-1], axis=1)[:, ::-1]
+
+
+def without(rows, i: int) -> list[int]:
+    """The rows without one."""
+    return [j for j in rows if j != i]
+
+
+def at_turn(numbers, rows, t: int) -> list[float]:
+    """The number of the t-th turn of each of the rows that have so many."""
+    return [numbers[j][t] for j in rows if len(numbers[j]) > t]
+
+
 def tokens(log, i: int) -> list[np.ndarray]:
     """The policy's tokens of each turn of row i."""
     where = np.nonzero(log["mask"][i])[0]

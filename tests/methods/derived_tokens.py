@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.methods.derived_groups import SMALL
 from tests.methods.derived_implicit import log_ratio
-from tests.methods.derived_log import deviation, groups, outcome
+from tests.methods.derived_log import deviation, groups, outcome, to_go
 
 
 def whole(log):
@@ -51,7 +51,7 @@ def tempo(log):
 
 def divergence_ahead(log, eta: float):
     each = log_ratio(log)
-    return np.cumsum(each[:, ::-1], axis=1)[:, ::-1] / eta
+    return to_go(each) / eta
 
 
 def prl_token(log, eta: float = 100.0):
@@ -101,7 +101,7 @@ def soft_minimum(log, temperature: float = 0.1):
 def pure_verl(log):
     """Suffix sums less sum_{j != i} sum_t returns_j / ((n - 1) T_pad)."""
     shared = soft_minimum(log)
-    returns = np.cumsum(shared[:, ::-1], axis=1)[:, ::-1] * log["mask"]
+    returns = to_go(shared) * log["mask"]
     out = returns.copy()
     for rows in groups(log):
         for i in rows:
@@ -131,7 +131,7 @@ def pure_token(log, temperature: float = 0.1):
                 if marked[i, t] and others:
                     out[i, t] -= reward[others].sum() / length * before
                 before = 0 if marked[i, t] else before + 1
-    return np.cumsum(out[:, ::-1], axis=1)[:, ::-1]
+    return to_go(out)
 
 
 def pure_step(log):
@@ -143,7 +143,7 @@ def pure_step(log):
             others = [reward[j].sum() / log["mask"][j].sum() for j in rows if j != i]
             if others:
                 out[i] = (reward[i] - sum(others) / len(others)) * log["mask"][i]
-    return np.cumsum(out[:, ::-1], axis=1)[:, ::-1]
+    return to_go(out)
 
 
 def most_uncertain(log, share: float = 0.2):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.methods.derived_log import by_turn, paid, tokens, whitened
+from tests.methods.derived_log import by_turn, paid, to_go, tokens, whitened
 
 
 def gae(deltas: list[float], factors: list[float]) -> list[float]:
@@ -127,7 +127,7 @@ def ragen(log, high=0.95, lam=1.0, low=1.0, every_turn: bool = False):
 def mt_ppo(log):
     """sum_{u >= t} (r^T + r^O) - V_t over the policy's tokens, whitened; lambda and gamma are 1."""
     earned = np.where(log["mask"], np.nansum(log["component"], axis=-1), 0.0)
-    ahead = np.cumsum(earned[:, ::-1], axis=1)[:, ::-1]
+    ahead = to_go(earned)
     return whitened(ahead - log["value"], log["mask"])
 
 

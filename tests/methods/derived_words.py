@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.methods.derived_groups import z
 from tests.methods.derived_judged import advantage, spread, taken
-from tests.methods.derived_log import by_turn, groups, outcome, tokens
+from tests.methods.derived_log import by_turn, groups, outcome, to_go, tokens
 from tests.methods.derived_world import (
     ACTIONS,
     DECISION,
@@ -70,10 +70,6 @@ def others_by_step(log, x) -> np.ndarray:
 def reached(log, known) -> np.ndarray:
     """What each step has earned and leads to."""
     return log["reward"] + next_value(log, known.value)
-
-
-def to_go(x) -> np.ndarray:
-    return np.cumsum(x[:, ::-1], axis=1)[:, ::-1]
 
 
 def delta_belief(log, mdp, known, floor: float = 1e-6):

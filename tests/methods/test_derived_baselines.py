@@ -7,9 +7,8 @@ import functools
 import numpy as np
 
 from casim.estimators import Baseline, Chain, ToGo, Whole
-from tests.methods.derived_log import groups, of_turns, outcome
+from tests.methods.derived_log import groups, of_turns, outcome, to_go
 from tests.methods.derived_run import agree, found
-from tests.methods.derived_words import to_go
 
 LARGE = 1e200
 """Its square is no number."""
