@@ -52,16 +52,23 @@ class Run(NamedTuple):
     success: Float[np.ndarray, "R looks"]
 
 
+def right(logit: np.ndarray) -> np.ndarray:
+    """Probability of the right action."""
+    return 1 / (1 + np.exp(-logit))
+
+
 def _wrong(logit: np.ndarray) -> np.ndarray:
     """Probability of the wrong action."""
-    return 1 / (1 + np.exp(logit))
+    return right(-logit)
 
 
 def entropy(logit: np.ndarray) -> np.ndarray:
     """Of a choice between two, in nats."""
     less = _wrong(np.abs(logit))
     more = 1 - less
-    return -less * np.log(less) - more * np.log(more)
+    of_less = -less * np.log(less)
+    of_more = -more * np.log(more)
+    return of_less + of_more
 
 
 def success(logit: Logits) -> Float[np.ndarray, " R"]:
@@ -73,7 +80,8 @@ def success(logit: Logits) -> Float[np.ndarray, " R"]:
 def exact_gradient(_: Seed, logit: Logits) -> Logits:
     """Of J."""
     wrong = _wrong(logit[:, :DECISIVE])
-    others = success(logit)[:, None] / (1 - HAZARD * wrong)
+    kept = 1 - HAZARD * wrong
+    others = success(logit)[:, None] / kept
     slope = others * HAZARD * wrong * (1 - wrong)
     found = np.zeros_like(logit)
     found[:, :DECISIVE] = slope
@@ -86,12 +94,14 @@ def group_gradient(random: Seed, logit: Logits) -> Logits:
     wrong = _wrong(logit)[:, None]
     acts = random.random((*shape, STEPS)) < wrong
     mistakes = acts[..., :DECISIVE].sum(axis=2)
-    succeeds = random.random(shape) < (1 - HAZARD) ** mistakes
+    chance = (1 - HAZARD) ** mistakes
+    succeeds = random.random(shape) < chance
     returns = succeeds.astype(float)
     centred = returns - returns.mean(axis=1, keepdims=True)
     # Less the mean of the others.
     credit = centred * GROUP / (GROUP - 1)
-    return np.einsum("rn,rnt->rt", credit, wrong - acts) / GROUP
+    score = wrong - acts
+    return np.einsum("rn,rnt->rt", credit, score) / GROUP
 
 
 def _top(rank: Logits, number: int) -> Chosen:
@@ -165,8 +175,12 @@ def train(start: Start, gradient: Gradient, choice: Choice, runs: int) -> Run:
             reached.append(success(logit))
         chosen = choice(random, logit)
         step = gradient(random, logit)
-        logit = logit + RATE * np.where(chosen, step, 0.0)
-    return Run(np.array(recall).T, np.array(reached).T)
+        kept = np.where(chosen, step, 0.0)
+        logit = logit + RATE * kept
+    return Run(
+        recall=np.array(recall).T,
+        success=np.array(reached).T,
+    )
 
 
 def proxy(quick: bool) -> Found:
@@ -180,8 +194,9 @@ def proxy(quick: bool) -> Found:
             line = sampled(f"{start}, {name}", LOOKS, found.recall)
             numbers |= interval(f"{start}_{name}_first", line, 0)
             numbers |= interval(f"{start}_{name}_last", line, -1)
-            below = [x for x, y in zip(LOOKS, line.y, strict=True) if y < chance]
-            numbers[f"{start}_{name}_expiry"] = float(min(below, default=UPDATES))
+            below = np.flatnonzero(np.array(line.y) < chance)
+            expiry = LOOKS[below[0]] if len(below) else UPDATES
+            numbers[f"{start}_{name}_expiry"] = float(expiry)
             curves.append(line)
     first = numbers["pretrained_exact_first"]
     last = max(numbers[f"{start}_exact_last"] for start in STARTS)
@@ -212,14 +227,16 @@ def updates(quick: bool) -> Found:
             numbers |= interval(f"{start}_{name}", line, -1)
             lines[start, name] = line
     losses = [_loses(numbers, start, "entropy") for start in STARTS]
-    numbers["spread_loses"] = max(_loses(numbers, start, "spread") for start in STARTS)
+    spread_loses = [_loses(numbers, start, "spread") for start in STARTS]
+    numbers["spread_loses"] = max(spread_loses)
     panel = Panel(
         title="28% of the updates, random start",
         x="updates",
         y="success",
         curves=[lines["random", name] for name in CHOICES],
     )
-    answer = verdict(holds=max(losses) < 0.01, fails=min(losses) > 0.01)
+    least, most = min(losses), max(losses)
+    answer = verdict(holds=most < 0.01, fails=least > 0.01)
     return Found(answer, numbers, panel)
 
 

@@ -58,12 +58,13 @@ class Branch(NamedTuple):
 
 def branch(logit: Logits) -> Branch:
     """What a branch at each step comes to."""
-    right = 1 / (1 + np.exp(-logit))
+    right = entropy.right(logit)
     success = entropy.success(logit)[:, None]
     kept = np.ones_like(logit)
     kept[:, :DECISIVE] -= HAZARD
-    each = success / (right + (1 - right) * kept)
-    return Branch(right, each, each * kept, success)
+    # Of the other steps.
+    others = success / (right + (1 - right) * kept)
+    return Branch(right, others, others * kept, success)
 
 
 def uncertainty(logit: Logits) -> Logits:
@@ -71,8 +72,10 @@ def uncertainty(logit: Logits) -> Logits:
     found = branch(logit)
     among_right = _around(found.after_right, found.success)
     among_wrong = _around(found.after_wrong, found.success)
-    right, wrong = found.right, 1 - found.right
-    return right * wrong * (wrong * among_right + right * among_wrong)
+    right = found.right
+    wrong = 1 - right
+    around = wrong * among_right + right * among_wrong
+    return right * wrong * around
 
 
 def _around(chance: Logits, mean: np.ndarray) -> Logits:
@@ -86,7 +89,8 @@ def anywhere(logit: Logits) -> Logits:
 
 
 def by_uncertainty(logit: Logits) -> Logits:
-    return _shared(np.sqrt(uncertainty(logit)))
+    square = uncertainty(logit)
+    return _shared(np.sqrt(square))
 
 
 def by_entropy(logit: Logits) -> Logits:
@@ -95,7 +99,9 @@ def by_entropy(logit: Logits) -> Logits:
 
 def by_spread(logit: Logits) -> Logits:
     """By the exact gradient, which only one who knows the truth has."""
-    return _shared(entropy.exact_gradient(np.random.default_rng(0), logit))
+    unused = np.random.default_rng(0)
+    slope = entropy.exact_gradient(unused, logit)
+    return _shared(slope)
 
 
 def _shared(wanted: Logits) -> Logits:
@@ -109,20 +115,34 @@ def square(logit: Logits, weight: Logits) -> Runs:
     return np.sum(uncertainty(logit) / weight, axis=1)
 
 
-def estimate(random: Seed, logit: Logits, weight: Logits) -> Logits:
+def estimate(
+    random: Seed,
+    logit: Logits,
+    weight: Logits,
+) -> Logits:
     """The gradient by the branches of an update."""
     found = branch(logit)
-    right = BRANCHES * weight * found.right
-    wrong = BRANCHES * weight - right
-    success = found.success
-    # How many of each kind there are is independent.
-    gained = random.poisson(right * found.after_right) * (1 - success)
-    missed = random.poisson(right * (1 - found.after_right)) * success
-    lucky = random.poisson(wrong * found.after_wrong) * (1 - success)
-    failed = random.poisson(wrong * (1 - found.after_wrong)) * success
-    pushed = (1 - found.right) * (gained - missed)
-    pulled = found.right * (lucky - failed)
-    return (pushed - pulled) / (BRANCHES * weight)
+    number = BRANCHES * weight
+    right = number * found.right
+    wrong = number - right
+    after_right = _returned(random, right, found.after_right, found.success)
+    after_wrong = _returned(random, wrong, found.after_wrong, found.success)
+    pushed = (1 - found.right) * after_right
+    pulled = found.right * after_wrong
+    return (pushed - pulled) / number
+
+
+def _returned(
+    random: Seed,
+    number: Logits,
+    chance: Logits,
+    mean: np.ndarray,
+) -> Logits:
+    """The sum of R - J over so many branches on average, which succeed with this chance."""
+    # How many succeed and how many fail is independent.
+    succeeded = random.poisson(number * chance)
+    failed = random.poisson(number * (1 - chance))
+    return succeeded * (1 - mean) - failed * mean
 
 
 def from_sure(random: Seed, runs: int) -> Logits:
@@ -160,7 +180,11 @@ class Trained(NamedTuple):
     """Until the target is reached; all of them where it is not."""
 
 
-def train(start: entropy.Start, arm: Arm, runs: int) -> Trained:
+def train(
+    start: entropy.Start,
+    arm: Arm,
+    runs: int,
+) -> Trained:
     """Ascent by the branches of each update."""
     random = np.random.default_rng(0)
     logit = start(random, runs)
@@ -170,20 +194,28 @@ def train(start: entropy.Start, arm: Arm, runs: int) -> Trained:
         success = entropy.success(logit)
         if update in LOOKS:
             reached.append(success)
-        updates = np.where(success >= TARGET, np.minimum(updates, update), updates)
-        step = estimate(random, logit, arm.weight(logit))
-        right = 1 / (1 + np.exp(-logit))
+        there = success >= TARGET
+        updates = np.where(there, np.minimum(updates, update), updates)
+        weight = arm.weight(logit)
+        step = estimate(random, logit, weight)
+        right = entropy.right(logit)
         # The derivative of entropy by the logit.
         opening = -logit * right * (1 - right)
-        logit = logit + RATE * (step + arm.bonus * opening)
+        step = step + arm.bonus * opening
+        logit = logit + RATE * step
     return Trained(np.array(reached).T, updates)
 
 
-def noise(start: entropy.Start, arm: Arm, runs: int) -> float:
+def noise(
+    start: entropy.Start,
+    arm: Arm,
+    runs: int,
+) -> float:
     """E|g - g*|^2 at first, over that of branches that go anywhere."""
     first = start(np.random.default_rng(0), runs)
-    found = square(first, arm.weight(first)) / square(first, anywhere(first))
-    return float(np.mean(found))
+    own = square(first, arm.weight(first))
+    usual = square(first, anywhere(first))
+    return float(np.mean(own / usual))
 
 
 def explore(quick: bool) -> Found:
@@ -193,20 +225,23 @@ def explore(quick: bool) -> Found:
     curves = []
     for start, begin in STARTS.items():
         found = {name: train(begin, arm, runs) for name, arm in ARMS.items()}
+        fewest = found["uncertainty"].updates
         for name, arm in ARMS.items():
             key = f"{start}_{name}"
+            own = found[name]
             numbers[f"{key}_noise"] = noise(begin, arm, runs)
-            numbers |= _mean(key, found[name].updates)
+            numbers |= _mean(key, own.updates)
             # All of them begin with the same policies.
-            saved = found[name].updates - found["uncertainty"].updates
-            numbers |= _mean(f"{key}_saved", saved)
+            numbers |= _mean(f"{key}_saved", own.updates - fewest)
             if start == "sure":
-                curves.append(sampled(arm.called, LOOKS, found[name].success))
+                line = sampled(arm.called, LOOKS, own.success)
+                curves.append(line)
     panel = Panel("where to branch, sure start", "updates", "success", curves)
     over_bonus = [_saves(numbers, f"{start}_bonus") for start in STARTS]
     over_entropy = [_saves(numbers, f"{start}_entropy") for start in STARTS]
     wins = all(over_bonus) and all(over_entropy)
-    return Found(verdict(holds=wins, fails=not any(over_bonus)), numbers, panel)
+    answer = verdict(holds=wins, fails=not any(over_bonus))
+    return Found(answer, numbers, panel)
 
 
 def _saves(numbers: Numbers, arm: str) -> bool:
@@ -216,7 +251,8 @@ def _saves(numbers: Numbers, arm: str) -> bool:
 
 def _mean(name: str, x: Runs) -> Numbers:
     """A mean over runs, with its interval."""
-    return interval(name, sampled(name, [0.0], x[:, None]), 0)
+    line = sampled(name, [0.0], x[:, None])
+    return interval(name, line, 0)
 
 
 CLAIMS = (

@@ -28,7 +28,7 @@ from jaxtyping import Float
 
 from hypotheses import exact
 from hypotheses.exact import Cells, World
-from hypotheses.found import Claim, Found, Numbers, Panel, curve, total, verdict
+from hypotheses.found import Claim, Curve, Found, Numbers, Panel, curve, total, verdict
 from hypotheses.worlds import Preferences, Votes
 
 POLICY = Preferences()
@@ -64,10 +64,15 @@ class Moments(NamedTuple):
     errors: float
     """Z."""
 
-    def at(self, variance: float, num: int = NUM) -> float:
+    def at(
+        self,
+        variance: float,
+        num: int = NUM,
+    ) -> float:
         """E|g - g*|^2, with critics whose errors have this variance."""
         bias = self.reach * variance
-        return bias + (self.noise + self.errors * variance - bias) / num
+        spread = self.noise + self.errors * variance - bias
+        return bias + spread / num
 
 
 def units(steps: int, length: int) -> list[Unit]:
@@ -78,10 +83,14 @@ def units(steps: int, length: int) -> list[Unit]:
     """
     if steps % length:
         raise ValueError(f"length must divide {steps} steps, got {length}")
-    return [Unit(first, first + length) for first in range(0, steps, length)]
+    firsts = range(0, steps, length)
+    return [Unit(first, first + length) for first in firsts]
 
 
-def arrivals(world: World, unit: Unit) -> Iterator[tuple[int, Arrivals]]:
+def arrivals(
+    world: World,
+    unit: Unit,
+) -> Iterator[tuple[int, Arrivals]]:
     """P(s_end | s_t, a_t), for the steps of a unit, the last first."""
     states = world.occupancy.shape[1]
     later = np.eye(states)
@@ -93,18 +102,27 @@ def arrivals(world: World, unit: Unit) -> Iterator[tuple[int, Arrivals]]:
         later = np.einsum("sa,sax->sx", world.acting[m], table)
 
 
-def begins(world: World, unit: Unit, power: int) -> list[States]:
+def begins(
+    world: World,
+    unit: Unit,
+    power: int,
+) -> list[States]:
     """E[V_first^power | s_t], for the steps of a unit."""
-    weight = world.occupancy[unit.first] * world.value[unit.first] ** power
+    raised = world.value[unit.first] ** power
+    weight = world.occupancy[unit.first] * raised
     rows = []
     for step in range(unit.first, unit.end):
         there = world.occupancy[step]
-        rows.append(weight / np.where(there > 0, there, 1.0))
+        chance = np.where(there > 0, there, 1.0)
+        rows.append(weight / chance)
         weight = world.onward(step, weight)
     return rows
 
 
-def credited(world: World, cut: Sequence[Unit]) -> tuple[Cells, float]:
+def credited(
+    world: World,
+    cut: Sequence[Unit],
+) -> tuple[Cells, float]:
     """Moments of the credit with exact values, and B."""
     mean = np.zeros_like(world.q_value)
     square = np.zeros_like(mean)
@@ -113,73 +131,126 @@ def credited(world: World, cut: Sequence[Unit]) -> tuple[Cells, float]:
         value = begins(world, unit, 1)
         value_square = begins(world, unit, 2)
         for step, table in arrivals(world, unit):
-            if unit.end == world.num_steps:
-                late = world.q_value[step]
-                late_square = world.return_variance[step] + late**2
-            else:
-                late = table @ world.value[unit.end]
-                late_square = table @ world.value[unit.end] ** 2
+            late, late_square = _late(world, unit, step, table)
+            if unit.end < world.num_steps:
                 reach += _reach(world, step, table)
             # What was before and what comes after are independent, given state and action.
-            begin = value[step - unit.first][:, None]
-            begin_square = value_square[step - unit.first][:, None]
+            place = step - unit.first
+            begin = value[place][:, None]
+            begin_square = value_square[place][:, None]
             mean[step] = late - begin
             square[step] = late_square - 2 * late * begin + begin_square
     return Cells(mean, square), reach
 
 
-def _reach(world: World, step: int, table: Arrivals) -> float:
+def _late(
+    world: World,
+    unit: Unit,
+    step: int,
+    table: Arrivals,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and mean square of what is after a unit, in the cells of one of its steps."""
+    if unit.end == world.num_steps:
+        mean = world.q_value[step]
+        return mean, world.return_variance[step] + mean**2
+    value = world.value[unit.end]
+    return table @ value, table @ value**2
+
+
+def _reach(
+    world: World,
+    step: int,
+    table: Arrivals,
+) -> float:
     """How much of errors of values at the end reaches the logits of a step."""
     policy = world.policy[world.kernel[step]][..., None]
     arrived = np.einsum("os,sax->oax", world.seen(step), table)
     reached = policy * arrived
     among = policy * reached.sum(axis=1, keepdims=True)
-    return total((reached - among) ** 2)
+    missed = reached - among
+    return total(missed**2)
 
 
-def moments(world: World, cut: Sequence[Unit]) -> Moments:
+def moments(
+    world: World,
+    cut: Sequence[Unit],
+) -> Moments:
     """Of the gradient of one trajectory, cut so."""
     cells, reach = credited(world, cut)
     noise = exact.gradient(world, cells).variance
-    scores = exact.gradient(world, exact.ones(world)).square
+    ones = exact.ones(world)
+    scores = exact.gradient(world, ones).square
     # Two values have errors; after the end the return is known.
     last = cut[-1].first
-    errors = 2 * total(scores[:last]) + total(scores[last:])
-    return Moments(noise, reach, errors)
+    twice = total(scores[:last])
+    once = total(scores[last:])
+    return Moments(noise, reach, 2 * twice + once)
 
 
-def tolerance(world: World, fine: Moments, coarse: Moments) -> float:
+def tolerance(
+    world: World,
+    fine: Moments,
+    coarse: Moments,
+) -> float:
     """The critic's error, in deviations of the return, from which on coarse units are better."""
     bias = (fine.reach - coarse.reach) * (NUM - 1)
+    errors = fine.errors - coarse.errors
     gain = coarse.noise - fine.noise
-    return math.sqrt(gain / (bias + fine.errors - coarse.errors) / world.total_variance)
+    variance = gain / (bias + errors)
+    return math.sqrt(variance / world.total_variance)
 
 
 def levels(_: bool) -> Found:
     """H23: tokens, turns, or the outcome, as turns have more tokens."""
     numbers: Numbers = {}
+    gains = []
     for tokens in TOKENS:
-        world = exact.solve(Votes(TURNS * tokens), POLICY)
-        steps = world.num_steps
-        token, turn, whole = (moments(world, units(steps, n)) for n in (1, tokens, steps))
+        world = _voted(tokens)
+        token = moments(world, units(world.num_steps, 1))
+        turn = moments(world, units(world.num_steps, tokens))
+        whole = moments(world, units(world.num_steps, world.num_steps))
+        variance = world.total_variance * ERRORS[1] ** 2
+        gain = token.at(variance) / turn.at(variance)
         numbers[f"turn_{tokens}"] = tolerance(world, token, turn)
         numbers[f"whole_{tokens}"] = tolerance(world, turn, whole)
-        missed = [one.at(world.total_variance * ERRORS[1] ** 2) for one in (token, turn, whole)]
-        numbers[f"gain_{tokens}"] = missed[0] / missed[1]
-    # The longest is left over.
-    cuts = [moments(world, units(LONGEST, length)) for length in UNITS]
+        numbers[f"gain_{tokens}"] = gain
+        gains.append(gain)
+    cut, curves = _cut()
+    panel = Panel(
+        title="105 steps, credited in units",
+        x="steps of a unit",
+        y="squared error",
+        curves=curves,
+        log="xy",
+    )
+    least, *_, most = TOKENS
+    easier = numbers[f"turn_{most}"] < numbers[f"turn_{least}"]
+    answer = verdict(holds=easier, fails=max(gains) < 1)
+    return Found(answer, numbers | cut, panel)
+
+
+def _voted(tokens: int) -> World:
+    """A world in which all tokens vote, so many in a turn."""
+    return exact.solve(Votes(TURNS * tokens), POLICY)
+
+
+def _cut() -> tuple[Numbers, list[Curve]]:
+    """The longest trajectory in units of every length, at every error of the critic."""
+    numbers: Numbers = {}
     curves = []
+    world = _voted(TOKENS[-1])
+    cuts = [moments(world, units(LONGEST, length)) for length in UNITS]
+    turn = UNITS.index(TOKENS[-1])
     for error in ERRORS:
-        missed = [one.at(world.total_variance * error**2) for one in cuts]
+        variance = world.total_variance * error**2
+        missed = [one.at(variance) for one in cuts]
+        best = int(np.argmin(missed))
         name = f"{10 * error:.0f}"
-        numbers[f"best_{name}"] = UNITS[int(np.argmin(missed))]
-        numbers[f"turn_over_best_{name}"] = missed[UNITS.index(TOKENS[-1])] / min(missed)
-        curves.append(curve(f"critic's error {error:g} sd(R)", UNITS, missed))
-    panel = Panel("105 steps, credited in units", "steps of a unit", "squared error", curves, "xy")
-    ends = TOKENS[0], TOKENS[-1]
-    easier = numbers[f"turn_{ends[1]}"] < numbers[f"turn_{ends[0]}"]
-    gains = [numbers[f"gain_{tokens}"] for tokens in TOKENS]
-    return Found(verdict(holds=easier, fails=max(gains) < 1), numbers, panel)
+        numbers[f"best_{name}"] = UNITS[best]
+        numbers[f"turn_over_best_{name}"] = missed[turn] / missed[best]
+        line = curve(f"critic's error {error:g} sd(R)", UNITS, missed)
+        curves.append(line)
+    return numbers, curves
 
 
 CLAIMS = (

@@ -54,15 +54,19 @@ class Work(NamedTuple):
         states = self.parts + 1
         found = np.zeros((2, states, states))
         for state in range(states):
-            found[ON, state, min(state + 1, self.parts)] += GOES
+            more = min(state + 1, self.parts)
+            less = max(state - 1, 0)
+            found[ON, state, more] += GOES
             found[ON, state, state] += 1 - GOES
-            found[BACK, state, max(state - 1, 0)] += 1
+            found[BACK, state, less] += 1
         return found
 
     @property
     def done(self) -> States:
         """R after the end."""
-        return 1.0 * (np.arange(self.parts + 1) == self.parts)
+        found = np.zeros(self.parts + 1)
+        found[-1] = 1.0
+        return found
 
 
 class Best(NamedTuple):
@@ -78,13 +82,17 @@ def best(work: Work, reward: Rewards) -> Best:
     value = np.zeros(work.parts + 1)
     success = work.done
     for step in reversed(range(work.steps)):
-        later = reward[step] + value
-        q_value = np.sum(work.moves * later, axis=2)
+        later = work.moves * (reward[step] + value)
+        q_value = later.sum(axis=2)
         ends = work.moves @ success
         value = q_value.max(axis=0)
-        open_ = q_value >= value - TIE
-        success = np.where(open_, ends, np.inf).min(axis=0)
-    return Best(float(value[0]), float(success[0]))
+        is_best = q_value >= value - TIE
+        among = np.where(is_best, ends, np.inf)
+        success = among.min(axis=0)
+    return Best(
+        value=float(value[0]),
+        success=float(success[0]),
+    )
 
 
 def outcome(work: Work) -> Rewards:
@@ -98,7 +106,9 @@ def outcome(work: Work) -> Rewards:
 def differences(work: Work, value: Values) -> Rewards:
     """W_{t+1}(s') - W_t(s), R after the end: a return, given out on the way."""
     whole = np.concatenate([value[:-1], work.done[None]])
-    return whole[1:, None, :] - whole[:-1, :, None]
+    later = whole[1:, None, :]
+    earlier = whole[:-1, :, None]
+    return later - earlier
 
 
 def gains(reward: Rewards) -> Rewards:
@@ -112,52 +122,62 @@ def first_values(work: Work) -> Values:
     rows = [work.done]
     for _ in range(work.steps):
         rows.append(moves @ rows[-1])
-    return np.array(rows[::-1])
+    rows.reverse()
+    return np.array(rows)
 
 
 def wrong_values(work: Work) -> Values:
     """Values that have nothing to do with the task."""
     shape = work.steps + 1, work.parts + 1
-    return ERROR * np.random.default_rng(0).normal(size=shape)
+    random = np.random.default_rng(0)
+    return ERROR * random.normal(size=shape)
 
 
 def progress(work: Work, bonus: float) -> Rewards:
     """A bonus for each part, and its loss for one that is taken back."""
     part = np.arange(work.parts + 1.0)
-    each = bonus * (part[None, :] - part[:, None])
-    return np.broadcast_to(each, (work.steps, *each.shape))
+    gained = part - part[:, None]
+    shape = (work.steps, *gained.shape)
+    return np.broadcast_to(bonus * gained, shape)
 
 
 def charged(work: Work, bonus: float) -> Rewards:
     """Progress that is taken back at the end, whatever is there then."""
     reward = progress(work, bonus).copy()
-    reward[-1] -= bonus * np.arange(work.parts + 1.0)
+    part = np.arange(work.parts + 1.0)
+    reward[-1] -= bonus * part
     return outcome(work) + reward
 
 
 def free(work: Work, bonus: float) -> Rewards:
-    return outcome(work) + gains(progress(work, bonus))
+    gained = gains(progress(work, bonus))
+    return outcome(work) + gained
 
 
 def shares(work: Work, bonus: float) -> Rewards:
     """The outcome, and as many times the gains of a redistributed return."""
-    return outcome(work) + bonus * gains(differences(work, first_values(work)))
+    given = differences(work, first_values(work))
+    return outcome(work) + bonus * gains(given)
 
 
-ARMS: dict[str, tuple[str, Callable[[Work, float], Rewards]]] = {
+Paid = Callable[[Work, float], Rewards]
+"""Rewards of a task, with a bonus."""
+
+ARMS: dict[str, tuple[str, Paid]] = {
     "free": ("bonus for each part", free),
     "shares": ("gains of the value alone", shares),
     "charged": ("bonus, taken back with the part", charged),
 }
 
 
-def least_bonus(work: Work, reward: Callable[[Work, float], Rewards]) -> float:
+def least_bonus(work: Work, paid: Paid) -> float:
     """From which on success is lost, by halving intervals; below 1 return."""
     kept = best(work, outcome(work)).success
     low, high = 0.0, 1.0
     while high - low > TIE:
         middle = (low + high) / 2
-        if best(work, reward(work, middle)).success < kept - TIE:
+        reached = best(work, paid(work, middle)).success
+        if reached < kept - TIE:
             high = middle
         else:
             low = middle
@@ -170,14 +190,17 @@ def shaping(_: bool) -> Found:
     kept = best(work, outcome(work)).success
     numbers: Numbers = {"outcome": kept}
     lost = []
-    for name, value in (("right", first_values(work)), ("wrong", wrong_values(work))):
+    values = {"right": first_values(work), "wrong": wrong_values(work)}
+    for name, value in values.items():
         whole = differences(work, value)
         numbers[name] = best(work, whole).success
-        numbers[f"{name}_gains"] = best(work, gains(whole)).success
+        without_losses = gains(whole)
+        numbers[f"{name}_gains"] = best(work, without_losses).success
         lost.append(kept - numbers[name])
     curves = []
-    for name, (called, reward) in ARMS.items():
-        reached = [best(work, reward(work, bonus)).success for bonus in BONUSES]
+    for name, (called, paid) in ARMS.items():
+        rewards = [paid(work, bonus) for bonus in BONUSES]
+        reached = [best(work, reward).success for reward in rewards]
         numbers[f"{name}_most"] = reached[-1]
         curves.append(curve(called, BONUSES, reached))
     numbers["least_free"] = least_bonus(work, free)
@@ -190,7 +213,8 @@ def shaping(_: bool) -> Found:
     )
     moved = kept - numbers["free_most"] > TIE
     safe = max(lost) <= TIE
-    return Found(verdict(holds=safe and moved, fails=not safe), numbers, panel)
+    answer = verdict(holds=safe and moved, fails=not safe)
+    return Found(answer, numbers, panel)
 
 
 CLAIMS = (
