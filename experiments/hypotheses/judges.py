@@ -120,7 +120,7 @@ class Score(NamedTuple):
     """Of the gradient of one trajectory."""
 
     snr: float
-    """After the best scalar."""
+    """After the best scalar; negative where the mean points away from the exact one."""
     cosine: float
     """Of its mean and the exact one."""
 
@@ -132,7 +132,8 @@ def score(world: World, cells: Cells) -> Score:
     along = total(wanted * found.mean)
     signal = along**2 / total(wanted**2)
     noise = total(found.square) - signal
-    return Score(signal / noise, cosine(wanted, found.mean))
+    snr = math.copysign(signal / noise, along)
+    return Score(snr, cosine(wanted, found.mean))
 
 
 def outcome_snr(world: World) -> float:
@@ -161,7 +162,8 @@ def shuffled_labels(_: bool) -> Found:
     base = outcome_snr(world)
     own = [score(world, judged(world, f)) for f in FIDELITIES]
     mixed = [score(world, shuffled(world, f)) for f in FIDELITIES]
-    gaps = [x.snr / y.snr for x, y in zip(own, mixed, strict=True)]
+    pairs = zip(own, mixed, strict=True)
+    gaps = [x.snr / y.snr for x, y in pairs]
     numbers = {
         "steps": float(world.num_steps),
         "square": float(world.num_steps**2),

@@ -230,9 +230,13 @@ def test_at_the_break_even_a_judge_is_worth_the_outcome(seen):
     world = seen.world
     fidelity = judges.break_even(world)
     assert 0 < fidelity < 1
-    judged = judges.score(world, judges.judged(world, fidelity))
+    cells = judges.judged(world, fidelity)
+    judged = judges.score(world, cells)
     assert judged.snr == pytest.approx(judges.outcome_snr(world), rel=1e-10)
     assert judged.cosine == pytest.approx(1.0)
+    # The same words with the other sign lead away as far.
+    contrary = judges.score(world, cells._replace(mean=-cells.mean))
+    assert contrary.snr == -judged.snr
 
 
 def test_gains_in_logarithm_add_up_along_trajectories(seen):
