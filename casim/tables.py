@@ -98,17 +98,22 @@ def to_records(
         ValueError: a score that no row has.
     """
     chosen = known_scores(rows) if scores is None else _checked(rows, scores)
-    names = [*ALWAYS, *(name for name in varying(rows) if name not in ALWAYS)]
+    others = [name for name in varying(rows) if name not in ALWAYS]
+    names = [*ALWAYS, *others]
     found = [settings(row) for row in rows]
-    columns = {name: _of_one_type([each.get(name) for each in found]) for name in names}
+    columns = {}
+    for name in names:
+        values = [each.get(name) for each in found]
+        columns[name] = _of_one_type(values)
     records = []
     for place, row in enumerate(rows):
         setting = {name: column[place] for name, column in columns.items()}
         for name in chosen:
             if name in row.scores:
-                score = (_finite(x) for x in row.scores[name])
-                said = (name, *score, row.notes.get(name))
-                records.append(setting | dict(zip(SCORE, said, strict=True)))
+                numbers = [_finite(x) for x in row.scores[name]]
+                said = (name, *numbers, row.notes.get(name))
+                record = dict(zip(SCORE, said, strict=True))
+                records.append(setting | record)
     return records
 
 
@@ -179,7 +184,8 @@ def tabulate(
     if times:
         cells[0] += ["compile s", "run s"]
         for line, row in zip(cells[1:], rows, strict=True):
-            line += [f"{row.compile_time:.2f}", f"{row.wall_time:.2f}"]
+            compiled = f"{row.compile_time:.2f}"
+            line += [compiled, f"{row.wall_time:.2f}"]
     return aligned(cells, len(left))
 
 
@@ -200,8 +206,9 @@ def marked(
     """Cells as a table of GitHub's Markdown; the first columns, `left` of them, are flush left."""
     cells = [[cell.replace("|", "\\|") for cell in line] for line in cells]
     head, *body = cells
-    rule = ["---" if place < left else "---:" for place in range(len(head))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+    sides = ["---" if place < left else "---:" for place in range(len(head))]
+    lines = [" | ".join(line) for line in (head, sides, *body)]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def to_latex(
@@ -220,7 +227,8 @@ def to_latex(
         else:
             numbers = [_mathematical(cell) for cell in line[number:]]
         lines.append([*words, *numbers])
-    return tabular(lines, "l" * number + "r" * len(scores))
+    shape = "l" * number + "r" * len(scores)
+    return tabular(lines, shape)
 
 
 def tabular(
@@ -275,7 +283,8 @@ def _cells(
 ) -> Lines:
     """The cells of a table; `left` are settings, "label" is headed "estimator"."""
     _checked(rows, scores)
-    cells = [["estimator" if name == "label" else name for name in left] + [*scores]]
+    heads = ["estimator" if name == "label" else name for name in left]
+    cells = [[*heads, *scores]]
     for row in rows:
         line = setting_cells(row, left)
         for name in scores:
@@ -293,7 +302,8 @@ def _number(
         return Number("-", "")
     half = (score.high - score.low) / 2
     shown = interval and not math.isnan(half)
-    return Number(f"{score.value:.3g}", f"{half:.1g}" if shown else "")
+    width = f"{half:.1g}" if shown else ""
+    return Number(f"{score.value:.3g}", width)
 
 
 def setting_cells(
@@ -311,7 +321,8 @@ def aligned(
     left: int,
 ) -> str:
     """Cells as plain text; the first columns, `left` of them, are flush left."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    columns = zip(*cells, strict=True)
+    widths = [max(map(len, column)) for column in columns]
     sides = [str.ljust if place < left else str.rjust for place in range(len(widths))]
     lines = []
     for line in cells:
@@ -333,12 +344,17 @@ def _mathematical(cell: str) -> str:
     """`1.2e+03 ± 5e+01` in LaTeX's mathematics; a dash stays."""
     if cell == "-":
         return "--"
-    return "$" + r" \pm ".join(_power(part) for part in cell.split(" ± ")) + "$"
+    parts = [_power(part) for part in cell.split(" ± ")]
+    number = r" \pm ".join(parts)
+    return f"${number}$"
 
 
 def _power(number: str) -> str:
     value, mark, exponent = number.partition("e")
-    return rf"{value} \times 10^{{{int(exponent)}}}" if mark else value
+    if not mark:
+        return value
+    power = int(exponent)
+    return rf"{value} \times 10^{{{power}}}"
 
 
 def _finite(x: float) -> float | None:
