@@ -36,7 +36,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from casim.checks import check_choice, check_integer, check_range
 from casim.doors import door
 from casim.dynamics import discounting, step_discount
-from casim.judging import SHARES, Errors, Grader, addresses
+from casim.judging import SHARES, Errors, Grader, addresses, normal
 from casim.ops import shift_left
 from casim.pytree import pytree
 from casim.signals import AFTER, SIGNALS, Signal, range_of, table_of
@@ -177,11 +177,7 @@ class JudgeModel:
         label: Float[Array, "N T"],
         returns: Array,
     ) -> Float[Array, "N T"]:
-        first, second = uniforms
-        # A normal number, by Box and Muller.
-        radius = jnp.sqrt(-2 * jnp.log1p(-first))
-        angle = 2 * math.pi * second
-        noise = radius * jnp.cos(angle)
+        noise = normal(*uniforms)
         true = self.fidelity * (label - self.mean)
         missing = jnp.sqrt(1 - self.fidelity**2)
         error = missing * self.spread * noise

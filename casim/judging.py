@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax
@@ -128,6 +129,16 @@ def addresses(batch: Trajectory) -> tuple[Int[Array, "N T"], Int[Array, "N T"]]:
     """The episode and the step of every entry."""
     episode, time = jnp.indices(batch.action.shape)
     return episode, time
+
+
+def normal(
+    first: Float[Array, "*shape"],
+    second: Float[Array, "*shape"],
+) -> Float[Array, "*shape"]:
+    """A standard normal number from two uniform ones, by Box and Muller."""
+    radius = jnp.sqrt(-2 * jnp.log1p(-first))
+    angle = 2 * math.pi * second
+    return radius * jnp.cos(angle)
 
 
 def pair_at(

@@ -33,7 +33,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from casim.checks import check_range
 from casim.doors import door
 from casim.dynamics import absorb, discounting
-from casim.judging import Grader
+from casim.judging import Grader, normal
 from casim.pytree import pytree
 from casim.simulate.noise import ACTION, key_words, pair
 from casim.sums import outcome_sum
@@ -187,8 +187,8 @@ def _normal(
     key: Key[Array, ""],
     number: int,
 ) -> Float[Array, " N"]:
-    """A normal number for each text, by Box and Muller."""
+    """A normal number for each text."""
     episode = jnp.arange(number)
-    first, second = pair(key_words(key), episode, jnp.zeros_like(episode), ACTION)
-    radius = jnp.sqrt(-2 * jnp.log1p(-first))
-    return radius * jnp.cos(2 * math.pi * second)
+    first_step = jnp.zeros_like(episode)
+    uniforms = pair(key_words(key), episode, first_step, ACTION)
+    return normal(*uniforms)

@@ -35,7 +35,7 @@ from casim.checks import check_choice, check_integer, check_range
 from casim.doors import door
 from casim.dynamics import absorb, discounting, observe, step_discount
 from casim.graders.silent import Silent
-from casim.judging import Grader
+from casim.judging import Grader, normal
 from casim.oracle.games import all_coalitions, taken_game, worth
 from casim.oracle.shapley import MAX_PLAYERS, shapley_values
 from casim.pytree import pytree
@@ -311,7 +311,6 @@ def _normal(
     row: Int[Array, "*s"],
     column: Int[Array, "*s"],
 ) -> Float[Array, "*s"]:
-    """A standard normal number for each address, by Box and Muller."""
-    first, second = pair(words, row, column, ACTION)
-    size = jnp.sqrt(-2 * jnp.log1p(-first))
-    return size * jnp.cos(2 * math.pi * second)
+    """A standard normal number for each address."""
+    uniforms = pair(words, row, column, ACTION)
+    return normal(*uniforms)

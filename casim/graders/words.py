@@ -14,7 +14,7 @@ from casim.checks import check_choice, check_distinct, check_integer, check_rang
 from casim.doors import door
 from casim.dynamics import step_discount
 from casim.graders.silent import Silent
-from casim.judging import Grader, addresses
+from casim.judging import Grader, addresses, normal
 from casim.ops import shift_left
 from casim.pytree import pytree
 from casim.simulate.noise import ACTION, OBSERVATION, key_words, pair
@@ -200,15 +200,12 @@ class SkillModel(Silent):
         episode, time = addresses(batch)
         reached = self._reached(batch)
         chance, coin = pair(words, episode, time, ACTION)
-        first, second = pair(words, episode, time, OBSERVATION)
-        # By Box and Muller.
-        radius = jnp.sqrt(-2 * jnp.log1p(-first))
-        angle = 2 * math.pi * second
-        normal = radius * jnp.cos(angle)
+        uniforms = pair(words, episode, time, OBSERVATION)
+        noise = normal(*uniforms)
         routed = chance < self.match
         mark = jnp.where(routed, reached, coin < 0.5)
         missing = 1 - self.match
-        said = mark + self.sigma * missing * normal
+        said = mark + self.sigma * missing * noise
         return jnp.where(batch.live, said, jnp.nan)
 
     def _reached(
