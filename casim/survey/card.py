@@ -13,10 +13,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
-from casim.survey.evidence import TIERS
 from casim.survey.inventory import inventory
 from casim.survey.questions import QUESTIONS, SECTIONS, Question
 from casim.survey.record import Record
+from casim.survey.tiers import TIERS
 
 MISSING = ("", "-", "?", "none given", "not reported", "not stated", "n/a", "unknown", "todo")
 """Words that say that something is not said."""
