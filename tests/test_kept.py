@@ -1,6 +1,7 @@
 """Figures that are kept in the repository show what casim computes now, in small files."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def folder():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(DOCS / "figures"))
         yield
-    for name in ("kept", "overview", "survey", "claimed"):
+    for name in ("kept", "overview", "survey", "claimed", "protocol"):
         sys.modules.pop(name, None)
 
 
@@ -91,6 +92,31 @@ def test_the_figure_of_the_claims_is_drawn_from_what_the_page_says():
     from kept import numbers_of
 
     assert numbers_of(claimed.OUT) == claimed.digest(), "python docs/figures/claimed.py"
+
+
+def leaderboard():
+    """Label and worth of each method, as docs/protocol.md has them."""
+    text = (DOCS / "protocol.md").read_text(encoding="utf-8")
+    lines = re.findall(
+        r"^\| \d+ \| ([^|]+) \| [^|]+ \| \d+ of 60 \| ([^|]+) \|", text, re.MULTILINE
+    )
+    return [(label, float(worth)) for label, worth in lines]
+
+
+def test_the_figures_of_the_protocol_show_the_worth_that_its_leaderboard_sums_up():
+    """The geometric mean over all worlds that one can go back in."""
+    import protocol
+    from kept import numbers_of
+
+    worths = [numbers_of(protocol.gradient_path(length)) for length in protocol.LENGTHS]
+    table = leaderboard()
+    assert len(table) == 28
+    for label, told in table:
+        logs = []
+        for worth in worths:
+            logs += [np.log(x) for name, x in worth[label].items() if "no reset" not in name]
+        assert len(logs) == 57
+        assert np.exp(np.mean(logs)) == pytest.approx(told, rel=5e-3), label
 
 
 @pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)

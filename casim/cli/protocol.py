@@ -18,7 +18,7 @@ from casim.failures import StudyError
 from casim.methods import Method, recipe_of
 from casim.protocol.metadata import Metadata, metadata
 from casim.protocol.page import to_leaderboard, to_report
-from casim.protocol.pictures import gradient, identification
+from casim.protocol.pictures import figures
 from casim.protocol.results import Results, gather
 from casim.protocol.suite import Suite, full, quick
 from casim.report import Row
@@ -88,9 +88,8 @@ class Benchmark:
             path.write_text(text, encoding="utf-8")
             print(f"page:   {path}")
         self._write_cards(results)
-        save(identification(results), self.folder / "identification.png")
-        if len(results.methods) > 0:
-            save(gradient(results), self.folder / "gradient.png")
+        for name, figure in figures(results).items():
+            save(figure, self.folder / f"{name}.png")
 
     def _facts(self, results: Results) -> dict[str, Metadata]:
         measured = [world for world in self.suite.worlds if world.name in results.worlds]

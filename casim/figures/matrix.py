@@ -61,7 +61,7 @@ def matrix(
         panels: at least one.
         methodologies: by label, in the order of the rows within each methodology.
         columns: their names, at least one.
-        names: short names by label.
+        names: short names of labels and of columns.
         width: of the figure in inches.
 
     Raises:
@@ -71,6 +71,7 @@ def matrix(
     check_integer("number of methods", len(methodologies), 1)
     check_integer("number of columns", len(columns), 1)
     check_range("width", width, 2.0, 100.0)
+    short = names or {}
     order = rows_in_order(methodologies)
     height = HEAD + ROW * len(order) + FOOT
     with style():
@@ -79,8 +80,8 @@ def matrix(
         for axes, panel in zip(grid, panels, strict=True):
             image = _cells(axes, panel, order, columns)
             _bar(figure, axes, image, panel)
-            _dress(axes, order, columns, methodologies)
-        write_names(grid[0], order, methodologies, names or {})
+            _dress(axes, order, [short.get(name, name) for name in columns], methodologies)
+        write_names(grid[0], order, methodologies, short)
     return figure
 
 

@@ -1,9 +1,9 @@
-"""Figures of a run: methods by worlds, a matrix for each number of a family."""
+"""Figures of a run: methods by worlds, a matrix for each number of a family and each length."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -18,20 +18,63 @@ SNRS = (LEAST_SNR, 10.0)
 RATIOS = (0.1, 10.0)
 
 
-def identification(results: Results) -> Figure:
-    """Whether the value is right: bias, sign and leakage of methods and controls."""
+def figures(results: Results) -> dict[str, Figure]:
+    """All figures, by the names of their files without ending.
+
+    A suite of several lengths has a figure of each, as `gradient-8-turns`.
+    """
+    found = {}
+    for length, worlds in by_length(results.worlds).items():
+        ending = f"-{length.replace(' ', '-')}" if length else ""
+        found[f"identification{ending}"] = identification(results, worlds)
+        if results.methods:
+            found[f"gradient{ending}"] = gradient(results, worlds)
+    return found
+
+
+def by_length(worlds: Sequence[str]) -> dict[str, list[str]]:
+    """Worlds by what their names end with, as "8 turns"; "" where no length is in them."""
+    found: dict[str, list[str]] = {}
+    for world in worlds:
+        found.setdefault(length_of(world), []).append(world)
+    return found
+
+
+def length_of(world: str) -> str:
+    """What the name of a world ends with if that is a number of turns."""
+    _, _, last = world.rpartition(", ")
+    return last if last.endswith(" turns") else ""
+
+
+def identification(
+    results: Results,
+    worlds: Sequence[str],
+) -> Figure:
+    """Whether the value is right: bias, sign and leakage of methods and controls.
+
+    Args:
+        results: of a suite.
+        worlds: those drawn, all of one length.
+    """
     panels = [
         Panel("action-centred bias² / signal", _scores(results, "centred_bias"), BIASES, log=True),
         Panel("sign accuracy", _scores(results, "sign_accuracy"), (0.0, 1.0), neutral=0.5),
         Panel("leakage", _scores(results, "leakage"), (0.0, 1.0)),
     ]
-    return matrix(panels, results.methodologies, results.worlds)
+    return _matrix(panels, results.methodologies, worlds)
 
 
-def gradient(results: Results) -> Figure:
+def gradient(
+    results: Results,
+    worlds: Sequence[str],
+) -> Figure:
     """Whether value times weight trains: SNR, and what a method buys at equal cost.
 
     A dot is where the SNR is not told apart from that of `AGAINST`.
+
+    Args:
+        results: of a suite.
+        worlds: those drawn, all of one length.
     """
     alike = set()
     for (world, label), found in results.cells.items():
@@ -43,7 +86,19 @@ def gradient(results: Results) -> Figure:
         Panel(f"worth over that of {AGAINST}", ratios, RATIOS, neutral=1.0, log=True),
     ]
     methods = {label: results.methodologies[label] for label in results.methods}
-    return matrix(panels, methods, results.worlds)
+    return _matrix(panels, methods, worlds)
+
+
+def _matrix(
+    panels: Sequence[Panel],
+    methodologies: Mapping[str, str],
+    worlds: Sequence[str],
+) -> Figure:
+    """Columns are named without their length, which all share."""
+    names = {}
+    for world in worlds:
+        names[world] = world.removesuffix(f", {length_of(world)}")
+    return matrix(panels, methodologies, worlds, names)
 
 
 def _is_unsure(found: Result) -> bool:

@@ -10,8 +10,9 @@ from casim.controls import Control
 from casim.methods import GRPO, RLOO, VINEPPO_STEP
 from casim.protocol.metadata import Metadata
 from casim.protocol.page import standings, to_leaderboard, to_report
+from casim.protocol.pictures import figures
 from casim.protocol.results import gather, suite_of
-from casim.protocol.suite import GROUPS, VERSION, quick
+from casim.protocol.suite import GROUPS, VERSION, full, quick
 from casim.protocol.worlds import no_reset
 from casim.report import describe
 from casim.scores import Score
@@ -23,6 +24,7 @@ EARLY, LATE = (world for world in SUITE.worlds if world.name in ("early", "late"
 STEPS = 100.0
 BIAS, SLOPE = 0.0, 1.0
 BLOCKS = 5
+LONG = "early, 256 turns"
 
 
 def sure(value):
@@ -198,3 +200,19 @@ def test_the_leaderboard_is_a_command_on_rows_of_several_files(tmp_path, capsys,
     out = tmp_path / "page.md"
     main(["leaderboard", *map(str, paths), "--out", str(out)])
     assert out.read_text().startswith("# Leaderboard")
+
+
+def test_a_suite_of_several_lengths_has_figures_of_each():
+    suite = full()
+    short, long = (world for world in suite.worlds if world.name in ("early, 8 turns", LONG))
+    rows = [measured(RLOO, world, snr(4.0), study=suite.name) for world in (short, long)]
+    drawn = figures(gather(suite, rows))
+    lengths = ("8-turns", "256-turns")
+    assert set(drawn) == {f"{kind}-{x}" for kind in ("identification", "gradient") for x in lengths}
+    for figure in drawn.values():
+        columns = figure.axes[0].get_xticklabels()
+        assert [column.get_text() for column in columns] == ["early"]
+
+
+def test_a_suite_of_one_length_has_two_figures():
+    assert set(figures(gather(SUITE, ROWS))) == {"identification", "gradient"}
