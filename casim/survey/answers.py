@@ -205,7 +205,9 @@ def _of_protocol(
     discount = ", ".join(f"{x:g}" for x in discounts)
     end = f"to the end of the episode, {row.num_steps} steps at most"
     noise = "episodes are a function of seed and replicate, so methods share them"
-    sizes = f"{row.num_prompts} prompts x {row.num_trajectories} rollouts"
+    prompts = _counted(row.num_prompts, "prompt")
+    rollouts = _counted(row.num_trajectories, "rollout")
+    sizes = f"{prompts} x {rollouts}"
     return {
         "continuation": policy + _acting(row),
         "horizon": f"{end}; discount {discount}",
@@ -215,6 +217,11 @@ def _of_protocol(
         "training_data": f"{task}: {sizes}",
         "benchmarks": f"{task}, study {row.study!r}, seed {row.seed}",
     }
+
+
+def _counted(number: int, noun: str) -> str:
+    """A number of things, one of them in the singular."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _acting(row: Row) -> str:
@@ -254,7 +261,7 @@ def _of_numbers(
     names = ", ".join(row.scores)
     found = {
         "overlap": f"{overlap(facts):.3g}",
-        "repetitions": f"{batches}, {len(seeds)} seed(s)",
+        "repetitions": f"{batches}, {_counted(len(seeds), 'seed')}",
         "metric": f"{names}, as docs/scores.md defines them",
         "variance": f"95% intervals by the jackknife over {row.replicates} batches",
         "gpu_hours": f"{hours:.3g} hours on {row.device}, compilation included",

@@ -66,7 +66,7 @@ def test_a_card_is_filled_from_the_recipe_and_the_run(card):
     assert (said["tier"], said["state"]) == ("observational-causal", "matched")
     assert said["fidelity"] == "what is hidden is redrawn with probability 0.25"
     assert said["interval"] == "snr_aligned 0.5 [0.25, 0.75]"
-    assert said["repetitions"] == "20 independent batches of 1 x 5 trajectories, 2 seed(s)"
+    assert said["repetitions"] == "20 independent batches of 1 x 5 trajectories, 2 seeds"
     assert said["ca_overhead"] == "6 env_steps, 0 judge_calls, 1 critic_updates per trajectory"
     assert said["episode_baseline"] == "RLOO, on the same trajectories"
     assert said["compute_match"] == "stated: 42 environment steps a batch against 12 of RLOO"
