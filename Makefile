@@ -19,7 +19,7 @@ test-slow: $(VENV)/.test ## the tests that take long
 	# Types are checked by the fast tests: here that would take a tenth of the time.
 	JAXTYPING_DISABLE=1 $(BIN)/pytest -m slow -n 2 --dist worksteal
 
-test-trainer: .venvs/$(TRAINER)/.made ## a trainer's own functions against casim's recipes: TRAINER=verl or trl
+test-trainer: .venvs/$(TRAINER)/.made ## a trainer's own functions against casim's recipes: TRAINER=verl, trl, openrlhf or skyrl
 	.venvs/$(TRAINER)/bin/pytest tests/trainers/test_$(TRAINER).py
 
 lint: $(VENV)/.dev ## the checks that pre-commit runs

@@ -7,35 +7,24 @@ starts workers, neither of which an advantage touches, are stood in for.
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 import types
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from casim.bridge.conventions import Config
-from tests.trainers.installed import needed
+from tests.trainers.installed import needed, opened
 
 (torch,) = needed("openrlhf", "torch")
-PACKAGES = ("", ".models", ".trainer", ".trainer.ppo_utils", ".trainer.ray", ".utils")
+INNER = ("models", "trainer", "trainer.ppo_utils", "trainer.ray", "utils")
+PACKAGES = ("openrlhf", *(f"openrlhf.{name}" for name in INNER))
 STOOD_IN = ("deepspeed", "openrlhf.trainer.ray.launcher")
 
 
 def _opened() -> Any:
     """The module of the experience maker."""
-    spec = importlib.util.find_spec("openrlhf")
-    assert spec is not None
-    assert spec.origin is not None
-    root = Path(spec.origin).parent
-    for name in PACKAGES:
-        package = types.ModuleType(f"openrlhf{name}")
-        package.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
-        sys.modules[package.__name__] = package
-    for name in STOOD_IN:
-        sys.modules[name] = mock.MagicMock()
+    opened(PACKAGES, STOOD_IN)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("openrlhf.trainer.ppo_utils.experience_maker")
