@@ -267,7 +267,10 @@ def advantage_map(
     ranked = np.argsort(-weight[seen], kind="stable")
     rows = np.sort(seen[ranked][:MAX_ROWS])
     bins = _bins(steps)
-    columns = [_largest(advantage[rows, a:b]) for a, b in itertools.pairwise(bins)]
+    columns = []
+    for first, end in itertools.pairwise(bins):
+        inside = advantage[rows, first:end]
+        columns.append(_largest(inside))
     image = np.stack(columns, axis=1)
     largest = np.nanmax(np.abs(image), initial=0.0)
     limit = max(float(largest), 1e-9)

@@ -159,8 +159,10 @@ class World:
                 wanted = "a judge made by the `model` of its recipe"
                 raise ValueError(f"judges[{name!r}] must be {wanted}, got {scorer!r}")
         check_mdp(mdp)
-        noisy = bool(np.any(np.asarray(mdp.emission).max(-1) < 1.0))
-        segments, turns = (int(np.asarray(x)[-1]) + 1 for x in (mdp.segment, mdp.turn))
+        surest = np.asarray(mdp.emission).max(-1)
+        noisy = bool(np.any(surest < 1.0))
+        segments = int(np.asarray(mdp.segment)[-1]) + 1
+        turns = int(np.asarray(mdp.turn)[-1]) + 1
         agents = len(np.unique(np.asarray(mdp.agent)))
         noise = jnp.asarray(replay.noise, float) if replay.noise > 0 else None
         discount = np.asarray(mdp.discount)

@@ -231,7 +231,7 @@ def test_a_class_in_place_of_an_instance_fails(unhooked):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [*casim.ESTIMATORS, Whole, ToGo])
 def test_every_estimator_passes_its_contract(kind, request):
-    if kind is casim.Shapley:
+    if kind is casim.Shapley:  # which runs for longer than it compiles
         request.getfixturevalue("optimised")
     check_estimator(kind())
 

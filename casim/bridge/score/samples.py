@@ -241,7 +241,9 @@ def _widened(
     if name not in TOKENS:
         return x
     missing = STEPS - x.shape[2]
-    return np.pad(x, [(0, 0), (0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 3))
+    wider = [(0, 0)] * x.ndim
+    wider[2] = (0, missing)
+    return np.pad(x, wider)
 
 
 def _fields(groups: tuple[tuple[Row, ...], ...]) -> Fields:

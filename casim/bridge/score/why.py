@@ -317,7 +317,11 @@ def _first_token(
 ) -> str:
     """Where the credit is another first."""
     right = claimed(sample)
-    wrong = sample.rows.mask & ~(np.abs(came - right) <= AGREE * max(1.0, np.abs(right).max()))
-    row, step = (int(index[0]) for index in np.nonzero(wrong))
-    numbers = f"{number(came[row, step])} came, {number(right[row, step])} is right"
-    return f"row {row}, token {step}: {numbers}"
+    size = max(1.0, np.abs(right).max())
+    # What is no number agrees with nothing.
+    agree = np.abs(came - right) <= AGREE * size
+    wrong = sample.rows.mask & ~agree
+    rows, steps = np.nonzero(wrong)
+    row, step = int(rows[0]), int(steps[0])
+    got, wanted = number(came[row, step]), number(right[row, step])
+    return f"row {row}, token {step}: {got} came, {wanted} is right"
